@@ -1,0 +1,64 @@
+"""Ref: one string for one thing, `kind:key`, the same in tables, scope, figures and report anchors."""
+
+from __future__ import annotations
+
+from kit.errors import CallError
+
+KINDS = (
+    "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and line)
+    "aws",  # something in AWS, by ARN
+    "created",
+    "changed",
+    "deleted",
+    "exec",  # resource/namespace/name of an object in the cluster
+    "finding",  # a GuardDuty finding by Id; `#` and a JSON path may follow
+    "iam_role",  # a role or IAM user, by ARN
+    "identity",  # a user name of the cluster
+    "image",  # an image as the pod spec has it
+    "line",  # a line of evidence: <sha256 of the file>:<line>
+    "node",  # a node, by name
+    "object",  # a stored object, by uid
+    "pod",  # a pod, by uid
+    "secret",
+    "service_account",
+    "token",  # namespace/name
+    "source_ip",  # an address that a request came from
+    "trail",  # a CloudTrail event, by eventID
+)
+
+
+class Ref(str):
+    """`kind:key` as a string; the key may hold any character, colons included.
+
+    >>> Ref.of("pod", "53020ce2").key
+    '53020ce2'
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, kind: str, key: str) -> Ref:
+        """The Ref of a thing. Raises CallError for a kind that is not in KINDS or an empty key."""
+        if kind not in KINDS:
+            raise CallError(f"{kind!r} is not a kind of ref", next=f"the kinds are {', '.join(KINDS)}")
+        if not key:
+            raise CallError(f"a ref of kind {kind!r} needs a key")
+        return cls(f"{kind}:{key}")
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """The Ref in a text. Raises CallError when the text is not one."""
+        kind, colon, key = text.partition(":")
+        if not colon:
+            raise CallError(f"{text!r} is not a ref", next="a ref is kind:key, such as pod:53020ce2")
+        return cls.of(kind, key)
+
+    @property
+    def kind(self) -> str:
+        """What is named: one of KINDS."""
+        return self.partition(":")[0]
+
+    @property
+    def key(self) -> str:
+        """Which one: all after the first colon."""
+        return self.partition(":")[2]
