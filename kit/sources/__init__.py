@@ -3,8 +3,10 @@
 A reader is a module in this folder with
     TABLE: name of the table (kit.tables)
     TAKEN_AS: what the ledger calls such a file
-    sniff(sample: Sample) -> bool: whether the first kilobytes are such a file; never by the name alone
-    read(file: EvidenceFile) -> Iterator[Row | Reject]: every record becomes one of the two, nothing is skipped
+    sniff(sample: Sample) -> bool: whether the first kilobytes are such a file; never by the name alone. It raises EvidenceError
+        when it knows what the file is but cannot take it; the error's sentence is why the file is not taken
+    read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]: every record of the decompressed bytes becomes one of the
+        two, nothing is skipped. Row.values has the table's columns other than file, line and item
 Only `audit` writes its Parquet itself (`load`), because its files do not fit into memory.
 """
 
@@ -24,6 +26,15 @@ class EvidenceFile:
     sha256: str
     cluster: str | None = None
     account: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a sniff sees of a file: its name, its first 64 KiB after decompression, and whether that is all of it."""
+
+    name: str
+    head: bytes
+    whole: bool
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""CloudTrail events from delivery files: {"Records": […]}. Source: CloudTrail User Guide, record contents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kit import tables
+from kit.errors import EvidenceError
+from kit.sources import EvidenceFile, Reject, Row, Sample
+from kit.sources.json_document import Record, hash_of, json_text, member, peek, records, rows, utc_time
+
+TABLE = "trail"
+TAKEN_AS = "CloudTrail"
+
+_TRUTH = {"true": True, "false": False}
+
+
+def sniff(sample: Sample) -> bool:
+    """Whether a file is a CloudTrail delivery; S3 and SQS notifications keep `Records` too, with an eventSource such as aws:s3."""
+    top = peek(sample.head)
+    listed = top.get("Records") if isinstance(top, dict) else None
+    if not isinstance(listed, list):
+        return False
+    if not listed:
+        return True
+    first = listed[0]
+    return (
+        isinstance(first, dict)
+        and first.keys() >= {"eventVersion", "eventTime"}
+        and not str(first.get("eventSource")).startswith("aws:")
+    )
+
+
+def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
+    """A row an event. An event without eventID, eventTime or eventSource is a reject."""
+    yield from rows(records(data), tables.TRAIL, _rows)
+
+
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
+    event = record.value
+    for name in ("eventID", "eventTime", "eventSource"):
+        if not member(event, name):
+            raise EvidenceError(f"is no CloudTrail event without {name}")
+    event_at = utc_time(event["eventTime"]) if isinstance(event["eventTime"], str) else None
+    if event_at is None:
+        raise EvidenceError("is not a time", where="eventTime")
+    read_only = event.get("readOnly")
+    identity = event.get("userIdentity")
+    yield {
+        "cluster": None,
+        "account": event.get("recipientAccountId") or member(identity, "accountId"),
+        "event_id": event["eventID"],
+        "event_at": event_at,
+        "event_source": event["eventSource"],
+        "event_name": event.get("eventName"),
+        "event_category": event.get("eventCategory"),
+        "region": event.get("awsRegion"),
+        "source_address": event.get("sourceIPAddress"),
+        "user_agent": event.get("userAgent"),
+        "identity_type": member(identity, "type"),
+        "arn": member(identity, "arn"),
+        "principal_id": member(identity, "principalId"),
+        "access_key_id": member(identity, "accessKeyId"),
+        "issuer_arn": member(identity, "sessionContext", "sessionIssuer", "arn"),
+        "user_name": member(identity, "userName"),
+        "invoked_by": member(identity, "invokedBy"),
+        "error_code": event.get("errorCode"),
+        "read_only": _TRUTH.get(read_only.lower(), read_only) if isinstance(read_only, str) else read_only,
+        "request_parameters": _text(event.get("requestParameters")),
+        "response_elements": _text(event.get("responseElements")),
+        "event_hash": hash_of(json_text(event)),
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json_text(value)

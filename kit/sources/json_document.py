@@ -1,0 +1,367 @@
+"""JSON documents that hold many records: an API's list, a delivery file, a dump, JSON lines, several documents in a row.
+
+A document is walked element by element, so a cut or broken one still gives all that stands before the damage. Damage costs one
+reject; reading goes on at the next line that starts with `{` in its first column, where JSON lines and pretty-printed documents
+begin. Source: RFC 8259; NaN and Infinity, which Python's decoder would take, are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from math import isinf
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from kit.errors import EvidenceError
+from kit.sources import Reject, Row
+
+# The members under which the documents that the kit takes keep their records. One list for all readers, so that a row's item
+# leads back to its record whichever reader made it.
+LISTS = (
+    "Findings",
+    "findings",
+    "Records",
+    "items",
+    "Reservations",
+    "accessEntries",
+    "associations",
+    "identityProviderConfigs",
+)
+
+MOST_DAMAGES = 1000  # places in one file; a file with more is not JSON with damage in it
+_SPACE = re.compile(r"[ \t\r\n]*")
+_LEFT_OVER = re.compile(r"[ \t\r\n,\]}]*")  # what stands between elements once their list is lost
+_NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
+_STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that is not UTF-8
+_LONGEST_RAW = 200
+_PEEK_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a document.
+
+    line: where it starts, from 1. item: its place in the file, from 1. value: as parsed. of: the member whose list it stands in,
+    empty when it is a document of its own. around: the document's other members, complete once the whole file is walked.
+    raw: its first 200 characters.
+    """
+
+    line: int
+    item: int
+    value: Any
+    of: str = ""
+    around: dict[str, Any] = field(default_factory=dict, repr=False)
+    raw: str = field(default="", repr=False)
+
+
+class _Broken(Exception):
+    """Where a document stops being JSON, and how."""
+
+    def __init__(self, at: int, says: str) -> None:
+        self.at, self.says = at, says
+        super().__init__(says)
+
+
+def records(data: bytes, keys: tuple[str, ...] = LISTS) -> Iterator[Record | Reject]:
+    """Each record of a file, in its order, and a reject for each damaged place; raises nothing.
+
+    keys: members of a top-level object whose lists hold records; a top-level list's elements are records too, and any other
+    top-level value is one itself. Without keys every top-level value is one record.
+    """
+    walk = _Walk(_text(data), keys)
+    damages = 0
+    while walk.more(mended=damages > 0):
+        try:
+            yield from walk.document()
+        except _Broken as broken:
+            damages += 1
+            yield walk.reject(f"not JSON: {broken.says} at line {walk.line_at(broken.at)}")
+            if damages == MOST_DAMAGES:
+                yield walk.reject(f"not JSON in {damages} places; what comes after is not read")
+                return
+            walk.go_on_after(broken.at)
+    if walk.item == 0 and not walk.any:
+        yield walk.reject("the file is empty")
+
+
+class _Walk:
+    """Reads a text from front to back. at: where it stands. start, line: where the record in hand begins."""
+
+    def __init__(self, text: str, keys: tuple[str, ...]) -> None:
+        self.text, self.keys = text, keys
+        self.at = self.start = self.item = 0
+        self.line = 1
+        self.any = False
+        self._constants: list[str] = []
+        self._decoder = json.JSONDecoder(parse_constant=self._constants.append, parse_float=self._float)
+        self._has_stray_bytes = _STRAY_BYTE.search(text) is not None
+
+    def more(self, mended: bool) -> bool:
+        self._skip(_LEFT_OVER if mended else _SPACE)
+        return self.at < len(self.text)
+
+    def document(self) -> Iterator[Record | Reject]:
+        self.any = True
+        self._begin()
+        if self.keys and self._here == "{":
+            yield from self._object()
+        elif self.keys and self._here == "[":
+            yield from self._list("", {})
+        else:
+            yield self._record(self._value())
+
+    def reject(self, reason: str, end: int | None = None) -> Reject:
+        self.item += 1
+        return Reject(self.line, self.item, reason, self._raw(end))
+
+    def line_at(self, at: int) -> int:
+        return self.line + self.text.count("\n", self.start, at)
+
+    def go_on_after(self, at: int) -> None:
+        found = _NEXT_DOCUMENT.search(self.text, max(at, self.start + 1))
+        self.at = found.start() if found else len(self.text)
+
+    @property
+    def _here(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def _skip(self, what: re.Pattern[str] = _SPACE) -> None:
+        found = what.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+
+    def _begin(self) -> None:
+        self.line = self.line_at(self.at)
+        self.start = self.at
+
+    def _raw(self, end: int | None = None) -> str:
+        head = self.text[self.start : self.start + _LONGEST_RAW if end is None else min(end, self.start + _LONGEST_RAW)]
+        return head.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def _value(self) -> Any:
+        try:
+            value, self.at = self._decoder.raw_decode(self.text, self.at)
+        except json.JSONDecodeError as error:
+            raise _Broken(error.pos, error.msg) from None
+        except RecursionError:
+            raise _Broken(self.at, "nested too deeply") from None
+        except ValueError:  # Python's limit for the digits of an integer
+            raise _Broken(self.at, "a number that is too long") from None
+        return value
+
+    def _float(self, digits: str) -> float:
+        number = float(digits)
+        if isinf(number):  # 1e999, which would turn into null when it is written again
+            self._constants.append(digits)
+        return number
+
+    def _record(self, value: Any, of: str = "", around: dict[str, Any] | None = None) -> Record | Reject:
+        if self._constants:
+            reason = f"not JSON: {self._constants[0][:40]} is not a number that JSON can hold"
+            self._constants.clear()
+            return self.reject(reason, self.at)
+        if self._has_stray_bytes and (stray := _STRAY_BYTE.search(self.text, self.start, self.at)):
+            return self.reject(f"not UTF-8 at line {self.line_at(stray.start())}", self.at)
+        self.item += 1
+        return Record(self.line, self.item, value, of, {} if around is None else around, self._raw(self.at))
+
+    def _object(self) -> Iterator[Record | Reject]:
+        around: dict[str, Any] = {}
+        listed = False
+        self.at += 1
+        self._skip()
+        if self._here == "}":
+            self.at += 1
+        else:
+            while True:
+                if self._here != '"':
+                    raise _Broken(self.at, "expecting a name in double quotes")
+                name = self._value()
+                self._skip()
+                self._expect(":")
+                self._skip()
+                if name in self.keys and self._here == "[":
+                    if self._constants:
+                        raise _Broken(self.at, f"{self._constants.pop()[:40]} is not a number that JSON can hold")
+                    listed = True
+                    yield from self._list(name, around)
+                else:
+                    around[name] = self._value()
+                if self._expect(",}") == "}":
+                    break
+                self._skip()
+        if not listed:
+            yield self._record(around)
+        elif self._constants:
+            raise _Broken(self.at, f"{self._constants.pop()[:40]} is not a number that JSON can hold")
+
+    def _list(self, of: str, around: dict[str, Any]) -> Iterator[Record | Reject]:
+        self.at += 1
+        self._skip()
+        if self._here == "]":
+            self.at += 1
+        else:
+            while True:
+                self._skip()
+                self._begin()
+                value = self._value()
+                yield self._record(value, of, around)
+                self._begin()
+                if self._expect(",]") == "]":
+                    break
+        self._begin()
+
+    def _expect(self, marks: str) -> str:
+        self._skip()
+        mark = self._here
+        if not mark or mark not in marks:
+            raise _Broken(self.at, "expecting " + " or ".join(repr(each) for each in marks))
+        self.at += 1
+        return mark
+
+
+def _text(data: bytes) -> str:
+    # Windows PowerShell writes `aws … > file` as UTF-16. What cannot be decoded becomes an escape that is no JSON.
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "backslashreplace")
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
+def peek(head: bytes) -> Any:
+    """What can be read of the first value of a document of which only the head is there; None when nothing can.
+
+    Objects and lists that the cut goes through come with what they hold before it, so a missing member may just be cut off.
+    """
+    text = _text(head)
+    found = _SPACE.match(text)
+    return _peeked(text, found.end() if found else 0, _PEEK_DEPTH)
+
+
+def _peeked(text: str, at: int, depth: int) -> Any:
+    walk = _Walk(text, ())
+    walk.at = at
+    try:
+        return walk._value()
+    except _Broken:
+        if not depth or walk._here not in ("{", "["):
+            return None
+    into_object = walk._here == "{"
+    members: dict[str, Any] = {}
+    elements: list[Any] = []
+    walk.at += 1
+    try:
+        while True:
+            name = ""
+            walk._skip()
+            if into_object:
+                name = str(walk._value())
+                walk._expect(":")
+                walk._skip()
+            start = walk.at
+            try:
+                value, cut = walk._value(), False
+            except _Broken:
+                value, cut = _peeked(text, start, depth - 1), True
+            if into_object:
+                members[name] = value
+            elif not cut or value is not None:
+                elements.append(value)
+            if cut:
+                break
+            walk._expect(",")
+    except _Broken:
+        pass
+    return members if into_object else elements
+
+
+def rows(
+    found: Iterable[Record | Reject], table: pa.Schema, rows_of: Callable[[Record], Iterable[dict[str, Any]]]
+) -> Iterator[Row | Reject]:
+    """Rows for records. A record of which `rows_of` raises EvidenceError, or gives a value that its column cannot hold, is a reject."""
+    for record in found:
+        if isinstance(record, Reject):
+            yield record
+            continue
+        try:
+            made = list(rows_of(record))
+            for values in made:
+                _check(values, table)
+        except EvidenceError as error:
+            yield Reject(record.line, record.item, str(error), record.raw)
+        else:
+            yield from (Row(record.line, record.item, values) for values in made)
+
+
+def _check(values: dict[str, Any], table: pa.Schema) -> None:
+    for name, value in values.items():
+        if value is not None and not _fits(value, table.field(name).type):
+            raise EvidenceError(f"{name} cannot be a {type(value).__name__} such as {value!r:.60}")
+
+
+def _fits(value: Any, column: pa.DataType) -> bool:
+    if pa.types.is_string(column):
+        return isinstance(value, str) and (value.isascii() or _is_unicode(value))
+    if pa.types.is_list(column):
+        return isinstance(value, list) and all(_fits(each, column.value_type) for each in value)
+    if pa.types.is_timestamp(column):
+        return isinstance(value, datetime)
+    if pa.types.is_boolean(column):
+        return isinstance(value, bool)
+    if pa.types.is_integer(column):
+        return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON's \u escapes can write
+        return False
+    return True
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON with sorted names, equal for equal values. Raises EvidenceError for what JSON text cannot hold."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError as error:  # integers over 64 bits, half surrogate pairs, nesting over 254 levels
+        raise EvidenceError(f"cannot be kept as JSON ({error})") from None
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 of a text, in hex."""
+    return sha256(text.encode()).hexdigest()
+
+
+def member(value: Any, *path: str) -> Any:
+    """What stands at a path of member names; None where a member is absent or null.
+
+    Raises EvidenceError with the path when something on the way is not an object.
+    """
+    for place, name in enumerate(path):
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise EvidenceError("is not a JSON object", where=".".join(path[:place]))
+        value = value.get(name)
+    return value
+
+
+def utc_time(value: Any) -> datetime | None:
+    """A time in UTC from ISO 8601 text (UTC when it names no zone), or seconds or milliseconds since 1970; None for all else."""
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            # 10^11 is the year 5138 in seconds and 1973 in milliseconds.
+            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None

@@ -1,0 +1,101 @@
+"""Bytes of an evidence file, decompressed where it is gzip, in pieces, as far as they can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from isal import isal_zlib
+
+PIECE = 1 << 20
+GZIP = b"\x1f\x8b"
+LONGEST_LINE = 16 << 20  # DuckDB's own limit for one JSON object; longer lines become rejects
+
+
+@dataclass
+class Damage:
+    """What ended the reading of a file early; empty when nothing did."""
+
+    says: str = ""
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does; its name is not asked."""
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def pieces(path: Path, damage: Damage) -> Iterator[bytes]:
+    """The decompressed bytes of a file in pieces. A cut or broken gzip gives all that comes before and sets `damage`."""
+    packed_with_gzip = is_gzip(path)
+    with path.open("rb") as file:
+        if not packed_with_gzip:
+            while piece := file.read(PIECE):
+                yield piece
+            return
+        inflate = isal_zlib.decompressobj(wbits=31)
+        fresh = True  # nothing of the present gzip member has been read
+        while packed := file.read(PIECE):
+            while packed:
+                if inflate.eof:
+                    if not packed.strip(b"\0"):  # padding after the last member, as tape and some copies leave it
+                        break
+                    inflate, fresh = isal_zlib.decompressobj(wbits=31), True
+                try:
+                    plain = inflate.decompress(packed)
+                except isal_zlib.error as error:
+                    damage.says = f"the gzip stream is broken ({error}); what comes after is lost"
+                    return
+                fresh = False
+                packed = inflate.unused_data if inflate.eof else b""
+                if plain:
+                    yield plain
+        if not inflate.eof and not fresh:
+            damage.says = "the gzip stream is cut; what comes after is lost"
+
+
+def head(path: Path, size: int) -> tuple[bytes, bool]:
+    """The first `size` decompressed bytes of a file, and whether that is all of it."""
+    taken = b""
+    for piece in pieces(path, Damage()):
+        taken += piece
+        if len(taken) > size:
+            return taken[:size], False
+    return taken, True
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line without its end. number: from 1. too_long: only its beginning is kept."""
+
+    number: int
+    text: bytes
+    too_long: bool = False
+
+
+def lines(path: Path, damage: Damage) -> Iterator[Line]:
+    """The lines of a file, blank ones left out. A line over LONGEST_LINE is given by its beginning and marked."""
+    number, rest, cut = 1, b"", False
+    for piece in pieces(path, damage):
+        *whole, tail = piece.split(b"\n")
+        for part in whole:
+            text, too_long = rest + part, cut or len(rest) + len(part) > LONGEST_LINE
+            if text.strip():
+                yield Line(number, text[:LONGEST_LINE] if too_long else text, too_long)
+            number, rest, cut = number + 1, b"", False
+        if not cut:
+            rest += tail
+            if len(rest) > LONGEST_LINE:
+                rest, cut = rest[:LONGEST_LINE], True
+    if rest.strip():
+        yield Line(number, rest, cut)
+
+
+def count_lines(path: Path, damage: Damage) -> int:
+    """How many lines a file has, blank ones and a last one without an end included."""
+    count, last = 0, b"\n"
+    for piece in pieces(path, damage):
+        count += piece.count(b"\n")
+        last = piece[-1:]
+    return count + (last != b"\n")
