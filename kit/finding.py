@@ -1,8 +1,9 @@
 """A GuardDuty finding, whichever spelling it came in: SDK names (CLI, SDK) or wire names (EventBridge, exports).
 
-Names go through botocore's own model of GetFindings, because wire names are not always the SDK name with a small first letter
-(SourceIps is sourceIPs; KubernetesWorkload has `type` for KubernetesResourcesTypes). Members that the model does not know
-are kept as they came. Source: botocore, guardduty 2017-11-28, shape Finding; GuardDuty User Guide, finding details.
+Names go through botocore's own model of GetFindings, because wire names are not always the SDK name with a small
+first letter (SourceIps is sourceIPs; KubernetesWorkload has `type` for KubernetesResourcesTypes). Members that the
+model does not know are kept as they came. Source: botocore, guardduty 2017-11-28, shape Finding;
+GuardDuty User Guide, finding details.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _CLUSTER_NAME_TAGS = ("eks:cluster-name", "aws:eks:cluster-name")
 class Finding:
     """A GuardDuty finding. Times are UTC; cluster is a name; count is how often GuardDuty saw it.
 
-    about_eks: whether it is about an EKS cluster. raw: the whole finding under SDK names. unknown: paths of members that
-    botocore's model does not have.
+    about_eks: whether it is about an EKS cluster. raw: the whole finding under SDK names.
+    unknown: paths of members that botocore's model does not have.
     """
 
     id: str
@@ -75,12 +76,12 @@ class Finding:
 
     @property
     def workload(self) -> dict[str, Any]:
-        """KubernetesWorkloadDetails: Name, Type, Uid, Namespace, ServiceAccountName, Containers and more; empty without them."""
+        """KubernetesWorkloadDetails: Name, Type, Uid, Namespace, ServiceAccountName and more; empty without them."""
         return member(self.raw, "Resource", "KubernetesDetails", "KubernetesWorkloadDetails") or {}
 
     @property
     def api_call(self) -> dict[str, Any]:
-        """KubernetesApiCallAction: Verb, Resource, Namespace, ResourceName, SourceIps, UserAgent and more; empty without it."""
+        """KubernetesApiCallAction: Verb, Resource, Namespace, ResourceName, SourceIps and more; empty without it."""
         return member(self.raw, "Service", "Action", "KubernetesApiCallAction") or {}
 
     @property
@@ -117,8 +118,8 @@ class Finding:
 def finding_of(value: Any) -> Finding:
     """The finding in a parsed JSON value, in either spelling; timestamps of `raw` become ISO text in UTC.
 
-    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type, Severity or Resource, or
-    with something else where the model has an object or a list.
+    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type, Severity or Resource,
+    with a member in two spellings, or with something else where the model has an object or a list.
     """
     unknown: list[str] = []
     if not isinstance(value, dict):
@@ -226,7 +227,7 @@ def _model() -> ServiceModel:
 
 @functools.cache
 def _members(structure: str) -> dict[str, tuple[str, Shape]]:
-    """Any spelling of a member, in small letters, to its SDK name and shape. Small letters, as filters write hostIpc for hostIPC."""
+    """Any spelling of a member, in small letters (filters write hostIpc for hostIPC), to its SDK name and shape."""
     shape = _model().shape_for(structure)
     assert isinstance(shape, StructureShape)
     spellings = {}

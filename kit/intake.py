@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kit import tables
-from kit.errors import CallError, CaseError, EvidenceError
+from kit.errors import CaseError, EvidenceError
 from kit.sources import EvidenceFile, Reject, Row, Sample, audit, aws, cloudtrail, cluster, findings
 from kit.sources.stream import Damage, head, pieces
 from kit.store import connect, quoted
@@ -447,19 +447,3 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-
-
-def checked_window(start: str, end: str) -> tuple[datetime | None, datetime | None]:
-    """The ends of a window from ISO 8601 texts; text without a zone is UTC. Raises CallError when empty or upside down."""
-    ends = list[datetime | None]()
-    for flag, text in (("--start", start), ("--end", end)):
-        try:
-            at = datetime.fromisoformat(text) if text else None
-        except ValueError:
-            raise CallError(f"{text!r} is not a time", where=flag, next="write it as 2026-01-31T14:00:00Z") from None
-        ends.append(at.replace(tzinfo=UTC) if at and at.tzinfo is None else at)
-    begin, finish = ends
-    if begin and finish and begin >= finish:
-        word = "empty" if begin == finish else "upside down"
-        raise CallError(f"the window is {word}: {start} to {end}", where="--start, --end", next="the end is excluded and must be later")
-    return begin, finish

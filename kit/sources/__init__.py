@@ -3,10 +3,10 @@
 A reader is a module in this folder with
     TABLE: name of the table (kit.tables)
     TAKEN_AS: what the ledger calls such a file
-    sniff(sample: Sample) -> bool: whether the first kilobytes are such a file; never by the name alone. It raises EvidenceError
-        when it knows what the file is but cannot take it; the error's sentence is why the file is not taken
-    read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]: every record of the decompressed bytes becomes one of the
-        two, nothing is skipped. Row.values has the table's columns other than file, line and item
+    sniff(sample: Sample) -> bool: whether the first kilobytes are such a file; never by the name alone. It raises
+        EvidenceError when it knows what the file is but cannot take it; its sentence is why the file is not taken
+    read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]: every record of the decompressed bytes becomes one
+        of the two, nothing is skipped. Row.values has the table's columns other than file, line and item
 Only `audit` writes its Parquet itself (`load`), because its files do not fit into memory.
 """
 

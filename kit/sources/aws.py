@@ -56,8 +56,8 @@ def _instance(value: Any) -> Values:
     }
 
 
-# By the member under which a call prints what it describes. Of associatedAccessPolicies the whole document is the thing: the
-# principal stands beside the list, and an empty list says that there are none.
+# By the member under which a call prints what it describes. Of associatedAccessPolicies the whole document is the
+# thing: the principal stands beside the list, and an empty list says that there are none.
 _LISTED: dict[str, Callable[[Any], Values]] = {
     "accessEntries": _access_entry,
     "associations": _pod_identity_association,

@@ -1,6 +1,7 @@
 """Cluster dumps: what `kubectl get … -o json` prints, as a List, a typed list (PodList) or one object.
 
-Values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API conventions, lists and plural names.
+Values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API conventions, lists and
+plural names.
 """
 
 from __future__ import annotations
@@ -113,7 +114,6 @@ def _annotation(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:
-        applied = json.loads(value)
-    except (ValueError, RecursionError):
+        return json_text(_without_values(json.loads(value)))
+    except (ValueError, RecursionError, EvidenceError):
         return _REDACTED
-    return json_text(_without_values(applied))

@@ -24,7 +24,7 @@ _FROM_FINDING = tuple(
 
 
 def sniff(sample: Sample) -> bool:
-    """Whether a file holds GuardDuty findings. Raises EvidenceError for a list of finding ids and for Security Hub findings."""
+    """Whether a file holds GuardDuty findings. Raises EvidenceError for finding ids and for Security Hub findings."""
     top = peek(sample.head)
     listed = None
     if isinstance(top, dict):

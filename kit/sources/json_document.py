@@ -1,8 +1,8 @@
-"""JSON documents that hold many records: an API's list, a delivery file, a dump, JSON lines, several documents in a row.
+"""JSON documents that hold many records: an API's list, a delivery file, a dump, JSON lines, documents in a row.
 
-A document is walked element by element, so a cut or broken one still gives all that stands before the damage. Damage costs one
-reject; reading goes on at the next line that starts with `{` in its first column, where JSON lines and pretty-printed documents
-begin. Source: RFC 8259; NaN and Infinity, which Python's decoder would take, are refused.
+A document is walked element by element, so a cut or broken one still gives all that stands before the damage. Damage
+costs one reject; reading goes on at the next line that starts with `{` in its first column, where JSON lines and
+pretty-printed documents begin. Source: RFC 8259; NaN and Infinity, which Python's decoder would take, are refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import pyarrow as pa
 from kit.errors import EvidenceError
 from kit.sources import Reject, Row
 
-# The members under which the documents that the kit takes keep their records. One list for all readers, so that a row's item
-# leads back to its record whichever reader made it.
+# The members under which the documents that the kit takes keep their records. One list for all readers, so that a
+# row's item leads back to its record whichever reader made it.
 LISTS = (
     "Findings",
     "findings",
@@ -48,9 +48,9 @@ _PEEK_DEPTH = 8
 class Record:
     """One record of a document.
 
-    line: where it starts, from 1. item: its place in the file, from 1. value: as parsed. of: the member whose list it stands in,
-    empty when it is a document of its own. around: the document's other members, complete once the whole file is walked.
-    raw: its first 200 characters.
+    line: where it starts, from 1. item: its place in the file, from 1. value: as parsed. of: the member whose list it
+    stands in, empty when it is a document of its own. around: the document's other members, complete once the whole
+    file is walked. raw: its first 200 characters.
     """
 
     line: int
@@ -72,8 +72,8 @@ class _Broken(Exception):
 def records(data: bytes, keys: tuple[str, ...] = LISTS) -> Iterator[Record | Reject]:
     """Each record of a file, in its order, and a reject for each damaged place; raises nothing.
 
-    keys: members of a top-level object whose lists hold records; a top-level list's elements are records too, and any other
-    top-level value is one itself. Without keys every top-level value is one record.
+    keys: members of a top-level object whose lists hold records; a top-level list's elements are records too, and any
+    other top-level value is one itself. Without keys every top-level value is one record.
     """
     walk = _Walk(_text(data), keys)
     damages = 0
@@ -125,6 +125,7 @@ class _Walk:
         return self.line + self.text.count("\n", self.start, at)
 
     def go_on_after(self, at: int) -> None:
+        self._constants.clear()
         found = _NEXT_DOCUMENT.search(self.text, max(at, self.start + 1))
         self.at = found.start() if found else len(self.text)
 
@@ -236,7 +237,7 @@ def _text(data: bytes) -> str:
 def peek(head: bytes) -> Any:
     """What can be read of the first value of a document of which only the head is there; None when nothing can.
 
-    Objects and lists that the cut goes through come with what they hold before it, so a missing member may just be cut off.
+    Objects and lists that the cut goes through come with what they hold before it: a missing member may be cut off.
     """
     text = _text(head)
     found = _SPACE.match(text)
@@ -283,7 +284,7 @@ def _peeked(text: str, at: int, depth: int) -> Any:
 def rows(
     found: Iterable[Record | Reject], table: pa.Schema, rows_of: Callable[[Record], Iterable[dict[str, Any]]]
 ) -> Iterator[Row | Reject]:
-    """Rows for records. A record of which `rows_of` raises EvidenceError, or gives a value that its column cannot hold, is a reject."""
+    """Rows for records; a reject where `rows_of` raises EvidenceError or gives what a column cannot hold."""
     for record in found:
         if isinstance(record, Reject):
             yield record
@@ -327,7 +328,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON with sorted names, equal for equal values. Raises EvidenceError for what JSON text cannot hold."""
+    """A value as JSON with sorted names, equal for equal values. Raises EvidenceError for what JSON cannot hold."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError as error:  # integers over 64 bits, half surrogate pairs, nesting over 254 levels
@@ -354,7 +355,7 @@ def member(value: Any, *path: str) -> Any:
 
 
 def utc_time(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 text (UTC when it names no zone), or seconds or milliseconds since 1970; None for all else."""
+    """A time in UTC from ISO 8601 text (UTC when it names no zone) or seconds or milliseconds since 1970, else None."""
     try:
         if isinstance(value, str):
             time = datetime.fromisoformat(value)

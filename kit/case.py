@@ -1,0 +1,275 @@
+"""A case, opened: what notebooks, report and command line ask of it. Nothing here reads evidence anew or changes it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from kit.errors import CallError, CaseError
+from kit.finding import Finding, finding_of
+from kit.inventory import Inventory
+from kit.refs import Ref
+from kit.scope import Scope, contract
+from kit.store import Store
+from kit.window import Window, checked_window
+
+SAMPLE_CASE = Path("out") / "sample-case"
+
+
+class StopNotebook(Exception):
+    """Ends a notebook early and on purpose: what follows would mean nothing. Not an error."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "") -> Case:
+    """Open a case folder that `kit new` made.
+
+    case_dir: "" opens the folder in the environment's KIT_CASE, else the sample case that `make lab` makes.
+    finding: a finding's Id, "" for all. start, end: ISO 8601, UTC where no zone is given, end excluded; "" for all that the
+    audit log covers. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
+    """
+    path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
+    return Case(path, finding, start, end)
+
+
+class Case:
+    """One case under a choice of findings and a window. The frames' columns stand in kit.tables and docs/scope.md."""
+
+    def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "") -> None:
+        if not path.is_dir():
+            partial = path.with_name(path.name + ".partial")
+            way_out = "make it with `kit new CASE EVIDENCE...`"
+            if partial.is_dir():
+                way_out = "its making was cut off: run the same `kit new` command again to finish it"
+            raise CaseError("no such case", where=str(path), next=way_out)
+        self.path = path
+        self.name = path.resolve().name
+        self.store = Store(path)
+        self._start, self._end = checked_window(start, end)
+        settings = tomllib.loads((path / "case.toml").read_text())
+        self.cluster: str | None = settings.get("cluster")
+        self.account: str | None = settings.get("account")
+        self.region: str | None = settings.get("region")
+        self._finding = finding
+        if finding and finding not in set(self._finding_rows["id"]):
+            known = "; ".join(f"{row['id']} {row['type']}" for row in self._finding_rows.to_dict("records")) or "none"
+            raise CallError(f"this case has no finding {finding!r}", where="--finding", next=f"it has: {known}")
+
+    @cached_property
+    def _finding_rows(self) -> pd.DataFrame:
+        return self.store.frame("SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id")
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """The chosen findings as last updated, the most severe first (columns: kit.tables.FINDINGS)."""
+        rows = self._finding_rows
+        return rows[rows["id"] == self._finding] if self._finding else rows
+
+    def finding(self, finding_id: str) -> Finding:
+        """One finding, parsed."""
+        row = self._finding_rows[self._finding_rows["id"] == finding_id].iloc[0]
+        return finding_of(orjson.loads(row["finding"]))
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What existed in the cluster, with lifetimes."""
+        return Inventory(self.store)
+
+    @cached_property
+    def _scope(self) -> Scope:
+        chosen = [self.finding(finding_id) for finding_id in self.findings["id"]]
+        return Scope(self.store, self.inventory, chosen, self._start, self._end)
+
+    @property
+    def given_window(self) -> tuple[datetime | None, datetime | None]:
+        """The ends of the window as they were given, UTC; None where none was."""
+        return self._start, self._end
+
+    @property
+    def window(self) -> Window | None:
+        """The window, UTC, end excluded; None when there is no audit log and none was given."""
+        return self._scope.window
+
+    @cached_property
+    def scope(self) -> dict[str, Any]:
+        """The scope in its JSON form (docs/scope.md)."""
+        return contract(self.name, self._scope)
+
+    @cached_property
+    def subjects(self) -> pd.DataFrame:
+        """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
+        merged = dict[tuple[str, str, str | None], dict[str, Any]]()
+        for finding in self.scope["findings"]:
+            for subject in finding["subjects"]:
+                place = (subject["kind"], subject["key"], subject["through"])
+                row = merged.setdefault(place, {**subject, "findings": [], "whys": {}})
+                row["findings"].append(finding["id"])
+                if subject["certainty"] == "affected" and row["certainty"] == "possible":
+                    row["certainty"], row["whys"] = "affected", {}
+                if subject["certainty"] == row["certainty"]:
+                    row["whys"] |= {why["says"]: why["ref"] for why in subject["why"]}
+        rows = [
+            {name: row[name] for name in _SUBJECT_COLUMNS if name in row}
+            | {
+                "gone_before": row["gone_before_first_hostile_call"],
+                "why": "; ".join(row["whys"]),
+                "why_refs": list(dict.fromkeys(row["whys"].values())),
+            }
+            for row in sorted(merged.values(), key=lambda row: (row["certainty"], row["kind"], row["key"]))
+        ]
+        frame = pd.DataFrame(rows, columns=list(_SUBJECT_COLUMNS))
+        for column in ("created_at", "deleted_at"):
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
+        return frame
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are his."""
+        whose = dict[str, list[str]]()
+        for finding in self.scope["findings"]:
+            for audit_id in finding["calls"]:
+                whose.setdefault(audit_id, []).append(finding["id"])
+        places = {place: because for place, (event, because) in self._scope.hostile.items() if event["audit_id"] in whose}
+        rows = self.store.rows(
+            "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
+            " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
+            " WHERE list_contains($ids, audit_id) ORDER BY received_at, file, item",
+            ids=sorted(whose),
+        )
+        calls = [
+            {
+                "ref": f"audit:{row['audit_id']}",
+                **row,
+                "findings": whose[row["audit_id"]],
+                "because": places[(row["file"], row["line"], row["item"])],
+            }
+            for row in rows
+            if (row["file"], row["line"], row["item"]) in places
+        ]
+        frame = pd.DataFrame(calls, columns=["ref", *_CALL_COLUMNS, "findings", "because"])
+        # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
+        return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
+
+    @cached_property
+    def aws_calls(self) -> pd.DataFrame:
+        """The attacker's CloudTrail events of the chosen findings, oldest first."""
+        wanted = sorted({event_id for finding in self.scope["findings"] for event_id in finding["aws_calls"]})
+        rows = self.store.rows(
+            "SELECT event_id, event_at, arn, access_key_id, source_address, user_agent, event_source, event_name, region,"
+            " error_code, file, line, item FROM trail WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
+            ids=wanted,
+        )
+        because = self._scope.hostile_trail
+        calls = [
+            {"ref": f"trail:{row['event_id']}", **row, "because": because.get(row["event_id"], "GuardDuty names it as a signal")}
+            for row in rows
+        ]
+        return pd.DataFrame(calls, columns=["ref", *_AWS_CALL_COLUMNS, "because"])
+
+    @cached_property
+    def limits(self) -> pd.DataFrame:
+        """What cannot be told, each once, with the findings that it holds for."""
+        merged = dict[tuple[str, str], dict[str, Any]]()
+        for finding in self.scope["findings"]:
+            for limit in finding["limits"]:
+                row = merged.setdefault((limit["says"], limit["collect"]), {**limit, "findings": []})
+                row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
+                row["findings"].append(finding["id"])
+        return pd.DataFrame(list(merged.values()), columns=["about", "start", "end", "says", "collect", "findings"])
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """What became of each file (columns: kit.intake.LedgerEntry)."""
+        return pd.DataFrame(self.store.ledger)
+
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """Which spans the sources cover, and their gaps (columns: kit.tables.COVERAGE)."""
+        return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
+
+    @cached_property
+    def rejects(self) -> pd.DataFrame:
+        """Records that could not become rows, with place and reason (columns: kit.tables.REJECTS)."""
+        return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
+
+    def raw(self, ref: str) -> str:
+        """The text, as it stands in the evidence, of what a ref names: audit, trail, finding or object. Raises CaseError."""
+        parsed = Ref.parse(ref)
+        key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
+        table, column = _RAW.get(parsed.kind, ("", ""))
+        if not table:
+            raise CallError(f"{ref} names no piece of evidence", next="ask for an audit, trail, finding or object ref")
+        rows = self.store.rows(f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key)
+        if not rows and parsed.kind == "object":
+            rows = self.store.rows("SELECT file, line, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key)
+        if not rows:
+            raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
+        return self.store.raw(rows[0]["file"], rows[0]["line"], rows[0]["item"])
+
+    def stop_if_sample_finding(self) -> None:
+        """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
+        if len(self.findings) and self.findings["sample"].fillna(False).all():
+            raise StopNotebook("Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate.")
+
+
+_SUBJECT_COLUMNS = (
+    "kind",
+    "key",
+    "ref",
+    "namespace",
+    "name",
+    "uid",
+    "node",
+    "created_at",
+    "deleted_at",
+    "standing",
+    "certainty",
+    "through",
+    "why",
+    "why_refs",
+    "findings",
+    "gone_before",
+)
+_CALL_COLUMNS = (
+    "audit_id",
+    "received_at",
+    "user_name",
+    "source_address",
+    "user_agent",
+    "verb",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "request_uri",
+    "response_code",
+    "decision_reason",
+    "file",
+    "line",
+    "item",
+)
+_AWS_CALL_COLUMNS = (
+    "event_id",
+    "event_at",
+    "arn",
+    "access_key_id",
+    "source_address",
+    "user_agent",
+    "event_source",
+    "event_name",
+    "region",
+    "error_code",
+    "file",
+    "line",
+    "item",
+)
+_RAW = {"audit": ("audit", "audit_id"), "trail": ("trail", "event_id"), "finding": ("findings", "id"), "object": ("objects", "uid")}

@@ -1,0 +1,252 @@
+"""The command line `kit`: thin. Results on stdout, everything else on stderr; exit 0 done, 1 the work failed, 2 the input or the call was wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kit import __version__
+from kit.errors import KitError
+
+CASE = click.argument("case", type=click.Path(path_type=Path))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON in the documented, stable form.")
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose a finding and a window, which findings, scope and report share."""
+    command = click.option("--end", default="", metavar="TIME", help="End of the window, UTC, excluded.")(command)
+    command = click.option("--start", default="", metavar="TIME", help="Start of the window, UTC: 2026-01-31T14:00:00Z.")(command)
+    return click.option("--finding", default="", metavar="ID", help="Only this finding; all without it.")(command)
+
+
+def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print an error of the kit as one sentence and leave with its exit code."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except KitError as error:
+            _leave(printable(str(error)), error.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+        except KeyboardInterrupt:
+            _leave("stopped; what is done is kept", 1)
+
+    return run
+
+
+def _leave(sentence: str, code: int) -> NoReturn:
+    click.echo(f"kit: {sentence}", err=True)
+    sys.exit(code)
+
+
+def printable(text: str) -> str:
+    """Text from evidence, safe for a terminal: control characters and direction overrides are shown, not obeyed."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: kit new case-1 findings.json audit.jsonl.gz cluster/ && kit report case-1",
+)
+@click.version_option(__version__, prog_name="kit")
+def main() -> None:
+    """From a GuardDuty finding about an Amazon EKS cluster to its scope and a case report, from evidence files alone."""
+
+
+@main.command(epilog="Examples: kit new case-1 evidence/ · kit new case-2 findings.json 'logs/*.gz' --cluster prod")
+@CASE
+@click.argument("evidence", nargs=-1, required=True)
+@click.option("--cluster", metavar="NAME", help="The cluster, where the evidence doesn't say which it is from.")
+@AS_JSON
+@shows_errors
+def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: bool) -> None:
+    """Make CASE from EVIDENCE: files, folders or globs, `-` for standard input.
+
+    Tells what each file is, copies it into the case read-only and hashed, loads it, and prints the ledger.
+    """
+    from kit.intake import new_case
+
+    with _Progress() as progress:
+        made = new_case(case, evidence, cluster, progress)
+    for sentence in made.says:
+        click.echo(printable(sentence), err=True)
+    if as_json:
+        _print_json({"case": str(case), "files": [vars(entry) for entry in made.ledger]})
+        return
+    table = _table("file", "taken as", "records", "rows", "duplicates", "rejects", "first", "last", "note")
+    for entry in made.ledger:
+        counts = (entry.records, entry.rows, entry.duplicates, entry.rejects) if entry.taken_as else ("",) * 4
+        _add_row(table, entry.path, entry.taken_as or "", *counts, _minute(entry.first_at), _minute(entry.last_at), entry.note)
+    _print(table)
+    click.echo(f"case {printable(str(case))} is made; next: kit findings {printable(str(case))}", err=True)
+
+
+@main.command(epilog="Example: kit findings case-1 --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """List the findings of CASE, the most severe first. A window keeps those seen in it."""
+    opened = _open(case, finding, start, end)
+    begin, finish = opened.given_window
+    rows = [
+        row
+        for row in opened.findings.drop(columns=["finding", "event_hash"]).to_dict("records")
+        if not (finish and row["first_seen_at"] and row["first_seen_at"] >= finish)
+        and not (begin and row["last_seen_at"] and row["last_seen_at"] < begin)
+    ]
+    if as_json:
+        _print_json({"case": opened.name, "findings": rows})
+        return
+    table = _table("severity", "type", "id", "cluster", "first seen", "last seen", "count", "note")
+    for row in rows:
+        note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "not about EKS: outside this kit"
+        seen = _minute(row["first_seen_at"]), _minute(row["last_seen_at"])
+        _add_row(table, f"{row['severity']:.1f}", row["type"], row["id"], row["cluster"], *seen, row["count"], note)
+    _print(table) if rows else click.echo("no findings in this case" if not (begin or finish or finding) else "no findings in this window")
+
+
+@main.command(epilog="Example: kit scope case-1 --finding 8cb4… --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Say what the findings of CASE affect: pods, nodes, images, identities, roles, secrets, and why; and what cannot be told."""
+    with _Progress() as progress:
+        progress("working out the scope", 0, 1)
+        opened = _open(case, finding, start, end)
+        result = opened.scope
+    if as_json:
+        _print_json(result)
+        return
+    for one in result["findings"]:
+        click.echo(printable(f"\n{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
+        for certainty in ("affected", "possible"):
+            table = _table(certainty, "name", "node", "life (UTC)", "why", "evidence")
+            subjects = [subject for subject in one["subjects"] if subject["certainty"] == certainty]
+            for subject in subjects:
+                name = "/".join(part for part in (subject["namespace"], subject["name"]) if part) or subject["key"]
+                why = subject["why"][0]
+                through = f" (through {subject['through']})" if subject["through"] else ""
+                _add_row(table, subject["kind"], name, subject["node"], _life(subject), why["says"] + through, why["ref"])
+            if subjects:
+                _print(table)
+        counted = f"{len(one['calls'])} calls of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"
+        click.echo(counted)
+        for limit in one["limits"]:
+            click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
+
+
+@main.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def report(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Run the notebooks on CASE headless and write one HTML report; print its path."""
+    _open(case, finding, start, end)
+    from kit.report import make_report
+
+    with _Progress() as progress:
+        path = make_report(case, finding=finding, start=start, end=end, progress=progress)
+    _print_json({"case": str(case), "report": str(path)}) if as_json else click.echo(str(path))
+
+
+def _open(case: Path, finding: str, start: str, end: str) -> Any:
+    from kit.case import open_case
+
+    return open_case(case, finding, start, end)
+
+
+class _Progress:
+    """Progress on stderr for what takes longer than a second: a bar on a terminal, else a line for each step."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._console = Console(stderr=True)
+        self._bar: Any = None
+        self._said = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take note of a step; show it when a second has passed."""
+        what = printable(what)
+        if self._console.is_terminal:
+            self._show(what, done, total)
+        elif time.monotonic() - self._began > 1 and what != self._said:
+            self._said = what
+            click.echo(f"{what} ({100 * done // max(total, 1)} %)", err=True)
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        if self._bar is None:
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total)
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add_row(table: Table, *cells: Any) -> None:
+    table.add_row(*(Text(printable("" if _empty(cell) else str(cell))) for cell in cells))
+
+
+def _empty(cell: Any) -> bool:
+    return cell is None or cell != cell or str(cell) == "<NA>"
+
+
+def _print(table: Table) -> None:
+    width = None if sys.stdout.isatty() else 250
+    Console(width=width, soft_wrap=False).print(table)
+
+
+def _minute(at: Any) -> str:
+    return "" if _empty(at) else str(at)[:19].replace("T", " ")
+
+
+def _life(subject: dict[str, Any]) -> str:
+    if subject["standing"] is None and not subject["created_at"]:
+        return ""
+    end = _minute(subject["deleted_at"]) or {True: "stands", False: "gone", None: "?"}[subject["standing"]]
+    return f"{_minute(subject['created_at']) or '?'} – {end}"
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, default=_jsonable, ensure_ascii=True))
+
+
+def _jsonable(value: Any) -> Any:
+    if _empty(value):
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat().replace("+00:00", "Z")
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,59 @@
+"""Who is behind a user name, decided by what the API server recorded of the sign-in, not by the form of the name.
+
+Sources: Kubernetes "Authenticating"; EKS User Guide "cluster authentication"; aws-iam-authenticator (uid and extra).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SERVICE_ACCOUNT = "system:serviceaccount:"
+NODE = "system:node:"
+AUTHENTICATOR = "aws-iam-authenticator:"  # begins user.uid of everybody whom the EKS authenticator let in
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An identity of the cluster.
+
+    kind: anonymous, service_account, node, iam, control_plane, oidc. sure: False when only the name's form tells the kind.
+    service_account: namespace/name. node: node name. role: ARN of the IAM role or user (not of the session).
+    """
+
+    user_name: str
+    kind: str
+    sure: bool = True
+    service_account: str | None = None
+    node: str | None = None
+    role: str | None = None
+
+
+def identity_of(user_name: str, uid: str | None = None, arn: str | None = None, groups: list[str] | None = None) -> Identity:
+    """The identity behind a user name with its uid, IAM ARN (extra) and groups, as far as these are known."""
+    role = role_of(arn) if arn else None
+    signed_in_by_iam = (uid or "").startswith(AUTHENTICATOR) or role is not None
+    known = bool(uid or arn or groups)
+    if user_name == "system:anonymous" or "system:unauthenticated" in (groups or []):
+        return Identity(user_name, "anonymous")
+    if user_name.startswith(NODE):
+        return Identity(user_name, "node", known, node=user_name.removeprefix(NODE), role=role)
+    if signed_in_by_iam:
+        return Identity(user_name, "iam", role=role)
+    if user_name.startswith(SERVICE_ACCOUNT):
+        account = user_name.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
+        return Identity(user_name, "service_account", known, service_account=account)
+    if user_name.startswith(("system:", "eks:")):
+        return Identity(user_name, "control_plane", known)
+    return Identity(user_name, "oidc", known)
+
+
+def role_of(arn: str) -> str | None:
+    """The ARN of the role or IAM user behind the ARN of a session; None for anything else.
+
+    A session's ARN has no path, so that of a role with a path cannot be told from it; the authenticator's canonicalArn can't either.
+    """
+    session = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", arn)
+    if session:
+        return f"{session[1]}:iam::{session[2]}:role/{session[3]}"
+    return arn if re.fullmatch(r"arn:[^:]+:iam::\d+:(role|user)/.+", arn) else None
