@@ -262,21 +262,24 @@ class Scope:
         if not self.hostile:
             return found
         events = [event for event, _ in self.hostile.values()]
-        first = {}
-        for event in events:
-            first.setdefault(event["source_address"], event["received_at"])
         addresses = sorted({event["source_address"] for event in events if event["source_address"]})
-        keys = sorted({event["access_key_id"] for event in events if event["access_key_id"]})
+        keys = {event["access_key_id"] for event in events} - {None}
         own = set(self._own_addresses(self.hostile))
-        for row in self.store.rows(
-            "SELECT event_id, source_address, access_key_id FROM trail WHERE list_contains($addresses, source_address)"
-            " ORDER BY event_at, event_id",
+        candidates = self.store.rows(
+            "SELECT event_id, source_address, access_key_id,"
+            " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
+            " WHERE list_contains($addresses, source_address) ORDER BY event_at, event_id",
             addresses=addresses,
-        ):
-            if row["source_address"] in own:
-                found[row["event_id"]] = f"it comes from {row['source_address']}, which nobody but the attacker used"
+        )
+        for row in candidates:
+            address = row["source_address"]
+            if address in own:
+                found[row["event_id"]] = f"it comes from {address}, which nobody but the attacker used"
             elif row["access_key_id"] in keys:
-                found[row["event_id"]] = f"access key {row['access_key_id']} and address {row['source_address']} are the attacker's"
+                found[row["event_id"]] = f"access key {row['access_key_id']} and address {address} are the attacker's"
+            elif row["issued"] in keys:
+                says = f"it issued access key {row['issued']}, which the attacker then used from the same address {address}"
+                found[row["event_id"]] = says
         return found
 
     # ── what is affected ───────────────────────────────────────────────────────────────────────────────────────────
@@ -391,7 +394,8 @@ class Scope:
         if caller is None:
             return []
         ref = finding.ref(USER)
-        guilty = "possible" if finding.is_policy else "affected"
+        hostile = any(_place(event) in self.hostile for event in self._own_call(finding))
+        guilty = "possible" if finding.is_policy and not hostile else "affected"
         scope.add("identity", caller.user_name, Why(ref, "the finding names it as the caller"), certainty=guilty)
         address = _address_of(finding.api_call)
         if address:
@@ -403,8 +407,8 @@ class Scope:
         if caller.service_account:
             scope.add("service_account", caller.service_account, Why(ref, "it is the finding's caller"), certainty=guilty)
             says = f"it runs under {caller.service_account}, the finding's caller"
-            return self._pods_under(caller.service_account, ref, says, not finding.is_policy)
-        if caller.node and not finding.is_policy:
+            return self._pods_under(caller.service_account, ref, says, guilty == "affected")
+        if caller.node and guilty == "affected":
             return self._pods_on(scope, caller.node, ref, f"it ran on {caller.node}, whose credential made the call")
         return []
 
@@ -499,12 +503,15 @@ class Scope:
             scope.calls.setdefault(event["audit_id"])
             self._add_deed(scope, event, None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown"))
         addresses = {hostile[place]["source_address"] for place in mine}
-        keys = {hostile[place]["access_key_id"] for place in mine}
+        keys = {hostile[place]["access_key_id"] for place in mine} - {None}
+        own_addresses = set(self._own_addresses(self.hostile))
         for row in self.store.rows(
-            "SELECT event_id, source_address, access_key_id FROM trail WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
+            "SELECT event_id, source_address, access_key_id,"
+            " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
+            " WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
             ids=sorted(self.hostile_trail),
         ):
-            if row["source_address"] in addresses or row["access_key_id"] in keys:
+            if row["source_address"] in addresses & own_addresses or keys & {row["access_key_id"], row["issued"]}:
                 scope.aws_calls.setdefault(row["event_id"])
 
     def _follow(
