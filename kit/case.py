@@ -138,7 +138,7 @@ class Case:
         for finding in self.scope["findings"]:
             for audit_id in finding["calls"]:
                 whose.setdefault(audit_id, []).append(finding["id"])
-        places = {place: because for place, (event, because) in self._scope.hostile.items() if event["audit_id"] in whose}
+        places = {place: because for place, (event, because) in self._scope.attacker.calls.items() if event["audit_id"] in whose}
         rows = self.store.rows(
             "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
             " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
@@ -168,9 +168,9 @@ class Case:
             " error_code, file, line, item FROM trail WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
             ids=wanted,
         )
-        because = self._scope.hostile_trail
+        because = self._scope.attacker.trail
         calls = [
-            {"ref": f"trail:{row['event_id']}", **row, "because": because.get(row["event_id"], "GuardDuty names it as a signal")}
+            {"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]}
             for row in rows
         ]
         return pd.DataFrame(calls, columns=["ref", *_AWS_CALL_COLUMNS, "because"])

@@ -1,9 +1,7 @@
 """From a finding to what is affected: subjects, each with its why; the attacker's calls; and what cannot be told.
 
 The rules, which docs/decisions.md explains:
-* An audit event is the attacker's when its identity, connection address and user agent are those of the call of a finding that is
-  not `Policy:`; or its credential was minted, or its pod made, by such an event; or it comes from an address that only the
-  attacker used. A `Policy:` finding alone does not make its caller an attacker.
+* What kit.attacker takes for the attacker's calls makes the deeds; a `Policy:` finding alone does not make its caller an attacker.
 * `affected` is acted on, `possible` is looked at. What an identity minted by the finding's caller did carries `through`.
 """
 
@@ -18,7 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from kit.finding import Finding, finding_of
+from kit.attacker import Attacker, Event, address_of, is_dry_run, let_through, place_of
+from kit.finding import Finding
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import Inventory, Thing, Why, in_window
 from kit.refs import Ref
@@ -105,13 +104,6 @@ class FindingScope:
             present.why += [reason for reason in reasons if reason not in present.why]
 
 
-_EVENT_COLUMNS = (
-    "audit_id, received_at, verb, request_uri, user_name, user_uid, user_groups, arn, access_key_id, credential_id,"
-    " claimed_pod_uid, impersonated_user_name, source_address, user_agent, resource, coalesce(subresource, '') AS subresource,"
-    " namespace, name, uid, response_code, issued_credential_id, file, line, item"
-)
-
-
 class Scope:
     """The scope of a case's findings. start, end: UTC, end excluded; without them the window is all that the audit log covers."""
 
@@ -126,6 +118,7 @@ class Scope:
         self.store = store
         self.inventory = inventory
         self.chosen = findings
+        self.attacker = Attacker(store, inventory)
         self.window = self._window(start, end)
 
     def _window(self, start: datetime | None, end: datetime | None) -> Window | None:
@@ -136,151 +129,6 @@ class Scope:
         if end is None:
             last = datetime.fromtimestamp(last.timestamp() + 1e-6, UTC)  # the last event itself is inside
         return Window(first, max(first, last))
-
-    # ── whose calls ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @cached_property
-    def findings(self) -> list[Finding]:
-        """All findings of the case: whose calls are hostile does not depend on which of them is looked at."""
-        rows = self.store.rows("SELECT finding FROM findings ORDER BY first_seen_at NULLS LAST, id")
-        return [finding_of(orjson.loads(row["finding"])) for row in rows]
-
-    @cached_property
-    def hostile(self) -> dict[tuple[str, int, int], tuple[dict[str, Any], str]]:
-        """The attacker's audit events by place (file, line, item), each with the sentence that says why it is taken as such."""
-        found = dict[tuple[str, int, int], tuple[dict[str, Any], str]]()
-        if self.window is None:
-            return found
-
-        def take(events: Iterable[dict[str, Any]], because: str) -> bool:
-            fresh = [event for event in events if _place(event) not in found]
-            found.update({_place(event): (event, because) for event in fresh})
-            return bool(fresh)
-
-        for finding in self.findings:
-            for user, address, agent in self._callers(finding):
-                says = f"same identity, address and user agent as the call of finding {finding.id}"
-                take(self._events("user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c", a=user, b=address, c=agent), says)
-        grown = bool(found)
-        while grown:
-            grown = False
-            minted = {event["issued_credential_id"] for event, _ in found.values() if event["issued_credential_id"]}
-            if minted:
-                says = "its credential was minted by a call of the attacker"
-                grown |= take(self._events("list_contains($a, credential_id)", a=sorted(minted)), says)
-            made = self._pods_made_by(event for event, _ in found.values())
-            if made:
-                says = "it was made with the token of a pod that the attacker created"
-                grown |= take(self._events("list_contains($a, claimed_pod_uid)", a=sorted(made)), says)
-            for address in self._own_addresses(found):
-                says = f"it comes from {address}, which nobody but the attacker used"
-                grown |= take(self._events("source_address = $a", a=address), says)
-        return dict(sorted(found.items(), key=lambda item: (item[1][0]["received_at"], item[0])))
-
-    def _events(self, where: str, **values: Any) -> list[dict[str, Any]]:
-        assert self.window is not None
-        return self.store.rows(
-            f"SELECT {_EVENT_COLUMNS} FROM audit WHERE received_at >= $start AND received_at < $end AND ({where})"
-            " ORDER BY received_at, file, item",
-            start=self.window.start,
-            end=self.window.end,
-            **values,
-        )
-
-    def _callers(self, finding: Finding) -> list[tuple[str, str, str | None]]:
-        """Identity, connection address and user agent of a finding's call; what the finding does not say comes from the log."""
-        call, user = finding.api_call, finding.user.get("Username")
-        if finding.is_policy or finding.sample or not call or not user:
-            return []
-        address, agent = _address_of(call), call.get("UserAgent")
-        if address and agent:
-            return [(str(user), str(address), str(agent))]
-        seen = self._own_call(finding)
-        return list(dict.fromkeys((event["user_name"], event["source_address"], event["user_agent"]) for event in seen if event["source_address"]))
-
-    def _own_call(self, finding: Finding) -> list[dict[str, Any]]:
-        """The audit events that the finding's call can be: identity, verb, URI, and address and agent where it says them."""
-        call = finding.api_call
-        if self.window is None or not call or not finding.user.get("Username"):
-            return []
-        return self._events(
-            "user_name = $user AND request_uri = $uri AND ($verb IS NULL OR verb = $verb)"
-            " AND ($address IS NULL OR source_address = $address) AND ($agent IS NULL OR user_agent = $agent)",
-            user=finding.user["Username"],
-            uri=call.get("RequestUri"),
-            verb=call.get("Verb"),
-            address=_address_of(call),
-            agent=call.get("UserAgent"),
-        )
-
-    def _own_addresses(self, found: dict[tuple[str, int, int], tuple[dict[str, Any], str]]) -> list[str]:
-        """Addresses of the attacker that nobody else used: every identity there is the attacker's or anonymous, and none of
-        them was there before the first hostile call from it, but for anonymous ones, who are nobody in particular."""
-        first = dict[str, datetime]()
-        identities = set[str]()
-        for event, _ in found.values():
-            identities.add(event["user_name"])
-            if event["source_address"]:
-                first[event["source_address"]] = min(
-                    first.get(event["source_address"], event["received_at"]), event["received_at"]
-                )
-        own = list[str]()
-        for address in sorted(first):
-            users = self._events_by_user(address)
-            others = {user: seen for user, seen in users.items() if user != "system:anonymous"}
-            if set(others) <= identities and all(seen >= first[address] for seen in others.values()):
-                own.append(address)
-        return own
-
-    def _events_by_user(self, address: str) -> dict[str, datetime]:
-        assert self.window is not None
-        rows = self.store.rows(
-            "SELECT user_name, min(received_at) AS first_at FROM audit WHERE source_address = $a AND user_name IS NOT NULL"
-            " AND received_at >= $start AND received_at < $end GROUP BY user_name",
-            a=address,
-            start=self.window.start,
-            end=self.window.end,
-        )
-        return {row["user_name"]: row["first_at"] for row in rows}
-
-    def _pods_made_by(self, events: Iterable[dict[str, Any]]) -> set[str]:
-        made = set[str]()
-        for event in events:
-            if event["verb"] != "create" or event["subresource"] or not _let_through(event):
-                continue
-            if event["resource"] == "pods" and event["uid"]:
-                made.add(event["uid"])
-            elif event["uid"] and event["name"]:
-                owned = self.inventory.pods_of_workload(event["resource"], event["namespace"], event["name"], event["uid"])
-                made |= {pod.uid for pod, sure in owned if sure}
-        return made
-
-    @cached_property
-    def hostile_trail(self) -> dict[str, str]:
-        """The attacker's CloudTrail events by eventID, each with the sentence that says why."""
-        found = dict[str, str]()
-        if not self.hostile:
-            return found
-        events = [event for event, _ in self.hostile.values()]
-        addresses = sorted({event["source_address"] for event in events if event["source_address"]})
-        keys = {event["access_key_id"] for event in events} - {None}
-        own = set(self._own_addresses(self.hostile))
-        candidates = self.store.rows(
-            "SELECT event_id, source_address, access_key_id,"
-            " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
-            " WHERE list_contains($addresses, source_address) ORDER BY event_at, event_id",
-            addresses=addresses,
-        )
-        for row in candidates:
-            address = row["source_address"]
-            if address in own:
-                found[row["event_id"]] = f"it comes from {address}, which nobody but the attacker used"
-            elif row["access_key_id"] in keys:
-                found[row["event_id"]] = f"access key {row['access_key_id']} and address {address} are the attacker's"
-            elif row["issued"] in keys:
-                says = f"it issued access key {row['issued']}, which the attacker then used from the same address {address}"
-                found[row["event_id"]] = says
-        return found
 
     # ── what is affected ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -373,7 +221,7 @@ class Scope:
 
     def _caller_arn(self, finding: Finding) -> tuple[str, Why] | None:
         """The ARN of the IAM role or user behind the caller, and what says so."""
-        for event in self._own_call(finding):
+        for event in self.attacker.own_call(finding):
             if event["arn"]:
                 role = role_of(event["arn"])
                 if role:
@@ -394,10 +242,10 @@ class Scope:
         if caller is None:
             return []
         ref = finding.ref(USER)
-        hostile = any(_place(event) in self.hostile for event in self._own_call(finding))
+        hostile = self._is_hostile(self.attacker.own_call(finding))
         guilty = "possible" if finding.is_policy and not hostile else "affected"
         scope.add("identity", caller.user_name, Why(ref, "the finding names it as the caller"), certainty=guilty)
-        address = _address_of(finding.api_call)
+        address = address_of(finding.api_call)
         if address:
             why = Why(finding.ref(f"{API_CALL}.remoteIpDetails"), "the finding's call came from it")
             scope.add("source_ip", address, why, certainty=guilty)
@@ -490,51 +338,32 @@ class Scope:
         user = finding.user.get("Username")
         if not user:
             return
-        own = self._own_call(finding)
+        own = self.attacker.own_call(finding)
         if finding.is_policy:
             for event in own:
                 self._add_deed(scope, event, None)
-        hostile = {place: event for place, (event, _) in self.hostile.items()}
-        mine = {place for place, event in hostile.items() if event["user_name"] == user}
-        if finding.is_policy and not mine & {_place(event) for event in own}:
+        if finding.is_policy and not self._is_hostile(own):
             return
-        for place in self._follow(mine, hostile):
-            event = hostile[place]
+        followed = [event for event in self.attacker.follow(str(user)) if self._inside(event["received_at"])]
+        for event in followed:
             scope.calls.setdefault(event["audit_id"])
-            self._add_deed(scope, event, None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown"))
-        addresses = {hostile[place]["source_address"] for place in mine}
-        keys = {hostile[place]["access_key_id"] for place in mine} - {None}
-        own_addresses = set(self._own_addresses(self.hostile))
-        for row in self.store.rows(
-            "SELECT event_id, source_address, access_key_id,"
-            " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
-            " WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
-            ids=sorted(self.hostile_trail),
-        ):
-            if row["source_address"] in addresses & own_addresses or keys & {row["access_key_id"], row["issued"]}:
-                scope.aws_calls.setdefault(row["event_id"])
+            through = None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown")
+            self._add_deed(scope, event, through)
+        addresses = {event["source_address"] for event in followed} & self.attacker.addresses
+        keys = {event["access_key_id"] for event in followed} - {None}
+        for event_id, (row, _) in self.attacker.trail.items():
+            if row["source_address"] in addresses or keys & {row["access_key_id"], row["issued"]}:
+                scope.aws_calls.setdefault(event_id)
 
-    def _follow(
-        self, mine: set[tuple[str, int, int]], hostile: dict[tuple[str, int, int], dict[str, Any]]
-    ) -> list[tuple[str, int, int]]:
-        """The caller's hostile events, those of the credentials that it minted, and those from its own addresses."""
-        own_addresses = set(self._own_addresses(self.hostile))
-        members = set(mine)
-        while True:
-            minted = {hostile[place]["issued_credential_id"] for place in members} - {None}
-            addresses = {hostile[place]["source_address"] for place in members} & own_addresses
-            more = {
-                place
-                for place, event in hostile.items()
-                if event["credential_id"] in minted or event["source_address"] in addresses
-            }
-            if more <= members:
-                return [place for place in hostile if place in members]
-            members |= more
+    def _is_hostile(self, events: list[Event]) -> bool:
+        return any(place_of(event) in self.attacker.calls for event in events)
 
-    def _add_deed(self, scope: FindingScope, event: dict[str, Any], through: Ref | None) -> None:
+    def _inside(self, at: datetime) -> bool:
+        return self.window is not None and self.window.start <= at < self.window.end
+
+    def _add_deed(self, scope: FindingScope, event: Event, through: Ref | None) -> None:
         """The subject that an event that was let through makes: read, created, changed, deleted, ran a command, minted."""
-        if not _let_through(event) or not event["resource"] or _dry_run(event):
+        if not let_through(event) or not event["resource"] or is_dry_run(event):
             return
         ref = Ref.of("audit", event["audit_id"])
         verb, resource, subresource = event["verb"], event["resource"], event["subresource"]
@@ -564,7 +393,7 @@ class Scope:
             created = event["response_code"] == 201 and not subresource
             add("created" if created else "changed", path, "created" if created else "changed")
 
-    def _secrets_read(self, scope: FindingScope, event: dict[str, Any]) -> list[tuple[str, str]]:
+    def _secrets_read(self, scope: FindingScope, event: Event) -> list[tuple[str, str]]:
         """namespace/name of the secrets that a read returned, each with its certainty; a list returns all there were then."""
         if event["verb"] == "get" and event["name"]:
             return [(f"{event['namespace']}/{event['name']}", "affected")]
@@ -598,7 +427,7 @@ class Scope:
                 )
         return list(known.values())
 
-    def _deleted_by(self, scope: FindingScope, event: dict[str, Any]) -> list[str]:
+    def _deleted_by(self, scope: FindingScope, event: Event) -> list[str]:
         """What a deletecollection deleted: the items of its response, when the log has it."""
         (row,) = self.store.rows(
             "SELECT response_object FROM audit WHERE file = $file AND item = $item", file=event["file"], item=event["item"]
@@ -617,11 +446,11 @@ class Scope:
 
     def _add_sequence(self, scope: FindingScope, above: set[str]) -> None:
         """The union of what the findings among the signals affect, and the sequence's own resources."""
-        by_arn = {finding.arn: finding for finding in self.findings} | {finding.id: finding for finding in self.findings}
+        by_arn = {finding.arn: finding for finding in self.attacker.findings} | {finding.id: finding for finding in self.attacker.findings}
         missing = list[str]()
         for signal in scope.finding.sequence.get("Signals") or []:
             if signal.get("Type") == "CLOUD_TRAIL":
-                if signal.get("Uid") in self.hostile_trail:
+                if signal.get("Uid") in self.attacker.trail:
                     scope.aws_calls.setdefault(signal["Uid"])
                 continue
             if signal.get("Type") != "FINDING":
@@ -701,7 +530,7 @@ class Scope:
             if finding.last_seen_at and finding.last_seen_at >= self.window.end:
                 says = f"The finding was last seen {_utc(finding.last_seen_at)}, after the window ends: what happened since cannot be told"
                 limits.append(Limit((*deeds, "pod"), says, AUDIT_LOG, self.window.end, finding.last_seen_at))
-            if finding.api_call and not self._own_call(finding):
+            if finding.api_call and not self.attacker.own_call(finding):
                 says = "The finding's own call is not in the audit log: log and finding do not meet, so its caller's deeds cannot be told in full"
                 limits.append(Limit((*deeds, "identity"), says, AUDIT_LOG, finding.first_seen_at, finding.last_seen_at))
             for gap in self.store.rows("SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'gap' ORDER BY start_at"):
@@ -729,22 +558,8 @@ class Scope:
             limits.append(Limit(("source_ip", "identity"), says, "network logs that tell the machines behind it apart"))
 
     def _shared_addresses(self, scope: FindingScope) -> list[str]:
-        addresses = {event["source_address"] for event, _ in self.hostile.values() if event["audit_id"] in scope.calls}
-        return sorted((addresses - {None}) - set(self._own_addresses(self.hostile)))
-
-
-def _place(event: dict[str, Any]) -> tuple[str, int, int]:
-    return event["file"], event["line"], event["item"]
-
-
-def _let_through(event: dict[str, Any]) -> bool:
-    """Whether the server did what was asked: 2xx, or 101 for a connection that was upgraded (RFC 9110, 15.2.2)."""
-    code = event["response_code"]
-    return code is not None and (200 <= code < 300 or code == 101)
-
-
-def _dry_run(event: dict[str, Any]) -> bool:
-    return "dryRun" in parse_qs(urlsplit(event["request_uri"] or "").query)
+        events = (event for event, _ in self.attacker.calls.values() if event["audit_id"] in scope.calls)
+        return sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses)
 
 
 def _field(query: dict[str, list[str]], name: str) -> str | None:
@@ -753,14 +568,6 @@ def _field(query: dict[str, list[str]], name: str) -> str | None:
         if key == name and value:
             return value.removeprefix("=")
     return None
-
-
-def _address_of(call: dict[str, Any]) -> str | None:
-    """The connection's address: GuardDuty's remoteIpDetails, else the last of sourceIPs; earlier ones are the client's word."""
-    remote = call.get("RemoteIpDetails") or {}
-    addresses = call.get("SourceIps") or []
-    last = addresses[-1] if isinstance(addresses, list) and addresses else None
-    return last or remote.get("IpAddressV4") or remote.get("IpAddressV6") or None
 
 
 def _utc(at: datetime) -> str:
@@ -773,7 +580,7 @@ def _iso(at: datetime | None) -> str | None:
 
 def contract(case: str, scope: Scope) -> dict[str, Any]:
     """The scope as JSON-ready data, in the stable form that docs/scope.md describes."""
-    first = min((event["received_at"] for event, _ in scope.hostile.values()), default=None)
+    first = min((event["received_at"] for event, _ in scope.attacker.calls.values()), default=None)
     return {"case": case, "findings": [_finding_contract(one, first) for one in scope.scopes]}
 
 

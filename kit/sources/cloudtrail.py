@@ -17,7 +17,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 def sniff(sample: Sample) -> bool:
-    """Whether a file is a CloudTrail delivery. S3 and SQS messages have `Records` too, with eventSource aws:s3 or so."""
+    """Whether a file is a CloudTrail delivery. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
     top = peek(sample.head)
     listed = top.get("Records") if isinstance(top, dict) else None
     if not isinstance(listed, list):

@@ -1,0 +1,112 @@
+"""What the AWS CLI prints about a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from kit import tables
+from kit.sources import EvidenceFile, Reject, Row, Sample, aws
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+FILE = EvidenceFile(Path("f"), "f", "")
+ARN = "arn:aws:eks:r:1:podidentityassociation/red/a-1"
+ASSOCIATION = {"clusterName": "red", "namespace": "n", "serviceAccount": "s", "associationArn": ARN}
+
+
+def sniffed(document: Any) -> bool:
+    return aws.sniff(Sample("any", json.dumps(document).encode(), True))
+
+
+def read(document: Any) -> list[Row | Reject]:
+    return list(aws.read(FILE, json.dumps(document).encode()))
+
+
+def placed(document: Any) -> tuple[Any, ...]:
+    (row,) = read(document)
+    assert isinstance(row, Row)
+    return tuple(row.values[name] for name in ("kind", "namespace", "name", "uid", "cluster", "account"))
+
+
+@pytest.mark.parametrize("recording", ["stolen_sa_token", "vanished_deployment"])
+def test_recorded_descriptions_become_rows_that_fit_the_table(recording: str) -> None:
+    rows = []
+    for path in sorted((RECORDINGS / recording / "aws").iterdir()):
+        data = path.read_bytes()
+        assert aws.sniff(Sample("any", data, True))
+        for each in aws.read(FILE, data):
+            assert isinstance(each, Row)
+            rows.append(each.values | {"file": path.name, "line": each.line, "item": each.item})
+    table = pa.Table.from_pylist(rows, tables.OBJECTS)
+    assert all(set(row) == set(tables.OBJECTS.names) for row in rows)
+    assert Counter(table.column("kind").to_pylist()) == {
+        "Instance": 3,
+        "AccessEntry": 4,  # two described, the same two listed by name alone
+        "AccessPolicies": 2,
+        "Cluster": 1,
+        "IdentityProviderConfig": 2,
+        "PodIdentityAssociation": 4,
+    }
+
+
+def test_each_thing_says_where_it_belongs() -> None:
+    cluster = {"name": "red", "arn": "arn:aws:eks:r:1:cluster/red"}
+    assert placed({"cluster": cluster}) == ("Cluster", None, "red", "arn:aws:eks:r:1:cluster/red", "red", "1")
+    association = ("PodIdentityAssociation", "n", "s", ARN, "red", "1")
+    assert placed({"association": ASSOCIATION}) == placed({"associations": [ASSOCIATION]}) == association
+    assert placed({"accessEntries": ["arn:aws:iam::2:role/r"]})[:3] == ("AccessEntry", None, "arn:aws:iam::2:role/r")
+    policies = {"associatedAccessPolicies": [], "clusterName": "red", "principalArn": "arn:aws:iam::2:role/r"}
+    assert placed(policies) == ("AccessPolicies", None, "arn:aws:iam::2:role/r", None, "red", None)
+    tags = [{"Key": "kubernetes.io/cluster/red", "Value": "owned"}]
+    reservation = {"OwnerId": "1", "Instances": [{"InstanceId": "i-1", "Tags": tags}]}
+    assert placed({"Reservations": [reservation]}) == ("Instance", None, "i-1", "i-1", "red", "1")
+    config = {
+        "identityProviderConfigName": "login",
+        "identityProviderConfigArn": "arn:aws:eks:r:1:c",
+        "clusterName": "red",
+    }
+    described = placed({"identityProviderConfig": {"oidc": config}})
+    assert described == ("IdentityProviderConfig", None, "login", "arn:aws:eks:r:1:c", "red", "1")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"accessEntries": [1]},
+        {"accessEntries": [None]},
+        {"associations": [ASSOCIATION | {"namespace": 1}]},
+        {"association": []},
+        {"cluster": None},
+        {"cluster": {"name": {}}},
+        {"identityProviderConfig": {"oidc": "x"}},
+        {"Reservations": [{}]},
+        {"Reservations": ["x"]},
+        {"Reservations": [{"OwnerId": 1, "Instances": [{"InstanceId": "i-1"}]}]},
+        {"Reservations": [{"Instances": [{"InstanceId": "i-1", "Tags": ["x"]}]}]},
+        {"associatedAccessPolicies": []},
+        {"other": 1},
+        7,
+    ],
+)
+def test_what_is_of_the_wrong_type_is_a_reject(document: Any) -> None:
+    (made,) = read(document)
+    assert isinstance(made, Reject)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"associations": [{"associationArn": "arn:aws:ec2:::x"}]},
+        {"cluster": {"arn": "arn:aws:ecs:::cluster/x"}},
+        {"clusters": ["red"]},
+        {"apiVersion": "v1", "kind": "List", "items": []},
+        [],
+    ],
+)
+def test_other_files_are_not_taken(document: Any) -> None:
+    assert not sniffed(document)

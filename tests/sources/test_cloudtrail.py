@@ -1,0 +1,118 @@
+"""CloudTrail delivery files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from kit import tables
+from kit.sources import EvidenceFile, Reject, Row, Sample, cloudtrail
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+FILE = EvidenceFile(Path("f"), "f", "")
+EVENT: dict[str, Any] = {
+    "eventVersion": "1.11",
+    "eventID": "e1",
+    "eventTime": "2026-03-02T09:14:51Z",
+    "eventSource": "eks.amazonaws.com",
+    "eventName": "DescribeCluster",
+    "sourceIPAddress": "192.0.2.1",
+    "readOnly": "true",
+    "recipientAccountId": "1",
+    "requestParameters": {"name": "red"},
+    "responseElements": None,
+    "userIdentity": {
+        "type": "AssumedRole",
+        "accountId": "2",
+        "accessKeyId": "ASIA1",
+        "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::2:role/r"}},
+    },
+}
+
+
+def sniffed(data: bytes) -> bool:
+    return cloudtrail.sniff(Sample("any", data[:65536], len(data) <= 65536))
+
+
+def read(*events: Any) -> list[Row | Reject]:
+    return list(cloudtrail.read(FILE, json.dumps({"Records": events}).encode()))
+
+
+@pytest.mark.parametrize(("recording", "count"), [("stolen_sa_token", 57), ("vanished_deployment", 63)])
+def test_a_recorded_delivery_becomes_rows_that_fit_the_table(recording: str, count: int) -> None:
+    data = gzip.decompress((RECORDINGS / recording / "cloudtrail.json.gz").read_bytes())
+    assert sniffed(data)
+    made = list(cloudtrail.read(FILE, data))
+    rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
+    table = pa.Table.from_pylist(rows, tables.TRAIL)
+    assert table.num_rows == len(made) == count
+    assert all(set(row) == set(tables.TRAIL.names) for row in rows)
+    for column in ("event_id", "event_at", "event_source", "event_name", "account", "region", "read_only"):
+        assert table.column(column).null_count == 0
+    lines = data.decode().splitlines()
+    assert all(lines[row["line"] - 1] == "  {" for row in rows)
+
+
+def test_columns_come_from_their_members() -> None:
+    (row,) = read(EVENT)
+    assert isinstance(row, Row)
+    expected = {
+        "account": "1",
+        "event_id": "e1",
+        "event_at": datetime(2026, 3, 2, 9, 14, 51, tzinfo=UTC),
+        "source_address": "192.0.2.1",
+        "identity_type": "AssumedRole",
+        "access_key_id": "ASIA1",
+        "issuer_arn": "arn:aws:iam::2:role/r",
+        "read_only": True,
+        "request_parameters": '{"name":"red"}',
+        "response_elements": None,
+        "user_name": None,
+    }
+    assert {name: row.values[name] for name in expected} == expected
+
+
+def test_the_account_may_be_the_callers() -> None:
+    (row,) = read({name: each for name, each in EVENT.items() if name != "recipientAccountId"})
+    assert isinstance(row, Row) and row.values["account"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (EVENT | {"eventID": None}, "eventID"),
+        (EVENT | {"eventTime": "soon"}, "eventTime: is not a time"),
+        (EVENT | {"eventTime": 1}, "eventTime: is not a time"),
+        (EVENT | {"eventSource": ""}, "eventSource"),
+        (EVENT | {"eventSource": ["a"]}, "event_source cannot be a list"),
+        (EVENT | {"readOnly": "maybe"}, "read_only cannot be a str"),
+        (EVENT | {"userIdentity": "root"}, "is not a JSON object"),
+        (EVENT | {"requestParameters": {"n": 10**30}}, "cannot be kept as JSON"),
+        ("event", "is not a JSON object"),
+        (None, "eventID"),
+    ],
+)
+def test_what_is_no_event_is_a_reject_with_its_reason(event: Any, says: str) -> None:
+    first, second = read(event, EVENT)
+    assert isinstance(first, Reject) and says in first.reason
+    assert isinstance(second, Row)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"Records": [{"eventVersion": "2.1", "eventSource": "aws:s3", "eventTime": "2026-03-02T09:14:51Z"}]},
+        {"Records": [{"eventSource": "aws:sqs", "body": "{}"}]},
+        {"Records": {}},
+        {"digestStartTime": "2026-03-02T09:14:51Z", "logFiles": []},
+        [],
+    ],
+)
+def test_other_files_are_not_cloudtrail(document: Any) -> None:
+    assert not sniffed(json.dumps(document).encode())

@@ -1,0 +1,163 @@
+"""Cluster dumps; above all that no value of a Secret gets through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit import tables
+from kit.sources import EvidenceFile, Reject, Row, Sample, cluster
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+FILE = EvidenceFile(Path("f"), "f", "")
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"}}
+HIDDEN = "aHVudGVyMg=="
+
+
+def sniffed(document: Any, whole: bool = True) -> bool:
+    return cluster.sniff(Sample("any", json.dumps(document).encode(), whole))
+
+
+def read(document: Any) -> list[Row | Reject]:
+    return list(cluster.read(FILE, json.dumps(document, indent=1).encode()))
+
+
+@pytest.mark.parametrize(("recording", "count"), [("stolen_sa_token", 337), ("vanished_deployment", 344)])
+def test_a_recorded_dump_becomes_rows_that_fit_the_table(recording: str, count: int) -> None:
+    rows = []
+    for path in sorted((RECORDINGS / recording / "cluster").iterdir()):
+        data = path.read_bytes()
+        assert cluster.sniff(Sample("any", data[:65536], len(data) <= 65536))
+        for each in cluster.read(FILE, data):
+            assert isinstance(each, Row)
+            assert each.values["resource"] == path.stem
+            rows.append(each.values | {"file": path.name, "line": each.line, "item": each.item})
+    table = pa.Table.from_pylist(rows, tables.OBJECTS)
+    assert table.num_rows == count
+    assert all(set(row) == set(tables.OBJECTS.names) for row in rows)
+    assert table.column("uid").null_count == 0
+
+
+def test_items_of_a_typed_list_take_its_kind_wherever_it_stands() -> None:
+    items = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]
+    for document in (
+        {"kind": "NetworkPolicyList", "apiVersion": "networking.k8s.io/v1", "items": items},
+        {"items": items, "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList"},
+    ):
+        assert sniffed(document)
+        rows = [each.values for each in read(document) if isinstance(each, Row)]
+        assert [(row["kind"], row["resource"]) for row in rows] == [("NetworkPolicy", "networkpolicies")] * 2
+        assert json.loads(rows[0]["object"])["apiVersion"] == "networking.k8s.io/v1"
+
+
+def test_one_object_is_a_row() -> None:
+    assert sniffed(POD)
+    (row,) = read(POD)
+    assert isinstance(row, Row)
+    named = {name: row.values[name] for name in ("api_version", "kind", "resource", "namespace", "name", "uid")}
+    assert list(named.values()) == ["v1", "Pod", "pods", "n", "p", "u"]
+
+
+def test_an_object_whose_kind_is_beyond_the_head_is_taken() -> None:
+    assert sniffed({"apiVersion": "v1", "data": {}}, whole=False)
+    assert not sniffed({"apiVersion": "v1", "data": {}}, whole=True)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "Event", "apiVersion": "audit.k8s.io/v1", "metadata": {}},
+        {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": []},
+        {"kind": "List", "apiVersion": "v1", "items": [{"apiVersion": "audit.k8s.io/v1"}]},
+        {"kind": "Config", "apiVersion": "v1", "users": []},
+        {"apiVersion": "2017-11-28", "items": []},
+        {"apiVersion": 1, "items": []},
+        [POD],
+    ],
+)
+def test_other_files_are_not_dumps(document: Any) -> None:
+    assert not sniffed(document)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        None,
+        "Pod",
+        {"kind": "Pod"},
+        POD | {"kind": 1},
+        POD | {"metadata": []},
+        POD | {"metadata": {}},
+        POD | {"metadata": {"name": {}}},
+        POD | {"metadata": {"name": "p", "uid": 7}},
+        POD | {"apiVersion": "audit.k8s.io/v1"},
+        {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s", "annotations": [HIDDEN]}},
+    ],
+)
+def test_what_is_no_object_is_a_reject_without_raw_text(item: Any) -> None:
+    first, second = read({"apiVersion": "v1", "kind": "List", "items": [item, POD]})
+    assert isinstance(first, Reject) and first.raw == ""
+    assert isinstance(second, Row)
+
+
+def secret(**more: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, **more}
+
+
+def applied(text: str) -> dict[str, Any]:
+    return {"name": "s", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": text, "note": "kept"}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        secret(data={"password": HIDDEN}),
+        secret(stringData={"password": HIDDEN}),
+        secret(data=HIDDEN),
+        secret(data=[HIDDEN]),
+        secret(data={"password": {"deep": HIDDEN}}),
+        secret(metadata=applied(json.dumps(secret(data={"password": HIDDEN})))),
+        secret(metadata=applied(" " + json.dumps(secret(stringData={"password": HIDDEN})))),
+        secret(metadata=applied('{"data": {"password": "' + HIDDEN)),
+        secret(metadata=applied(json.dumps({"metadata": [], "data": {"password": HIDDEN}}))),
+        secret(metadata=applied(json.dumps(secret(metadata=applied(json.dumps(secret(data={"k": HIDDEN}))))))),
+    ],
+)
+def test_values_of_secrets_are_not_kept(value: dict[str, Any]) -> None:
+    plain = read({"apiVersion": "v1", "kind": "List", "items": [value]})
+    typed = read({"apiVersion": "v1", "items": [value | {"kind": None}], "kind": "SecretList"})
+    for made in (plain[0], typed[0]):
+        assert isinstance(made, Row)
+        assert made.values["kind"] == "Secret"
+        assert HIDDEN not in repr(made.values)
+        if isinstance(value.get("data"), dict):
+            assert json.loads(made.values["object"])["data"] == {"password": "redacted"}
+
+
+@given(st.integers(0, 400))
+def test_a_damaged_secret_gives_no_value_away(cut: int) -> None:
+    data = json.dumps({"apiVersion": "v1", "items": [secret(data={"password": HIDDEN})], "kind": "List"}, indent=1)
+    for each in cluster.read(FILE, data[:cut].encode()):
+        assert HIDDEN not in repr(each if isinstance(each, Reject) else each.values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("Endpoints", "endpoints"),
+        ("EndpointSlice", "endpointslices"),
+        ("Ingress", "ingresses"),
+        ("NetworkPolicy", "networkpolicies"),
+        ("Gateway", "gateways"),
+        ("StorageClass", "storageclasses"),
+        ("CustomResourceDefinition", "customresourcedefinitions"),
+    ],
+)
+def test_plural_names_are_those_of_the_api(kind: str, resource: str) -> None:
+    assert cluster.plural(kind) == resource

@@ -1,0 +1,122 @@
+"""GuardDuty findings in the forms that a file of them takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from kit import tables
+from kit.errors import EvidenceError
+from kit.sources import EvidenceFile, Reject, Row, Sample, findings
+
+RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "stolen_sa_token"
+WHOLE = (RECORDING / "findings.json").read_bytes()
+LISTED: list[dict[str, Any]] = json.loads(WHOLE)["Findings"]
+FILE = EvidenceFile(Path("f"), "f", "")
+
+
+def small(value: Any) -> Any:
+    """Names with a small first letter, which is the wire name of all members that these findings have but one."""
+    if isinstance(value, dict):
+        return {name[0].lower() + name[1:].replace("Ips", "IPs"): small(each) for name, each in value.items()}
+    return [small(each) for each in value] if isinstance(value, list) else value
+
+
+def sniffed(data: bytes) -> bool:
+    return findings.sniff(Sample("any", data[:65536], len(data) <= 65536))
+
+
+def hashes(data: bytes) -> list[str]:
+    made = list(findings.read(FILE, data))
+    assert all(isinstance(each, Row) for each in made)
+    return [each.values["event_hash"] for each in made if isinstance(each, Row)]
+
+
+FORMS = {
+    "get-findings": WHOLE,
+    "wire": json.dumps({"findings": small(LISTED)}).encode(),
+    "list": json.dumps(LISTED).encode(),
+    "lines": "\n".join(json.dumps(small(each)) for each in LISTED).encode(),
+    "in a row": "\n".join(json.dumps(each, indent=2) for each in LISTED).encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_rows(form: str) -> None:
+    assert sniffed(FORMS[form])
+    assert len(hashes(FORMS[form])) == 3
+    assert hashes(FORMS[form]) == hashes(WHOLE)
+
+
+def test_one_bare_finding_is_taken() -> None:
+    data = json.dumps(LISTED[1]).encode()
+    assert sniffed(data)
+    assert hashes(data) == hashes(WHOLE)[1:2]
+
+
+@pytest.mark.parametrize(("name", "count"), [("findings.json", 3), ("findings-runtime.json", 3)])
+def test_rows_fit_the_table(name: str, count: int) -> None:
+    made = list(findings.read(FILE, (RECORDING / name).read_bytes()))
+    rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
+    table = pa.Table.from_pylist(rows, tables.FINDINGS)
+    assert table.num_rows == len(made) == count
+    assert all(set(row) == set(tables.FINDINGS.names) for row in rows)
+    assert table.column("cluster").null_count == table.column("account").null_count == 0
+    assert orjson.loads(rows[0]["finding"])["Id"] == rows[0]["id"]
+
+
+def test_two_states_of_one_finding_are_two_rows() -> None:
+    later = LISTED[0] | {"UpdatedAt": "2026-11-23T18:00:00.000Z"}
+    made = hashes(json.dumps([LISTED[0], later]).encode())
+    assert len(set(made)) == 2
+
+
+def test_finding_ids_alone_are_refused_with_the_way_out() -> None:
+    with pytest.raises(EvidenceError) as error:
+        sniffed(b'{"FindingIds": ["a", "b"]}')
+    assert str(error.value) == "holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`"
+
+
+def asff() -> dict[str, Any]:
+    return {"SchemaVersion": "2018-10-08", "Id": "arn:aws:guardduty:::f", "ProductArn": "arn:p", "Types": []}
+
+
+@pytest.mark.parametrize("document", [{"Findings": [asff()]}, [asff()], asff()])
+def test_security_hub_findings_are_refused(document: Any) -> None:
+    with pytest.raises(EvidenceError, match=r"Security Hub findings \(ASFF\) are not read yet"):
+        sniffed(json.dumps(document).encode())
+
+
+def test_a_security_hub_finding_among_others_is_a_reject() -> None:
+    made = list(findings.read(FILE, json.dumps([LISTED[0], asff(), LISTED[1]]).encode()))
+    assert [type(each) for each in made] == [Row, Reject, Row]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"text", b"{}", b'{"Records": []}', b'{"Findings": "none"}', b'{"Findings": [{"Id": "a"}]}']
+)
+def test_other_files_are_not_findings(data: bytes) -> None:
+    assert not sniffed(data)
+
+
+def test_an_answer_without_findings_is_taken_and_has_no_rows() -> None:
+    assert sniffed(b'{"Findings": []}')
+    assert hashes(b'{"Findings": []}') == []
+
+
+def test_a_cut_file_gives_the_findings_before_the_cut() -> None:
+    data = WHOLE[:6000]
+    assert sniffed(data)
+    made = list(findings.read(FILE, data))
+    assert [type(each) for each in made] == [Row, Row, Reject]
+
+
+def test_text_that_no_table_can_hold_is_a_reject() -> None:
+    made = list(findings.read(FILE, json.dumps([LISTED[0] | {"Title": "\ud800"}]).encode()))
+    assert isinstance(made[0], Reject)
+    assert made[0].line == made[0].item == 1

@@ -1,0 +1,132 @@
+"""Documents of many records: whole, cut, broken, and of any bytes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.sources import Reject
+from kit.sources.json_document import MOST_DAMAGES, Record, peek, records, utc_time
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 999) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+ELEMENTS = st.lists(VALUES, max_size=5)
+LAYOUTS = st.sampled_from([None, 0, 1, "\t"])
+
+
+def values(found: list[Record | Reject]) -> list[Any]:
+    return [each.value for each in found if isinstance(each, Record)]
+
+
+def reasons(found: list[Record | Reject]) -> list[str]:
+    return [each.reason for each in found if isinstance(each, Reject)]
+
+
+@given(st.binary() | st.text('[]{}",:\\ \n1eNa\ufeff').map(str.encode))
+def test_any_bytes_become_records_and_rejects(data: bytes) -> None:
+    found = list(records(data))
+    assert [each.item for each in found] == list(range(1, len(found) + 1))
+    peek(data)
+
+
+@given(ELEMENTS, LAYOUTS, st.booleans(), st.booleans(), st.data())
+def test_a_cut_document_gives_what_comes_before_the_cut_and_one_reject(
+    elements: list[Any], layout: Any, ascii_only: bool, bare: bool, draw: st.DataObject
+) -> None:
+    document = elements if bare else {"kind": "List", "items": elements, "metadata": {}}
+    data = json.dumps(document, indent=layout, ensure_ascii=ascii_only).encode()
+    assert values(list(records(data))) == elements
+    found = list(records(data[: draw.draw(st.integers(0, len(data) - 1))]))
+    kept = values(found)
+    assert kept == elements[: len(kept)]
+    assert len(reasons(found)) == 1
+    assert isinstance(found[-1], Reject)
+
+
+@given(ELEMENTS, st.integers(0, 3))
+def test_a_record_knows_the_line_where_it_starts(elements: list[Any], blank: int) -> None:
+    parts = [json.dumps(each, indent=1) for each in elements]
+    text = "\n" * blank + '{"items": [\n' + ",\n".join(parts) + "\n]}"
+    line, expected = blank + 2, []
+    for part in parts:
+        expected.append(line)
+        line += part.count("\n") + 1
+    assert [each.line for each in records(text.encode())] == expected
+
+
+def test_a_broken_line_of_json_lines_costs_that_line_only() -> None:
+    found = list(records(b'{"a": 1}\n{"a": 2, "b\n{"a": 3}\n{"a": }\n{"a": 5}\n'))
+    assert values(found) == [{"a": 1}, {"a": 3}, {"a": 5}]
+    assert [each.line for each in found] == [1, 2, 3, 4, 5]
+    assert reasons(found)[1] == "not JSON: Expecting value at line 4"
+
+
+def test_elements_after_a_broken_one_on_a_line_of_its_own_are_found_again() -> None:
+    found = list(records(b'[\n{"a": 1},\n{"a" 2},\n{"a": 3},\n{"a": 4}\n]\n'))
+    assert values(found) == [{"a": 1}, {"a": 3}, {"a": 4}]
+    assert len(reasons(found)) == 1
+
+
+def test_documents_in_a_row_are_all_read() -> None:
+    found = list(records(b'{\n "items": [1, 2]\n}\n{\n "items": [3],\n "kind": "X"\n}\n'))
+    assert values(found) == [1, 2, 3]
+    assert isinstance(found[2], Record)
+    assert (found[2].line, found[2].item, found[2].around) == (5, 3, {"kind": "X"})
+
+
+def test_a_byte_that_is_not_utf8_costs_its_record_only() -> None:
+    found = list(records(b'{"items": [1,\n"\xff",\n3]}'))
+    assert values(found) == [1, 3]
+    assert reasons(found) == ["not UTF-8 at line 2"]
+    assert isinstance(found[1], Reject)
+    assert found[1].raw == '"\ufffd"'
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_json_does_not_have_are_refused(number: str) -> None:
+    found = list(records(f'[1, {{"a": {number}}}, 3]'.encode()))
+    assert values(found) == [1, 3]
+    assert number in reasons(found)[0]
+
+
+@pytest.mark.parametrize("damaged", ["[" * 100_000, "9" * 5000, "", " \n"], ids=["deep", "long", "empty", "blank"])
+def test_what_the_decoder_cannot_hold_is_one_reject(damaged: str) -> None:
+    assert len(reasons(list(records(damaged.encode(), ())))) == 1
+
+
+def test_a_file_of_nothing_but_damage_ends_with_a_sentence() -> None:
+    found = list(records(b"{x\n" * (2 * MOST_DAMAGES)))
+    assert reasons(found)[-1].endswith("what comes after is not read")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_from_windows_are_read(encoding: str) -> None:
+    data = '{"items": ["ä"]}'.encode(encoding)
+    assert values(list(records(data))) == ["ä"]
+    assert peek(data) == {"items": ["ä"]}
+
+
+def test_peek_gives_what_stands_before_the_cut() -> None:
+    whole = b'{"apiVersion": "v1", "items": [{"kind": "Pod", "spec": {"a": [1, 2'
+    assert peek(whole) == {"apiVersion": "v1", "items": [{"kind": "Pod", "spec": {"a": [1, 2]}}]}
+    assert peek(b'{"a": 1}\n{"b": 2}') == {"a": 1}
+    assert peek(b"plain text") is None
+
+
+@pytest.mark.parametrize("value", [1772442891, 1772442891000, "2026-03-02T09:14:51Z", "2026-03-02T10:14:51+01:00"])
+def test_times_in_every_spelling_are_one_moment(value: Any) -> None:
+    assert utc_time(value) == datetime(2026, 3, 2, 9, 14, 51, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["soon", True, None, 1e300, {}, "0001-01-01T00:00:00+23:00"])
+def test_what_is_no_time_is_none(value: Any) -> None:
+    assert utc_time(value) is None

@@ -1,0 +1,202 @@
+"""A finding is the same in every spelling; botocore's own parser judges the names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+from botocore.parsers import create_parser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.errors import EvidenceError
+from kit.finding import Finding, cluster_in_tags, finding_of
+from kit.sources.json_document import utc_time
+
+RECORDINGS = Path(__file__).parent / "data" / "recordings"
+MODEL = ServiceModel(Loader().load_service_model("guardduty", "service-2"))
+SHAPE = MODEL.shape_for("Finding")
+REQUIRED = {"Id": "f1", "Type": "Execution:Kubernetes/X", "Severity": 5.0, "Resource": {}}
+
+
+def made(**more: Any) -> dict[str, Any]:
+    return REQUIRED | more
+
+
+def recorded() -> list[dict[str, Any]]:
+    files = sorted(RECORDINGS.glob("*/findings*.json"))
+    assert files
+    return [each for file in files for each in json.loads(file.read_text())["Findings"]]
+
+
+def values_of(shape: Shape) -> st.SearchStrategy[Any]:
+    if isinstance(shape, StructureShape):
+        return st.fixed_dictionaries({}, optional={name: values_of(of) for name, of in shape.members.items()})
+    if isinstance(shape, ListShape):
+        return st.lists(values_of(shape.member), max_size=1)
+    if isinstance(shape, MapShape):
+        return st.dictionaries(st.text("aB", max_size=2), values_of(shape.value), max_size=1)
+    if shape.type_name == "timestamp":
+        return st.integers(1_000_000_000, 4_000_000_000)
+    return st.integers(0, 9) if shape.type_name in ("integer", "long", "double") else st.text("xy", max_size=2)
+
+
+def on_the_wire(shape: Shape, value: Any, ticks: int = 1) -> Any:
+    """SDK names to wire names; timestamps, in seconds, to so many ticks a second."""
+    if isinstance(shape, StructureShape):
+        named = {name: (shape.members[name], each) for name, each in value.items()}
+        return {of.serialization.get("name", name): on_the_wire(of, each, ticks) for name, (of, each) in named.items()}
+    if isinstance(shape, ListShape):
+        return [on_the_wire(shape.member, each, ticks) for each in value]
+    if isinstance(shape, MapShape):
+        return {name: on_the_wire(shape.value, each, ticks) for name, each in value.items()}
+    return value * ticks if shape.type_name == "timestamp" else value
+
+
+@given(values_of(MODEL.shape_for("Resource")), values_of(MODEL.shape_for("Service")))
+def test_both_spellings_give_the_same_finding(resource: dict[str, Any], service: dict[str, Any]) -> None:
+    value = made(Resource=resource, Service=service)
+    finding = finding_of(value)
+    assert finding == finding_of(on_the_wire(SHAPE, value)) == finding_of(on_the_wire(SHAPE, value, ticks=1000))
+    assert finding.unknown == ()
+
+
+@pytest.mark.parametrize("value", recorded(), ids=lambda value: value["Id"][:8])
+def test_recorded_findings_keep_every_member(value: dict[str, Any]) -> None:
+    finding = finding_of(value)
+    assert finding.unknown == ()
+    assert json.dumps(finding.raw).count('"') == json.dumps(value).count('"')
+    assert finding.about_eks and finding.cluster and finding.account and not finding.sample
+    assert finding == finding_of(json.loads(json.dumps(finding.raw)))
+
+
+def test_names_are_those_that_botocore_gives() -> None:
+    for value in recorded():
+        wire = on_the_wire(SHAPE, seconds(SHAPE, value))
+        body = json.dumps({"findings": [wire]}).encode()
+        shape = MODEL.operation_model("GetFindings").output_shape
+        parsed = create_parser("rest-json").parse({"status_code": 200, "headers": {}, "body": body}, shape)
+        assert json.loads(json.dumps(finding_of(wire).raw)) == iso(parsed["Findings"][0])
+
+
+def seconds(shape: Shape, value: Any) -> Any:
+    if isinstance(shape, StructureShape):
+        return {name: seconds(shape.members[name], each) for name, each in value.items()}
+    if isinstance(shape, ListShape):
+        return [seconds(shape.member, each) for each in value]
+    if shape.type_name == "timestamp":
+        time = utc_time(value)
+        assert time
+        return int(time.timestamp())
+    return value
+
+
+def iso(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=lambda time: utc_time(time.isoformat()).isoformat()))  # type: ignore[union-attr]
+
+
+def test_members_that_the_model_does_not_know_are_kept_and_named() -> None:
+    finding = finding_of({"id": "f", "type": "T", "severity": 1, "resource": {"newDetails": {"x": 1}}, "extra": 2})
+    assert finding.unknown == ("Resource.newDetails", "extra")
+    assert finding.raw["Resource"] == {"newDetails": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ([], "finding"),
+        ({"Id": "f"}, "Type"),
+        (made(Severity={"Label": "LOW"}), "Severity"),
+        (made(Severity=10**400), "Severity"),
+        (made(Resource=None), "Resource"),
+        (made(Service=[]), "Service"),
+        (made(id="other"), "Id"),
+        (made(Resource={"InstanceDetails": {"Tags": {}}}), "Resource.InstanceDetails.Tags"),
+    ],
+)
+def test_what_is_no_finding_is_refused_with_its_place(value: Any, where: str) -> None:
+    with pytest.raises(EvidenceError) as error:
+        finding_of(value)
+    assert error.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("info", "sample"),
+    [
+        ({"Value": '{"sample":true}', "Type": "default"}, True),
+        ({"sample": True}, True),
+        ({"Sample": True}, True),
+        ({"Value": '{"sample":"true"}'}, False),
+        ({"Value": "{broken"}, False),
+        ({"Value": "{}"}, False),
+        (None, False),
+    ],
+)
+def test_a_sample_finding_says_so_in_its_additional_info(info: Any, sample: bool) -> None:
+    assert finding_of(made(Service={"AdditionalInfo": info})).sample is sample
+
+
+def tagged(*keys: str) -> dict[str, Any]:
+    return {"InstanceDetails": {"InstanceId": "i-1", "Tags": [{"Key": key, "Value": "blue"} for key in keys]}}
+
+
+@pytest.mark.parametrize(
+    ("type_", "resource", "about_eks", "cluster"),
+    [
+        ("Execution:Runtime/X", tagged("kubernetes.io/cluster/red"), True, "red"),
+        ("Execution:Runtime/X", tagged("aws:eks:cluster-name"), True, "blue"),
+        ("Execution:Runtime/X", tagged("eks:cluster-name", "kubernetes.io/cluster/blue"), True, "blue"),
+        ("Execution:Runtime/X", tagged("eks:cluster-name", "kubernetes.io/cluster/red"), False, None),
+        ("Execution:Runtime/X", tagged("Name"), False, None),
+        ("Execution:Runtime/X", {"EcsClusterDetails": {"Name": "red"}}, False, None),
+        ("Recon:EC2/PortProbeUnprotectedPort", tagged("eks:cluster-name"), False, "blue"),
+        ("Policy:Kubernetes/X", {"EksClusterDetails": {"Arn": "arn:aws:eks:r:1:cluster/red"}}, True, "red"),
+        ("Policy:Kubernetes/X", {}, False, None),
+        ("AttackSequence:EKS/CompromisedCluster", {}, True, None),
+        ("AttackSequence:IAM/CompromisedCredentials", {}, False, None),
+    ],
+)
+def test_which_findings_are_about_a_cluster(
+    type_: str, resource: dict[str, Any], about_eks: bool, cluster: str | None
+) -> None:
+    finding = finding_of(made(Type=type_, Resource=resource))
+    assert (finding.about_eks, finding.cluster) == (about_eks, cluster)
+
+
+def test_an_attack_sequence_takes_its_cluster_from_its_resources() -> None:
+    resources = [{"ResourceType": "EC2_INSTANCE", "Name": "i-1"}, {"ResourceType": "EKS_CLUSTER", "Name": "red"}]
+    service = {"Detection": {"Sequence": {"Uid": "s", "Resources": resources}}}
+    finding = finding_of(made(Type="AttackSequence:EKS/CompromisedCluster", Service=service))
+    assert finding.cluster == "red"
+    assert finding.sequence["Uid"] == "s"
+
+
+def by_type(word: str) -> Finding:
+    return next(finding_of(value) for value in recorded() if word in value["Type"])
+
+
+def test_accessors_reach_the_parts_and_are_empty_without_them() -> None:
+    deployed = by_type("WorkloadDeployed")
+    assert deployed.user["Username"].startswith("system:serviceaccount:")
+    assert deployed.workload["Type"] == deployed.api_call["Resource"] == "pods"
+    assert deployed.resource_type == "EKSCluster"
+    assert not deployed.is_policy
+    runtime = by_type("Runtime")
+    assert runtime.instance_id and runtime.instance_id.startswith("i-")
+    bare = finding_of(REQUIRED)
+    parts = (bare.user, bare.workload, bare.api_call, bare.role_binding, bare.access_key, bare.sequence)
+    assert parts == ({}, {}, {}, {}, {}, {})
+    assert bare.instance_id is None and bare.resource_type is None
+
+
+def test_a_ref_may_point_into_the_finding() -> None:
+    assert finding_of(REQUIRED).ref() == "finding:f1"
+    assert finding_of(REQUIRED).ref("service.count") == "finding:f1#service.count"
+
+
+def test_tags_of_two_clusters_name_none() -> None:
+    assert cluster_in_tags([{"Key": "kubernetes.io/cluster/a"}, {"Key": "kubernetes.io/cluster/b"}]) is None
