@@ -134,6 +134,8 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
     if as_json:
         _print_json(result)
         return
+    if not result["findings"]:
+        click.echo("cannot tell: this case has no finding to start from")
     for one in result["findings"]:
         click.echo(printable(f"\n{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
         for certainty in ("affected", "possible"):

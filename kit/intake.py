@@ -32,7 +32,6 @@ from kit.store import connect, quoted
 READERS = (findings, cloudtrail, audit, aws, cluster)
 SNIFFED = 64 << 10
 LONGEST_DOCUMENT = 256 << 20  # of one JSON document after decompression; audit logs have no such limit
-NO_SPACE = "free some space or choose another folder, then run the same command again: it goes on from there"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes of evidence done, and bytes in all."""
@@ -86,9 +85,10 @@ def new_case(case: Path, evidence: Iterable[str], cluster: str | None = None, pr
         return _build(case, partial, given, cluster, progress or (lambda what, done, total: None))
     except (OSError, duckdb.IOException, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        if not (partial / "inputs.json").exists():
-            shutil.rmtree(partial, ignore_errors=True)
-        raise CaseError(f"cannot be written: {reason}", where=str(partial), next=NO_SPACE) from error
+        way_out = "choose a folder that can be written to"
+        if (partial / "inputs.json").exists():
+            way_out = "when it can be written to, the same command goes on from there; to give up, delete that folder"
+        raise CaseError(f"cannot be written: {reason}", where=str(partial), next=way_out) from error
 
 
 def _gather(evidence: Iterable[str]) -> list[Given]:
@@ -146,12 +146,7 @@ def _build(case: Path, partial: Path, given: list[Given], cluster: str | None, p
         files.append(_take(one, partial / "evidence"))
         copied += files[-1][0].bytes
     if not any(reader for _, reader in files):
-        shutil.rmtree(partial)
-        raise EvidenceError(
-            "nothing in the evidence could be taken",
-            where="; ".join(f"{entry.path}: {entry.note}" for entry, _ in files[:5]),
-            next="README.md lists what is read",
-        )
+        raise _nothing_taken(partial, [f"{entry.path} was {entry.note}" for entry, _ in files])
     origin = _origin(partial, files, cluster)
     database = connect(spill=partial / "spill")
     for number, (entry, reader) in enumerate(files, 1):
@@ -161,6 +156,12 @@ def _build(case: Path, partial: Path, given: list[Given], cluster: str | None, p
         copied += entry.bytes
     progress("looking for duplicates and gaps", copied, total * 2)
     ledger = [entry for entry, _ in files]
+    if not any(entry.rows for entry in ledger):
+        parts = sorted((partial / "store" / "rejects").glob("*.parquet"))
+        lost = [reject for part in parts for reject in pq.read_table(part).slice(0, 2).to_pylist()]
+        reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
+        empty = [f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in ledger if entry.taken_as]
+        raise _nothing_taken(partial, reasons or empty)
     _set_duplicates_aside(partial, ledger, database)
     _write_coverage(partial, origin, database)
     database.close()
@@ -171,6 +172,14 @@ def _build(case: Path, partial: Path, given: list[Given], cluster: str | None, p
     partial.rename(case)
     progress("done", total * 2, total * 2)
     return NewCase(case, ledger, origin.says)
+
+
+def _nothing_taken(partial: Path, reasons: list[str]) -> EvidenceError:
+    """The error for evidence without a single record; nothing of the case is left behind."""
+    shutil.rmtree(partial, ignore_errors=True)
+    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    what = f"no record in the evidence could be taken: {'; '.join(reasons[:5])}{more}"
+    return EvidenceError(what, next="README.md lists what is read; nothing was made")
 
 
 def _same_inputs(partial: Path, given: list[Given], cluster: str | None) -> None:

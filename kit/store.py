@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from kit import tables
 from kit.errors import CaseError
-from kit.sources.json_document import records
+from kit.sources.json_document import Record, records
 from kit.sources.stream import Damage, lines, pieces
 
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
@@ -99,5 +99,5 @@ class Store:
             yield from (found.text.decode() for found in lines(path, Damage()) if found.number == line)
         else:
             data = b"".join(pieces(path, Damage()))
-            found = records(data, ("Findings", "Records", "items"))
-            yield from (json.dumps(record.value) for record in found if record.item == item and hasattr(record, "value"))
+            found = (record for record in records(data) if isinstance(record, Record) and record.item == item)
+            yield from (json.dumps(record.value) for record in found)
