@@ -1,0 +1,8 @@
+"""The case report: notebooks run headless and become one HTML file; and what notebooks show (kit.report.show).
+
+The only importer of papermill and nbconvert, which only kit.report.run and kit.report.page load, when they are used.
+"""
+
+from kit.report.run import make_report
+
+__all__ = ["make_report"]

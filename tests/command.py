@@ -1,0 +1,25 @@
+"""The command line as a user has it: the installed program, run from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+KIT = Path(sys.executable).with_name("kit")
+RECORDINGS = Path(__file__).parent / "data" / "recordings"
+
+
+def kit(*arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `kit` and return its exit code, stdout and stderr."""
+    done = subprocess.run([KIT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, check=False, timeout=600)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def kit_json(*arguments: str | Path, **more: Any) -> Any:
+    """What a `kit ... --json` prints, parsed; fails when it does not end with 0."""
+    done = kit(*arguments, "--json", **more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
