@@ -126,7 +126,10 @@ class Attacker:
             if address in self.addresses:
                 found[row["event_id"]] = row, f"it comes from {address}, which nobody but the attacker used"
             elif row["access_key_id"] in keys:
-                found[row["event_id"]] = row, f"access key {row['access_key_id']} and address {address} are the attacker's"
+                found[row["event_id"]] = (
+                    row,
+                    f"access key {row['access_key_id']} and address {address} are the attacker's",
+                )
             elif row["issued"] in keys:
                 says = f"it issued access key {row['issued']}, which the attacker used from the same address {address}"
                 found[row["event_id"]] = row, says
@@ -205,6 +208,8 @@ class Attacker:
             if event["resource"] == "pods":
                 made.add(event["uid"])
             elif event["name"]:
-                owned = self.inventory.pods_of_workload(event["resource"], event["namespace"], event["name"], event["uid"])
+                owned = self.inventory.pods_of_workload(
+                    event["resource"], event["namespace"], event["name"], event["uid"]
+                )
                 made |= {pod.uid for pod, sure in owned if sure}
         return made

@@ -138,7 +138,11 @@ class Case:
         for finding in self.scope["findings"]:
             for audit_id in finding["calls"]:
                 whose.setdefault(audit_id, []).append(finding["id"])
-        places = {place: because for place, (event, because) in self._scope.attacker.calls.items() if event["audit_id"] in whose}
+        places = {
+            place: because
+            for place, (event, because) in self._scope.attacker.calls.items()
+            if event["audit_id"] in whose
+        }
         rows = self.store.rows(
             "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
             " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
@@ -169,10 +173,7 @@ class Case:
             ids=wanted,
         )
         because = self._scope.attacker.trail
-        calls = [
-            {"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]}
-            for row in rows
-        ]
+        calls = [{"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]} for row in rows]
         return pd.DataFrame(calls, columns=["ref", *_AWS_CALL_COLUMNS, "because"])
 
     @cached_property
@@ -208,9 +209,13 @@ class Case:
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
             raise CallError(f"{ref} names no piece of evidence", next="ask for an audit, trail, finding or object ref")
-        rows = self.store.rows(f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key)
+        rows = self.store.rows(
+            f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
+        )
         if not rows and parsed.kind == "object":
-            rows = self.store.rows("SELECT file, line, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key)
+            rows = self.store.rows(
+                "SELECT file, line, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key
+            )
         if not rows:
             raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
         return self.store.raw(rows[0]["file"], rows[0]["line"], rows[0]["item"])
@@ -218,7 +223,9 @@ class Case:
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
         if len(self.findings) and self.findings["sample"].fillna(False).all():
-            raise StopNotebook("Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate.")
+            raise StopNotebook(
+                "Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate."
+            )
 
 
 _SUBJECT_COLUMNS = (
@@ -272,4 +279,9 @@ _AWS_CALL_COLUMNS = (
     "line",
     "item",
 )
-_RAW = {"audit": ("audit", "audit_id"), "trail": ("trail", "event_id"), "finding": ("findings", "id"), "object": ("objects", "uid")}
+_RAW = {
+    "audit": ("audit", "audit_id"),
+    "trail": ("trail", "event_id"),
+    "finding": ("findings", "id"),
+    "object": ("objects", "uid"),
+}

@@ -25,7 +25,9 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON in th
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose a finding and a window, which findings, scope and report share."""
     command = click.option("--end", default="", metavar="TIME", help="End of the window, UTC, excluded.")(command)
-    command = click.option("--start", default="", metavar="TIME", help="Start of the window, UTC: 2026-01-31T14:00:00Z.")(command)
+    command = click.option(
+        "--start", default="", metavar="TIME", help="Start of the window, UTC: 2026-01-31T14:00:00Z."
+    )(command)
     return click.option("--finding", default="", metavar="ID", help="Only this finding; all without it.")(command)
 
 
@@ -89,7 +91,15 @@ def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: boo
     table = _table("file", "taken as", "records", "rows", "duplicates", "rejects", "first", "last", "note")
     for entry in made.ledger:
         counts = (entry.records, entry.rows, entry.duplicates, entry.rejects) if entry.taken_as else ("",) * 4
-        _add_row(table, entry.path, entry.taken_as or "", *counts, _minute(entry.first_at), _minute(entry.last_at), entry.note)
+        _add_row(
+            table,
+            entry.path,
+            entry.taken_as or "",
+            *counts,
+            _minute(entry.first_at),
+            _minute(entry.last_at),
+            entry.note,
+        )
     _print(table)
     click.echo(f"case {printable(str(case))} is made; next: kit findings {printable(str(case))}", err=True)
 
@@ -117,7 +127,9 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
         note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "not about EKS: outside this kit"
         seen = _minute(row["first_seen_at"]), _minute(row["last_seen_at"])
         _add_row(table, f"{row['severity']:.1f}", row["type"], row["id"], row["cluster"], *seen, row["count"], note)
-    _print(table) if rows else click.echo("no findings in this case" if not (begin or finish or finding) else "no findings in this window")
+    _print(table) if rows else click.echo(
+        "no findings in this case" if not (begin or finish or finding) else "no findings in this window"
+    )
 
 
 @main.command(epilog="Example: kit scope case-1 --finding 8cb4… --json")
@@ -145,7 +157,9 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
                 name = "/".join(part for part in (subject["namespace"], subject["name"]) if part) or subject["key"]
                 why = subject["why"][0]
                 through = f" (through {subject['through']})" if subject["through"] else ""
-                _add_row(table, subject["kind"], name, subject["node"], _life(subject), why["says"] + through, why["ref"])
+                _add_row(
+                    table, subject["kind"], name, subject["node"], _life(subject), why["says"] + through, why["ref"]
+                )
             if subjects:
                 _print(table)
         counted = f"{len(one['calls'])} calls of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"

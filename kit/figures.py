@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import math
 import re
 import unicodedata
@@ -14,10 +15,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 INK, MUTED, LINE, PANEL = "#1b1f24", "#57606a", "#d0d7de", "#f6f8fa"
@@ -35,7 +37,9 @@ DEEDS = {
     "aws": ("AWS call", "#009e73", "triangle-up"),
 }
 MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
+MOST_LINES = 24  # of identities in the timeline
 MOST_GROUPS = 14  # boxes in a column of the graph
+MOST_LETTERS = 28  # in a line of a box
 _PLURALS = {"identity": "identities"}
 
 
@@ -48,7 +52,8 @@ def visible(text: Any, keep: str = "") -> str:
     if written.isascii() and written.isprintable():
         return written
     return "".join(
-        f"⟨U+{ord(letter):04X}⟩" if unicodedata.category(letter) in _UNSEEN and letter not in keep else letter for letter in written
+        f"⟨U+{ord(letter):04X}⟩" if unicodedata.category(letter) in _UNSEEN and letter not in keep else letter
+        for letter in written
     )
 
 
@@ -69,6 +74,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or _PLURALS.get(noun, noun + 's')}"
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows, each as column → value."""
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))
+
+
 def user_words(user_name: Any) -> str:
     """A user name of the cluster as a person says it: `service account checkout/api`, `node ip-10-0-2-185…`."""
     text = str(user_name)
@@ -82,7 +92,9 @@ def user_words(user_name: Any) -> str:
 
 def deed(call: Mapping[str, Any]) -> str:
     """What an audit event did: a key of DEEDS. Subresource first, as exec arrives as `get` or `create` (KEP-4006)."""
-    code, verb, resource, subresource = (call.get(name) for name in ("response_code", "verb", "resource", "subresource"))
+    code, verb, resource, subresource = (
+        call.get(name) for name in ("response_code", "verb", "resource", "subresource")
+    )
     if not pd.isna(code) and int(code) >= 400:
         return "refused"
     if subresource in ("exec", "attach", "portforward", "proxy"):
@@ -144,13 +156,13 @@ class Chart:
 
 
 def _part(figure: go.Figure, part: str) -> str:
-    import plotly.io as pio
-
     text = pio.to_json(go.Figure(**{part: figure[part]}), validate=False, engine="json")
     assert text is not None
-    import json
-
-    return json.dumps(json.loads(text)[part], separators=(",", ":"), sort_keys=True).replace("<", "\\u003c").replace(">", "\\u003e")
+    return (
+        json.dumps(json.loads(text)[part], separators=(",", ":"), sort_keys=True)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+    )
 
 
 def _layout(height: int, **more: Any) -> go.Layout:
@@ -160,7 +172,12 @@ def _layout(height: int, **more: Any) -> go.Layout:
         font={"family": FONT, "size": 12, "color": INK},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
-        hoverlabel={"align": "left", "bgcolor": "#ffffff", "bordercolor": LINE, "font": {"family": FONT, "size": 12, "color": INK}},
+        hoverlabel={
+            "align": "left",
+            "bgcolor": "#ffffff",
+            "bordercolor": LINE,
+            "font": {"family": FONT, "size": 12, "color": INK},
+        },
         **more,
     )
 
@@ -197,26 +214,52 @@ def timeline(
 def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
     """One row a mark: at, line (whose), deed, what (text), count."""
     rows = [
-        {"at": call["received_at"], "line": user_words(call["user_name"]), "deed": deed(call), "what": call_words(call), "count": 1}
-        for call in calls.to_dict("records")
+        {
+            "at": call["received_at"],
+            "line": user_words(call["user_name"]),
+            "deed": deed(call),
+            "what": call_words(call),
+            "count": 1,
+        }
+        for call in records(calls)
     ] + [
-        {"at": call["event_at"], "line": f"AWS: {arn_words(call['arn'])}", "deed": "aws", "what": aws_words(call), "count": 1}
-        for call in aws_calls.to_dict("records")
+        {
+            "at": call["event_at"],
+            "line": f"AWS: {arn_words(call['arn'])}",
+            "deed": "aws",
+            "what": aws_words(call),
+            "count": 1,
+        }
+        for call in records(aws_calls)
     ]
     marks = pd.DataFrame(rows, columns=["at", "line", "deed", "what", "count"])
     marks["at"] = pd.to_datetime(marks["at"], utc=True)
     marks = marks.dropna(subset=["at"]).sort_values("at", kind="stable", ignore_index=True)
+    marks["line"] = _busiest(marks["line"])
     return _gathered(marks) if len(marks) > MOST_MARKS else marks
 
 
+def _busiest(lines: pd.Series[str]) -> pd.Series[str]:
+    """The lines' names; of very many those with the most calls, and one for the rest."""
+    number = lines.value_counts(sort=False)
+    if len(number) <= MOST_LINES:
+        return lines
+    kept = sorted(number.index, key=lambda line: (-number[line], line))[: MOST_LINES - 1]
+    return lines.where(lines.isin(kept), f"{len(number) - len(kept):,} more identities")
+
+
 def _gathered(marks: pd.DataFrame) -> pd.DataFrame:
-    """Marks of one line and deed in the same 200th part of the time become one, with their count."""
+    """Marks of one line and deed in the same 120th part of the time become one, with their count."""
     first = marks["at"].min()
-    stretch = max((marks["at"].max() - first) / 200, pd.Timedelta(seconds=1))
-    groups = marks.groupby(["line", "deed", (marks["at"] - first) // stretch], sort=True)
-    gathered = groups.agg(at=("at", "min"), until=("at", "max"), what=("what", "first"), count=("count", "sum")).reset_index([0, 1])
+    stretch = max((marks["at"].max() - first) / 120, pd.Timedelta(seconds=1))
+    groups = marks.groupby(["line", "deed", ((marks["at"] - first) // stretch).rename("stretch")], sort=True)
+    gathered = groups.agg(
+        at=("at", "min"), until=("at", "max"), what=("what", "first"), count=("count", "sum")
+    ).reset_index([0, 1])
     several = gathered["count"] > 1
-    gathered["what"] = gathered["what"].where(~several, gathered["count"].astype(str) + " calls, the first: " + gathered["what"])
+    gathered["what"] = gathered["what"].where(
+        ~several, gathered["count"].astype(str) + " calls, the first: " + gathered["what"]
+    )
     return gathered.sort_values(["at", "line"], kind="stable", ignore_index=True)
 
 
@@ -227,7 +270,10 @@ def call_words(call: Mapping[str, Any]) -> str:
     where = "/".join(str(part) for part in (call.get("namespace"), call.get("name")) if isinstance(part, str) and part)
     code = call.get("response_code")
     answer = "no answer recorded" if pd.isna(code) else str(int(code))
-    return " ".join(part for part in (str(call.get("verb")), what or str(call.get("request_uri") or ""), where) if part) + f" → {answer}"
+    return (
+        " ".join(part for part in (str(call.get("verb")), what or str(call.get("request_uri") or ""), where) if part)
+        + f" → {answer}"
+    )
 
 
 def aws_words(call: Mapping[str, Any]) -> str:
@@ -247,7 +293,13 @@ def _timeline_layout(
 ) -> go.Layout:
     times = [*marks["at"], *seen["first_seen_at"], *seen["last_seen_at"].dropna()]
     times = [pd.Timestamp(at) for at in times] or [pd.Timestamp(at) for at in window or ()]
-    axis: dict[str, Any] = {"type": "date", "gridcolor": "#eaeef2", "linecolor": LINE, "ticks": "outside", "tickcolor": LINE}
+    axis: dict[str, Any] = {
+        "type": "date",
+        "gridcolor": "#eaeef2",
+        "linecolor": LINE,
+        "ticks": "outside",
+        "tickcolor": LINE,
+    }
     if times:
         room = max((max(times) - min(times)) * 0.04, pd.Timedelta(seconds=30))
         axis["range"] = [_plain(min(times) - room), _plain(max(times) + room)]
@@ -256,8 +308,20 @@ def _timeline_layout(
     return _layout(
         132 + 34 * max(len(names), 2),
         margin={"l": 10, "r": 16, "t": 54, "b": 44},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "yref": "paper", "font": {"size": 12}, "itemwidth": 30},
-        xaxis={**axis, "title": {"text": "UTC", "font": {"size": 11, "color": MUTED}}, "tickformat": "%H:%M:%S\n%Y-%m-%d"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1,
+            "yanchor": "bottom",
+            "yref": "paper",
+            "font": {"size": 12},
+            "itemwidth": 30,
+        },
+        xaxis={
+            **axis,
+            "title": {"text": "UTC", "font": {"size": 11, "color": MUTED}},
+            "tickformat": "%H:%M:%S\n%Y-%m-%d",
+        },
         yaxis={
             "tickvals": list(range(len(names))),
             "ticktext": [label(name, 44) for name in names],
@@ -277,7 +341,7 @@ def _plain(at: Any) -> str:
 
 
 def _shade_gaps(figure: go.Figure, coverage: pd.DataFrame) -> None:
-    for gap in coverage[coverage["state"] == "gap"].to_dict("records"):
+    for gap in records(coverage[coverage["state"] == "gap"]):
         if pd.isna(gap["start_at"]) or pd.isna(gap["end_at"]):
             continue
         text = "not recorded" if gap["source"] == "audit" else f"not recorded ({label(gap['source'])})"
@@ -295,13 +359,17 @@ def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
     if not len(seen):
         return
     x, y, text, spans = list[str](), list[int](), list[str](), list[str | None]()
-    for finding in seen.to_dict("records"):
+    for finding in records(seen):
         last = finding["first_seen_at"] if pd.isna(finding["last_seen_at"]) else finding["last_seen_at"]
         said = f"{label(finding['type'])}<br>severity {finding['severity']:.1f}, seen {_clock(finding['first_seen_at'])} – {_clock(last)}"
         x, y, text = [*x, _plain(finding["first_seen_at"])], [*y, 0], [*text, said]
         spans += [_plain(finding["first_seen_at"]), _plain(last), None]
     line = {"color": "#b3261e", "width": 3}
-    figure.add_trace(go.Scatter(x=spans, y=[0] * len(spans), mode="lines", line=line, opacity=0.35, hoverinfo="skip", showlegend=False))
+    figure.add_trace(
+        go.Scatter(
+            x=spans, y=[0] * len(spans), mode="lines", line=line, opacity=0.35, hoverinfo="skip", showlegend=False
+        )
+    )
     figure.add_trace(
         go.Scatter(
             x=x, y=y, mode="markers", hovertext=text, hoverinfo="text", name="finding, first seen",
@@ -312,7 +380,10 @@ def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
 
 def _draw_marks(figure: go.Figure, marks: pd.DataFrame, lines: list[str], name: str, colour: str, symbol: str) -> None:
     above = len(figure.layout.yaxis.tickvals) - len(lines)
-    said = [f"{_clock(at)} UTC<br>{label(line)}<br>{label(what, 160)}" for at, line, what in zip(marks["at"], marks["line"], marks["what"], strict=True)]
+    said = [
+        f"{_clock(at)} UTC<br>{label(line)}<br>{label(what, 160)}"
+        for at, line, what in zip(marks["at"], marks["line"], marks["what"], strict=True)
+    ]
     open_symbol = symbol.endswith("open")
     figure.add_trace(
         go.Scatter(
@@ -360,7 +431,10 @@ def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
 
     A line says that the same finding puts both into scope; from pods to nodes, that the pods ran there.
     """
-    columns = [_finding_boxes(findings), *(_boxes(subjects, kind, place) for place, kind in enumerate(COLUMNS) if place)]
+    columns = [
+        _finding_boxes(findings),
+        *(_boxes(subjects, kind, place) for place, kind in enumerate(COLUMNS) if place),
+    ]
     most = max(len(boxes) for boxes in columns)
     figure = go.Figure(layout=_graph_layout(most))
     places = {
@@ -372,10 +446,19 @@ def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     _draw_boxes(figure, columns, places)
     for place, title in enumerate(_TITLES):
         figure.add_annotation(
-            x=place, y=-0.35, text=f"<b>{title}</b>", showarrow=False, font={"size": 12, "color": MUTED}, yanchor="bottom"
+            x=place,
+            y=-0.35,
+            text=f"<b>{title}</b>",
+            showarrow=False,
+            font={"size": 12, "color": MUTED},
+            yanchor="bottom",
         )
     rows = pd.DataFrame(
-        [(_TITLES[box.column], _unbroken(box.says), "possible" if box.possible else "affected", box.count) for boxes in columns[1:] for box in boxes],
+        [
+            (_TITLES[box.column], _unbroken(box.says), "possible" if box.possible else "affected", box.count)
+            for boxes in columns[1:]
+            for box in boxes
+        ],
         columns=["what", "which", "certainty", "count"],
     )
     return Chart("graph", "from the findings to what they affect", figure, rows)
@@ -399,7 +482,7 @@ def _graph_layout(most: int) -> go.Layout:
 
 def _finding_boxes(findings: pd.DataFrame) -> list[_Box]:
     """One box a finding; of many, one a finding type; of very many types, the most severe ones and one for the rest."""
-    rows = findings.sort_values(["severity", "id"], ascending=[False, True]).to_dict("records")
+    rows = records(findings.sort_values(["severity", "id"], ascending=[False, True]))
     groups = dict[str, list[dict[str, Any]]]()
     for row in rows:
         groups.setdefault(str(row["type"]), []).append(row)
@@ -408,12 +491,25 @@ def _finding_boxes(findings: pd.DataFrame) -> list[_Box]:
         if place == MOST_GROUPS - 1 and len(groups) > MOST_GROUPS:
             rest = [row for each in list(groups.values())[place:] for row in each]
             ids = frozenset(str(row["id"]) for row in rest)
-            boxes.append(_Box(0, f"and {counted(len(rest), 'finding')} more", "less severe ones", len(rest), ids, Counter(), False, "rest"))
+            boxes.append(
+                _Box(
+                    0,
+                    f"and {counted(len(rest), 'finding')} more",
+                    "less severe ones",
+                    len(rest),
+                    ids,
+                    Counter(),
+                    False,
+                    "rest",
+                )
+            )
             break
         purpose, _, name = kind.partition(":")
         more = f" × {len(of)}" if len(of) > 1 else ""
-        says = f"<b>{label(purpose)}</b> {of[0]['severity']:.1f}{more}<br>{label(name, 34)}"
-        boxes.append(_Box(0, says, label(kind), len(of), frozenset(str(row["id"]) for row in of), Counter(), False, kind))
+        says = f"<b>{label(purpose, 20)}</b> {of[0]['severity']:.1f}{more}<br>{label(name, MOST_LETTERS)}"
+        boxes.append(
+            _Box(0, says, label(kind), len(of), frozenset(str(row["id"]) for row in of), Counter(), False, kind)
+        )
     return boxes
 
 
@@ -424,7 +520,7 @@ def _boxes(subjects: pd.DataFrame, kind: str, column: int) -> list[_Box]:
         chosen = chosen[chosen["through"].isna()]
     boxes = list[_Box]()
     for certainty in ("affected", "possible"):
-        rows = chosen[chosen["certainty"] == certainty].to_dict("records")
+        rows = records(chosen[chosen["certainty"] == certainty])
         groups = dict[str, list[dict[str, Any]]]()
         for row in rows:
             groups.setdefault(_group_name(row, kind, certainty, len(rows)), []).append(row)
@@ -442,15 +538,23 @@ def _group_name(row: dict[str, Any], kind: str, certainty: str, total: int) -> s
     if certainty == "possible":
         return "possible"
     if kind == "pod":
-        return f"{row['namespace']}/{workload_pattern(str(row['name'] or row['key']))}" if total > 6 else f"{row['namespace']}/{row['name']}"
+        return (
+            f"{row['namespace']}/{workload_pattern(str(row['name'] or row['key']))}"
+            if total > 6
+            else f"{row['namespace']}/{row['name']}"
+        )
     if kind == "identity":
-        return user_words(row["key"])
+        return user_words(arn_words(row["key"])) if str(row["key"]).startswith("arn:") else user_words(row["key"])
     return arn_words(row["key"]) if kind == "iam_role" else str(row["key"])
 
 
 def workload_pattern(pod_name: str) -> str:
     """A pod's name without what its controller added: api-5d9f89f56-47c5l becomes api-…; db-0 becomes db-…"""
-    return re.sub(r"(-[0-9]{6,})?(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5}|-[0-9]{1,4})$", "-…", pod_name)
+    return re.sub(
+        r"(-[0-9]{6,})?(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5}|-[0-9]{1,4})$",
+        "-…",
+        pod_name,
+    )
 
 
 def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certainty: str) -> _Box:
@@ -459,7 +563,10 @@ def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certaint
     gone = sum(row["standing"] is False or not pd.isna(row["deleted_at"]) for row in rows)
     possible = certainty == "possible"
     title = f"possible: {counted(len(rows), noun, plural)}" if possible else name
-    says = label(title, 40)
+    # Hovering shows the name whole.
+    short = re.sub(r"^role/|(?<=\d)\.[\w.-]+\.(internal|amazonaws\.com)$", "", title)
+    account = short.removeprefix("service account ")
+    says = label(short, MOST_LETTERS) if account == short else f"service account<br>{label(account, MOST_LETTERS)}"
     if possible:
         says = f"<i>{says}</i><br>to be looked at"
     elif kind in ("pod", "node"):
@@ -470,16 +577,27 @@ def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certaint
     more = f"<br>and {len(rows) - 12:,} more" if len(rows) > 12 else ""
     nodes = Counter(str(row["node"]) for row in rows if kind == "pod" and isinstance(row["node"], str))
     ids = frozenset(str(one) for row in rows for one in row["findings"])
-    return _Box(column, says, f"{certainty}<br>{listed}{more}", len(rows), ids, nodes, possible, f"{certainty}:{name}" if not (kind == "node" and not possible) else name)
+    return _Box(
+        column,
+        says,
+        f"{certainty}<br>{listed}{more}",
+        len(rows),
+        ids,
+        nodes,
+        possible,
+        f"{certainty}:{name}" if not (kind == "node" and not possible) else name,
+    )
 
 
 def _draw_lines(figure: go.Figure, columns: list[list[_Box]], places: dict[tuple[int, str], tuple[int, float]]) -> None:
-    for left, right in _joined(columns):
+    joined = list(_joined(columns))
+    opacity = 0.6 if len(joined) <= 40 else 0.3
+    for left, right in joined:
         start, end = places[(left.column, left.key)], places[(right.column, right.key)]
         doubtful = left.possible or right.possible
         x, y = _curve((start[0] + 0.4, start[1]), (end[0] - 0.4, end[1]))
         line = {"color": "#8c959f", "width": 1.2, "dash": "dot" if doubtful else "solid"}
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, opacity=0.55, hoverinfo="skip"))
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, opacity=opacity, hoverinfo="skip"))
 
 
 def _joined(columns: list[list[_Box]]) -> Iterable[tuple[_Box, _Box]]:
@@ -516,4 +634,6 @@ def _draw_boxes(figure: go.Figure, columns: list[list[_Box]], places: dict[tuple
                 type="rect", x0=x - 0.4, x1=x + 0.4, y0=y - 0.4, y1=y + 0.4, fillcolor="#ffffff" if box.possible else _FILLS[COLUMNS[box.column]],
                 line={"color": "#8c6d1f" if box.possible else "#8c959f", "width": 1, "dash": "dot" if box.possible else "solid"},
             )  # fmt: skip
-            figure.add_annotation(x=x, y=y, text=box.says, showarrow=False, font={"size": 11, "color": INK}, hovertext=box.hover)
+            figure.add_annotation(
+                x=x, y=y, text=box.says, showarrow=False, font={"size": 11, "color": INK}, hovertext=box.hover
+            )

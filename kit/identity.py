@@ -29,7 +29,9 @@ class Identity:
     role: str | None = None
 
 
-def identity_of(user_name: str, uid: str | None = None, arn: str | None = None, groups: list[str] | None = None) -> Identity:
+def identity_of(
+    user_name: str, uid: str | None = None, arn: str | None = None, groups: list[str] | None = None
+) -> Identity:
     """The identity behind a user name with its uid, IAM ARN (extra) and groups, as far as these are known."""
     role = role_of(arn) if arn else None
     signed_in_by_iam = (uid or "").startswith(AUTHENTICATOR) or role is not None

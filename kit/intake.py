@@ -72,13 +72,17 @@ class NewCase:
     says: list[str]
 
 
-def new_case(case: Path, evidence: Iterable[str], cluster: str | None = None, progress: Progress | None = None) -> NewCase:
+def new_case(
+    case: Path, evidence: Iterable[str], cluster: str | None = None, progress: Progress | None = None
+) -> NewCase:
     """Make a case from files, folders, globs or `-` (standard input).
 
     Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.
     """
     if case.exists():
-        raise CaseError("this case exists already", where=str(case), next="choose another name; a case is never overwritten")
+        raise CaseError(
+            "this case exists already", where=str(case), next="choose another name; a case is never overwritten"
+        )
     given = _gather(evidence)
     partial = case.with_name(case.name + ".partial")
     try:
@@ -99,7 +103,7 @@ def _gather(evidence: Iterable[str]) -> list[Given]:
             continue
         paths = [Path(text)]
         if not paths[0].exists() and any(letter in text for letter in "*?["):
-            paths = [Path(found) for found in sorted(glob.glob(text, recursive=True))]
+            paths = [Path(found) for found in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns too)
         if not paths or not all(path.exists() for path in paths):
             raise EvidenceError("no such file or folder", where=text, next="check the path; nothing was made")
         for path in paths:
@@ -160,7 +164,9 @@ def _build(case: Path, partial: Path, given: list[Given], cluster: str | None, p
         parts = sorted((partial / "store" / "rejects").glob("*.parquet"))
         lost = [reject for part in parts for reject in pq.read_table(part).slice(0, 2).to_pylist()]
         reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
-        empty = [f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in ledger if entry.taken_as]
+        empty = [
+            f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in ledger if entry.taken_as
+        ]
         raise _nothing_taken(partial, reasons or empty)
     _set_duplicates_aside(partial, ledger, database)
     _write_coverage(partial, origin, database)
@@ -290,7 +296,9 @@ def _origin(partial: Path, files: list[tuple[LedgerEntry, ModuleType | None]], c
                 return next(iter(values))
             if values and column == "cluster" and cluster is None:
                 listed = ", ".join(sorted(values))
-                says.append(f"The cluster is unknown: the {group} name several ({listed}). Say which with --cluster NAME.")
+                says.append(
+                    f"The cluster is unknown: the {group} name several ({listed}). Say which with --cluster NAME."
+                )
                 return None
         return None
 
@@ -344,7 +352,10 @@ def _load(
         pq.write_table(pa.Table.from_pylist(rows, schema), part, compression="zstd")
         entry.rows = len(rows)
     if rejects:
-        lost = [asdict(reject) | {"file": entry.path, "cluster": origin.cluster, "account": origin.account} for reject in rejects]
+        lost = [
+            asdict(reject) | {"file": entry.path, "cluster": origin.cluster, "account": origin.account}
+            for reject in rejects
+        ]
         pq.write_table(pa.Table.from_pylist(lost, tables.REJECTS), _part(partial, "rejects", number))
     entry.rejects = len(rejects)
     entry.records = entry.rows + entry.rejects
@@ -420,23 +431,36 @@ def _write_coverage(partial: Path, origin: _Origin, database: duckdb.DuckDBPyCon
         says = "CloudTrail sends nothing when nothing happens: its silence is no gap that could be seen"
         if source == "audit":
             pauses = f"SELECT {time} AS b, lag({time}) OVER (ORDER BY {time}) AS a FROM {listed}"
-            (usual,) = database.sql(
-                f"SELECT quantile_cont(epoch(b) - epoch(a), 0.999) AS pause FROM ({pauses}) WHERE a IS NOT NULL"
-            ).to_arrow_table().to_pylist()
+            (usual,) = (
+                database.sql(
+                    f"SELECT quantile_cont(epoch(b) - epoch(a), 0.999) AS pause FROM ({pauses}) WHERE a IS NOT NULL"
+                )
+                .to_arrow_table()
+                .to_pylist()
+            )
             limit = max(SILENCE_SECONDS, 5 * (usual["pause"] or 0))
             says = f"no pause longer than {limit:.0f} s; 99.9 % of the pauses are under {usual['pause'] or 0:.1f} s"
-            gaps = database.sql(
-                f"SELECT a, b FROM ({pauses}) WHERE epoch(b) - epoch(a) > {limit} ORDER BY a"
-            ).to_arrow_table().to_pylist()
+            gaps = (
+                database.sql(f"SELECT a, b FROM ({pauses}) WHERE epoch(b) - epoch(a) > {limit} ORDER BY a")
+                .to_arrow_table()
+                .to_pylist()
+            )
         start = ends_row["a"]
         for gap in [*gaps, {"a": ends_row["b"], "b": None}]:
             (events,) = database.sql(
-                f"SELECT count(*) FROM {listed} WHERE {time} BETWEEN $start AND $end", params={"start": start, "end": gap["a"]}
+                f"SELECT count(*) FROM {listed} WHERE {time} BETWEEN $start AND $end",
+                params={"start": start, "end": gap["a"]},
             ).fetchall()[0]
             span = where | {"source": source, "state": "recorded", "start_at": start, "end_at": gap["a"]}
             found.append(span | {"events": events, "says": says})
             if gap["b"]:
-                silent = where | {"source": source, "state": "gap", "start_at": gap["a"], "end_at": gap["b"], "events": 0}
+                silent = where | {
+                    "source": source,
+                    "state": "gap",
+                    "start_at": gap["a"],
+                    "end_at": gap["b"],
+                    "events": 0,
+                }
                 found.append(silent | {"says": "not a single event: the log was off, cut or not delivered"})
                 start = gap["b"]
     pq.write_table(pa.Table.from_pylist(found, tables.COVERAGE), _part(partial, "coverage", 1))

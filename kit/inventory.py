@@ -245,7 +245,10 @@ class Inventory:
         ):
             if row["role"]:
                 says = f"{row['user_name']} signs in as {row['role']}"
-                found[row["user_name"].removeprefix(NODE_USER)] = row["role"], Why(Ref.of("audit", row["audit_id"]), says)
+                found[row["user_name"].removeprefix(NODE_USER)] = (
+                    row["role"],
+                    Why(Ref.of("audit", row["audit_id"]), says),
+                )
         return found
 
     @cached_property
@@ -265,14 +268,24 @@ class Inventory:
             "SELECT namespace, name, uid, object FROM objects WHERE kind = 'PodIdentityAssociation' AND object LIKE '%roleArn%'"
         ):
             role = orjson.loads(row["object"]).get("roleArn")
-            add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"Pod Identity association gives {role}")
+            add(
+                f"{row['namespace']}/{row['name']}",
+                role,
+                Ref.of("aws", row["uid"]),
+                f"Pod Identity association gives {role}",
+            )
         for row in self.store.rows(
             "SELECT min_by(event_id, event_at) AS event_id, user_name, json_extract_string(request_parameters, '$.roleArn')"
             " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
             " AND starts_with(user_name, 'system:serviceaccount:') GROUP BY ALL"
         ):
             account = row["user_name"].removeprefix("system:serviceaccount:").replace(":", "/", 1)
-            add(account, row["role"], Ref.of("trail", row["event_id"]), f"CloudTrail saw a session of {row['role']} issued to it")
+            add(
+                account,
+                row["role"],
+                Ref.of("trail", row["event_id"]),
+                f"CloudTrail saw a session of {row['role']} issued to it",
+            )
         for row in self.store.rows(
             "SELECT event_id, request_parameters FROM trail WHERE event_name = 'AssumeRole' AND error_code IS NULL"
             " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"

@@ -150,7 +150,12 @@ class Scope:
         if finding.sequence:
             self._add_sequence(scope, above | {finding.id})
         else:
-            pods = [*self._named_pods(scope), *self._callers_pods(scope), *self._bound_pods(scope), *self._node_pods(scope)]
+            pods = [
+                *self._named_pods(scope),
+                *self._callers_pods(scope),
+                *self._bound_pods(scope),
+                *self._node_pods(scope),
+            ]
             self._add_pods(scope, pods)
             self._add_deeds(scope)
         self._add_possible(scope)
@@ -164,7 +169,9 @@ class Scope:
             return []
         kind, name, uid = str(workload.get("Type", "")).lower(), workload.get("Name"), workload.get("Uid") or None
         namespace = workload.get("Namespace")
-        return self._pods_named(scope, finding.ref(f"{WORKLOAD}.uid" if uid else f"{WORKLOAD}.name"), kind, namespace, name, uid)
+        return self._pods_named(
+            scope, finding.ref(f"{WORKLOAD}.uid" if uid else f"{WORKLOAD}.name"), kind, namespace, name, uid
+        )
 
     def _pods_named(
         self, scope: FindingScope, ref: Ref, kind: str, namespace: Any, name: Any, uid: str | None
@@ -184,7 +191,9 @@ class Scope:
         if kind == "services":
             return self._pods_behind(ref, namespace, name, uid)
         owned = self.inventory.pods_of_workload(kind, namespace, str(name), uid)
-        return [(pod, Why(ref, f"it belonged to {said}, which the finding names"), sure or not uid) for pod, sure in owned]
+        return [
+            (pod, Why(ref, f"it belonged to {said}, which the finding names"), sure or not uid) for pod, sure in owned
+        ]
 
     def _alive(self, scope: FindingScope, things: list[Thing]) -> list[Thing]:
         """Of objects with one name, those that existed when the finding's event happened; all when that leaves none."""
@@ -225,7 +234,9 @@ class Scope:
             if event["arn"]:
                 role = role_of(event["arn"])
                 if role:
-                    return role, Why(Ref.of("audit", event["audit_id"]), f"{event['user_name']} was signed in as {event['arn']}")
+                    return role, Why(
+                        Ref.of("audit", event["audit_id"]), f"{event['user_name']} was signed in as {event['arn']}"
+                    )
         key, account = finding.access_key, finding.account
         name, kind = key.get("UserName"), key.get("UserType")
         if name and account and kind in ("AssumedRole", "Role", "IAMUser"):
@@ -253,7 +264,9 @@ class Scope:
         if arn:
             scope.add("iam_role", arn[0], arn[1], certainty=guilty)
         if caller.service_account:
-            scope.add("service_account", caller.service_account, Why(ref, "it is the finding's caller"), certainty=guilty)
+            scope.add(
+                "service_account", caller.service_account, Why(ref, "it is the finding's caller"), certainty=guilty
+            )
             says = f"it runs under {caller.service_account}, the finding's caller"
             return self._pods_under(caller.service_account, ref, says, guilty == "affected")
         if caller.node and guilty == "affected":
@@ -284,7 +297,9 @@ class Scope:
             for account in self.inventory.bound_accounts(binding):
                 ref = binding.why[0].ref if binding.why else scope.finding.ref(BINDING)
                 scope.add("service_account", account, Why(ref, f"{binding.path} gives it {details.get('RoleRefName')}"))
-                found += self._pods_under(account, ref, f"it runs under {account}, to which {binding.path} gives rights")
+                found += self._pods_under(
+                    account, ref, f"it runs under {account}, to which {binding.path} gives rights"
+                )
         if not bindings:
             says = f"Which identities {kind} {details.get('Name')} gives rights to cannot be told: no evidence holds its body"
             scope.limits.append(Limit(("service_account", "pod"), says, f"{AUDIT_LOG}, or a cluster dump"))
@@ -320,7 +335,9 @@ class Scope:
                 scope.add("node", pod.node, Why(proof[-1].ref, f"pod {label} ran on it"), certainty=certainty)
             account = pod.service_account
             if account:
-                scope.add("service_account", account, Why(proof[0].ref, f"pod {label} ran under it"), certainty=certainty)
+                scope.add(
+                    "service_account", account, Why(proof[0].ref, f"pod {label} ran under it"), certainty=certainty
+                )
                 for role, reason in self.inventory.service_account_roles.get(account, {}).items():
                     scope.add("iam_role", role, Why(reason.ref, f"{account}: {reason.says}"), certainty=certainty)
             for image in pod.images:
@@ -329,7 +346,9 @@ class Scope:
             if kind == "service_account":
                 subject = scope.subjects[(kind, account, None)]
                 for role, reason in self.inventory.service_account_roles.get(account, {}).items():
-                    scope.add("iam_role", role, Why(reason.ref, f"{account}: {reason.says}"), certainty=subject.certainty)
+                    scope.add(
+                        "iam_role", role, Why(reason.ref, f"{account}: {reason.says}"), certainty=subject.certainty
+                    )
 
     # ── what the caller did ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -402,9 +421,9 @@ class Scope:
         certainty = "possible" if "labelSelector" in query else "affected"
         found = list[tuple[str, str]]()
         for secret in self._secrets:
-            if event["namespace"] in (None, "", secret.namespace) and only in (None, secret.name):
-                if secret.existed(event["received_at"], event["received_at"]):
-                    found.append((f"{secret.namespace}/{secret.name}", certainty))
+            asked_for = event["namespace"] in (None, "", secret.namespace) and only in (None, secret.name)
+            if asked_for and secret.existed(event["received_at"], event["received_at"]):
+                found.append((f"{secret.namespace}/{secret.name}", certainty))
         if not any(thing.standing for thing in self._secrets):
             says = "Which secrets a list returned cannot be told in full: no cluster dump names the secrets"
             scope.limits.append(Limit(("secret",), says, "`kubectl get secrets -A` (names suffice)"))
@@ -430,7 +449,9 @@ class Scope:
     def _deleted_by(self, scope: FindingScope, event: Event) -> list[str]:
         """What a deletecollection deleted: the items of its response, when the log has it."""
         (row,) = self.store.rows(
-            "SELECT response_object FROM audit WHERE file = $file AND item = $item", file=event["file"], item=event["item"]
+            "SELECT response_object FROM audit WHERE file = $file AND item = $item",
+            file=event["file"],
+            item=event["item"],
         )
         body = orjson.loads(row["response_object"] or "{}")
         items = body.get("items") if isinstance(body, dict) else None
@@ -440,13 +461,18 @@ class Scope:
             scope.limits.append(Limit(("deleted",), says, "a cluster dump from before", event["received_at"]))
             return []
         named = [item.get("metadata") or {} for item in items if isinstance(item, dict)]
-        return ["/".join(part for part in (event["resource"], one.get("namespace"), one.get("name")) if part) for one in named]
+        return [
+            "/".join(part for part in (event["resource"], one.get("namespace"), one.get("name")) if part)
+            for one in named
+        ]
 
     # ── attack sequences, possible subjects, limits ────────────────────────────────────────────────────────────────
 
     def _add_sequence(self, scope: FindingScope, above: set[str]) -> None:
         """The union of what the findings among the signals affect, and the sequence's own resources."""
-        by_arn = {finding.arn: finding for finding in self.attacker.findings} | {finding.id: finding for finding in self.attacker.findings}
+        by_arn = {finding.arn: finding for finding in self.attacker.findings} | {
+            finding.id: finding for finding in self.attacker.findings
+        }
         missing = list[str]()
         for signal in scope.finding.sequence.get("Signals") or []:
             if signal.get("Type") == "CLOUD_TRAIL":
@@ -462,7 +488,14 @@ class Scope:
             elif finding.id not in above:
                 part = self._of(finding, above)
                 for subject in part.subjects.values():
-                    scope.add(subject.kind, subject.key, subject.why, certainty=subject.certainty, thing=subject.thing, through=subject.through)
+                    scope.add(
+                        subject.kind,
+                        subject.key,
+                        subject.why,
+                        certainty=subject.certainty,
+                        thing=subject.thing,
+                        through=subject.through,
+                    )
                 scope.calls |= part.calls
                 scope.aws_calls |= part.aws_calls
                 scope.limits += [limit for limit in part.limits if limit not in scope.limits]
@@ -476,7 +509,9 @@ class Scope:
             if kind == "KUBERNETES_WORKLOAD":
                 workload = data.get("KubernetesWorkload") or {}
                 plural = str(workload.get("KubernetesResourcesTypes", "")).lower()
-                pods += self._pods_named(scope, ref, plural, workload.get("Namespace"), resource.get("Name"), resource.get("Uid"))
+                pods += self._pods_named(
+                    scope, ref, plural, workload.get("Namespace"), resource.get("Name"), resource.get("Uid")
+                )
             elif kind == "EC2_INSTANCE":
                 pods += self._pods_on_instance(scope, str(resource.get("Uid")).rsplit("/", 1)[-1], ref)
             elif kind == "ACCESS_KEY":
@@ -485,7 +520,9 @@ class Scope:
                 if key.get("UserName") and resource.get("AccountId"):
                     partition = resource.get("CloudPartition") or "aws"
                     arn = f"arn:{partition}:iam::{resource['AccountId']}:{word}/{key['UserName']}"
-                    scope.add("iam_role", arn, Why(ref, f"access key {resource.get('Uid')} is among the sequence's resources"))
+                    scope.add(
+                        "iam_role", arn, Why(ref, f"access key {resource.get('Uid')} is among the sequence's resources")
+                    )
             elif kind == "CONTAINER" and (data.get("Container") or {}).get("Image"):
                 scope.add("image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources"))
         self._add_pods(scope, pods)
@@ -533,7 +570,9 @@ class Scope:
             if finding.api_call and not self.attacker.own_call(finding):
                 says = "The finding's own call is not in the audit log: log and finding do not meet, so its caller's deeds cannot be told in full"
                 limits.append(Limit((*deeds, "identity"), says, AUDIT_LOG, finding.first_seen_at, finding.last_seen_at))
-            for gap in self.store.rows("SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'gap' ORDER BY start_at"):
+            for gap in self.store.rows(
+                "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'gap' ORDER BY start_at"
+            ):
                 if gap["start_at"] < self.window.end and gap["end_at"] > self.window.start:
                     says = f"The audit log is silent from {_utc(gap['start_at'])} to {_utc(gap['end_at'])}"
                     limits.append(Limit((*deeds, "pod"), says, AUDIT_LOG, gap["start_at"], gap["end_at"]))
@@ -542,19 +581,29 @@ class Scope:
             )
             if lost["n"]:
                 says = f"{lost['n']} lines of the audit log could not be read; what they held cannot be told"
-                limits.append(Limit((*deeds, "pod"), says, "the same log again, undamaged", self.window.start, self.window.end))
+                limits.append(
+                    Limit((*deeds, "pod"), says, "the same log again, undamaged", self.window.start, self.window.end)
+                )
         if not any(thing.standing for thing in self.inventory.things.values()):
             says = "There is no cluster dump: what still stands, and objects older than the log, cannot be told"
-            limits.append(Limit(("pod", "node", "service_account", "secret", "iam_role"), says, "`kubectl get ... -A -o json`"))
+            limits.append(
+                Limit(("pod", "node", "service_account", "secret", "iam_role"), says, "`kubectl get ... -A -o json`")
+            )
         if not self.store.rows("SELECT 1 FROM trail LIMIT 1"):
             says = "There is no CloudTrail: what was done in AWS with the roles cannot be told"
-            limits.append(Limit(("iam_role",), says, "CloudTrail management events of account and region for that time"))
+            limits.append(
+                Limit(("iam_role",), says, "CloudTrail management events of account and region for that time")
+            )
         if any(kind == "exec" for kind, _, _ in scope.subjects):
-            says = "What was typed in an interactive session cannot be told: the audit log has its first command line only"
+            says = (
+                "What was typed in an interactive session cannot be told: the audit log has its first command line only"
+            )
             limits.append(Limit(("exec",), says, "Runtime Monitoring findings, or the container's own logs"))
         shared = self._shared_addresses(scope)
         if shared:
-            says = f"Others use {', '.join(shared)} too: calls from there are told apart by identity and user agent alone"
+            says = (
+                f"Others use {', '.join(shared)} too: calls from there are told apart by identity and user agent alone"
+            )
             limits.append(Limit(("source_ip", "identity"), says, "network logs that tell the machines behind it apart"))
 
     def _shared_addresses(self, scope: FindingScope) -> list[str]:
@@ -597,7 +646,13 @@ def _finding_contract(scope: FindingScope, first: datetime | None) -> dict[str, 
         "calls": list(scope.calls),
         "aws_calls": list(scope.aws_calls),
         "limits": [
-            {"about": list(one.about), "start": _iso(one.start), "end": _iso(one.end), "says": one.says, "collect": one.collect}
+            {
+                "about": list(one.about),
+                "start": _iso(one.start),
+                "end": _iso(one.end),
+                "says": one.says,
+                "collect": one.collect,
+            }
             for one in scope.limits
         ],
     }

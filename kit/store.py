@@ -82,7 +82,8 @@ class Store:
 
     def frame(self, sql: str, **values: Any) -> pd.DataFrame:
         """The result as a pandas frame with Arrow types."""
-        return self.table(sql, **values).to_pandas(types_mapper=pd.ArrowDtype)
+        frame: pd.DataFrame = self.table(sql, **values).to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
 
     def raw(self, file: str, line: int, item: int) -> str:
         """The text of a record as it stands in the evidence, found by its place. Raises CaseError when it is not there."""

@@ -12,9 +12,13 @@ KIT = Path(sys.executable).with_name("kit")
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 
 
-def kit(*arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def kit(
+    *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `kit` and return its exit code, stdout and stderr."""
-    done = subprocess.run([KIT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, check=False, timeout=600)
+    done = subprocess.run(
+        [KIT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, check=False, timeout=600
+    )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -23,7 +22,19 @@ from kit.store import Store, connect
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"
-FIELDS = ["path", "sha256", "bytes", "taken_as", "records", "rows", "duplicates", "rejects", "first_at", "last_at", "note"]
+FIELDS = [
+    "path",
+    "sha256",
+    "bytes",
+    "taken_as",
+    "records",
+    "rows",
+    "duplicates",
+    "rejects",
+    "first_at",
+    "last_at",
+    "note",
+]
 
 
 def test_the_ledger_accounts_for_every_file(tmp_path: Path) -> None:
@@ -54,7 +65,11 @@ def test_evidence_is_kept_as_it_came_and_read_only(case: Path) -> None:
 
 def test_every_row_leads_back_to_its_text(case: Path) -> None:
     store = Store(case)
-    for table, column, member in (("audit", "audit_id", "auditID"), ("trail", "event_id", "eventID"), ("findings", "id", "Id")):
+    for table, column, member in (
+        ("audit", "audit_id", "auditID"),
+        ("trail", "event_id", "eventID"),
+        ("findings", "id", "Id"),
+    ):
         for row in store.rows(f"SELECT {column} AS key, file, line, item FROM {table} USING SAMPLE 5 (reservoir, 1)"):
             assert json.loads(store.raw(row["file"], row["line"], row["item"]))[member] == row["key"]
 
@@ -100,8 +115,10 @@ def test_the_cluster_is_said_or_asked_for(tmp_path: Path) -> None:
 def test_a_load_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     assert kit("new", tmp_path / "whole", RECORDING).returncode == 0
     chance = random.Random(7)
-    for attempt in range(6):
-        process = subprocess.Popen([KIT, "new", tmp_path / "case", RECORDING], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(6):
+        process = subprocess.Popen(
+            [KIT, "new", tmp_path / "case", RECORDING], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         time.sleep(chance.uniform(0.2, 1.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -109,7 +126,6 @@ def test_a_load_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
             break
     if not (tmp_path / "case").exists():
         assert kit("new", tmp_path / "case", RECORDING).returncode == 0
-    assert attempt >= 0
     assert _content(tmp_path / "case") == _content(tmp_path / "whole")
     assert not (tmp_path / "case.partial").exists()
 
@@ -167,7 +183,9 @@ def _content(case: Path) -> dict[str, object]:
     found: dict[str, object] = {"ledger": json.loads((case / "store" / "ledger.json").read_text())}
     for part in sorted((case / "store").rglob("*.parquet")):
         found[str(part.relative_to(case))] = _rows(database, part)
-    found["evidence"] = sorted(str(path.relative_to(case)) for path in (case / "evidence").rglob("*") if os.path.isfile(path))
+    found["evidence"] = sorted(
+        str(path.relative_to(case)) for path in (case / "evidence").rglob("*") if path.is_file()
+    )
     return found
 
 

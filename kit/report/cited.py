@@ -12,12 +12,22 @@ from kit.case import Case
 from kit.errors import KitError
 from kit.figures import visible
 from kit.report.html_table import safe
+from kit.sources.stream import Damage, lines
 
 MOST_CITED = 150
 MOST_LINES = 160
 _MOST_TEXT = 1500
 _RAW_KINDS = ("finding", "audit", "trail", "object")
-_SECRET_NAMES = {"token", "sessiontoken", "secretaccesskey", "password", "clientsecret", "authorization", "id_token", "idtoken"}
+_SECRET_NAMES = {
+    "token",
+    "sessiontoken",
+    "secretaccesskey",
+    "password",
+    "clientsecret",
+    "authorization",
+    "id_token",
+    "idtoken",
+}
 _cited = WeakKeyDictionary[Case, dict[str, None]]()
 
 
@@ -33,7 +43,12 @@ def _wanted(case: Case) -> list[str]:
     # In turns: the first reason of each subject, then the second, so that the cut falls on repetition.
     whys = [list(refs) for refs in subjects["why_refs"]]
     turns = [refs[turn] for turn in range(max(map(len, whys), default=0)) for refs in whys if turn < len(refs)]
-    refs = [*(f"finding:{one}" for one in case.findings["id"]), *case.calls["ref"], *case.aws_calls["ref"], *map(_whole, turns)]
+    refs = [
+        *(f"finding:{one}" for one in case.findings["id"]),
+        *case.calls["ref"],
+        *case.aws_calls["ref"],
+        *map(_whole, turns),
+    ]
     return [ref for ref in dict.fromkeys(refs) if ref.partition(":")[0] in _RAW_KINDS]
 
 
@@ -61,20 +76,51 @@ def link(case: Case, ref: str, text: str = "") -> str:
     return f'<span class="ref" title="{title}">{shown}</span>'
 
 
-def evidence_text(case: Case, ref: str) -> str:
-    """The raw text of a ref, indented, secrets' contents replaced by their size; says so when there is none."""
+def texts(case: Case, refs: list[str]) -> dict[str, str]:
+    """The raw text of each ref, indented, secrets' contents replaced by their size; says so where there is none."""
+    logged = _logged(case, [ref for ref in refs if ref.startswith("audit:")])
+    return {ref: _readable(logged[ref]) if ref in logged else _one(case, ref) for ref in refs}
+
+
+def _logged(case: Case, refs: list[str]) -> dict[str, str]:
+    """The lines of many audit events, with one way through each log."""
+    rows = case.store.rows(
+        "SELECT audit_id, file, line FROM audit WHERE list_contains($ids, audit_id) ORDER BY file, item",
+        ids=[ref.partition(":")[2] for ref in refs],
+    )
+    places = dict[str, tuple[str, int]]()
+    for row in rows:
+        places.setdefault(f"audit:{row['audit_id']}", (row["file"], row["line"]))
+    found = dict[tuple[str, int], str]()
+    for file in sorted({file for file, _ in places.values()}):
+        numbers = {line for of, line in places.values() if of == file}
+        for line in lines(case.path / "evidence" / file, Damage()):
+            if line.number in numbers:
+                found[(file, line.number)] = line.text.decode("utf-8", "replace")
+            if line.number >= max(numbers):
+                break
+    return {ref: found[place] for ref, place in places.items() if place in found}
+
+
+def _one(case: Case, ref: str) -> str:
     try:
-        raw = case.raw(ref)
+        return _readable(case.raw(ref))
     except KitError as error:
         return f"(not readable: {error.what})"
+
+
+def _readable(raw: str) -> str:
     try:
         text = json.dumps(_without_secrets(json.loads(raw)), indent=1, ensure_ascii=False)
     except ValueError:
         text = raw
-    lines = text.split("\n")
-    if len(lines) > MOST_LINES:
-        lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines are not shown; the evidence file has them"]
-    return visible("\n".join(lines), keep="\n")
+    shown = text.split("\n")
+    if len(shown) > MOST_LINES:
+        shown = [
+            *shown[:MOST_LINES],
+            f"… {len(shown) - MOST_LINES:,} more lines are not shown; the evidence file has them",
+        ]
+    return visible("\n".join(shown), keep="\n")
 
 
 def _without_secrets(value: Any, secret: bool = False) -> Any:
@@ -84,7 +130,11 @@ def _without_secrets(value: Any, secret: bool = False) -> Any:
         return {name: _member(name, each, secret) for name, each in value.items()}
     if isinstance(value, list):
         return [_without_secrets(each, secret) for each in value]
-    return f"{value[:_MOST_TEXT]}… ({len(value):,} characters)" if isinstance(value, str) and len(value) > _MOST_TEXT else value
+    return (
+        f"{value[:_MOST_TEXT]}… ({len(value):,} characters)"
+        if isinstance(value, str) and len(value) > _MOST_TEXT
+        else value
+    )
 
 
 def _about_secrets(event: dict[str, Any]) -> bool:
@@ -96,7 +146,11 @@ def _member(name: str, value: Any, secret: bool) -> Any:
     if name == "managedFields":
         return f"({len(value)} entries, not shown)" if isinstance(value, list) else value
     if secret and name in ("data", "stringData") and value:
-        return {key: f"({len(str(each)):,} characters, not shown)" for key, each in value.items()} if isinstance(value, dict) else "(not shown)"
+        return (
+            {key: f"({len(str(each)):,} characters, not shown)" for key, each in value.items()}
+            if isinstance(value, dict)
+            else "(not shown)"
+        )
     if name == "kubectl.kubernetes.io/last-applied-configuration" and isinstance(value, str):
         return f"({len(value):,} characters, not shown)"
     if name.lower() in _SECRET_NAMES and isinstance(value, str) and len(value) > 8:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from kit.errors import CaseError
-from kit.figures import visible
+from kit.figures import records, visible
 
 MOST_ROWS = 50
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -66,11 +66,11 @@ def table(
         write_csv(frame, export)
     if frame.empty:
         return ""
-    shown = frame.head(most).to_dict("records")
+    shown = records(frame.head(most))
     head = "".join(f"<th>{heading}</th>" for heading in columns)
     kinds = {heading: ' class="tight"' if heading in narrow else "" for heading in columns}
     body = "".join(
-        "<tr>" + "".join(f"<td{kinds[heading]}>{cell(row)}</td>" for heading, cell in columns.items()) + "</tr>"  # type: ignore[arg-type]
+        "<tr>" + "".join(f"<td{kinds[heading]}>{cell(row)}</td>" for heading, cell in columns.items()) + "</tr>"
         for row in shown
     )
     where = f" <code>exports/{export.name}</code> in the case folder has all {len(frame):,}." if export else ""
@@ -106,11 +106,13 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise CaseError(f"cannot be written: {error.strerror}", where=str(path), next="free the disk or make the folder writable") from None
+        raise CaseError(
+            f"cannot be written: {error.strerror}", where=str(path), next="free the disk or make the folder writable"
+        ) from None
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple) or hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple) or hasattr(value, "tolist") and getattr(value, "ndim", False):
         text = " | ".join(str(one) for one in value)
     elif value is None or pd.isna(value):
         text = ""

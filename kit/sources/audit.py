@@ -53,7 +53,7 @@ _IN_RESPONSE = "json_extract_string(responseObject, ['$.metadata.name', '$.metad
 
 
 def _extra(key: str) -> str:
-    return f'"user".extra[\'{key}\'][1]'
+    return f"\"user\".extra['{key}'][1]"
 
 
 _COLUMNS = {
@@ -150,9 +150,7 @@ def _read_json(path: Path) -> str:
     )
 
 
-def _load_lines(
-    file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection
-) -> tuple[int, list[Reject], str]:
+def _load_lines(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection) -> tuple[int, list[Reject], str]:
     """Read the file line by line; what is no event becomes a reject."""
     damage, rejects, rows = Damage(), list[Reject](), 0
     schema = tables.AUDIT.append(pa.field("reason", pa.string()))
@@ -221,7 +219,9 @@ def _events(
         return schema.empty_table()
     if table is None or table.num_rows != len(good):
         middle = len(good) // 2
-        return pa.concat_tables(_events(file, half, schema, database, rejects) for half in (good[:middle], good[middle:]))
+        return pa.concat_tables(
+            _events(file, half, schema, database, rejects) for half in (good[:middle], good[middle:])
+        )
     numbers = pa.array([line.number for line in good], pa.int64())
     for column in ("line", "item"):
         table = table.set_column(table.schema.get_field_index(column), column, numbers)

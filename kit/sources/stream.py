@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+
 PIECE = 1 << 20
 GZIP = b"\x1f\x8b"
 LONGEST_LINE = 16 << 20  # DuckDB's own limit for one JSON object; longer lines become rejects
@@ -44,7 +45,7 @@ def pieces(path: Path, damage: Damage) -> Iterator[bytes]:
                     inflate, fresh = isal_zlib.decompressobj(wbits=31), True
                 try:
                     plain = inflate.decompress(packed)
-                except isal_zlib.error as error:
+                except isal_zlib.error as error:  # type: ignore[misc]  # its stub calls the class an instance
                     damage.says = f"the gzip stream is broken ({error}); what comes after is lost"
                     return
                 fresh = False

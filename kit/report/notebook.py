@@ -1,0 +1,153 @@
+"""One notebook, run headless with its parameters by papermill; what became of it, whether it ended, stopped or failed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from papermill.exceptions import PapermillException, PapermillExecutionError
+from papermill.execute import ERROR_MARKER_TAG
+from zmq import ZMQError
+
+from kit.errors import CallError
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_STOP = "StopNotebook"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where a notebook failed and why. cell: its number from 1 in the executed copy, 0 when no cell did; says: one line."""
+
+    notebook: str
+    cell: int
+    says: str
+
+    @property
+    def place(self) -> str:
+        """The notebook and the cell in words: `10_scope.ipynb, cell 5`."""
+        return f"{self.notebook}, cell {self.cell}" if self.cell else self.notebook
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A notebook after its run. stopped: it ended early and on purpose (kit.StopNotebook)."""
+
+    name: str
+    notebook: nbformat.NotebookNode
+    failure: Failure | None
+    stopped: bool
+
+
+class _Kernels(KernelSpecManager):
+    """Knows one kernel: this very Python, whatever kernels are installed and whatever HOME holds."""
+
+    scratch = ""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The kernel, whichever is asked for."""
+        # IPython runs a user's start-up files in its own process; a kernel for evidence has none. A set's order must not vary.
+        env = {"IPYTHONDIR": self.scratch, "JUPYTER_RUNTIME_DIR": self.scratch, "PYTHONHASHSEED": "0"}
+        argv = [sys.executable, "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
+        return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
+
+
+def declared(path: Path) -> set[str]:
+    """The parameters that a notebook declares in its cell tagged `parameters`."""
+    return set(papermill.inspect_notebook(_read(path)))
+
+
+def check_parameters(path: Path, parameters: Mapping[str, str]) -> None:
+    """Raise CallError for a parameter that the notebook doesn't declare or that is not text; starts no kernel."""
+    known = declared(path)
+    for name, value in parameters.items():
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise CallError(f"the notebook declares no parameter {name!r}", where=path.name, next=f"it declares: {has}")
+        if not isinstance(value, str):
+            raise CallError(
+                f"parameter {name!r} is {type(value).__name__}, not text", where=path.name, next="give it as text"
+            )
+
+
+def run(path: Path, parameters: Mapping[str, str], scratch: Path) -> Executed:
+    """Run a notebook to its end, its stop or its failing cell; that the cell raised is told, not raised.
+
+    scratch: a folder for the kernel's own files. Raises CallError as check_parameters does.
+    """
+    check_parameters(path, parameters)
+    out = scratch / path.name
+    problem = ""
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(
+                _read(path),
+                str(out),
+                dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(path.parent),
+                kernel_manager_class=_manager(scratch),
+            )
+    except PapermillExecutionError:
+        pass  # the cell's output holds the error
+    except (RuntimeError, OSError, ZMQError, PapermillException) as error:  # a kernel that cannot start, or died
+        problem = _last_line(f"{type(error).__name__}: {error}")
+    notebook = _read(out) if out.is_file() else _read(path)
+    notebook.cells = [cell for cell in notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", [])]
+    place, raised = _raised(notebook)
+    if raised is not None and raised.ename == _STOP:
+        return Executed(path.name, notebook, None, stopped=True)
+    if raised is not None:
+        return Executed(path.name, notebook, Failure(path.name, place, _says(raised)), stopped=False)
+    return Executed(path.name, notebook, Failure(path.name, 0, problem) if problem else None, stopped=False)
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    # papermill takes {} in a path for a template; so it gets the notebook itself.
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _manager(scratch: Path) -> type[AsyncKernelManager]:
+    kernels = _Kernels()
+    kernels.scratch = str(scratch)
+
+    class Manager(AsyncKernelManager):
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
+            self.kernel_spec_manager = kernels
+            self.connection_file = str(scratch / f"kernel-{id(self)}.json")
+            self.transport = "ipc"  # sockets in the scratch folder: nobody else on this machine can listen
+
+    return Manager
+
+
+def _raised(notebook: nbformat.NotebookNode) -> tuple[int, Any]:
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return number, output
+    return 0, None
+
+
+def _says(raised: Any) -> str:
+    return _last_line(f"{raised.ename}: {raised.evalue}")
+
+
+def _last_line(text: str) -> str:
+    """The last line that says anything, without colours."""
+    lines = [line.strip() for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

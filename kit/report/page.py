@@ -1,0 +1,103 @@
+"""Executed notebooks as one HTML page that needs no network: nbconvert with the template `forensic`."""
+
+from __future__ import annotations
+
+import copy
+import html
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from kit.figures import plotly_js, visible
+from kit.report.html_table import STYLE
+from kit.report.notebook import Executed
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_NOTEBOOK_ONLY = "notebook_only"  # tag of a cell that only a person in JupyterLab needs
+_HEADING = re.compile(r"^(#{1,2}) (.+)$", re.MULTILINE)
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> str:
+    """The report as one HTML text. facts: what varies from run to run, shown in the element `run-facts` alone."""
+    parts = [part for part in _parts(executed) if part["cells"]]
+    joined = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    joined.cells = [cell for part in parts for cell in part["cells"]]
+    failures = [each.failure for each in executed if each.failure]
+    resources = {
+        "title": visible(title),
+        "parts": parts,
+        "failures": failures,
+        "facts": {name: visible(value) for name, value in facts.items()},
+        "shown_style": STYLE,
+        "page_style": (_TEMPLATES / "forensic" / "page.css").read_text(),
+        "plotly_js": plotly_js()
+        if any(plotly_js() in text for each in executed for text in _htmls(each.notebook))
+        else "",
+    }
+    text, _ = _exporter().from_notebook_node(joined, resources={"report": resources})
+    return str(text)
+
+
+def _exporter() -> HTMLExporter:
+    # An empty Config: what a user's own Jupyter settings say has no part in a report.
+    made = HTMLExporter(config=Config(), template_name="forensic", extra_template_basedirs=[str(_TEMPLATES)])  # type: ignore[no-untyped-call]
+    made.register_filter("plain", _plain)
+    return made
+
+
+def _plain(text: str) -> str:
+    """Text from a kernel as inert HTML, without colours."""
+    return html.escape(visible(_ANSI.sub("", text), keep="\n\t"))
+
+
+def _parts(executed: Sequence[Executed]) -> list[dict[str, Any]]:
+    """For each notebook its title, its headings for the table of contents, and what the page shows of it."""
+    parts, said = list[dict[str, Any]](), set[str]()
+    for each in executed:
+        cells, title, headings = list[nbformat.NotebookNode](), each.name, list[str]()
+        for number, source in enumerate(each.notebook.cells, 1):
+            cell = copy.deepcopy(source)
+            found = _HEADING.findall(cell.source) if cell.cell_type == "markdown" else []
+            title = next((text for marks, text in found if marks == "#"), title)
+            ending = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+            if ending and ending[0].ename == "StopNotebook" and ending[0].evalue in said:
+                break  # every notebook stops for the same reason: said once
+            said.update(output.evalue for output in ending)
+            if not _only_for_notebooks(cell):
+                cell.metadata["place"] = cell.id = f"{Path(each.name).stem}-{number}"
+                cells.append(_without_repeats(cell))
+                headings += [text for marks, text in found if marks == "##"]
+            if ending:
+                break
+        if not any(cell.get("outputs") for cell in cells) and not each.failure:
+            cells, headings = [], []
+        parts.append({"title": title, "headings": headings, "cells": cells, "name": each.name})
+    return parts
+
+
+def _only_for_notebooks(cell: nbformat.NotebookNode) -> bool:
+    # papermill writes the case's path and the choices into a cell of its own; the run facts tell them.
+    return bool({_NOTEBOOK_ONLY, "parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])))
+
+
+def _without_repeats(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    for output in cell.get("outputs", []):
+        shown = output.get("data", {})
+        if "text/html" in shown:
+            shown["text/html"] = shown["text/html"].replace(plotly_js(), "").replace(STYLE, "")
+    return cell
+
+
+def _htmls(notebook: nbformat.NotebookNode) -> list[str]:
+    return [
+        output.data["text/html"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]

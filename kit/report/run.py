@@ -1,0 +1,93 @@
+"""The report of a case: the notebooks run headless with the case as parameters, then joined in one page."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import kit
+from kit.case import open_case
+from kit.errors import WorkError
+from kit.report.html_table import write_whole
+
+NOTEBOOKS = ("00_triage", "10_scope", "20_timeline", "40_report")
+NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
+Progress = Callable[[str, int, int], None]
+
+
+def make_report(
+    case_dir: Path,
+    *,
+    finding: str = "",
+    start: str = "",
+    end: str = "",
+    progress: Progress | None = None,
+    notebooks: Path = NOTEBOOK_FOLDER,
+) -> Path:
+    """Run the notebooks on a case and write CASE/report.html; the executed notebooks stand in CASE/notebooks. Returns its path.
+
+    finding: a finding's Id, "" for all. start, end: of the window, ISO 8601 UTC, "" for all that the audit log covers.
+    progress: called with what is being done, steps done, steps in all. Raises CaseError and CallError before a kernel starts,
+    WorkError when a cell raised: the report is written all the same and says where.
+    """
+    case = open_case(case_dir, finding, start, end)
+    from kit.report.notebook import (  # papermill: a second to import
+        check_parameters,
+        run,
+    )
+    from kit.report.page import page
+
+    tell = progress or (lambda what, done, total: None)
+    parameters = {"case_dir": str(case.path.resolve()), "finding": finding, "start": start, "end": end}
+    paths = [notebooks / f"{name}.ipynb" for name in NOTEBOOKS]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise WorkError(
+            "no such notebook",
+            where=str(missing[0]),
+            next="the notebooks lie beside the package: run kit from a full clone",
+        )
+    for path in paths:
+        check_parameters(path, parameters)
+    facts = _facts(parameters)
+    executed = []
+    with tempfile.TemporaryDirectory(prefix="kit-report-") as scratch:
+        for done, path in enumerate(paths):
+            tell(f"running {path.stem}", done, len(paths) + 1)
+            began = time.monotonic()
+            executed.append(run(path, parameters, Path(scratch)))
+            facts[path.name] = f"{time.monotonic() - began:.1f} s"
+            write_whole(case.path / "notebooks" / path.name, _as_text(executed[-1].notebook))
+    tell("joining the notebooks into one page", len(paths), len(paths) + 1)
+    report = case.path / "report.html"
+    write_whole(report, page(f"Case report: {case.name}", executed, facts))
+    failures = [each.failure for each in executed if each.failure]
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if failures[1:] else ""
+        raise WorkError(
+            f"{failures[0].says}{more}", where=failures[0].place, next=f"the report says what is missing: {report}"
+        )
+    return report
+
+
+def _as_text(notebook: object) -> str:
+    import nbformat
+
+    return str(nbformat.writes(notebook))  # type: ignore[no-untyped-call]
+
+
+def _facts(parameters: dict[str, str]) -> dict[str, str]:
+    packages = ("papermill", "nbconvert", "plotly", "duckdb", "pandas")
+    return {
+        "Made at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "Case folder": parameters["case_dir"],
+        "Findings": parameters["finding"] or "all",
+        "Window": f"{parameters['start'] or 'start of the audit log'} – {parameters['end'] or 'its end'}",
+        "Made with": f"kit {kit.__version__}, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in packages),
+    }

@@ -1,0 +1,134 @@
+"""The report as a browser shows it."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.report import make_report
+from tests.command import RECORDINGS
+
+pytestmark = pytest.mark.browser
+HOSTILE = (
+    "</script></pre><img src=x onerror=document.body.dataset.injected=1><a href='http://198.51.100.9/'>\"'\u202egpj"
+)
+SHORT = "<a href='//x'>k</a>"  # short enough that no label cuts it
+Look = Callable[[Path], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def seen(report: Path, look: Look) -> dict[str, Any]:
+    return look(report)
+
+
+def test_every_figure_is_drawn(seen: dict[str, Any]) -> None:
+    assert seen["plots"] == seen["charts"] == 2
+    assert seen["marks"] > 20
+
+
+def test_the_page_asks_for_nothing(seen: dict[str, Any]) -> None:
+    assert seen["asked"] == []
+
+
+def test_the_look_sees_a_page_that_does_ask(report: Path, look: Look, tmp_path: Path) -> None:
+    asks = tmp_path / "asks.html"
+    asks.write_text("<!DOCTYPE html><title>x</title><body><main><img src='http://127.0.0.1:9/x.png'></main>")
+    assert look(asks)["asked"] == ["http://127.0.0.1:9/x.png"]
+
+
+def test_no_button_sends_a_chart_to_a_cloud(seen: dict[str, Any]) -> None:
+    assert seen["modebar"] > 0
+    assert (seen["cloud"], seen["logos"]) == (0, 0)
+
+
+def test_the_page_does_not_scroll_sideways(seen: dict[str, Any]) -> None:
+    assert seen["overflow"] <= 0
+
+
+def test_the_summary_fits_the_first_screen(seen: dict[str, Any]) -> None:
+    assert 0 < seen["summary_ends"] <= 900
+
+
+def test_the_code_is_hidden_and_every_link_leads_somewhere(seen: dict[str, Any]) -> None:
+    assert seen["code"] is False
+    assert seen["dead_links"] == 0
+
+
+def test_hostile_names_stay_text(make_case: Callable[..., Path], look: Look, tmp_path: Path) -> None:
+    evidence = _hostile(tmp_path)
+    report = make_report(make_case("hostile", evidence))
+    text = report.read_text(encoding="utf-8")
+    assert (
+        f"store/{html.escape(SHORT, quote=False)}".replace("&", "\\u0026") in text
+        or "store/&lt;a href='//x'&gt;k&lt;/a&gt;" in text
+    )
+    assert "&lt;img src=x onerror=" in text and "<img src=x" not in text
+    assert "\u202e" not in text and "⟨U+202E⟩" in text
+    seen = look(report)
+    assert (seen["injected"], seen["images"], seen["links"], seen["asked"]) == ("", 0, 0, [])
+    assert seen["plots"] == 2
+    assert seen["overflow"] <= 0
+
+
+def _hostile(folder: Path) -> Path:
+    """The recording with a pod, a secret, the user agent, the title of findings and the cluster named by an enemy."""
+    recording, made = RECORDINGS / "stolen_sa_token", folder / "evidence"
+    found = json.loads((recording / "findings.json").read_text())["Findings"]
+    call = next(
+        one["Service"]["Action"]["KubernetesApiCallAction"]
+        for one in found
+        if "KubernetesApiCallAction" in one["Service"]["Action"]
+    )
+    cluster = found[0]["Resource"]["EksClusterDetails"]["Name"]
+    hostile = json.dumps(HOSTILE, ensure_ascii=False)[1:-1]
+    pod, secret = _attacked(recording)
+    names = {call["UserAgent"]: f"{hostile}ua", cluster: f"{hostile}cluster", secret: f"{hostile}secret", pod: SHORT}
+    for path in sorted(recording.rglob("*.json*")):
+        if path.name == "ground_truth.json":
+            continue
+        target = made / path.relative_to(recording)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+        for name, hostile_name in names.items():
+            text = text.replace(f'"{name}"', f'"{hostile_name}"')
+        target.with_suffix("" if path.suffix == ".gz" else path.suffix).write_text(text)
+    return made
+
+
+def _attacked(recording: Path) -> tuple[str, str]:
+    """A pod's and a secret's name that the report shows."""
+    truth = json.loads((recording / "findings-runtime.json").read_text())["Findings"]
+    pods = [one["Resource"]["KubernetesDetails"]["KubernetesWorkloadDetails"]["Name"] for one in truth]
+    log = gzip.decompress((recording / "audit.jsonl.gz").read_bytes()).decode()
+    secrets = [
+        json.loads(line)["objectRef"].get("name")
+        for line in log.splitlines()
+        if '"resource":"secrets"' in line and '"verb":"get"' in line
+    ]
+    return pods[0], next(name for name in secrets if name)
+
+
+def test_figures_are_in_each_notebook_by_themselves(report: Path, look: Look, tmp_path: Path) -> None:
+    executed = json.loads((report.parent / "notebooks" / "20_timeline.ipynb").read_text())
+    shown = [
+        "".join(output["data"]["text/html"])
+        for cell in executed["cells"]
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    alone = tmp_path / "alone.html"
+    alone.write_text("<!DOCTYPE html><title>x</title><body><main>" + "".join(shown), encoding="utf-8")
+    assert look(alone)["plots"] == 1
+
+
+def test_a_copy_far_from_its_case_is_whole(report: Path, look: Look, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.html"
+    shutil.copy(report, copy)
+    assert look(copy)["plots"] == 2

@@ -1,0 +1,89 @@
+"""What notebooks show: tables that can be read, files that are whole and harmless, and honest words for nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import kit
+from kit.report import cited, show
+from kit.report.html_table import safe, table, write_csv
+
+
+@pytest.fixture(scope="module")
+def opened(report: Path) -> kit.Case:
+    return kit.open_case(report.parent)
+
+
+def test_a_long_table_says_what_it_does_not_show_and_where_that_is(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": [f"pod-{one}" for one in range(120)]})
+    shown = table(frame, {"Name": lambda row: safe(row["name"])}, export=tmp_path / "exports" / "pods.csv")
+    assert shown.count("<tr>") == 51
+    assert "70 more rows are not shown. <code>exports/pods.csv</code> in the case folder has all 120." in shown
+    assert len((tmp_path / "exports" / "pods.csv").read_text().splitlines()) == 121
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_cell_that_a_spreadsheet_would_run_is_defused(cell: str, tmp_path: Path) -> None:
+    write_csv(pd.DataFrame({"name": [cell]}), tmp_path / "cells.csv")
+    with (tmp_path / "cells.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1] == [f"'{cell}"]
+
+
+def test_exports_hold_every_affected_pod(opened: kit.Case) -> None:
+    pods = opened.subjects[(opened.subjects["kind"] == "pod") & (opened.subjects["certainty"] == "affected")]
+    show.subjects(opened, "pod")
+    with (opened.path / "exports" / "pod-affected.csv").open(newline="") as file:
+        assert {row["key"] for row in csv.DictReader(file)} == set(pods["key"])
+
+
+def test_a_link_leads_to_evidence_that_is_shown(opened: kit.Case) -> None:
+    ref = opened.calls["ref"].iloc[0]
+    assert f'href="#{cited.anchor(ref)}"' in cited.link(opened, ref)
+    assert f'id="{cited.anchor(ref)}"' in show.cited(opened).html
+    assert "<a" not in cited.link(opened, "audit:not-cited")
+
+
+def test_what_a_secret_holds_is_never_shown(make_case: Callable[..., Path], tmp_path: Path) -> None:
+    about = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "db", "uid": "u-1"}}
+    held = {"data": {"password": "aHVudGVyMi1odW50ZXIy"}, "stringData": {"user": "root-of-all"}}
+    (tmp_path / "secrets.json").write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": [about | held]}))
+    opened = kit.open_case(make_case("secrets", tmp_path / "secrets.json"))
+    text = cited.texts(opened, ["object:u-1"])["object:u-1"]
+    assert '"db"' in text and "(20 characters, not shown)" in text
+    assert "aHVud" not in text and "root-of-all" not in text
+
+
+def test_each_kind_of_subject_is_told_even_where_there_is_none(opened: kit.Case) -> None:
+    for kind in show.KINDS:
+        said = show.subjects(opened, kind).html
+        assert any(
+            word in said for word in ("affected</span>", "possible</span>", "not observed</span>", "cannot tell</span>")
+        ), kind
+
+
+def test_a_kind_that_a_limit_is_about_is_never_called_not_observed(opened: kit.Case) -> None:
+    limited = {kind for kinds in opened.limits["about"] for kind in kinds} & set(show.KINDS)
+    assert limited
+    assert not [kind for kind in limited if "not observed" in show.subjects(opened, kind).html]
+
+
+def test_every_finding_type_has_its_plain_words() -> None:
+    types = json.loads((Path(kit.__file__).parent / "playbooks" / "finding_types.json").read_text())
+    assert len(types) > 80
+    assert all(about["summary"].endswith(".") and about["severity"] for about in types.values())
+    unknown = {"type": "New:Kubernetes/Thing", "title": "A <b>new</b> thing"}
+    assert "GuardDuty says: A <b>new</b> thing" in show.plain_words(unknown)
+
+
+@pytest.mark.parametrize(
+    ("severity", "label"),
+    [(9.0, "Critical"), (8.9, "High"), (7.0, "High"), (6.9, "Medium"), (4.0, "Medium"), (3.9, "Low"), (1.0, "Low")],
+)
+def test_a_severity_number_has_the_label_of_guardduty(severity: float, label: str) -> None:
+    assert show.level(severity) == label

@@ -1,0 +1,184 @@
+"""Figures: legible when small and when large, inert text, the same facts as their table, never a button to a cloud."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kit import figures
+
+HOSTILE = "<a href='http://198.51.100.9/'>api</a><b>\u202e</script>"
+START = pd.Timestamp("2026-01-31T14:00:00Z")
+
+
+def call(number: int = 0, **more: Any) -> dict[str, Any]:
+    """An audit event of the attacker."""
+    plain = {
+        "verb": "get",
+        "resource": "secrets",
+        "subresource": None,
+        "namespace": "checkout",
+        "name": f"mail-{number}",
+    }
+    about = {"received_at": START + pd.Timedelta(seconds=number), "user_name": "system:serviceaccount:checkout:api"}
+    return {**plain, **about, "response_code": 200, "request_uri": "/", **more}
+
+
+def aws_calls(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["event_at", "arn", "event_source", "event_name", "error_code"])
+
+
+def findings(number: int = 1, **more: Any) -> pd.DataFrame:
+    """That many findings of one type."""
+    row = {
+        "type": "Discovery:Kubernetes/MaliciousIPCaller",
+        "severity": 5.0,
+        "first_seen_at": START,
+        "last_seen_at": START,
+        **more,
+    }
+    return pd.DataFrame([{"id": f"f{one}", **row} for one in range(number)])
+
+
+def coverage(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["source", "state", "start_at", "end_at"])
+
+
+def subject(kind: str, name: str, certainty: str = "affected", **more: Any) -> dict[str, Any]:
+    plain = {
+        "kind": kind,
+        "key": name,
+        "namespace": "checkout",
+        "name": name,
+        "node": "node-1" if kind == "pod" else None,
+    }
+    life = {"deleted_at": pd.NaT, "standing": True, "certainty": certainty, "through": None, "findings": ["f0"]}
+    return {**plain, **life, **more}
+
+
+def texts(chart: figures.Chart) -> list[str]:
+    """Every text that plotly would read in a figure."""
+    return re.findall(
+        r'"(?:text|hovertext|name|title)":"((?:[^"\\]|\\.)*)"',
+        json.dumps(chart.figure.to_plotly_json(), default=list, separators=(",", ":")),
+    )
+
+
+def times(chart: figures.Chart) -> int:
+    return int(chart.rows["count"].sum())
+
+
+@pytest.mark.parametrize(
+    ("more", "deed"),
+    [
+        ({}, "read"),
+        ({"response_code": 403}, "refused"),
+        ({"verb": "create", "resource": "pods", "subresource": "exec", "response_code": 101}, "ran"),
+        ({"verb": "get", "resource": "pods", "subresource": "exec", "response_code": 101}, "ran"),
+        ({"verb": "create", "resource": "serviceaccounts", "subresource": "token", "response_code": 201}, "minted"),
+        ({"verb": "create", "resource": "selfsubjectaccessreviews", "response_code": 201}, "asked"),
+        ({"verb": "deletecollection", "resource": "events"}, "deleted"),
+        ({"verb": "patch", "resource": "deployments"}, "changed"),
+        ({"response_code": None}, "read"),
+    ],
+)
+def test_a_call_is_told_by_what_it_did(more: dict[str, Any], deed: str) -> None:
+    assert figures.deed(call(**more)) == deed
+
+
+def test_every_deed_has_a_symbol_and_a_colour_of_its_own() -> None:
+    assert (
+        len({symbol for _, _, symbol in figures.DEEDS.values()})
+        == len({colour for _, colour, _ in figures.DEEDS.values()})
+        == len(figures.DEEDS)
+    )
+
+
+def test_the_timeline_has_every_call_and_its_table_too() -> None:
+    rows = [call(number) for number in range(5)]
+    aws = aws_calls(
+        {
+            "event_at": START,
+            "arn": "arn:aws:sts::1:assumed-role/r/s",
+            "event_source": "s3.amazonaws.com",
+            "event_name": "ListBuckets",
+        }
+    )
+    chart = figures.timeline(pd.DataFrame(rows), aws, findings(), coverage(), None)
+    assert times(chart) == 6 and set(chart.rows["line"]) == {"service account checkout/api", "AWS: assumed-role/r/s"}
+
+
+def test_a_gap_is_shaded_and_named() -> None:
+    gap = {"source": "audit", "state": "gap", "start_at": START, "end_at": START + pd.Timedelta(minutes=5)}
+    chart = figures.timeline(pd.DataFrame([call()]), aws_calls(), findings(), coverage(gap), None)
+    assert len(chart.figure.layout.shapes) == 1 and "not recorded" in texts(chart)
+
+
+def test_five_thousand_calls_are_gathered_and_none_is_lost() -> None:
+    rows = [call(number, user_name=f"user-{number % 3}") for number in range(5000)]
+    chart = figures.timeline(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
+    assert times(chart) == 5000
+    assert len(chart.rows) < figures.MOST_MARKS
+
+
+def test_many_identities_share_a_line() -> None:
+    rows = [call(number, user_name=f"user-{number % 700}") for number in range(1400)]
+    chart = figures.timeline(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
+    assert times(chart) == 1400
+    assert chart.rows["line"].nunique() == figures.MOST_LINES and "677 more identities" in set(chart.rows["line"])
+
+
+@pytest.mark.parametrize("number", [5, 5000])
+def test_the_graph_stays_legible_and_counts_every_subject(number: int) -> None:
+    pods = [
+        subject("pod", f"app{one % 90}-7d9f8b6c5d-{one:05d}", namespace=f"ns{one % 40}", node=f"n{one % 30}")
+        for one in range(number)
+    ]
+    nodes = [subject("node", f"n{one}") for one in range(min(number, 30))]
+    possible = [subject("pod", f"other-{one}", "possible") for one in range(number)]
+    chart = figures.incident_graph(
+        pd.DataFrame([*pods, *nodes, *possible, subject("identity", "eve")]), findings(number)
+    )
+    assert chart.rows[chart.rows["what"].str.startswith("Pods")]["count"].sum() == 2 * number
+    assert chart.rows.groupby("what").size().max() <= figures.MOST_GROUPS + 1
+    assert chart.figure.layout.height < 900
+    assert {"affected", "possible"} == set(chart.rows["certainty"])
+
+
+def test_possible_is_said_in_words_not_by_colour_alone() -> None:
+    chart = figures.incident_graph(pd.DataFrame([subject("pod", "a"), subject("pod", "b", "possible")]), findings())
+    assert any("possible: 1 pod" in text for text in texts(chart))
+
+
+def test_text_from_evidence_is_inert() -> None:
+    rows = pd.DataFrame([call(user_name=HOSTILE, name=HOSTILE, namespace=HOSTILE)])
+    things = pd.DataFrame(
+        [subject(kind, HOSTILE, namespace=HOSTILE, node=HOSTILE) for kind in ("pod", "node", "identity", "iam_role")]
+    )
+    for chart in (
+        figures.timeline(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
+        figures.incident_graph(things, findings(type=HOSTILE)),
+    ):
+        shown = json.dumps(chart.figure.to_plotly_json(), default=list, ensure_ascii=False)
+        assert "<a " not in shown and "\u202e" not in shown and "⟨U+202E⟩" in shown
+        assert "</script>" not in chart.drawing().replace("</script><div", "")
+
+
+def test_what_cannot_be_seen_is_written_out() -> None:
+    assert figures.visible("a\u202eb\x00c\u200bd\n") == "a⟨U+202E⟩b⟨U+0000⟩c⟨U+200B⟩d⟨U+000A⟩"
+    assert figures.visible("plain, é, 日本\n", keep="\n") == "plain, é, 日本\n"
+
+
+def test_a_figure_is_the_same_each_time_and_has_no_way_to_a_cloud() -> None:
+    charts = [figures.timeline(pd.DataFrame([call()]), aws_calls(), findings(), coverage(), None) for _ in range(2)]
+    assert charts[0].drawing() == charts[1].drawing()
+    config = json.loads(figures.CONFIG)
+    assert (
+        "sendChartToCloud" in config["modeBarButtonsToRemove"]
+        and config["plotlyServerURL"] == ""
+        and config["displaylogo"] is False
+    )
