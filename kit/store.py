@@ -29,7 +29,6 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
-    database.execute("SET enable_progress_bar = false")
     if spill is not None:
         database.execute(f"SET temp_directory = {quoted(spill)}")
     return database
