@@ -28,6 +28,7 @@ from kit.errors import CaseError, EvidenceError
 from kit.sources import EvidenceFile, Reject, Row, Sample, audit, aws, cloudtrail, cluster, findings
 from kit.sources.stream import Damage, head, pieces
 from kit.store import connect, quoted
+from kit.whole_file import write_whole
 
 READERS = (findings, cloudtrail, audit, aws, cluster)
 SNIFFED = 64 << 10
@@ -171,8 +172,8 @@ def _build(case: Path, partial: Path, given: list[Given], cluster: str | None, p
     _set_duplicates_aside(partial, ledger, database)
     _write_coverage(partial, origin, database)
     database.close()
-    _write(partial / "store" / "ledger.json", json.dumps([asdict(entry) for entry in ledger], indent=1))
-    _write(partial / "case.toml", _case_toml(origin))
+    write_whole(partial / "store" / "ledger.json", json.dumps([asdict(entry) for entry in ledger], indent=1))
+    write_whole(partial / "case.toml", _case_toml(origin))
     shutil.rmtree(partial / "spill", ignore_errors=True)
     (partial / "inputs.json").unlink()
     partial.rename(case)
@@ -193,7 +194,7 @@ def _same_inputs(partial: Path, given: list[Given], cluster: str | None) -> None
     inputs = {"cluster": cluster, "evidence": [[str(one.path), one.name] for one in given]}
     written = partial / "inputs.json"
     if not written.exists():
-        _write(written, json.dumps(inputs))
+        write_whole(written, json.dumps(inputs))
     elif json.loads(written.read_text()) != inputs:
         raise CaseError(
             "an unfinished case of this name was begun with other evidence",
@@ -360,7 +361,7 @@ def _load(
     entry.rejects = len(rejects)
     entry.records = entry.rows + entry.rejects
     entry.first_at, entry.last_at = _span(part, reader.TABLE)
-    _write(done, json.dumps(asdict(entry)))
+    write_whole(done, json.dumps(asdict(entry)))
 
 
 def _part(partial: Path, table: str, number: int) -> Path:
@@ -469,14 +470,3 @@ def _write_coverage(partial: Path, origin: _Origin, database: duckdb.DuckDBPyCon
 def _case_toml(origin: _Origin) -> str:
     values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items() if value is not None)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".writing")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

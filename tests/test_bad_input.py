@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_a_case_that_the_same_command_finishes(tmp_path: Path
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    call = [KIT, "new", tmp_path / "case", RECORDING]
+    call: list[str | Path] = [KIT, "new", tmp_path / "case", RECORDING]
     full = subprocess.run(call, capture_output=True, text=True, preexec_fn=small_files, check=False)
     _refused(full, "cannot be written", "case.partial")
     assert [path.name for path in tmp_path.iterdir()] == ["case.partial"]

@@ -183,11 +183,10 @@ def _content(case: Path) -> dict[str, object]:
     found: dict[str, object] = {"ledger": json.loads((case / "store" / "ledger.json").read_text())}
     for part in sorted((case / "store").rglob("*.parquet")):
         found[str(part.relative_to(case))] = _rows(database, part)
-    found["evidence"] = sorted(
-        str(path.relative_to(case)) for path in (case / "evidence").rglob("*") if path.is_file()
-    )
+    found["evidence"] = sorted(str(path.relative_to(case)) for path in (case / "evidence").rglob("*") if path.is_file())
     return found
 
 
 def _rows(database: duckdb.DuckDBPyConnection, part: Path) -> list[object]:
-    return database.sql(f"SELECT * FROM read_parquet('{part}') ORDER BY ALL").to_arrow_table().to_pylist()
+    table = database.sql(f"SELECT * FROM read_parquet('{part}') ORDER BY ALL").to_arrow_table()
+    return list(table.to_pylist())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from kit.errors import CaseError
 from kit.figures import records, visible
+from kit.whole_file import write_whole
 
 MOST_ROWS = 50
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -86,7 +85,7 @@ def fold(title: str, inside: str, opened: bool = False) -> str:
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write all rows, whole. A cell that a spreadsheet would run as a formula gets an apostrophe in front.
 
-    Raises CaseError when the case folder cannot be written.
+    Raises OSError when the case folder cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -95,24 +94,8 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all. Raises CaseError when it cannot be written."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise CaseError(
-            f"cannot be written: {error.strerror}", where=str(path), next="free the disk or make the folder writable"
-        ) from None
-
-
 def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple) or hasattr(value, "tolist") and getattr(value, "ndim", False):
+    if isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", False)):
         text = " | ".join(str(one) for one in value)
     elif value is None or pd.isna(value):
         text = ""

@@ -118,7 +118,8 @@ def run(path: Path, parameters: Mapping[str, str], scratch: Path) -> Executed:
 
 def _read(path: Path) -> nbformat.NotebookNode:
     # papermill takes {} in a path for a template; so it gets the notebook itself.
-    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
 
 
 def _manager(scratch: Path) -> type[AsyncKernelManager]:

@@ -26,7 +26,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> str:
     """The report as one HTML text. facts: what varies from run to run, shown in the element `run-facts` alone."""
     parts = [part for part in _parts(executed) if part["cells"]]
-    joined = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    joined = nbformat.v4.new_notebook()
     joined.cells = [cell for part in parts for cell in part["cells"]]
     failures = [each.failure for each in executed if each.failure]
     resources = {
@@ -46,7 +46,7 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
 
 def _exporter() -> HTMLExporter:
     # An empty Config: what a user's own Jupyter settings say has no part in a report.
-    made = HTMLExporter(config=Config(), template_name="forensic", extra_template_basedirs=[str(_TEMPLATES)])  # type: ignore[no-untyped-call]
+    made = HTMLExporter(config=Config(), template_name="forensic", extra_template_basedirs=[str(_TEMPLATES)])
     made.register_filter("plain", _plain)
     return made
 

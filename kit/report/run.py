@@ -12,8 +12,8 @@ from pathlib import Path
 
 import kit
 from kit.case import open_case
-from kit.errors import WorkError
-from kit.report.html_table import write_whole
+from kit.errors import CaseError, WorkError
+from kit.whole_file import write_whole
 
 NOTEBOOKS = ("00_triage", "10_scope", "20_timeline", "40_report")
 NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
@@ -62,10 +62,10 @@ def make_report(
             began = time.monotonic()
             executed.append(run(path, parameters, Path(scratch)))
             facts[path.name] = f"{time.monotonic() - began:.1f} s"
-            write_whole(case.path / "notebooks" / path.name, _as_text(executed[-1].notebook))
+            _keep(case.path / "notebooks" / path.name, _as_text(executed[-1].notebook))
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
-    write_whole(report, page(f"Case report: {case.name}", executed, facts))
+    _keep(report, page(f"Case report: {case.name}", executed, facts))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""
@@ -75,10 +75,18 @@ def make_report(
     return report
 
 
+def _keep(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        way_out = "free the disk or make the case folder writable"
+        raise CaseError(f"cannot be written: {error.strerror}", where=str(path), next=way_out) from None
+
+
 def _as_text(notebook: object) -> str:
     import nbformat
 
-    return str(nbformat.writes(notebook))  # type: ignore[no-untyped-call]
+    return str(nbformat.writes(notebook))
 
 
 def _facts(parameters: dict[str, str]) -> dict[str, str]:

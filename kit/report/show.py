@@ -652,7 +652,7 @@ def _subject_columns(case: Case, kind: str, rows: pd.DataFrame) -> dict[str, Cal
 
 
 def _name(row: Row) -> str:
-    if row["kind"] in ("identity",):
+    if row["kind"] == "identity":
         return f"{safe(user_words(row['key']))}"
     if row["kind"] == "pod":
         return safe(

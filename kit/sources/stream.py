@@ -8,7 +8,6 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-
 PIECE = 1 << 20
 GZIP = b"\x1f\x8b"
 LONGEST_LINE = 16 << 20  # DuckDB's own limit for one JSON object; longer lines become rejects

@@ -111,7 +111,7 @@ def test_an_unknown_parameter_is_refused_before_a_kernel_starts(
     path = notebook(tmp_path, "10_scope", "1/0", parameters='case_dir = ""')
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
     with pytest.raises(
-        CallError, match="10_scope.ipynb: the notebook declares no parameter 'finding'. It declares: case_dir"
+        CallError, match=r"10_scope\.ipynb: the notebook declares no parameter 'finding'. It declares: case_dir"
     ):
         run(path, PARAMETERS, tmp_path)
     with pytest.raises(CallError, match="int, not text"):

@@ -30,8 +30,8 @@ def test_every_notebook_of_the_report_is_there() -> None:
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
 def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
     path: Path = request.param
-    read = nbformat.read(path, as_version=nbformat.NO_CONVERT)  # type: ignore[no-untyped-call]
-    nbformat.validate(read)  # type: ignore[no-untyped-call]
+    read: nbformat.NotebookNode = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(read)
     return read
 
 
@@ -52,7 +52,7 @@ def test_cells_are_short_and_define_nothing(notebook: nbformat.NotebookNode) -> 
 def test_parameters_are_literal_texts_in_one_tagged_cell(notebook: nbformat.NotebookNode) -> None:
     tagged = [cell for cell in _code(notebook) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assigned = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(tagged[0].source).body}  # type: ignore[attr-defined]
+    assigned = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(tagged[0].source).body}
     assert assigned == {"case_dir": "", "finding": "", "start": "", "end": ""}
 
 
