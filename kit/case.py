@@ -20,7 +20,7 @@ from kit.scope import Scope, contract
 from kit.store import Store
 from kit.window import Window, checked_window
 
-SAMPLE_CASE = Path("out") / "sample-case"
+SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
 
 
 class StopNotebook(Exception):

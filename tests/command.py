@@ -10,6 +10,8 @@ from typing import Any
 
 KIT = Path(sys.executable).with_name("kit")
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
+SAMPLE = Path(__file__).parents[1] / "kit" / "sample" / "case"
+SHARED = Path(__file__).parents[2] / "shared"  # beside the project where it is; the project works without it
 
 
 def kit(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,11 +27,6 @@ MEASURE = """<script>addEventListener("load", () => setTimeout(() => {
     dead_links: [...of('a[href^="#"]')].filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).length,
   });
 }, 1500));</script>"""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker of tests that need a browser."""
-    config.addinivalue_line("markers", "browser: needs chromium-headless-shell; skipped, and counted, without it")
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +51,7 @@ def report(make_case: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def look(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, Any]]:
     """A function that opens a page in a headless browser and returns what it measured, with the addresses it asked for."""
-    browser = shutil.which("chromium-headless-shell")
-    if browser is None:
-        pytest.skip("no browser: chromium-headless-shell is not installed")
+    browser = shutil.which("chromium-headless-shell") or _no_browser()
 
     def look_at(page: Path) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("browser")
@@ -90,3 +84,10 @@ def _addresses(log: Path) -> list[str]:
     events = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")["events"]
     addresses = {event["params"]["url"] for event in events if "url" in event.get("params", {})}
     return sorted(one for one in addresses if not one.startswith(("file:", "data:", "blob:")))
+
+
+def _no_browser() -> NoReturn:
+    missing = "no browser: chromium-headless-shell is not installed"
+    if os.environ.get("KIT_BROWSER_REQUIRED"):
+        pytest.fail(missing)
+    pytest.skip(missing)

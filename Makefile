@@ -1,0 +1,61 @@
+# The commands of this project. `make report` and `make test` are all a newcomer needs; both set up what is missing.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLE := out/sample-case
+LINES ?= 1000000
+
+.PHONY: help setup report lab test test-all check truth bench docs lock clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: .venv/.ok ## create .venv with the locked dependencies
+
+.venv/.ok: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=/path/to/python3.11 setup" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; exit 2; }
+	@echo "installing the locked dependencies into .venv (about a minute)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
+	@touch $@
+
+# The sample case is made again when the kit or the sample has changed.
+$(SAMPLE)/case.toml: .venv/.ok $(shell find kit -name '*.py' -o -path 'kit/sample/*' -type f)
+	@rm -rf $(SAMPLE) $(SAMPLE).partial
+	@mkdir -p out
+	@$(BIN)/kit new $(SAMPLE) kit/sample/case >&2
+	@touch $@
+
+report: $(SAMPLE)/case.toml ## run the sample case headless; the last line is the report's path
+	@$(BIN)/kit report $(CURDIR)/$(SAMPLE)
+
+lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample case loaded
+	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks
+
+test: .venv/.ok ## the tests
+	@$(BIN)/python -m pytest -n auto
+
+test-all: .venv/.ok ## the tests and the full crosses
+	@$(BIN)/python -m pytest -n auto -m ""
+
+check: .venv/.ok ## lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+truth: .venv/.ok ## score the scope against the recordings' ground truths
+	@$(BIN)/python -m tests.truth
+
+bench: .venv/.ok ## load a log of LINES lines and say how fast and in how much memory
+	@$(BIN)/python -m tests.bench --lines $(LINES)
+
+docs: .venv/.ok ## write the generated pages
+	@$(BIN)/python -m tests.docs
+
+lock: ## write requirements.lock anew from pyproject.toml (maintainers; needs uv)
+	@uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --extra develop --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
+
+clean: ## remove what the commands made
+	@rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
