@@ -42,7 +42,7 @@ def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end
 
 
 class Case:
-    """One case under a choice of findings and a window. The frames' columns stand in kit.tables and docs/scope.md."""
+    """One case under a choice of findings and a window. The frames' columns stand in docs/tables.md and docs/json.md."""
 
     def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "") -> None:
         if not path.is_dir():
@@ -101,7 +101,7 @@ class Case:
 
     @cached_property
     def scope(self) -> dict[str, Any]:
-        """The scope in its JSON form (docs/scope.md)."""
+        """The scope in its JSON form (docs/json.md)."""
         return contract(self.name, self._scope)
 
     @cached_property

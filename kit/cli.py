@@ -138,7 +138,10 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
 @AS_JSON
 @shows_errors
 def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
-    """Say what the findings of CASE affect: pods, nodes, images, identities, roles, secrets, and why; and what cannot be told."""
+    """Say what the findings of CASE affect, and why.
+
+    Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told.
+    """
     with _Progress() as progress:
         progress("working out the scope", 0, 1)
         opened = _open(case, finding, start, end)

@@ -80,7 +80,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def user_words(user_name: Any) -> str:
-    """A user name of the cluster as a person says it: `service account checkout/api`, `node ip-10-0-2-185…`."""
+    """A user name of the cluster as a person says it: `service account shop/cart`, `node ip-…`."""
     text = str(user_name)
     account = re.fullmatch(r"system:serviceaccount:([^:]+):([^:]+)", text)
     if account:
@@ -264,7 +264,7 @@ def _gathered(marks: pd.DataFrame) -> pd.DataFrame:
 
 
 def call_words(call: Mapping[str, Any]) -> str:
-    """An audit event in one line: `get secrets checkout/mail → 200`."""
+    """An audit event in one line: `get secrets shop/db → 200`."""
     parts = [call.get("resource"), call.get("subresource")]
     what = "/".join(str(part) for part in parts if isinstance(part, str) and part)
     where = "/".join(str(part) for part in (call.get("namespace"), call.get("name")) if isinstance(part, str) and part)
@@ -549,7 +549,7 @@ def _group_name(row: dict[str, Any], kind: str, certainty: str, total: int) -> s
 
 
 def workload_pattern(pod_name: str) -> str:
-    """A pod's name without what its controller added: api-5d9f89f56-47c5l becomes api-…; db-0 becomes db-…"""
+    """A pod's name without what its controller added: cart-7c9d4b6f8d-x2k5p becomes cart-…; store-0 becomes store-…"""
     return re.sub(
         r"(-[0-9]{6,})?(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5}|-[0-9]{1,4})$",
         "-…",

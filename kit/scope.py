@@ -48,7 +48,7 @@ AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube
 
 @dataclass
 class Subject:
-    """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/scope.md)."""
+    """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md)."""
 
     kind: str
     key: str
@@ -628,7 +628,7 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def contract(case: str, scope: Scope) -> dict[str, Any]:
-    """The scope as JSON-ready data, in the stable form that docs/scope.md describes."""
+    """The scope as JSON-ready data, in the stable form that docs/json.md describes."""
     first = min((event["received_at"] for event, _ in scope.attacker.calls.values()), default=None)
     return {"case": case, "findings": [_finding_contract(one, first) for one in scope.scopes]}
 

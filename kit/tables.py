@@ -1,8 +1,7 @@
-"""The case's tables, their columns and types, declared once for readers, store, tests and docs.
+"""The case's tables, their columns and types, declared once for readers, store, tests and docs (docs/tables.md).
 
-A column of one name has one type in every table. Times are UTC, to the microsecond. `file` is the path below the case's
-evidence folder; `line` the line in that file (after decompression) where the record starts, from 1; `item` the place of the
-record in its file, from 1. File, line and item lead back to the raw text, which is not stored a second time.
+A column has one type and one meaning in every table. Times are UTC, to the microsecond. File, line and item lead back to
+the raw text in the evidence, which is not stored a second time.
 """
 
 from __future__ import annotations
@@ -14,127 +13,121 @@ TEXTS = pa.list_(pa.string())
 TIME = pa.timestamp("us", tz="UTC")
 COUNT = pa.int64()
 
-PLACE = {"cluster": TEXT, "account": TEXT, "file": TEXT, "line": COUNT, "item": COUNT}
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "cluster": (TEXT, "name of the EKS cluster that the record is from; empty where no evidence says"),
+    "account": (TEXT, "AWS account that the record is from"),
+    "file": (TEXT, "path of the evidence file below the case's evidence folder"),
+    "line": (COUNT, "line in that file, after decompression, where the record starts, from 1"),
+    "item": (COUNT, "place of the record in that file, from 1"),
+    "event_hash": (TEXT, "hash of the whole record; records with equal hashes are duplicates"),
+    # Kubernetes audit events
+    "audit_id": (TEXT, "auditID: a label that the client may choose; file and item tell rows apart"),
+    "stage": (TEXT, "RequestReceived, ResponseStarted, ResponseComplete or Panic"),
+    "level": (TEXT, "how much the audit policy recorded: Metadata, Request or RequestResponse"),
+    "verb": (TEXT, "get, list, watch, create, update, patch, delete, deletecollection or an HTTP method"),
+    "request_uri": (TEXT, "path and query of the request"),
+    "user_agent": (TEXT, "what the client calls itself; written by the client"),
+    "received_at": (TIME, "when the API server received the request"),
+    "stage_at": (TIME, "when the stage was reached"),
+    "user_name": (TEXT, "user.username of an audit event, userIdentity.userName of a CloudTrail event"),
+    "user_uid": (TEXT, "user.uid: a service account's uid, or aws-iam-authenticator:ACCOUNT:PRINCIPAL"),
+    "user_groups": (TEXTS, "the user's groups"),
+    "user_extra": (TEXT, "user.extra as JSON"),
+    "credential_id": (TEXT, "extra authentication.kubernetes.io/credential-id: which token or certificate was used"),
+    "claimed_pod_name": (TEXT, "extra …/pod-name: name of the pod that the token is bound to"),
+    "claimed_pod_uid": (TEXT, "extra …/pod-uid: uid of the pod that the token is bound to"),
+    "claimed_node_name": (TEXT, "extra …/node-name: node of the pod that the token is bound to"),
+    "access_key_id": (TEXT, "AWS access key: extra accessKeyId, or userIdentity.accessKeyId"),
+    "arn": (TEXT, "ARN of the caller or of the finding"),
+    "session_name": (TEXT, "extra sessionName of the EKS authenticator"),
+    "impersonated_user_name": (TEXT, "impersonatedUser.username"),
+    "impersonated_groups": (TEXTS, "impersonatedUser.groups"),
+    "source_addresses": (TEXTS, "sourceIPs as logged; all but the last are the client's word"),
+    "source_address": (TEXT, "the connection's own address: the last of sourceIPs, or sourceIPAddress"),
+    "api_group": (TEXT, "objectRef.apiGroup; empty for the core group"),
+    "resource": (TEXT, "plural API name, such as pods; empty for things of AWS"),
+    "subresource": (TEXT, "objectRef.subresource, such as exec"),
+    "namespace": (TEXT, "namespace; empty for what is cluster-scoped"),
+    "name": (TEXT, "name of the object; of one made with generateName, from the response"),
+    "uid": (TEXT, "uid of the object, from the reference or the response; of things of AWS their ARN or id"),
+    "response_code": (pa.int32(), "HTTP status"),
+    "decision": (TEXT, "annotation authorization.k8s.io/decision"),
+    "decision_reason": (TEXT, "annotation authorization.k8s.io/reason"),
+    "issued_credential_id": (TEXT, "annotation of a TokenRequest: the credential that it made"),
+    "annotations": (TEXT, "the event's annotations as JSON"),
+    "request_object": (TEXT, "request body as JSON, where the audit level has it"),
+    "response_object": (TEXT, "response body as JSON, where the audit level has it"),
+    # CloudTrail events
+    "event_id": (TEXT, "eventID"),
+    "event_at": (TIME, "eventTime"),
+    "event_source": (TEXT, "service, such as sts.amazonaws.com"),
+    "event_name": (TEXT, "API call, such as AssumeRole"),
+    "event_category": (TEXT, "Management, Data or Insight"),
+    "region": (TEXT, "AWS region"),
+    "identity_type": (TEXT, "userIdentity.type"),
+    "principal_id": (TEXT, "userIdentity.principalId"),
+    "issuer_arn": (TEXT, "sessionContext.sessionIssuer.arn: the role behind a session"),
+    "invoked_by": (TEXT, "userIdentity.invokedBy: the AWS service that made the call"),
+    "error_code": (TEXT, "errorCode; empty when the call succeeded"),
+    "read_only": (pa.bool_(), "whether the call changes nothing"),
+    "request_parameters": (TEXT, "requestParameters as JSON"),
+    "response_elements": (TEXT, "responseElements as JSON"),
+    # objects
+    "api_version": (TEXT, "Kubernetes apiVersion, or aws:SERVICE"),
+    "kind": (TEXT, "Kubernetes kind, or AWS's name of the thing, such as AccessEntry"),
+    "object": (TEXT, "the whole object as JSON; values of Secrets are left out"),
+    # findings
+    "id": (TEXT, "GuardDuty's Id"),
+    "type": (TEXT, "finding type"),
+    "severity": (pa.float64(), "severity number, 0 to 10"),
+    "title": (TEXT, "GuardDuty's title"),
+    "created_at": (TIME, "when GuardDuty made the finding"),
+    "updated_at": (TIME, "when GuardDuty last changed it"),
+    "first_seen_at": (TIME, "eventFirstSeen"),
+    "last_seen_at": (TIME, "eventLastSeen"),
+    "count": (COUNT, "how often GuardDuty saw it"),
+    "sample": (pa.bool_(), "whether AWS made it for practice"),
+    "about_eks": (pa.bool_(), "whether it is about an EKS cluster; others are outside this kit"),
+    "archived": (pa.bool_(), "whether it is archived in GuardDuty"),
+    "finding": (TEXT, "the whole finding as JSON, names as in the API's model"),
+    # rejects and coverage
+    "reason": (TEXT, "why the record could not become a row"),
+    "raw": (TEXT, "first 200 characters of the record; empty where they may be a Secret's"),
+    "source": (TEXT, "audit or trail"),
+    "state": (TEXT, "recorded or gap"),
+    "start_at": (TIME, "start of the span"),
+    "end_at": (TIME, "end of the span"),
+    "events": (COUNT, "events in the span"),
+    "says": (TEXT, "how that is known"),
+}
 
-AUDIT = pa.schema(
+
+def _schema(names: str) -> pa.Schema:
+    return pa.schema([(name, COLUMNS[name][0]) for name in names.split()])
+
+
+PLACE = "cluster account file line item "
+
+AUDIT = _schema(
+    PLACE + "audit_id stage level verb request_uri user_agent received_at stage_at user_name user_uid user_groups"
+    " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
+    " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
+    " name uid response_code decision decision_reason issued_credential_id annotations request_object response_object"
+    " event_hash"
+)
+TRAIL = _schema(
     PLACE
-    | {
-        "audit_id": TEXT,
-        "stage": TEXT,
-        "level": TEXT,
-        "verb": TEXT,
-        "request_uri": TEXT,
-        "user_agent": TEXT,
-        "received_at": TIME,
-        "stage_at": TIME,
-        "user_name": TEXT,
-        "user_uid": TEXT,
-        "user_groups": TEXTS,
-        "user_extra": TEXT,
-        "credential_id": TEXT,  # extra authentication.kubernetes.io/credential-id
-        "claimed_pod_name": TEXT,  # extra …/pod-name: the pod that the token is bound to
-        "claimed_pod_uid": TEXT,
-        "claimed_node_name": TEXT,
-        "access_key_id": TEXT,  # extra accessKeyId of the EKS authenticator
-        "arn": TEXT,
-        "session_name": TEXT,
-        "impersonated_user_name": TEXT,
-        "impersonated_groups": TEXTS,
-        "source_addresses": TEXTS,
-        "source_address": TEXT,  # the last of them: the connection's own; those before are the client's word
-        "api_group": TEXT,
-        "resource": TEXT,
-        "subresource": TEXT,
-        "namespace": TEXT,
-        "name": TEXT,
-        "uid": TEXT,
-        "response_code": pa.int32(),
-        "decision": TEXT,
-        "decision_reason": TEXT,
-        "issued_credential_id": TEXT,  # annotation of a TokenRequest: the credential that it made
-        "annotations": TEXT,
-        "request_object": TEXT,
-        "response_object": TEXT,
-        "event_hash": TEXT,  # of the whole event: equal whole events are duplicates
-    }
+    + "event_id event_at event_source event_name event_category region source_address user_agent identity_type arn"
+    " principal_id access_key_id issuer_arn user_name invoked_by error_code read_only request_parameters"
+    " response_elements event_hash"
 )
-
-TRAIL = pa.schema(
-    PLACE
-    | {
-        "event_id": TEXT,
-        "event_at": TIME,
-        "event_source": TEXT,
-        "event_name": TEXT,
-        "event_category": TEXT,
-        "region": TEXT,
-        "source_address": TEXT,
-        "user_agent": TEXT,
-        "identity_type": TEXT,
-        "arn": TEXT,
-        "principal_id": TEXT,
-        "access_key_id": TEXT,
-        "issuer_arn": TEXT,  # sessionContext.sessionIssuer.arn: the role behind a session
-        "user_name": TEXT,
-        "invoked_by": TEXT,
-        "error_code": TEXT,
-        "read_only": pa.bool_(),
-        "request_parameters": TEXT,
-        "response_elements": TEXT,
-        "event_hash": TEXT,
-    }
+OBJECTS = _schema(PLACE + "api_version kind resource namespace name uid object event_hash")
+FINDINGS = _schema(
+    PLACE + "id arn type severity title region created_at updated_at first_seen_at last_seen_at count sample about_eks"
+    " archived finding event_hash"
 )
-
-OBJECTS = pa.schema(
-    PLACE
-    | {
-        "api_version": TEXT,
-        "kind": TEXT,  # Kubernetes kind, or AWS's name of the thing (AccessEntry, PodIdentityAssociation, Instance …)
-        "resource": TEXT,  # plural API name; empty for things of AWS
-        "namespace": TEXT,
-        "name": TEXT,
-        "uid": TEXT,  # Kubernetes uid, or the ARN or id that AWS gives
-        "object": TEXT,  # the whole object as JSON
-        "event_hash": TEXT,
-    }
-)
-
-FINDINGS = pa.schema(
-    PLACE
-    | {
-        "id": TEXT,
-        "arn": TEXT,
-        "type": TEXT,
-        "severity": pa.float64(),
-        "title": TEXT,
-        "region": TEXT,
-        "created_at": TIME,
-        "updated_at": TIME,
-        "first_seen_at": TIME,
-        "last_seen_at": TIME,
-        "count": COUNT,
-        "sample": pa.bool_(),
-        "about_eks": pa.bool_(),
-        "archived": pa.bool_(),
-        "finding": TEXT,  # the whole finding as JSON, names as in the API's model
-        "event_hash": TEXT,
-    }
-)
-
-REJECTS = pa.schema(PLACE | {"reason": TEXT, "raw": TEXT})
-
-COVERAGE = pa.schema(
-    {
-        "cluster": TEXT,
-        "account": TEXT,
-        "source": TEXT,  # audit, trail
-        "state": TEXT,  # recorded, gap
-        "start_at": TIME,
-        "end_at": TIME,
-        "events": COUNT,
-        "says": TEXT,
-    }
-)
+REJECTS = _schema(PLACE + "reason raw")
+COVERAGE = _schema("cluster account source state start_at end_at events says")
 
 TABLES: dict[str, pa.Schema] = {
     "audit": AUDIT,
@@ -144,3 +137,12 @@ TABLES: dict[str, pa.Schema] = {
     "rejects": REJECTS,
     "coverage": COVERAGE,
 }
+SAYS: dict[str, str] = {
+    "audit": "Kubernetes audit events, one row an event.",
+    "trail": "CloudTrail events.",
+    "objects": "Objects of the cluster dump, and what AWS describes: access entries, associations, instances.",
+    "findings": "GuardDuty findings, each once, as last updated; `finding_versions` holds all that arrived.",
+    "rejects": "Records that could not become rows.",
+    "coverage": "Which spans of time a source recorded, and its gaps.",
+}
+"""What a row of each table is."""

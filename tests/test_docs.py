@@ -1,0 +1,57 @@
+"""The documentation is fresh, and what it shows runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kit import cli, tables
+from tests.command import RECORDINGS, kit
+from tests.docs import DOCS, pages
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_generated_page_is_fresh(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run `make docs` and commit the page"
+
+
+def test_every_column_is_used_and_means_something() -> None:
+    used = {name for schema in tables.TABLES.values() for name in schema.names}
+    assert used == set(tables.COLUMNS)
+    assert set(tables.SAYS) == set(tables.TABLES)
+    assert all(meaning for _, meaning in tables.COLUMNS.values())
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in cli.main.commands if f"kit {name}" not in text] == []
+
+
+def test_every_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert {"report", "test"} <= named <= targets
+
+
+def test_the_five_lines_of_the_readme_run(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text().partition("## On your own finding")[2]
+    block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert block
+    lines = [line.partition(" #")[0] for line in block[1].splitlines() if line.startswith(".venv/bin/kit ")]
+    assert len(lines) >= 3
+    shutil.copytree(RECORDINGS / "stolen_sa_token", tmp_path / "evidence")
+    for line in lines:
+        done = kit(*shlex.split(line)[1:], cwd=tmp_path)
+        assert done.returncode == 0, (line, done.stderr)

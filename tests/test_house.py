@@ -1,0 +1,184 @@
+"""Rules about the code itself: who may import whom, what is documented, what must not stand in the project."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kit
+from tests.command import RECORDINGS, SAMPLE, SHARED
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "kit").rglob("*.py"))
+}
+
+# From the bottom to the top: a module imports only modules of rows above its own in this list, or of its own package.
+LAYERS = (
+    ("kit.errors", "kit.whole_file"),
+    ("kit.refs", "kit.tables", "kit.window"),
+    ("kit.sources", "kit.sources.stream"),
+    ("kit.sources.json_document",),
+    ("kit.finding",),
+    ("kit.sources.audit", "kit.sources.aws", "kit.sources.cloudtrail", "kit.sources.cluster", "kit.sources.findings"),
+    ("kit.store",),
+    ("kit.intake", "kit.inventory", "kit.identity"),
+    ("kit.attacker",),
+    ("kit.scope",),
+    ("kit.case",),
+    ("kit.figures",),
+    ("kit",),
+    ("kit.report.html_table", "kit.report.notebook"),
+    ("kit.report.cited", "kit.report.page"),
+    ("kit.report.show", "kit.report.run"),
+    ("kit.report",),
+    ("kit.cli",),
+)
+LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+# Packages that one room alone may import.
+OWNERS = {
+    "plotly": ("kit.figures",),
+    "papermill": ("kit.report",),
+    "nbconvert": ("kit.report",),
+    "click": ("kit.cli",),
+    "boto3": ("kit.live",),
+    "kubernetes": ("kit.live",),
+}
+VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "misc", "base", "core", "tools"}
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported(module: str) -> Iterator[str]:
+    """Every module that a module imports, at its top or inside a function; `from kit import x` gives kit.x where that is one."""
+    for node in ast.walk(_tree(MODULES[module])):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                yield inner if inner in MODULES else source
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert set(LEVEL) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    for imported in _imported(module):
+        if imported in LEVEL:
+            assert LEVEL[imported] < LEVEL[module], f"{module} imports {imported}, which stands at or above it"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_has_one_room(module: str) -> None:
+    for imported in _imported(module):
+        owners = OWNERS.get(imported.partition(".")[0])
+        assert owners is None or module.startswith(owners), f"only {owners} imports {imported}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_a_docstring(module: str) -> None:
+    tree = _tree(MODULES[module])
+    assert ast.get_docstring(tree), f"{module} has no docstring"
+    for node in _public(tree):
+        assert ast.get_docstring(node), f"{module}.{node.name} has no docstring"
+
+
+def _public(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
+
+
+def test_the_public_names_of_the_package_are_these() -> None:
+    assert sorted(kit.__all__) == kit.__all__ == ["Case", "StopNotebook", "open_case"]
+    assert all(hasattr(kit, name) for name in kit.__all__)
+
+
+def test_a_modules_name_says_what_is_in_it() -> None:
+    assert not [module for module in MODULES if VAGUE & set(module.split("."))]
+
+
+def test_notebooks_import_the_kit_only() -> None:
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert paths
+    for path in paths:
+        cells = json.loads(path.read_text())["cells"]
+        source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert all(name.partition(".")[0] == "kit" for name in names), path.name
+
+
+def test_no_ground_truth_and_no_name_of_a_recording_is_known_to_the_kit() -> None:
+    known = set[str]()
+    folders = [*RECORDINGS.iterdir(), SAMPLE, *(SHARED / "data" / "recordings").glob("*_*")]
+    for folder in folders:
+        truth = json.loads((folder / "ground_truth.json").read_text())
+        attacker = truth["attacker"]
+        known |= {truth["cluster"], truth["account"], *attacker["source_ips"], *attacker["user_agents"]}
+        known |= {str(identity["username"]) for identity in attacker["identities"]} - {"system:anonymous"}
+        known |= {str(pod[name]) for pod in truth["all_pods"] for name in ("uid", "name", "node") if pod.get(name)}
+        known |= {*truth["findings"], *truth.get("more_findings", {}), *truth["attacker_calls"]}
+    assert len(known) > 1000
+    for module, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        assert "ground_truth" not in text or module.startswith("kit.training"), module
+        assert not sorted(name for name in known if name in text), module
+
+
+def test_the_lock_pins_every_package_by_hash_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text and "index-url" not in text
+    pins = re.findall(r"^[\w.-]+(?:\[[\w,]+\])?==\S+(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert len(pins) > 100 and all("--hash=sha256:" in pin for pin in pins)
+
+
+def test_conda_takes_its_versions_from_the_lock() -> None:
+    import yaml
+
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert listed == ["python=3.11", "pip", {"pip": ["-r requirements.lock"]}]
+
+
+def test_every_dependency_is_locked_and_has_its_reason() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    reasons = (ROOT / "docs" / "decisions.md").read_text()
+    lock = (ROOT / "requirements.lock").read_text()
+    for text in [*project["dependencies"], *project["optional-dependencies"]["develop"]]:
+        name = re.split(r"[<>=\[ ]", text)[0]
+        assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
+        assert f"`{name}`" in reasons, f"{name} has no reason in docs/decisions.md"
+
+
+def test_nothing_of_a_machine_stands_in_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    places = re.compile(r"/(home|root|Users)/\w|/(work|farm)/main|(pypi|pythonhosted|npmjs|debian)\.(org|com)")
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if (
+            path.suffix in {".gz", ".png", ".lock"}
+            or "data" in path.parts
+            or "sample" in path.parts
+            or not path.exists()
+        ):
+            continue
+        found = places.search(path.read_text(encoding="utf-8"))
+        assert found is None or path == Path(__file__), f"{name}: {found}"
