@@ -429,8 +429,15 @@ class _Box:
 def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     """From the findings to their callers, the pods, the nodes and the roles, left to right; what is many is grouped and counted.
 
-    A line says that the same finding puts both into scope; from pods to nodes, that the pods ran there.
+    A line says that the same finding puts both into scope; from pods to nodes, that the pods ran there. An attack sequence is
+    the sum of its findings, so it leads to their callers, and to the rest only where none of them does.
     """
+    sums = set(findings[findings["type"].str.startswith("AttackSequence:")]["id"])
+    of_parts = [
+        ids if kind == "identity" else [one for one in ids if one not in sums] or ids
+        for kind, ids in zip(subjects["kind"], subjects["findings"], strict=True)
+    ]
+    subjects = subjects.assign(findings=of_parts)
     columns = [
         _finding_boxes(findings),
         *(_boxes(subjects, kind, place) for place, kind in enumerate(COLUMNS) if place),
