@@ -32,7 +32,7 @@ report: $(SAMPLE)/case.toml ## run the sample case headless; the last line is th
 	@$(BIN)/kit report $(CURDIR)/$(SAMPLE)
 
 lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample case loaded
-	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks
+	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates
 
 test: .venv/.ok ## the tests
 	@$(BIN)/python -m pytest -n auto
