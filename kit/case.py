@@ -99,6 +99,11 @@ class Case:
         """The window, UTC, end excluded; None when there is no audit log and none was given."""
         return self._scope.window
 
+    @property
+    def unrecorded(self) -> list[tuple[datetime, datetime]]:
+        """The parts of the window that no audit log of this case recorded, start and end in UTC."""
+        return self._scope.limits.unrecorded
+
     @cached_property
     def scope(self) -> dict[str, Any]:
         """The scope in its JSON form (docs/json.md)."""

@@ -437,7 +437,7 @@ def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
         ids if kind == "identity" else [one for one in ids if one not in sums] or ids
         for kind, ids in zip(subjects["kind"], subjects["findings"], strict=True)
     ]
-    subjects = subjects.assign(findings=of_parts)
+    subjects = subjects.assign(findings=pd.Series(of_parts, index=subjects.index, dtype=object))
     columns = [
         _finding_boxes(findings),
         *(_boxes(subjects, kind, place) for place, kind in enumerate(COLUMNS) if place),

@@ -1,22 +1,25 @@
 """What existed in the cluster, and when: objects with their lifetimes, from the cluster dump and the audit log together.
 
 An object is told apart by its uid; names come back. Births, deaths, nodes and owners of what is gone come from the log: create
-and delete responses, pods/binding, kubelets' status patches, and the pod claims in the tokens that pods used.
+and delete responses, pods/binding, kubelets' status patches, and the pod claims in the tokens that pods used. What an object
+was at any time of its life counts: labels, selectors and bound subjects that were changed later are kept beside the last ones.
 Source: Kubernetes API conventions (metadata), audit.k8s.io/v1.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 import orjson
 
 from kit.refs import Ref
+from kit.sources.cluster import plural
 from kit.store import Store
 
 WORKLOADS = {
@@ -30,7 +33,10 @@ WORKLOADS = {
 }
 BOUND = {"rolebindings", "clusterrolebindings"}
 FOLLOWED = {"pods", "services", "serviceaccounts", "nodes", "secrets", *WORKLOADS.values(), *BOUND}
+KIND_OF = {resource: kind for kind, resource in WORKLOADS.items()}
 NODE_USER = "system:node:"
+ACCOUNT_USER = "system:serviceaccount:"
+ACCOUNT_GROUP = "system:serviceaccounts"  # all of them, or with :NAMESPACE those of one namespace
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM roles for service accounts"
 
 
@@ -48,7 +54,8 @@ class Thing:
 
     created_at and deleted_at are UTC, None where the evidence does not tell. standing: True when the dump has it, False when
     it is gone, None when that cannot be told. body: as last seen, {} when no body was logged. node: of a pod, as told by
-    its spec, its binding or its kubelet. why: the evidence that shows it. partial: known only from what it did.
+    its spec, its binding or its kubelet. why: the evidence that shows it. partial: known only from what it did or from what a
+    finding says of it. earlier: what was different before: bodies with labels, selector or subjects alone.
     """
 
     resource: str
@@ -62,6 +69,7 @@ class Thing:
     node: str | None = None
     why: tuple[Why, ...] = ()
     partial: bool = False
+    earlier: tuple[dict[str, Any], ...] = field(default=(), repr=False, hash=False, compare=False)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -88,7 +96,18 @@ class Thing:
         """namespace/name of the service account that a pod runs under; None when no body tells."""
         if self.resource != "pods" or not self.spec:
             return None
-        return f"{self.namespace}/{self.spec.get('serviceAccountName') or 'default'}"
+        name = self.spec.get("serviceAccountName") or (None if self.partial else "default")
+        return f"{self.namespace}/{name}" if name else None
+
+    @property
+    def ever(self) -> tuple[dict[str, Any], ...]:
+        """Its bodies over its life: the last one whole, of those before what was different."""
+        return (self.body, *self.earlier)
+
+    @property
+    def labels_ever(self) -> list[dict[str, str]]:
+        """The labels that it had at any time of its life."""
+        return [_dict(_dict(body.get("metadata")).get("labels")) for body in self.ever]
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -116,6 +135,10 @@ class Thing:
         gone_early = self.deleted_at is not None and start is not None and self.deleted_at < start
         return not born_late and not gone_early
 
+    def existed_at(self, at: datetime) -> bool:
+        """Whether it existed in the second of a moment: times of objects and of findings have no smaller parts."""
+        return self.existed(at, at + timedelta(seconds=1))
+
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
@@ -133,30 +156,53 @@ class Inventory:
 
     @cached_property
     def things(self) -> dict[str, Thing]:
-        """Every object by uid (secrets without a uid in the log: by path)."""
+        """Every object by uid."""
         found = _from_dump(self.store)
-        dumped = {thing.resource for thing in found.values()}
         taken_at = max((thing.created_at for thing in found.values() if thing.created_at), default=None)
         for uid, logged in _from_log(self.store).items():
             known = found.get(uid)
             if known:
-                found[uid] = replace(known, why=(*known.why, *logged.why), node=known.node or logged.node)
+                found[uid] = _both(known, logged)
                 continue
             gone = logged.deleted_at is not None or (
-                logged.resource in dumped
+                self.is_dumped(logged.resource, logged.namespace)
                 and taken_at is not None
                 and logged.created_at is not None
                 and logged.created_at <= taken_at
             )
             found[uid] = replace(logged, standing=False if gone else None)
         for uid, claimed in _from_claims(self.store).items():
-            found.setdefault(uid, replace(claimed, standing=False if "pods" in dumped else None))
+            found.setdefault(
+                uid, replace(claimed, standing=False if self.is_dumped("pods", claimed.namespace) else None)
+            )
         return found
+
+    @cached_property
+    def _dumped(self) -> dict[str, set[str]]:
+        """Resource → the namespaces of which the dump has objects."""
+        found = defaultdict[str, set[str]](set)
+        for row in self.store.rows(
+            "SELECT DISTINCT resource, coalesce(namespace, '') AS namespace FROM objects WHERE uid IS NOT NULL"
+            " AND NOT starts_with(api_version, 'aws:')"
+        ):
+            found[row["resource"]].add(row["namespace"])
+        return found
+
+    def is_dumped(self, resource: str, namespace: str | None) -> bool:
+        """Whether the dump would have an object of this resource and namespace. One that has a single namespace's may have
+        been taken of that namespace alone."""
+        namespaces = self._dumped.get(resource, set())
+        return len(namespaces) > 1 or (namespace or "") in namespaces
+
+    @property
+    def has_dump(self) -> bool:
+        """Whether there is a cluster dump at all."""
+        return bool(self._dumped)
 
     def of(self, *resources: str) -> list[Thing]:
         """The objects of some resources (plural names), oldest first."""
         found = [thing for thing in self.things.values() if thing.resource in resources]
-        return sorted(found, key=lambda thing: (thing.created_at is not None, str(thing.created_at), thing.uid))
+        return sorted(found, key=_age)
 
     @cached_property
     def pods(self) -> list[Thing]:
@@ -184,35 +230,57 @@ class Inventory:
             owner = next((_dict(one) for one in references if _dict(one).get("controller")), None)
             if owner is None:
                 break
-            kind, name, uid = str(owner.get("kind")), str(owner.get("name")), owner.get("uid")
-            chain.append((WORKLOADS.get(kind, kind.lower() + "s"), name, uid, True))
-            hash_label = present.labels.get("pod-template-hash")
-            above = self.things.get(str(uid))
-            if above is None and kind == "ReplicaSet" and hash_label and name.endswith("-" + hash_label):
-                chain.append(("deployments", name.removesuffix("-" + hash_label), None, False))
+            kind, name, uid = str(owner.get("kind")), str(owner.get("name")), str(owner.get("uid"))
+            chain.append((WORKLOADS.get(kind, plural(kind)), name, uid, True))
+            hashes = [labels.get("pod-template-hash") for labels in present.labels_ever]
+            above = self.things.get(uid)
+            if above is None and kind == "ReplicaSet":
+                chain += [
+                    ("deployments", name.removesuffix(f"-{one}"), None, False)
+                    for one in hashes
+                    if one and name.endswith(f"-{one}")
+                ][:1]
             present = above
         return chain
 
+    @cached_property
+    def _owned(self) -> dict[tuple[str, str | None, str], list[tuple[Thing, str | None, bool]]]:
+        """Resource, namespace and name of a workload → the pods below it, each with the workload's uid and whether it is sure."""
+        found = defaultdict[tuple[str, str | None, str], list[tuple[Thing, str | None, bool]]](list)
+        for pod in self.pods:
+            for resource, name, uid, sure in self.owners(pod):
+                found[(resource, pod.namespace, name)].append((pod, uid, sure))
+        return found
+
+    def owner_uid(self, pod: Thing, resource: str, name: str | None) -> str | None:
+        """The uid of the workload of that name above a pod; None when it is not told."""
+        return next(
+            (uid for above, is_named, uid, _ in self.owners(pod) if (above, is_named) == (resource, name)), None
+        )
+
     def pods_of_workload(
-        self, resource: str, namespace: str | None, name: str, uid: str | None
+        self, resource: str, namespace: str | None, name: str | None, uid: str | None
     ) -> list[tuple[Thing, bool]]:
         """The pods that a workload ever owned, each with whether that is sure. uid decides where it is known."""
-        found = list[tuple[Thing, bool]]()
-        for pod in self.pods:
-            for above, above_name, above_uid, sure in self.owners(pod):
-                same_name = above == resource and above_name == name and pod.namespace == namespace
-                if (uid and above_uid == uid) or (same_name and not (uid and above_uid)):
-                    found.append((pod, sure and bool(above_uid)))
-                    break
+        if uid is not None and uid in self.things:
+            known = self.things[uid]
+            resource, namespace, name = known.resource, known.namespace, known.name
+        return [
+            (pod, sure and bool(above))
+            for pod, above, sure in self._owned.get((resource, namespace, name or ""), [])
+            if not (uid and above) or above == uid
+        ]
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str | None, str | None], list[Thing]]:
+        found = defaultdict[tuple[str, str | None, str | None], list[Thing]](list)
+        for thing in self.things.values():
+            found[(thing.resource, thing.namespace or None, thing.name)].append(thing)
         return found
 
     def named(self, resource: str, namespace: str | None, name: str | None) -> list[Thing]:
-        """All objects that ever had this name; more than one when the name came back."""
-        return [
-            thing
-            for thing in self.of(resource)
-            if thing.name == name and (thing.namespace or None) == (namespace or None)
-        ]
+        """All objects that ever had this name, oldest first; more than one when the name came back."""
+        return sorted(self._by_name.get((resource, namespace or None, name), []), key=_age)
 
     @cached_property
     def node_of_instance(self) -> dict[str, str]:
@@ -257,8 +325,8 @@ class Inventory:
         Identity association, or the session that CloudTrail saw issued to it."""
         found = dict[str, dict[str, Why]]()
 
-        def add(account: str, role: str | None, ref: Ref, says: str) -> None:
-            if role and role.startswith("arn:"):
+        def add(account: str, role: Any, ref: Ref, says: str) -> None:
+            if isinstance(role, str) and role.startswith("arn:"):
                 found.setdefault(account, {}).setdefault(role, Why(ref, says))
 
         for thing in self.of("serviceaccounts"):
@@ -267,31 +335,27 @@ class Inventory:
         for row in self.store.rows(
             "SELECT namespace, name, uid, object FROM objects WHERE kind = 'PodIdentityAssociation' AND object LIKE '%roleArn%'"
         ):
-            role = orjson.loads(row["object"]).get("roleArn")
-            add(
-                f"{row['namespace']}/{row['name']}",
-                role,
-                Ref.of("aws", row["uid"]),
-                f"Pod Identity association gives {role}",
-            )
+            role, says = orjson.loads(row["object"]).get("roleArn"), "Pod Identity association gives"
+            add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}")
         for row in self.store.rows(
             "SELECT min_by(event_id, event_at) AS event_id, user_name, json_extract_string(request_parameters, '$.roleArn')"
             " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
-            " AND starts_with(user_name, 'system:serviceaccount:') GROUP BY ALL"
+            " AND starts_with(user_name, $prefix) AND ($issuer IS NULL OR contains(coalesce(principal_id, $issuer), $issuer))"
+            " GROUP BY ALL",
+            prefix=ACCOUNT_USER,
+            issuer=self.token_issuer,
         ):
-            account = row["user_name"].removeprefix("system:serviceaccount:").replace(":", "/", 1)
-            add(
-                account,
-                row["role"],
-                Ref.of("trail", row["event_id"]),
-                f"CloudTrail saw a session of {row['role']} issued to it",
-            )
+            account = row["user_name"].removeprefix(ACCOUNT_USER).replace(":", "/", 1)
+            says = f"CloudTrail saw a session of {row['role']} issued to it"
+            add(account, row["role"], Ref.of("trail", row["event_id"]), says)
         for row in self.store.rows(
             "SELECT event_id, request_parameters FROM trail WHERE event_name = 'AssumeRole' AND error_code IS NULL"
             " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"
         ):
-            request = orjson.loads(row["request_parameters"] or "{}")
-            tags = {_dict(tag).get("key"): _dict(tag).get("value") for tag in _list(request.get("tags"))}
+            request = _dict(orjson.loads(row["request_parameters"] or "{}"))
+            tags = {str(_dict(tag).get("key")): _dict(tag).get("value") for tag in _list(request.get("tags"))}
+            if self.cluster and tags.get("eks-cluster-name", self.cluster) != self.cluster:
+                continue
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
             says = f"CloudTrail saw EKS Pod Identity take on {request.get('roleArn')} for it"
             add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says)
@@ -303,97 +367,211 @@ class Inventory:
                         add(pod.service_account, _dict(variable).get("value"), Ref.of("object", pod.uid), says)
         return found
 
+    @cached_property
+    def cluster(self) -> str | None:
+        """Name of the cluster that the audit log or the dump is from; None where no evidence says."""
+        rows = self.store.rows(
+            "SELECT DISTINCT cluster FROM (SELECT cluster FROM audit UNION ALL SELECT cluster FROM objects WHERE resource <> '')"
+            " WHERE cluster IS NOT NULL"
+        )
+        return rows[0]["cluster"] if len(rows) == 1 else None
+
+    @cached_property
+    def token_issuer(self) -> str | None:
+        """The cluster's OIDC issuer without its scheme, as principal ids of IRSA sessions hold it; None where no evidence says."""
+        for row in self.store.rows(
+            "SELECT object FROM objects WHERE kind = 'Cluster' AND starts_with(api_version, 'aws:')"
+        ):
+            issuer = _dict(_dict(_dict(orjson.loads(row["object"])).get("identity")).get("oidc")).get("issuer")
+            if isinstance(issuer, str):
+                return issuer.removeprefix("https://")
+        return None
+
+    @cached_property
+    def accounts(self) -> set[str]:
+        """namespace/name of every service account that the evidence shows, itself or through a pod."""
+        named = {f"{thing.namespace}/{thing.name}" for thing in self.of("serviceaccounts")}
+        return named | {pod.service_account for pod in self.pods if pod.service_account}
+
     def bound_accounts(self, binding: Thing) -> list[str]:
-        """namespace/name of the service accounts that a role binding names."""
-        accounts = list[str]()
-        for bound in _list(binding.body.get("subjects")):
-            one = _dict(bound)
-            name = str(one.get("name", ""))
-            if one.get("kind") == "ServiceAccount":
-                accounts.append(f"{one.get('namespace') or binding.namespace}/{name}")
-            elif one.get("kind") == "User" and name.startswith("system:serviceaccount:"):
-                accounts.append(name.removeprefix("system:serviceaccount:").replace(":", "/", 1))
-        return accounts
+        """namespace/name of the service accounts that a role binding named at any time, itself or through a group of theirs."""
+        found = dict[str, None]()
+        for body in binding.ever:
+            for bound in _list(body.get("subjects")):
+                one = _dict(bound)
+                name = str(one.get("name", ""))
+                if one.get("kind") == "ServiceAccount":
+                    found[f"{one.get('namespace') or binding.namespace}/{name}"] = None
+                elif one.get("kind") == "User" and name.startswith(ACCOUNT_USER):
+                    found[name.removeprefix(ACCOUNT_USER).replace(":", "/", 1)] = None
+                elif one.get("kind") == "Group" and name.startswith(ACCOUNT_GROUP):
+                    namespace = name.removeprefix(ACCOUNT_GROUP).removeprefix(":")
+                    members = (each for each in self.accounts if not namespace or each.startswith(f"{namespace}/"))
+                    found |= dict.fromkeys(sorted(members))
+        return list(found)
+
+
+def _age(thing: Thing) -> tuple[bool, str, str]:
+    return thing.created_at is not None, str(thing.created_at), thing.uid
+
+
+def _both(dumped: Thing, logged: Thing) -> Thing:
+    """What dump and log say of one object. A dump that shows no deletion under way was taken before a deletion in the log."""
+    terminating = bool(_dict(dumped.body.get("metadata")).get("deletionTimestamp"))
+    gone = logged.deleted_at is not None and not terminating
+    return replace(
+        dumped,
+        standing=not gone,
+        deleted_at=logged.deleted_at if gone else None,
+        why=(*dumped.why, *logged.why),
+        node=dumped.node or logged.node,
+        earlier=logged.ever if logged.body else logged.earlier,
+    )
+
+
+_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def essence(body: dict[str, Any]) -> dict[str, Any]:
+    """An object's body without what no rule reads and what takes the room: status, managed fields, probes, most variables."""
+    metadata, spec = dict(_dict(body.get("metadata"))), dict(_dict(body.get("spec")))
+    metadata.pop("managedFields", None)
+    annotations = _dict(metadata.get("annotations"))
+    metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
+    spec.pop("template", None)
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        if kind in spec:
+            spec[kind] = [_essence_of_container(_dict(one)) for one in _list(spec[kind])]
+    kept: dict[str, Any] = {"metadata": metadata, "spec": spec}
+    return kept | {name: body[name] for name in ("subjects", "roleRef") if name in body}
+
+
+def _essence_of_container(container: dict[str, Any]) -> dict[str, Any]:
+    variables = [one for one in _list(container.get("env")) if _dict(one).get("name") == "AWS_ROLE_ARN"]
+    return {name: container[name] for name in _KEPT_OF_CONTAINER if name in container} | {"env": variables}
 
 
 def _from_dump(store: Store) -> dict[str, Thing]:
     found = dict[str, Thing]()
-    for row in store.rows(
+    for batch in store.batches(
         "SELECT resource, namespace, name, uid, object FROM objects WHERE uid IS NOT NULL"
-        " AND NOT starts_with(api_version, 'aws:') AND list_contains($resources, resource)",
+        " AND NOT starts_with(api_version, 'aws:') AND list_contains($resources, resource) ORDER BY file, item",
         resources=sorted(FOLLOWED),
     ):
-        body = orjson.loads(row["object"])
-        found[row["uid"]] = Thing(
-            resource=row["resource"],
-            namespace=row["namespace"] or None,
-            name=row["name"],
-            uid=row["uid"],
-            created_at=_time(_dict(body.get("metadata")).get("creationTimestamp")),
-            standing=True,
-            body=body,
-            node=_dict(body.get("spec")).get("nodeName") if row["resource"] == "pods" else None,
-            why=(Why(Ref.of("object", row["uid"]), "stands in the cluster dump"),),
-        )
+        for row in batch:
+            body = essence(orjson.loads(row["object"]))
+            found[row["uid"]] = Thing(
+                resource=row["resource"],
+                namespace=row["namespace"] or None,
+                name=row["name"],
+                uid=row["uid"],
+                created_at=_time(_dict(body.get("metadata")).get("creationTimestamp")),
+                standing=True,
+                body=body,
+                node=_text(body["spec"].get("nodeName")) if row["resource"] == "pods" else None,
+                why=(Why(Ref.of("object", row["uid"]), "stands in the cluster dump"),),
+            )
     return found
 
 
 _BODIES = ("", "status", "ephemeralcontainers", "resize")
 
+# One row an object, without bodies: those of a long log do not fit into memory together.
 _LIVES = """
 WITH writes AS (
   SELECT resource, namespace, name, coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, verb,
-    coalesce(subresource, '') AS subresource, received_at, audit_id, user_name,
-    CASE WHEN list_contains($bodies, coalesce(subresource, '')) AND json_extract_string(response_object, '$.metadata.uid') IS NOT NULL
-      THEN response_object END AS body,
+    coalesce(subresource, '') AS subresource, response_code, received_at, audit_id, user_name, file, line, item,
+    list_contains($bodies, coalesce(subresource, '')) AND json_extract_string(response_object, '$.metadata.uid') IS NOT NULL AS has_body,
+    json_extract_string(response_object, ['$.metadata.labels', '$.spec.selector', '$.subjects']) AS parts,
     CASE WHEN subresource = 'binding' THEN json_extract_string(request_object, '$.target.name')
       WHEN resource = 'pods' AND subresource = 'status' AND starts_with(user_name, 'system:node:') THEN substr(user_name, 13)
-      END AS node
+      END AS node,
+    verb = 'create' AND coalesce(subresource, '') = '' OR verb = 'patch' AND coalesce(subresource, '') = '' AND response_code = 201
+      AS creates,
+    verb = 'delete' AND coalesce(subresource, '') = '' AS deletes,
+    {'audit_id': audit_id, 'file': file, 'line': line, 'item': item, 'user_name': user_name, 'node': node} AS event
   FROM audit
   WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource)
-    AND list_contains(['create', 'update', 'patch', 'delete'], verb) AND NOT contains(request_uri, 'dryRun=All')
+    AND list_contains(['create', 'update', 'patch', 'delete'], verb) AND NOT dry_run
 )
 SELECT uid, any_value(resource) AS resource, any_value(namespace) AS namespace, any_value(name) AS name,
-  min(received_at) FILTER (verb = 'create' AND subresource = '') AS created_at,
-  min_by(audit_id, received_at) FILTER (verb = 'create' AND subresource = '') AS created_event,
-  min_by(user_name, received_at) FILTER (verb = 'create' AND subresource = '') AS created_by,
-  max(received_at) FILTER (verb = 'delete' AND subresource = '') AS deleted_at,
-  max_by(audit_id, received_at) FILTER (verb = 'delete' AND subresource = '') AS deleted_event,
-  min_by(user_name, received_at) FILTER (verb = 'delete' AND subresource = '') AS deleted_by,
-  max_by(node, received_at) FILTER (node IS NOT NULL) AS node,
-  max_by(audit_id, received_at) FILTER (node IS NOT NULL) AS node_event,
-  min_by(audit_id, received_at) AS first_event,
-  max_by(body, received_at) FILTER (body IS NOT NULL) AS body
+  min(received_at) FILTER (creates) AS created_at, min_by(event, received_at) FILTER (creates) AS created,
+  max(received_at) FILTER (deletes) AS deleted_at, min_by(event, received_at) FILTER (deletes) AS deleted,
+  max_by(event, received_at) FILTER (node IS NOT NULL) AS placed,
+  min_by(event, received_at) AS first,
+  max_by(event, received_at) FILTER (has_body) AS last_body,
+  list(DISTINCT parts) FILTER (has_body AND (resource <> 'pods' OR subresource = '')) AS parts
 FROM writes WHERE uid IS NOT NULL GROUP BY uid
 """
 
 
 def _from_log(store: Store) -> dict[str, Thing]:
+    lives = {row["uid"]: row for row in store.rows(_LIVES, resources=sorted(FOLLOWED), bodies=list(_BODIES))}
+    bodies = _last_bodies(store, lives)
     found = dict[str, Thing]()
-    for row in store.rows(_LIVES, resources=sorted(FOLLOWED), bodies=list(_BODIES)):
-        body = orjson.loads(row["body"]) if row["body"] else {}
+    for uid, row in lives.items():
+        body = bodies.get(uid, {})
         metadata = _dict(body.get("metadata"))
+        placed = _dict(row["placed"])
         why = list[Why]()
-        if row["created_event"]:
-            why.append(Why(Ref.of("audit", row["created_event"]), f"created by {row['created_by']}"))
-        if row["node_event"]:
-            why.append(Why(Ref.of("audit", row["node_event"]), f"ran on node {row['node']}"))
-        if row["deleted_event"]:
-            why.append(Why(Ref.of("audit", row["deleted_event"]), f"deletion asked for by {row['deleted_by']}"))
+        if row["created"]:
+            why.append(Why(store.event_ref(row["created"]), f"created by {row['created']['user_name']}"))
+        if placed:
+            why.append(Why(store.event_ref(placed), f"ran on node {placed['node']}"))
+        if row["deleted"]:
+            why.append(Why(store.event_ref(row["deleted"]), f"deletion asked for by {row['deleted']['user_name']}"))
         if not why:
-            why.append(Why(Ref.of("audit", row["first_event"]), "was changed"))
-        found[row["uid"]] = Thing(
+            why.append(Why(store.event_ref(row["first"]), "was changed"))
+        found[uid] = Thing(
             resource=row["resource"],
             namespace=row["namespace"] or None,
             name=metadata.get("name") or row["name"],
-            uid=row["uid"],
+            uid=uid,
             created_at=_time(metadata.get("creationTimestamp")) or row["created_at"],
             deleted_at=row["deleted_at"],
             body=body,
-            node=_dict(body.get("spec")).get("nodeName") or row["node"] if row["resource"] == "pods" else None,
+            node=_text(_dict(body.get("spec")).get("nodeName")) or placed.get("node")
+            if row["resource"] == "pods"
+            else None,
             why=tuple(why),
+            earlier=tuple(_part_of_body(*parts) for parts in row["parts"] or ()),
         )
     return found
+
+
+def _last_bodies(store: Store, lives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """uid → the body of the last event that had one."""
+    places = {
+        (row["last_body"]["file"], row["last_body"]["item"]): uid for uid, row in lives.items() if row["last_body"]
+    }
+    found = dict[str, dict[str, Any]]()
+    for file in sorted({file for file, _ in places}):
+        items = sorted(item for of, item in places if of == file)
+        for batch in store.batches(
+            "SELECT item, response_object FROM audit WHERE file = $file AND item IN (SELECT unnest($items))",
+            file=file,
+            items=items,
+        ):
+            for row in batch:
+                found[places[(file, row["item"])]] = essence(orjson.loads(row["response_object"]))
+    return found
+
+
+def _part_of_body(labels: str | None, selector: str | None, subjects: str | None) -> dict[str, Any]:
+    part = {"metadata": {"labels": _json(labels)}, "spec": {"selector": _json(selector)}}
+    return part | {"subjects": _json(subjects)} if subjects else part
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return orjson.loads(text or "{}")
+    except ValueError:  # a text where an object should be
+        return {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _from_claims(store: Store) -> dict[str, Thing]:

@@ -6,7 +6,9 @@ Layout: store/<table>/<number>.parquet, one part a file of evidence and table; s
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 
 from kit import tables
 from kit.errors import CaseError
+from kit.refs import Ref
 from kit.sources.json_document import Record, records
 from kit.sources.stream import Damage, lines, pieces
 
@@ -49,7 +52,8 @@ class Store:
         self.case = case
         if not (case / "store" / "ledger.json").is_file():
             raise CaseError("not a case of this kit", where=str(case), next="make one with `kit new CASE EVIDENCE...`")
-        self._database = connect()
+        self._spill = tempfile.TemporaryDirectory(prefix="kit-store-")
+        self._database = connect(spill=Path(self._spill.name))
         for name, schema in tables.TABLES.items():
             parts = sorted((case / "store" / name).glob("*.parquet"))
             view = "finding_versions" if name == "findings" else name
@@ -66,7 +70,7 @@ class Store:
             " WHERE newest = 1"
         )
 
-    @property
+    @cached_property
     def ledger(self) -> list[dict[str, Any]]:
         """What became of each file, in the order in which they were given (columns: kit.intake.LEDGER)."""
         return list(json.loads((self.case / "store" / "ledger.json").read_text()))
@@ -78,6 +82,27 @@ class Store:
     def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """The rows of a small result as dicts; times are aware datetimes in UTC."""
         return list(self.table(sql, **values).to_pylist())
+
+    def batches(self, sql: str, size: int = 500, **values: Any) -> Iterator[list[dict[str, Any]]]:
+        """The rows of a large result, some at a time. Ask nothing else until it is used up."""
+        for batch in self._database.sql(sql, params=values or None).to_arrow_reader(size):
+            yield batch.to_pylist()
+
+    def event_ref(self, event: dict[str, Any]) -> Ref:
+        """The Ref of an audit event (audit_id, file, line): by auditID, or by its line where other requests bear that auditID too."""
+        if event["audit_id"] in self._shared_audit_ids:
+            digest = next(entry["sha256"] for entry in self.ledger if entry["path"] == event["file"])
+            return Ref.of("line", f"{digest}:{event['line']}")
+        return Ref.of("audit", event["audit_id"])
+
+    @cached_property
+    def _shared_audit_ids(self) -> frozenset[str]:
+        # A request has one event a stage; they differ in stage alone. The client may choose the auditID.
+        rows = self.rows(
+            "SELECT audit_id FROM (SELECT audit_id, hash(received_at, user_name, verb, request_uri) AS request FROM audit)"
+            " GROUP BY audit_id HAVING min(request) <> max(request)"
+        )
+        return frozenset(row["audit_id"] for row in rows)
 
     def frame(self, sql: str, **values: Any) -> pd.DataFrame:
         """The result as a pandas frame with Arrow types."""

@@ -51,6 +51,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "name": (TEXT, "name of the object; of one made with generateName, from the response"),
     "uid": (TEXT, "uid of the object, from the reference or the response; of things of AWS their ARN or id"),
     "response_code": (pa.int32(), "HTTP status"),
+    "dry_run": (pa.bool_(), "whether the server was asked to store nothing: in the query or in DeleteOptions"),
     "decision": (TEXT, "annotation authorization.k8s.io/decision"),
     "decision_reason": (TEXT, "annotation authorization.k8s.io/reason"),
     "issued_credential_id": (TEXT, "annotation of a TokenRequest: the credential that it made"),
@@ -112,7 +113,7 @@ AUDIT = _schema(
     PLACE + "audit_id stage level verb request_uri user_agent received_at stage_at user_name user_uid user_groups"
     " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
     " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
-    " name uid response_code decision decision_reason issued_credential_id annotations request_object response_object"
+    " name uid response_code dry_run decision decision_reason issued_credential_id annotations request_object response_object"
     " event_hash"
 )
 TRAIL = _schema(

@@ -31,6 +31,8 @@ LAYERS = (
     ("kit.store",),
     ("kit.intake", "kit.inventory", "kit.identity"),
     ("kit.attacker",),
+    ("kit.limits",),
+    ("kit.deeds",),
     ("kit.scope",),
     ("kit.case",),
     ("kit.figures",),

@@ -10,7 +10,6 @@ import functools
 import html
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +104,6 @@ def _list(words: Iterable[str], most: int = 4) -> str:
 # ── what could have been seen ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _unrecorded(case: Case) -> list[tuple[datetime, datetime]]:
-    """The parts of the window that no audit log in this case recorded."""
-    if case.window is None:
-        return []
-    spans = case.coverage[(case.coverage["source"] == "audit") & (case.coverage["state"] == "recorded")]
-    at, missing = case.window.start, list[tuple[datetime, datetime]]()
-    for span in records(spans.sort_values("start_at")):
-        if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < case.window.end:
-            missing.append((at, span["start_at"]))
-        at = max(at, span["end_at"])
-    if (case.window.end - at).total_seconds() > 1:
-        missing.append((at, case.window.end))
-    return missing
-
-
 def _has_audit_log(case: Case) -> bool:
     return bool(len(case.coverage[case.coverage["source"] == "audit"]))
 
@@ -135,7 +119,7 @@ def _nothing(case: Case, kind: str) -> str:
         return f"{pill('cannot tell', 'cannot')} {safe(first['says'])}. To be able to tell, collect {_collect(first['collect'])}."
     if not _has_audit_log(case) or case.window is None:
         return f"{pill('cannot tell', 'cannot')} This case has no audit log."
-    missing = _unrecorded(case)
+    missing = case.unrecorded
     window = _stretch(case.window.start, case.window.end)
     if missing:
         times = _list((_stretch(*one) for one in missing), 3)
@@ -174,7 +158,7 @@ def summary(case: Case) -> Shown:
 def _looked_at(case: Case) -> str:
     if case.window is None:
         return "the findings alone: there is no audit log and no window was given."
-    missing = _unrecorded(case)
+    missing = case.unrecorded
     gaps = f", of which {counted(len(missing), 'stretch', 'stretches')} not recorded" if missing else ""
     return f"{_stretch(case.window.start, case.window.end)}{gaps}"
 
@@ -330,7 +314,7 @@ def _still(case: Case) -> str:
     if not times:
         return f"{pill('cannot tell', 'cannot')} no call is attributed to the attacker, so none can be missed."
     quiet = (window.end - times[-1]).total_seconds()
-    later = [one for one in _unrecorded(case) if one[1] > times[-1]]
+    later = [one for one in case.unrecorded if one[1] > times[-1]]
     if later:
         return f"{pill('cannot tell', 'cannot')} after the last call, {_list((_stretch(*one) for one in later), 2)} was not recorded."
     if quiet < _SOON_SECONDS:

@@ -87,6 +87,8 @@ _COLUMNS = {
     "name": "coalesce(objectRef.name, in_response[1])",
     "uid": "coalesce(objectRef.uid, in_response[2], in_response[3])",
     "response_code": "try_cast(json_extract_string(responseStatus, '$.code') AS INTEGER)",
+    "dry_run": "coalesce(regexp_matches(requestURI, '[?&]dryRun=[^&]'), false)"
+    " OR coalesce(json_array_length(requestObject, '$.dryRun') > 0 AND verb LIKE 'delete%', false)",
     "decision": "annotations['authorization.k8s.io/decision']",
     "decision_reason": "annotations['authorization.k8s.io/reason']",
     "issued_credential_id": "annotations['authentication.kubernetes.io/issued-credential-id']",

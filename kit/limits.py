@@ -1,0 +1,170 @@
+"""What the evidence of a case does not reach for a finding: why something cannot be told, and what to collect to be able to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from kit.attacker import Attacker
+from kit.finding import Finding
+from kit.inventory import Inventory
+from kit.store import Store
+from kit.window import Window
+
+DEEDS = ("secret", "created", "changed", "deleted", "exec", "token")
+"""The kinds of subjects that a caller's calls make."""
+AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube-apiserver-audit-*) of that time"
+DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What cannot be told: about which kinds of subjects, when, why, and what to collect to be able to tell."""
+
+    about: tuple[str, ...]
+    says: str
+    collect: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def utc(at: datetime) -> str:
+    """A time in words: 2026-01-31 14:00:00 UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Limits:
+    """The limits of one case in one window (None: there is no audit log and none was given)."""
+
+    def __init__(self, store: Store, inventory: Inventory, attacker: Attacker, window: Window | None) -> None:
+        self.store = store
+        self.inventory = inventory
+        self.attacker = attacker
+        self.window = window
+
+    @cached_property
+    def unrecorded(self) -> list[tuple[datetime, datetime]]:
+        """The parts of the window that no audit log of this case recorded, longer than a second; all of it without a log."""
+        if self.window is None:
+            return []
+        at, missing = self.window.start, list[tuple[datetime, datetime]]()
+        for span in self.store.rows(
+            "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' ORDER BY start_at"
+        ):
+            if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < self.window.end:
+                missing.append((at, span["start_at"]))
+            at = max(at, span["end_at"])
+        if (self.window.end - at).total_seconds() > 1:
+            missing.append((at, self.window.end))
+        return missing
+
+    def of(self, finding: Finding, kinds: Collection[str], calls: Collection[str]) -> Iterator[Limit]:
+        """The limits for a finding. kinds: of the subjects that it has. calls: auditIDs of its attacker's calls."""
+        yield from self._of_log or self._of_time(finding)
+        if self._has_log:
+            yield from self._of_caller(finding)
+        yield from self._of_dump
+        if not self.store.rows("SELECT 1 FROM trail LIMIT 1"):
+            says = "There is no CloudTrail: what was done in AWS with the roles cannot be told"
+            yield Limit(("iam_role",), says, "CloudTrail management events of account and region for that time")
+        if "exec" in kinds:
+            says = (
+                "What was typed in an interactive session cannot be told: the audit log has its first command line only"
+            )
+            yield Limit(("exec",), says, "Runtime Monitoring findings, or the container's own logs")
+        if calls:
+            yield from self._of_addresses(set(calls))
+
+    @cached_property
+    def _has_log(self) -> bool:
+        return bool(self.store.rows("SELECT 1 FROM audit LIMIT 1"))
+
+    @cached_property
+    def _of_log(self) -> list[Limit]:
+        if self._has_log:
+            return []
+        says = "There is no audit log: what the caller did, and which pods existed, cannot be told"
+        return [Limit((*DEEDS, "pod", "node", "identity"), says, AUDIT_LOG)]
+
+    def _of_time(self, finding: Finding) -> Iterator[Limit]:
+        assert self.window is not None
+        if finding.first_seen_at and finding.first_seen_at < self.window.start:
+            says = f"The finding was first seen {utc(finding.first_seen_at)}, before the window begins: what happened until then cannot be told"
+            yield Limit((*DEEDS, "pod"), says, AUDIT_LOG, finding.first_seen_at, self.window.start)
+        if finding.last_seen_at and finding.last_seen_at >= self.window.end:
+            says = f"The finding was last seen {utc(finding.last_seen_at)}, after the window ends: what happened since cannot be told"
+            yield Limit((*DEEDS, "pod"), says, AUDIT_LOG, self.window.end, finding.last_seen_at)
+        yield from self._of_content
+
+    @cached_property
+    def _of_content(self) -> list[Limit]:
+        """What the log itself lacks: time, lines, bodies."""
+        assert self.window is not None
+        found = [
+            Limit((*DEEDS, "pod"), f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
+            for start, end in self.unrecorded
+        ]
+        (lost,) = self.store.rows("SELECT count(*) AS n FROM rejects WHERE file IN (SELECT DISTINCT file FROM audit)")
+        if lost["n"]:
+            says = f"{lost['n']} lines of the audit log could not be read; what they held cannot be told"
+            collect = "the same log again, undamaged"
+            found.append(Limit((*DEEDS, "pod"), says, collect, self.window.start, self.window.end))
+        (bare,) = self.store.rows(
+            "SELECT count(*) AS n FROM audit WHERE resource = 'pods' AND verb = 'create' AND subresource IS NULL"
+            " AND response_code BETWEEN 200 AND 299 AND NOT dry_run AND uid IS NULL"
+            " AND received_at >= $start AND received_at < $end",
+            start=self.window.start,
+            end=self.window.end,
+        )
+        if bare["n"]:
+            says = f"{bare['n']} pods were created whose bodies were not logged (audit level Metadata): which pods they are, and whose, cannot be told"
+            collect = "an audit policy that logs pods at level RequestResponse, as EKS's own does; a cluster dump for those that stand"
+            found.append(Limit(("pod", "node", "service_account", "image"), says, collect))
+        return found
+
+    def _of_caller(self, finding: Finding) -> Iterator[Limit]:
+        if not finding.api_call or not finding.user.get("Username"):
+            return
+        seen = finding.first_seen_at, finding.last_seen_at
+        if not self.attacker.own_call(finding):
+            says = "The finding's own call is not in the audit log: log and finding do not meet, so its caller's deeds cannot be told in full"
+            yield Limit((*DEEDS, "identity"), says, AUDIT_LOG, *seen)
+        elif not finding.is_policy and not self.attacker.callers(finding):
+            says = "Which calls are the attacker's cannot be told: the finding does not say from which address and client its call came, and several fit"
+            yield Limit(
+                (*DEEDS, "identity", "source_ip"),
+                says,
+                "the finding in full, with its remoteIpDetails and userAgent",
+                *seen,
+            )
+
+    @cached_property
+    def _of_dump(self) -> list[Limit]:
+        if not self.inventory.has_dump:
+            says = "There is no cluster dump: what still stands, and objects older than the log, cannot be told"
+            return [Limit(("pod", "node", "service_account", "secret", "iam_role"), says, DUMP)]
+        namespaces = {pod.namespace or "" for pod in self.inventory.pods} or {""}
+        missing = sorted(one for one in namespaces if not self.inventory.is_dumped("pods", one))
+        if not missing:
+            return []
+        which = "" if len(missing) == len(namespaces) else f" of {', '.join(missing[:5])}"
+        more = f" and {len(missing) - 5} more namespaces" if which and len(missing) > 5 else ""
+        says = f"The cluster dump has no pods{which}{more}: which of them still stand, and pods older than the log, cannot be told"
+        return [Limit(("pod",), says, DUMP)]
+
+    def _of_addresses(self, calls: set[str]) -> Iterator[Limit]:
+        """Whose calls from the attacker's addresses are not attributed, because others use these addresses too."""
+        events: list[Any] = [event for event, _ in self.attacker.calls.values() if event["audit_id"] in calls]
+        for address in sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses):
+            others = self.attacker.others_at(address)
+            listed = ", ".join(f"{user} ({number} calls)" for user, number in others[:4])
+            more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+            says = f"Others use {address} too, so calls from there are told apart by identity and user agent alone; not attributed: {listed}{more}"
+            yield Limit(
+                ("source_ip", "identity"),
+                says,
+                "what these did, and network logs that tell the machines behind it apart",
+            )

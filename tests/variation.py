@@ -1,0 +1,67 @@
+"""Variations of a recording: the same evidence with something left out, added or changed, as other cases would have it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.command import RECORDINGS, kit_json
+
+Event = dict[str, Any]
+
+
+def varied(
+    name: str,
+    folder: Path,
+    *,
+    without: Iterable[str] = (),
+    events: Callable[[list[Event]], list[Event]] | None = None,
+    findings: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+    dump: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+) -> Path:
+    """The evidence of a recording below `folder`, changed.
+
+    without: files or folders that are left out. events, findings: functions of all audit events, of each findings file's
+    findings. dump: a function of resource and items, for each file of the cluster dump.
+    """
+    evidence = folder / "evidence"
+    shutil.copytree(RECORDINGS / name, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
+    log = evidence / "audit.jsonl.gz"
+    if events and log.exists():
+        changed = events([json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
+        log.write_bytes(gzip.compress("".join(json.dumps(event) + "\n" for event in changed).encode(), 1))
+    for path in sorted(evidence.glob("findings*.json")) if findings else ():
+        assert findings
+        path.write_text(json.dumps({"Findings": findings(json.loads(path.read_text())["Findings"])}))
+    for path in sorted((evidence / "cluster").glob("*.json")) if dump else ():
+        assert dump
+        listed = json.loads(path.read_text())
+        listed["items"] = dump(path.stem, listed["items"])
+        path.write_text(json.dumps(listed))
+    return evidence
+
+
+def scope_of(evidence: Path, *options: str) -> dict[str, Any]:
+    """The scope of evidence, by finding Id, through the command line."""
+    case = evidence.parent / "case"
+    if not case.exists():
+        kit_json("new", case, evidence)
+    return {finding["id"]: finding for finding in kit_json("scope", case, *options)["findings"]}
+
+
+def keys(finding: dict[str, Any], kind: str, certainty: str = "affected") -> set[str]:
+    """The keys of a finding's subjects of one kind, without those that go through another identity."""
+    return {
+        subject["key"]
+        for subject in finding["subjects"]
+        if subject["kind"] == kind and subject["certainty"] == certainty and not subject["through"]
+    }
+
+
+def said(finding: dict[str, Any]) -> str:
+    """All that a finding's limits say."""
+    return "\n".join(limit["says"] for limit in finding["limits"])
