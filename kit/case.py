@@ -208,12 +208,16 @@ class Case:
         return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
 
     def raw(self, ref: str) -> str:
-        """The text, as it stands in the evidence, of what a ref names: audit, trail, finding or object. Raises CaseError."""
+        """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
         parsed = Ref.parse(ref)
+        if parsed.kind == "line":
+            digest, _, line = parsed.key.rpartition(":")
+            file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
+            return self.store.raw(file, int(line), int(line))
         key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
-            raise CallError(f"{ref} names no piece of evidence", next="ask for an audit, trail, finding or object ref")
+            raise CallError(f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref")
         rows = self.store.rows(
             f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
         )

@@ -17,7 +17,7 @@ from kit.sources.stream import Damage, lines
 MOST_CITED = 150
 MOST_LINES = 160
 _MOST_TEXT = 1500
-_RAW_KINDS = ("finding", "audit", "trail", "object")
+_RAW_KINDS = ("finding", "audit", "line", "trail", "object")
 _SECRET_NAMES = {
     "token",
     "sessiontoken",

@@ -1,0 +1,558 @@
+"""Scope under variation: other spellings, other orders, things that changed or came back, and evidence with holes."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kit
+from tests.command import RECORDINGS, kit_json
+from tests.variation import Event, keys, said, scope_of, varied
+
+STOLEN, VANISHED, ANONYMOUS = "stolen_sa_token", "vanished_deployment", "anonymous_access"
+
+
+def truth(name: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((RECORDINGS / name / "ground_truth.json").read_text())
+    return made
+
+
+def of_type(scope: dict[str, Any], word: str) -> dict[str, Any]:
+    """The one finding whose type ends like this."""
+    (found,) = [finding for finding in scope.values() if finding["type"].endswith(word)]
+    return dict(found)
+
+
+def wanted(name: str, finding: dict[str, Any], listed: str = "pods") -> set[str]:
+    told = truth(name)
+    values = {**told["findings"], **told.get("more_findings", {})}[finding["id"]][listed]
+    return {value["uid"] if isinstance(value, dict) else value for value in values}
+
+
+def hostile_event(events: list[Event], verb: str, resource: str) -> Event:
+    """An event of the attacker of stolen_sa_token."""
+    calls = set(truth(STOLEN)["attacker_calls"])
+    return next(
+        event
+        for event in events
+        if event["auditID"] in calls and event["verb"] == verb and event["objectRef"]["resource"] == resource
+    )
+
+
+def another(event: Event, number: int = 1, **changes: Any) -> Event:
+    """The same request again: another auditID, moments later, with members replaced."""
+    made = copy.deepcopy(event) | {"auditID": f"{number:08x}-0000-4000-8000-000000000000"}
+    at = event["requestReceivedTimestamp"]
+    made |= {"requestReceivedTimestamp": at[:-1] + f"{number % 10}Z"} if at.endswith("Z") else {}
+    return made | changes
+
+
+# ── the same evidence, otherwise put ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_order_stages_and_proxies_change_nothing(tmp_path: Path) -> None:
+    def mixed(events: list[Event]) -> list[Event]:
+        received = [{**event, "stage": "RequestReceived"} for event in events[::7]]
+        for event in received:
+            event.pop("responseStatus", None)
+            event.pop("responseObject", None)
+        for event in events[::3]:
+            event["sourceIPs"] = ["192.0.2.250", *event["sourceIPs"]]
+        every = [*events, *received]
+        random.Random(3).shuffle(every)
+        return every
+
+    scope = scope_of(varied(STOLEN, tmp_path, events=mixed))
+    for finding in scope.values():
+        assert keys(finding, "pod") == wanted(STOLEN, finding)
+        assert keys(finding, "secret") == wanted(STOLEN, finding, "secrets_read")
+
+
+def test_a_log_in_pieces_is_one_log(tmp_path: Path) -> None:
+    evidence = varied(STOLEN, tmp_path)
+    lines = gzip.decompress((evidence / "audit.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    (evidence / "audit.jsonl.gz").unlink()
+    for number in range(5):
+        (evidence / f"piece-{number}.log").write_bytes(b"".join(lines[number::5]))
+    for finding in scope_of(evidence).values():
+        assert keys(finding, "pod") == wanted(STOLEN, finding)
+
+
+@pytest.mark.parametrize(
+    "spelling", [str.upper, str.lower, lambda text: text.rstrip("s").capitalize(), lambda text: text.rstrip("s")]
+)
+def test_a_workload_type_in_any_spelling(tmp_path: Path, spelling: Any) -> None:
+    def spelt(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            workload = finding["Resource"]["KubernetesDetails"].get("KubernetesWorkloadDetails")
+            if workload and workload.get("Type"):
+                workload["Type"] = spelling(workload["Type"])
+        return findings
+
+    for finding in scope_of(varied(VANISHED, tmp_path, findings=spelt)).values():
+        assert keys(finding, "pod") == wanted(VANISHED, finding)
+
+
+def test_findings_without_uids(tmp_path: Path) -> None:
+    def without(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            finding["Resource"]["KubernetesDetails"].get("KubernetesWorkloadDetails", {}).pop("Uid", None)
+        return findings
+
+    for finding in scope_of(varied(VANISHED, tmp_path, findings=without)).values():
+        assert keys(finding, "pod") == wanted(VANISHED, finding)
+
+
+def test_a_workload_that_no_evidence_shows_is_a_limit_not_an_empty_list(tmp_path: Path) -> None:
+    def renamed(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            workload = finding["Resource"]["KubernetesDetails"].get("KubernetesWorkloadDetails")
+            if workload:
+                workload |= {"Name": "nowhere", "Uid": ""}
+        return findings
+
+    for finding in scope_of(varied(VANISHED, tmp_path, findings=renamed)).values():
+        assert keys(finding, "pod") == set()
+        assert "nowhere" in said(finding)
+
+
+# ── what was once counts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _default_sa_case(tmp_path: Path, **change: Any) -> dict[str, Any]:
+    """A ClusterRoleBinding for the service accounts of a namespace, made by the call of a Policy finding."""
+    binding_uid = "11111111-2222-4333-8444-555555555555"
+
+    def bound(events: list[Event]) -> list[Event]:
+        model = next(
+            event for event in events if event["verb"] == "create" and event["objectRef"]["resource"] == "rolebindings"
+        )
+        body = {
+            "kind": "ClusterRoleBinding",
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "metadata": {
+                "name": "debug",
+                "uid": binding_uid,
+                "creationTimestamp": model["requestReceivedTimestamp"][:19] + "Z",
+            },
+            "subjects": change["subjects"],
+            "roleRef": {"kind": "ClusterRole", "name": "edit"},
+        }
+        reference = {"resource": "clusterrolebindings", "name": "debug", "apiGroup": "rbac.authorization.k8s.io"}
+        uri = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+        made = another(model, 1, objectRef=reference, requestURI=uri, requestObject=body, responseObject=body)
+        emptied = another(
+            made, 2, verb="update", requestURI=f"{uri}/debug", responseObject={**body, "subjects": []},
+            responseStatus={"metadata": {}, "code": 200}, objectRef={**reference, "uid": binding_uid},
+        )  # fmt: skip
+        other = another(made, 3, objectRef={**reference, "name": "other"})
+        other["responseObject"] = {**body, "metadata": {**body["metadata"], "name": "other", "uid": binding_uid[::-1]}}
+        return [*events, made, emptied, other]
+
+    def about(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            if finding["Type"].startswith("Policy:"):
+                action = finding["Service"]["Action"]
+                action["KubernetesRoleBindingDetails"] |= {
+                    "Kind": "ClusterRoleBinding",
+                    "Name": "debug",
+                    "Uid": binding_uid,
+                }
+                action["KubernetesApiCallAction"] |= {
+                    "RequestUri": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+                    "Resource": "clusterrolebindings",
+                    "ResourceName": "debug",
+                }
+                action["KubernetesApiCallAction"].pop("Namespace")
+        return findings
+
+    return of_type(scope_of(varied(ANONYMOUS, tmp_path, events=bound, findings=about)), "AnonymousAccessGranted")
+
+
+def _accounts(name: str) -> dict[str, str]:
+    """uid of every pod of a recording → its service account, from the bodies in dump and log."""
+    bodies = json.loads((RECORDINGS / name / "cluster" / "pods.json").read_text())["items"]
+    log = gzip.decompress((RECORDINGS / name / "audit.jsonl.gz").read_bytes()).splitlines()
+    bodies += [
+        event["responseObject"]
+        for event in map(json.loads, log)
+        if event.get("responseObject", {}).get("kind") == "Pod"
+    ]
+    return {
+        one["metadata"]["uid"]: f"{one['metadata']['namespace']}/{one['spec'].get('serviceAccountName', 'default')}"
+        for one in bodies
+    }
+
+
+def test_subjects_that_were_taken_out_of_a_binding_later_stay_in_scope(tmp_path: Path) -> None:
+    accounts = _accounts(ANONYMOUS)
+    account = accounts[truth(ANONYMOUS)["all_pods"][0]["uid"]]
+    namespace, _, name = account.partition("/")
+    finding = _default_sa_case(tmp_path, subjects=[{"kind": "ServiceAccount", "namespace": namespace, "name": name}])
+    assert keys(finding, "pod") == {uid for uid, of in accounts.items() if of == account}
+    assert keys(finding, "created") == {"clusterrolebindings/debug"}, (
+        "another binding made by the same kind of request is not this one"
+    )
+
+
+def test_a_group_of_service_accounts_means_them_all(tmp_path: Path) -> None:
+    namespace = truth(ANONYMOUS)["all_pods"][0]["namespace"]
+    finding = _default_sa_case(tmp_path, subjects=[{"kind": "Group", "name": f"system:serviceaccounts:{namespace}"}])
+    expected = {uid for uid, of in _accounts(ANONYMOUS).items() if of.startswith(f"{namespace}/")}
+    assert keys(finding, "pod") == expected and len(expected) > 3
+
+
+# ── whose calls ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _call_as(event: Event, number: int, user: dict[str, Any], **more: Any) -> Event:
+    return another(event, number, user=user, sourceIPs=["198.51.100.77"], userAgent="python-requests/2.31.0", **more)
+
+
+def test_the_token_of_a_pod_that_the_attacker_made_is_the_attackers(tmp_path: Path) -> None:
+    def used(events: list[Event]) -> list[Event]:
+        made = hostile_event(events, "create", "pods")
+        body = made["responseObject"]
+        account = body["spec"].get("serviceAccountName", "default")
+        user = {
+            "username": f"system:serviceaccount:{body['metadata']['namespace']}:{account}",
+            "extra": {"authentication.kubernetes.io/pod-uid": [body["metadata"]["uid"]]},
+        }
+        return [*events, _call_as(hostile_event(events, "get", "secrets"), 7, user)]
+
+    scope = scope_of(varied(STOLEN, tmp_path, events=used))
+    assert another({"requestReceivedTimestamp": ""}, 7)["auditID"] in of_type(scope, "SecretsAccessed")["calls"]
+
+
+def test_a_service_account_that_the_attacker_made_is_the_attackers(tmp_path: Path) -> None:
+    def used(events: list[Event]) -> list[Event]:
+        read = hostile_event(events, "get", "secrets")
+        body = {
+            "kind": "ServiceAccount",
+            "apiVersion": "v1",
+            "metadata": {"name": "backup", "namespace": "store", "uid": "u-9"},
+        }
+        reference = {"resource": "serviceaccounts", "namespace": "store", "name": "backup", "apiVersion": "v1"}
+        created = another(
+            read, 8, verb="create", objectRef=reference, requestURI="/api/v1/namespaces/store/serviceaccounts",
+            responseObject=body, responseStatus={"metadata": {}, "code": 201},
+        )  # fmt: skip
+        user = {"username": "system:serviceaccount:store:backup", "uid": "u-9"}
+        return [*events, created, _call_as(read, 9, user)]
+
+    scope = scope_of(varied(STOLEN, tmp_path, events=used))
+    finding = of_type(scope, "SecretsAccessed")
+    assert another({"requestReceivedTimestamp": ""}, 9)["auditID"] in finding["calls"]
+    (through,) = {one["through"] for one in finding["subjects"] if one["kind"] == "secret" and one["through"]}
+    assert through == "identity:system:serviceaccount:store:backup"
+
+
+def test_a_finding_that_does_not_say_where_its_call_came_from_accuses_nobody_by_chance(tmp_path: Path) -> None:
+    def vague(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            call = finding["Service"].get("Action", {}).get("KubernetesApiCallAction")
+            for name in ("SourceIps", "RemoteIpDetails", "UserAgent", "RequestUri") if call else ():
+                call.pop(name, None)
+        return findings
+
+    told = set(truth(STOLEN)["attacker_calls"])
+    for finding in scope_of(varied(STOLEN, tmp_path, findings=vague)).values():
+        assert set(finding["calls"]) <= told
+        if not finding["calls"] and "Runtime" not in finding["type"]:
+            assert "cannot be told" in said(finding)
+
+
+def test_what_the_client_writes_may_not_clear_it(tmp_path: Path) -> None:
+    def forged(events: list[Event]) -> list[Event]:
+        calls = set(truth(STOLEN)["attacker_calls"])
+        for event in events:
+            if event["auditID"] in calls:
+                event["sourceIPs"] = ["10.0.0.1", "192.0.2.10", *event["sourceIPs"]]
+        return events
+
+    scope = scope_of(varied(STOLEN, tmp_path, events=forged))
+    assert set(of_type(scope, "SecretsAccessed")["calls"]) == set(truth(STOLEN)["attacker_calls"])
+
+
+def test_an_address_that_others_use_too_says_who(tmp_path: Path) -> None:
+    def shared(events: list[Event]) -> list[Event]:
+        address = truth(STOLEN)["attacker"]["source_ips"][0]
+        event = hostile_event(events, "get", "secrets")
+        return [*events, another(event, 5, user={"username": "ops-zoe", "groups": []}, sourceIPs=[address])]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=shared)), "SecretsAccessed")
+    assert "not attributed: ops-zoe (1 calls)" in said(finding)
+
+
+# ── what was done ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _deeds(tmp_path: Path, *made: dict[str, Any], dump: Any = None) -> dict[str, Any]:
+    """The scope of the finding about secrets, when the attacker's last calls are these too."""
+
+    def more(events: list[Event]) -> list[Event]:
+        read = hostile_event(events, "get", "secrets")
+        read["requestReceivedTimestamp"], read["stageTimestamp"] = (
+            events[-1][name] for name in ("requestReceivedTimestamp", "stageTimestamp")
+        )
+        ok = {"responseStatus": {"metadata": {}, "code": 200}}
+        return [*events, *(another(read, number, **{**ok, **one}) for number, one in enumerate(made, 1))]
+
+    return of_type(scope_of(varied(STOLEN, tmp_path, events=more, dump=dump)), "SecretsAccessed")
+
+
+def test_a_namespace_has_no_namespace_in_its_key(tmp_path: Path) -> None:
+    reference = {"resource": "namespaces", "namespace": "pay", "name": "pay", "apiVersion": "v1"}
+    finding = _deeds(tmp_path, {"verb": "delete", "objectRef": reference, "requestURI": "/api/v1/namespaces/pay"})
+    assert "namespaces/pay" in keys(finding, "deleted")
+
+
+def test_a_dry_run_does_nothing_wherever_it_is_asked_for(tmp_path: Path) -> None:
+    pod = next(pod for pod in truth(STOLEN)["all_pods"] if not pod["deleted"])
+    reference = {
+        "resource": "pods",
+        "namespace": pod["namespace"],
+        "name": pod["name"],
+        "uid": pod["uid"],
+        "apiVersion": "v1",
+    }
+    uri = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}"
+    options = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"]}
+    finding = _deeds(
+        tmp_path,
+        {"verb": "delete", "objectRef": reference, "requestURI": uri, "requestObject": options},
+        {"verb": "patch", "objectRef": reference, "requestURI": f"{uri}?fieldManager=x&dryRun=All"},
+    )
+    assert f"pods/{pod['namespace']}/{pod['name']}" not in keys(finding, "deleted") | keys(finding, "changed")
+
+
+def test_a_proxied_request_neither_deletes_nor_changes_the_service_and_the_kubelets_run_is_a_command(
+    tmp_path: Path,
+) -> None:
+    service = {"resource": "services", "subresource": "proxy", "namespace": "store", "name": "web", "apiVersion": "v1"}
+    node = {"resource": "nodes", "subresource": "proxy", "name": "ip-x", "apiVersion": "v1"}
+    finding = _deeds(
+        tmp_path,
+        {"verb": "delete", "objectRef": service, "requestURI": "/api/v1/namespaces/store/services/web/proxy/cart"},
+        {"verb": "create", "objectRef": node, "requestURI": "/api/v1/nodes/ip-x/proxy/run/store/db-0/db?cmd=id"},
+    )
+    assert not {"services/store/web"} & (keys(finding, "deleted") | keys(finding, "changed"))
+    assert "nodes/ip-x" in keys(finding, "exec")
+
+
+def _names(namespace: str) -> list[str]:
+    dumped = json.loads((RECORDINGS / STOLEN / "cluster" / "secrets.json").read_text())["items"]
+    return sorted(
+        f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+        for one in dumped
+        if namespace in ("", one["metadata"]["namespace"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "affected", "possible"),
+    [
+        ("", lambda every: every, lambda every: []),
+        ("limit=2", lambda every: every[:2], lambda every: []),
+        ("fieldSelector=metadata.namespace%3Dkube-system", lambda every: _names("kube-system"), lambda every: []),
+        (
+            "fieldSelector=metadata.namespace%21%3Dkube-system",
+            lambda every: [one for one in every if not one.startswith("kube-system/")],
+            lambda every: [],
+        ),
+        ("fieldSelector=type%3DOpaque", lambda every: [], lambda every: every),
+        ("labelSelector=app%3Dweb", lambda every: [], lambda every: every),
+    ],
+)
+def test_a_list_of_secrets_reads_what_its_selectors_and_its_page_let_in(
+    tmp_path: Path, query: str, affected: Any, possible: Any
+) -> None:
+    plain = _deeds(tmp_path / "plain")
+    reference = {"resource": "secrets", "apiVersion": "v1"}
+    finding = _deeds(
+        tmp_path / "listed", {"verb": "list", "objectRef": reference, "requestURI": f"/api/v1/secrets?{query}"}
+    )
+    before, every = keys(plain, "secret"), _names("")
+    assert keys(finding, "secret") == before | set(affected(every))
+    assert keys(finding, "secret", "possible") == set(possible(every)) - before
+
+
+def test_a_secret_that_was_made_anew_after_the_list_was_read_in_its_earlier_life(tmp_path: Path) -> None:
+    name = _names("kube-system")[0].partition("/")[2]
+    reference = {"resource": "secrets", "namespace": "kube-system", "name": name, "apiVersion": "v1"}
+    uri = f"/api/v1/namespaces/kube-system/secrets/{name}"
+    admin = {"user": {"username": "ops-zoe", "groups": []}, "sourceIPs": ["192.0.2.99"]}
+
+    def newer(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in items:
+            if resource == "secrets" and one["metadata"]["name"] == name:
+                one["metadata"]["creationTimestamp"] = "2099-01-01T00:00:00Z"
+        return items
+
+    finding = _deeds(
+        tmp_path,
+        {
+            "verb": "list",
+            "objectRef": {"resource": "secrets", "namespace": "kube-system"},
+            "requestURI": "/api/v1/namespaces/kube-system/secrets",
+        },
+        {"verb": "delete", "objectRef": reference, "requestURI": uri, **admin},
+        {
+            "verb": "create",
+            "objectRef": reference,
+            "requestURI": uri,
+            "responseStatus": {"metadata": {}, "code": 201},
+            **admin,
+        },
+        dump=newer,
+    )
+    assert f"kube-system/{name}" in keys(finding, "secret")
+
+
+def test_an_audit_id_that_two_requests_bear_is_cited_by_its_line(tmp_path: Path) -> None:
+    def again(events: list[Event]) -> list[Event]:
+        read = hostile_event(events, "get", "secrets")
+        innocent = another(events[0], 1, auditID=read["auditID"])
+        return [innocent, *events]
+
+    evidence = varied(STOLEN, tmp_path, events=again)
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    refs = {why["ref"] for one in finding["subjects"] if one["kind"] == "secret" for why in one["why"]}
+    lines = [ref for ref in refs if ref.startswith("line:")]
+    assert lines
+    text = json.loads(kit.open_case(tmp_path / "case").raw(lines[0]))
+    assert text["verb"] == "get" and text["objectRef"]["resource"] == "secrets"
+
+
+# ── evidence with holes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_dump_the_deleted_and_the_made_are_still_there(tmp_path: Path) -> None:
+    for finding in scope_of(varied(VANISHED, tmp_path, without=["cluster"])).values():
+        assert keys(finding, "pod") == wanted(VANISHED, finding)
+        assert "There is no cluster dump" in said(finding)
+        assert not any(subject["standing"] for subject in finding["subjects"])
+
+
+def test_findings_alone_name_what_they_name_and_say_the_rest(tmp_path: Path) -> None:
+    scope = scope_of(varied(VANISHED, tmp_path, without=["cluster", "audit.jsonl.gz", "cloudtrail.json.gz"]))
+    runtime = of_type(scope, "C&CActivity.B!DNS")
+    assert keys(runtime, "pod") == wanted(VANISHED, runtime)
+    assert keys(runtime, "node") == wanted(VANISHED, runtime, "nodes"), "the instance is known to be this node"
+    assert all("There is no audit log" in said(finding) for finding in scope.values())
+    narrowed = scope_of(tmp_path / "evidence", "--start", "2020-01-01", "--end", "2020-01-02")
+    assert all("There is no audit log" in said(finding) for finding in narrowed.values())
+
+
+def test_an_account_that_only_a_default_would_name_is_not_named(tmp_path: Path) -> None:
+    def bare(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            finding["Resource"]["KubernetesDetails"].get("KubernetesWorkloadDetails", {}).pop(
+                "ServiceAccountName", None
+            )
+        return findings
+
+    scope = scope_of(varied(VANISHED, tmp_path, without=["cluster", "audit.jsonl.gz"], findings=bare))
+    assert keys(of_type(scope, "C&CActivity.B!DNS"), "service_account") == set()
+
+
+def test_bodies_that_were_not_logged_are_a_limit(tmp_path: Path) -> None:
+    def bare(events: list[Event]) -> list[Event]:
+        for event in events:
+            event["level"] = "Metadata"
+            event.pop("requestObject", None)
+            event.pop("responseObject", None)
+        return events
+
+    finding = of_type(scope_of(varied(VANISHED, tmp_path, events=bare)), "WorkloadDeployed")
+    assert keys(finding, "pod") == set()
+    assert "bodies were not logged" in said(finding)
+
+
+def test_a_dump_without_pods_and_one_of_a_single_namespace(tmp_path: Path) -> None:
+    finding = of_type(scope_of(varied(STOLEN, tmp_path / "a", without=["pods.json"])), "SecretsAccessed")
+    assert "The cluster dump has no pods" in said(finding)
+
+    def only(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in items if one["metadata"].get("namespace", "kube-system") == "kube-system"]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path / "b", dump=only)), "SecretsAccessed")
+    pods = [one for one in finding["subjects"] if one["kind"] == "pod" and one["certainty"] == "affected"]
+    assert pods and not any(one["standing"] is False and one["deleted_at"] is None for one in pods)
+    assert "The cluster dump has no pods of" in said(finding)
+
+
+def test_a_dump_that_is_older_than_a_deletion(tmp_path: Path) -> None:
+    plain = of_type(scope_of(varied(STOLEN, tmp_path / "plain")), "SecretsAccessed")
+    gone = next(one for one in plain["subjects"] if one["kind"] == "pod" and one["deleted_at"] and one["created_at"])
+
+    def older(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if resource != "pods":
+            return items
+        ghost = copy.deepcopy(items[0])
+        ghost["metadata"] |= {"name": gone["name"], "namespace": gone["namespace"], "uid": gone["uid"]}
+        ghost["metadata"].pop("deletionTimestamp", None)
+        ghost["spec"]["serviceAccountName"] = "api"
+        return [*items, ghost]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path / "older", dump=older)), "SecretsAccessed")
+    (same,) = [one for one in finding["subjects"] if one["key"] == gone["key"] and one["kind"] == "pod"]
+    assert (same["standing"], same["deleted_at"]) == (False, gone["deleted_at"])
+
+
+def test_a_window_beyond_the_log_is_not_called_recorded(tmp_path: Path) -> None:
+    evidence = varied(STOLEN, tmp_path)
+    finding = of_type(scope_of(evidence, "--start", "2020-01-01"), "SecretsAccessed")
+    assert "The audit log does not cover 2020-01-01 00:00:00 UTC to" in said(finding)
+
+
+def test_a_window_narrows_what_was_done_in_aws_too(tmp_path: Path) -> None:
+    evidence = varied(STOLEN, tmp_path)
+    every = of_type(scope_of(evidence), "SecretsAccessed")
+    assert every["aws_calls"]
+    early = of_type(scope_of(evidence, "--end", every["window"]["start"], "--start", "2020-01-01"), "SecretsAccessed")
+    assert early["aws_calls"] == [] and early["calls"] == []
+
+
+def test_a_finding_about_another_cluster_takes_nothing_of_this_one(tmp_path: Path) -> None:
+    def elsewhere(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        findings[0]["Resource"]["EksClusterDetails"] |= {
+            "Name": "other",
+            "Arn": "arn:aws:eks:eu-west-1:111122223333:cluster/other",
+        }
+        return findings
+
+    evidence = varied(STOLEN, tmp_path, findings=elsewhere)
+    kit_json("new", tmp_path / "case", evidence, "--cluster", truth(STOLEN)["cluster"])
+    foreign = [one for one in scope_of(evidence).values() if "This finding is about cluster other" in said(one)]
+    assert foreign
+    assert all(one["subjects"] == [] and one["calls"] == [] for one in foreign)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Username": 7},
+        {"Username": ["a"]},
+        {"Groups": "system:masters"},
+        {"Uid": 3},
+    ],
+)
+def test_members_of_a_wrong_type_do_not_end_it(tmp_path: Path, odd: dict[str, Any]) -> None:
+    def wrong(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            finding["Resource"]["KubernetesDetails"].get("KubernetesUserDetails", {}).update(odd)
+            call = finding["Service"].get("Action", {}).get("KubernetesApiCallAction", {})
+            call |= {"UserAgent": 1, "RequestUri": {}} if call else {}
+            finding["Service"]["Detection"] = {
+                "Sequence": {"Signals": [None, {"Type": "FINDING"}], "Resources": [None, {"Data": None}]}
+            }
+        return findings
+
+    assert scope_of(varied(STOLEN, tmp_path, findings=wrong))
