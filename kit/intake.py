@@ -398,7 +398,7 @@ def _set_duplicates_aside(partial: Path, ledger: list[LedgerEntry], database: du
         for (filename,) in database.sql("SELECT DISTINCT filename FROM twice").fetchall():
             kept = f"SELECT * FROM read_parquet({quoted(filename)}) ANTI JOIN twice USING (file, item) ORDER BY item"
             smaller = Path(filename).with_suffix(".kept")
-            database.execute(f"COPY ({kept}) TO {quoted(smaller)} (FORMAT parquet, COMPRESSION zstd)")
+            database.execute(f"COPY ({kept}) TO {quoted(smaller)} ({tables.PARQUET})")
             smaller.replace(filename)
     for number, entry in enumerate(ledger, 1):
         for part in _parts_of(partial, number):

@@ -6,6 +6,7 @@ Layout: store/<table>/<number>.parquet, one part a file of evidence and table; s
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -22,6 +23,7 @@ from kit.refs import Ref
 from kit.sources.json_document import Record, records
 from kit.sources.stream import Damage, lines, pieces
 
+MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
 
 
@@ -32,6 +34,7 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
+    database.execute(f"SET threads = {min(MOST_THREADS, os.cpu_count() or 1)}")
     if spill is not None:
         database.execute(f"SET temp_directory = {quoted(spill)}")
     return database

@@ -107,6 +107,9 @@ def _schema(names: str) -> pa.Schema:
     return pa.schema([(name, COLUMNS[name][0]) for name in names.split()])
 
 
+PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
+"""How DuckDB writes a table. Rows with bodies are large, so few of them are held at once."""
+
 PLACE = "cluster account file line item "
 
 AUDIT = _schema(

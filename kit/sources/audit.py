@@ -136,8 +136,8 @@ def _load_whole(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConne
     """Let DuckDB read the file; False when it refuses it, or when not every line became a row."""
     flat = _flatten(_read_json(file.path))
     try:
-        database.execute(f"COPY ({flat}) TO '{_quoted(target)}' (FORMAT parquet, COMPRESSION zstd)", _given(file))
-    except duckdb.InvalidInputException:
+        database.execute(f"COPY ({flat}) TO '{_quoted(target)}' ({tables.PARQUET})", _given(file))
+    except (duckdb.InvalidInputException, duckdb.OutOfMemoryException):  # the line reader needs less
         return False
     found = database.sql(f"SELECT count(*), count(reason) FROM read_parquet('{_quoted(target)}')").fetchall()
     return found == [(count, 0)]
