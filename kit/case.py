@@ -217,7 +217,9 @@ class Case:
         key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
-            raise CallError(f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref")
+            raise CallError(
+                f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref"
+            )
         rows = self.store.rows(
             f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
         )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -36,15 +40,28 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a terminal that has no dash still gets the line
         try:
-            return command(*arguments, **options)
+            made = command(*arguments, **options)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return made
         except KitError as error:
             _leave(printable(str(error)), error.exit_code)
         except BrokenPipeError:
-            sys.stderr.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes there
             sys.exit(0)
-        except KeyboardInterrupt:
-            _leave("stopped; what is done is kept", 1)
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # A query of DuckDB that Ctrl-C ends raises a RuntimeError.
+            if isinstance(error, RuntimeError) and "interrupted" not in str(error).lower():
+                raise
+            _leave("stopped; what is done is kept, and the same command goes on from there", 1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+                raise
+            _leave(f"the result cannot be written: {error.strerror}", 1)
 
     return run
 
@@ -56,7 +73,7 @@ def _leave(sentence: str, code: int) -> NoReturn:
 
 def printable(text: str) -> str:
     """Text from evidence, safe for a terminal: control characters and direction overrides are shown, not obeyed."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 @click.group(
@@ -193,37 +210,56 @@ def _open(case: Path, finding: str, start: str, end: str) -> Any:
 
 
 class _Progress:
-    """Progress on stderr for what takes longer than a second: a bar on a terminal, else a line for each step."""
+    """Progress on stderr for what takes longer than a second: a bar with the time on a terminal, else a line for each step, and
+    one more for every ten seconds that a step goes on."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
         self._console = Console(stderr=True)
         self._bar: Any = None
-        self._said = ""
+        self._step = ""
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._began = self._said_at = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Take note of a step; show it when a second has passed."""
         what = printable(what)
         if self._console.is_terminal:
             self._show(what, done, total)
-        elif time.monotonic() - self._began > 1 and what != self._said:
-            self._said = what
-            click.echo(f"{what} ({100 * done // max(total, 1)} %)", err=True)
+            return
+        with self._lock:
+            self._step = f"{what} ({100 * done // max(total, 1)} %)" if done < total else ""
+            if self._step and time.monotonic() - self._began > 1:
+                self._say()
+
+    def _say(self) -> None:
+        self._said_at = time.monotonic()
+        click.echo(f"{self._step} {self._said_at - self._began:.0f} s", err=True)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            with self._lock:
+                now = time.monotonic()
+                if self._step and now - self._said_at > (1 if self._said_at == self._began else 10):
+                    self._say()
 
     def _show(self, what: str, done: int, total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         if self._bar is None:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(what, total=total)
         self._bar.update(self._task, description=what, completed=done, total=total)
 
     def __enter__(self) -> _Progress:
+        if not self._console.is_terminal:
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._ended.set()
         if self._bar is not None:
             self._bar.stop()
 

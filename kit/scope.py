@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from kit.attacker import Attacker, Event, address_of, place_of
 from kit.deeds import Deed, Deeds
+from kit.errors import CallError
 from kit.finding import Finding
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
-from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits
+from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, utc
 from kit.refs import Ref
 from kit.sources.cluster import plural
 from kit.store import Store
@@ -123,8 +124,15 @@ class Scope:
         if first is None or last is None:
             return None
         if end is None:
-            last = datetime.fromtimestamp(last.timestamp() + 1e-6, UTC)  # the last event itself is inside
-        return Window(first, max(first, last))
+            last += timedelta(microseconds=1)  # the last event itself is inside
+        if first >= last:
+            side = (
+                f"starts after the audit log ends ({utc(last)})"
+                if start
+                else f"ends before the audit log starts ({utc(first)})"
+            )
+            raise CallError(f"the window {side}", where="--start, --end", next="give both ends to look beyond the log")
+        return Window(first, last)
 
     # ── what is affected ───────────────────────────────────────────────────────────────────────────────────────────
 

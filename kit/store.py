@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,25 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     return database
 
 
+def read_parquet(parts: Iterable[Path], more: str = "") -> str:
+    """SQL that reads Parquet files, whose paths are plain ones, and takes nothing from their names."""
+    return f"read_parquet([{', '.join(quoted(part) for part in parts)}], hive_partitioning = false{more})"
+
+
 def quoted(text: str | Path) -> str:
     """A text as an SQL literal."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def plain_path(path: Path, folder: Path, name: str) -> Path:
+    """A link to a path, in a folder of ours: DuckDB reads `*`, `[`, `name=value/` and `~` in a path as patterns, and only text.
+
+    path: made absolute. folder: whose own path holds none of these.
+    """
+    link = folder / name
+    link.unlink(missing_ok=True)
+    link.symlink_to(path.resolve())
+    return link
 
 
 class Store:
@@ -55,15 +71,15 @@ class Store:
         self.case = case
         if not (case / "store" / "ledger.json").is_file():
             raise CaseError("not a case of this kit", where=str(case), next="make one with `kit new CASE EVIDENCE...`")
-        self._spill = tempfile.TemporaryDirectory(prefix="kit-store-")
-        self._database = connect(spill=Path(self._spill.name))
+        self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
+        self._database = connect(spill=Path(self._scratch.name))
+        here = plain_path(case, Path(self._scratch.name), "case")
         for name, schema in tables.TABLES.items():
-            parts = sorted((case / "store" / name).glob("*.parquet"))
+            parts = sorted((here / "store" / name).glob("*.parquet"))
             view = "finding_versions" if name == "findings" else name
             columns = ", ".join(f'"{column}"' for column in schema.names)
             if parts:
-                listed = ", ".join(quoted(part) for part in parts)
-                self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM read_parquet([{listed}])")
+                self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {read_parquet(parts)}")
             else:
                 self._database.register(f"empty_{view}", schema.empty_table())
                 self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM empty_{view}")

@@ -16,8 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kit.sources import EvidenceFile, audit
-from kit.sources.stream import Damage, count_lines
+from kit.sources import EvidenceFile, Reject, audit
 from kit.store import Store, connect
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
@@ -136,10 +135,11 @@ def test_the_two_ways_of_reading_the_audit_log_agree(tmp_path: Path) -> None:
     database = connect()
     file = EvidenceFile(log, log.name, "", "prod", "111122223333")
     whole, by_line = tmp_path / "whole.parquet", tmp_path / "lines.parquet"
-    assert audit._load_whole(file, whole, database, count_lines(log, Damage()))
-    rows, rejects, damage = audit._load_lines(file, by_line, database)
-    assert (rejects, damage) == ([], "")
-    assert rows == count_lines(log, Damage())
+    count = audit._well_formed(log)
+    assert count and audit._load_whole(file, whole, database, count)
+    rejects = list[Reject]()
+    assert audit._load_lines(file, by_line, rejects.append, database, tmp_path) == (count, "")
+    assert rejects == []
     assert _rows(database, whole) == _rows(database, by_line)
 
 
@@ -152,7 +152,7 @@ def test_the_two_ways_of_reading_the_audit_log_agree(tmp_path: Path) -> None:
         (b'{"kind": "Event", "auditID": "a"}', "requestReceivedTimestamp is missing"),
         (b'{"kind": "Event", "auditID": "a", "requestReceivedTimestamp": 1767225600}', "not a time"),
         (b'{"kind": "Event", "auditID": "a", "auditID": "b"}', "duplicate key"),
-        (b'{"kind": "Event", "auditID": "a", "sourceIPs": "192.0.2.1"}', "Expected ARRAY"),
+        (b'{"kind": "Event", "auditID": "a", "sourceIPs": "192.0.2.1"}', "sourceIPs is not a JSON list"),
         (b'{"kind": "Event", "user": {"username": "a', "not JSON"),
         (b'{"a":' * 2000, "not JSON"),
     ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import re
 import sys
 import warnings
@@ -23,6 +25,10 @@ from kit.errors import CallError
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STOP = "StopNotebook"
+_NUMBER = itertools.count()
+LONGEST_SOCKET_FOLDER = (
+    85  # sockets are named after the connection file, and their paths have 103 bytes at most (macOS)
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,14 @@ def _manager(scratch: Path) -> type[AsyncKernelManager]:
         def __init__(self, **more: Any) -> None:
             super().__init__(**more)
             self.kernel_spec_manager = kernels
-            self.connection_file = str(scratch / f"kernel-{id(self)}.json")
-            self.transport = "ipc"  # sockets in the scratch folder: nobody else on this machine can listen
+            self.connection_file = str(scratch / f"k{next(_NUMBER)}.json")
+            # Sockets in the scratch folder: nobody else on this machine can listen.
+            self.transport = "ipc" if len(os.fsencode(scratch)) <= LONGEST_SOCKET_FOLDER else "tcp"
+
+        async def start_kernel(self, **more: Any) -> None:  # type: ignore[override]  # awaited by its only caller
+            """Start it, with what its libraries say at their end in a file, not on the terminal."""
+            with (scratch / "kernel.log").open("ab") as log:
+                await super().start_kernel(stderr=log, **more)
 
     return Manager
 

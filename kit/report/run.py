@@ -36,6 +36,7 @@ def make_report(
     WorkError when a cell raised: the report is written all the same and says where.
     """
     case = open_case(case_dir, finding, start, end)
+    _ = case.window  # raises for one that misses the log, before a kernel starts
     from kit.report.notebook import (  # papermill: a second to import
         check_parameters,
         run,

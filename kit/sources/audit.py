@@ -10,8 +10,9 @@ response. Source: k8s.io/apiserver, apis/audit/v1 types.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
@@ -20,10 +21,12 @@ import pyarrow.parquet as pq
 
 from kit import tables
 from kit.sources import EvidenceFile, Reject, Sample
-from kit.sources.stream import Damage, Line, count_lines, is_gzip, lines
+from kit.sources.json_document import peek
+from kit.sources.stream import BOM, Damage, Line, is_gzip, lines, pieces
 
 TABLE = "audit"
 TAKEN_AS = "Kubernetes audit log"
+MOST_SNIFFED = 50  # lines
 
 # The members of audit.k8s.io/v1 Event. Explicit, because a schema guessed from the first lines fails on real logs.
 EVENT = {
@@ -56,6 +59,11 @@ def _extra(key: str) -> str:
     return f"\"user\".extra['{key}'][1]"
 
 
+def _time(member: str) -> str:
+    # DuckDB also takes words (infinity, epoch) and years that no log has and Python's datetime does not hold.
+    return f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ) END"
+
+
 _COLUMNS = {
     "audit_id": "auditID",
     "stage": "stage",
@@ -63,8 +71,8 @@ _COLUMNS = {
     "verb": "verb",
     "request_uri": "requestURI",
     "user_agent": "userAgent",
-    "received_at": "try_cast(requestReceivedTimestamp AS TIMESTAMPTZ)",
-    "stage_at": "try_cast(stageTimestamp AS TIMESTAMPTZ)",
+    "received_at": _time("requestReceivedTimestamp"),
+    "stage_at": _time("stageTimestamp"),
     "user_name": '"user".username',
     "user_uid": '"user".uid',
     "user_groups": '"user".groups',
@@ -101,7 +109,7 @@ _COLUMNS = {
     "reason": "CASE WHEN kind IS DISTINCT FROM 'Event' THEN 'not an audit event: kind is ' || coalesce(kind, 'missing')"
     " WHEN auditID IS NULL THEN 'auditID is missing'"
     " WHEN requestReceivedTimestamp IS NULL THEN 'requestReceivedTimestamp is missing'"
-    " WHEN try_cast(requestReceivedTimestamp AS TIMESTAMPTZ) IS NULL"
+    f" WHEN {_time('requestReceivedTimestamp')} IS NULL"
     " THEN 'requestReceivedTimestamp is not a time: ' || requestReceivedTimestamp END",
 }
 
@@ -116,20 +124,55 @@ def _flatten(events: str) -> str:
 
 
 def sniff(sample: Sample) -> bool:
-    """Whether a line within the first kilobytes begins as an audit event and does not hold a list of them."""
+    """Whether one of the first lines is an audit event of its own; a line that is cut or broken is judged by what it begins with."""
     return any(
-        line.lstrip().startswith(b"{") and b'"audit.k8s.io/' in line and b'"EventList"' not in line
-        for line in sample.head.splitlines()
+        _begins_event(line) for line in sample.head.removeprefix(BOM).splitlines()[:MOST_SNIFFED] if line.strip()
     )
 
 
-def load(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection) -> tuple[int, list[Reject], str]:
-    """Read a file into the Parquet file `target` (tables.AUDIT). Returns rows, rejects, and what ended the file early."""
-    damage = Damage()
-    count = count_lines(file.path, damage)
-    if not damage.says and _load_whole(file, target, database, count):
-        return count, [], ""
-    return _load_lines(file, target, database)
+def _begins_event(line: bytes) -> bool:
+    event = peek(line)
+    if not isinstance(event, dict) or event.get("kind", "Event") != "Event":
+        return False
+    return str(event.get("apiVersion")).startswith("audit.k8s.io/") or event.keys() >= {"auditID", "stage", "verb"}
+
+
+def load(
+    file: EvidenceFile,
+    target: Path,
+    rejects: Callable[[Reject], None],
+    database: duckdb.DuckDBPyConnection,
+    scratch: Path,
+) -> tuple[int, str]:
+    """Read a file into the Parquet file `target` (tables.AUDIT). Returns the rows, and what ended the file early.
+
+    rejects: takes each reject. scratch: a folder for passing files, whose path holds nothing that DuckDB would read as a pattern.
+    """
+    count = _well_formed(file.path)
+    if count is not None and _load_whole(file, target, database, count):
+        return count, ""
+    return _load_lines(file, target, rejects, database, scratch)
+
+
+def _well_formed(path: Path) -> int | None:
+    """How many lines a file has when every one of them is a JSON object that both ways read alike; else None."""
+    damage, count = Damage(), 0
+    for line in lines(path, damage):
+        count += 1
+        if line.number != count or line.too_long or not isinstance(_parsed(line.text), dict):
+            return None
+    return None if damage.says or _has_bom(path) else count
+
+
+def _has_bom(path: Path) -> bool:
+    return next(pieces(path, Damage()), b"").startswith(BOM)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _load_whole(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection, count: int) -> bool:
@@ -137,7 +180,11 @@ def _load_whole(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConne
     flat = _flatten(_read_json(file.path))
     try:
         database.execute(f"COPY ({flat}) TO '{_quoted(target)}' ({tables.PARQUET})", _given(file))
-    except (duckdb.InvalidInputException, duckdb.OutOfMemoryException):  # the line reader needs less
+    except duckdb.InterruptException:
+        raise
+    except (
+        duckdb.Error
+    ):  # a member of a wrong type, a gzip header with a comment, too little memory: the line reader tells
         return False
     found = database.sql(f"SELECT count(*), count(reason) FROM read_parquet('{_quoted(target)}')").fetchall()
     return found == [(count, 0)]
@@ -148,33 +195,41 @@ def _read_json(path: Path) -> str:
     compression = "gzip" if is_gzip(path) else "uncompressed"
     return (
         f"SELECT row_number() OVER () AS line, * FROM read_json('{_quoted(path)}', format = 'newline_delimited',"
-        f" compression = '{compression}', columns = {{{members}}})"
+        f" hive_partitioning = false, compression = '{compression}', columns = {{{members}}})"
     )
 
 
-def _load_lines(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection) -> tuple[int, list[Reject], str]:
+def _load_lines(
+    file: EvidenceFile,
+    target: Path,
+    rejects: Callable[[Reject], None],
+    database: duckdb.DuckDBPyConnection,
+    scratch: Path,
+) -> tuple[int, str]:
     """Read the file line by line; what is no event becomes a reject."""
-    damage, rejects, rows = Damage(), list[Reject](), 0
+    damage, rows = Damage(), 0
     schema = tables.AUDIT.append(pa.field("reason", pa.string()))
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in _batches(lines(file.path, damage)):
-            good = [line for line in batch if not _refused(line, rejects)]
-            table = _events(file, good, schema, database, rejects)
+            refused = list[Reject]()
+            good = {line.number: line for line in batch if not _refused(line, refused)}
+            table = _events(file, list(good.values()), schema, database, refused, scratch)
             kept = table.filter(table["reason"].is_null())
             for row in table.filter(table["reason"].is_valid()).select(["line", "reason"]).to_pylist():
-                text = next(line.text for line in good if line.number == row["line"])
-                rejects.append(_reject(Line(row["line"], text), row["reason"]))
+                refused.append(_reject(good[row["line"]], row["reason"]))
             writer.write_table(kept)
             rows += kept.num_rows
-    return rows, sorted(rejects, key=lambda reject: reject.line), damage.says
+            for reject in sorted(refused, key=lambda one: one.line):
+                rejects(reject)
+    return rows, damage.says
 
 
-def _batches(source: Iterator[Line], size: int = 4 << 20) -> Iterator[list[Line]]:
+def _batches(source: Iterator[Line], size: int = 4 << 20, most: int = 50_000) -> Iterator[list[Line]]:
     batch, held = list[Line](), 0
     for line in source:
         batch.append(line)
         held += len(line.text)
-        if held >= size:
+        if held >= size or len(batch) >= most:
             yield batch
             batch, held = [], 0
     if batch:
@@ -182,7 +237,7 @@ def _batches(source: Iterator[Line], size: int = 4 << 20) -> Iterator[list[Line]
 
 
 def _refused(line: Line, rejects: list[Reject]) -> bool:
-    """Whether a line is no JSON object; then it is added to the rejects."""
+    """Whether a line is no JSON object, or has a list or an object where the form has another; then it is among the rejects."""
     if line.too_long:
         rejects.append(_reject(line, "the line is longer than 16 MiB"))
         return True
@@ -191,10 +246,27 @@ def _refused(line: Line, rejects: list[Reject]) -> bool:
     except orjson.JSONDecodeError as error:
         rejects.append(_reject(line, f"not JSON: {error}"))
         return True
-    if not isinstance(value, dict):
-        rejects.append(_reject(line, "not a JSON object"))
-        return True
-    return False
+    reason = "not a JSON object" if not isinstance(value, dict) else _misfit(value)
+    if reason:
+        rejects.append(_reject(line, reason))
+    return bool(reason)
+
+
+def _misfit(event: dict[str, Any]) -> str:
+    """Which member is no list or no object though it has to be one; DuckDB would refuse the whole batch for it."""
+    places: list[tuple[str, Any, type]] = [("sourceIPs", event.get("sourceIPs"), list)]
+    places += [(name, event.get(name), dict) for name in ("user", "impersonatedUser", "objectRef", "annotations")]
+    for name in ("user", "impersonatedUser"):
+        inside = event.get(name)
+        if isinstance(inside, dict):
+            places += [(f"{name}.groups", inside.get("groups"), list), (f"{name}.extra", inside.get("extra"), dict)]
+            extra = inside.get("extra")
+            if isinstance(extra, dict):
+                places += [(f"{name}.extra.{key}", value, list) for key, value in extra.items()]
+    for place, value, kind in places:
+        if value is not None and not isinstance(value, kind):
+            return f"{place} is not a JSON {'list' if kind is list else 'object'}"
+    return ""
 
 
 def _events(
@@ -203,26 +275,28 @@ def _events(
     schema: pa.Schema,
     database: duckdb.DuckDBPyConnection,
     rejects: list[Reject],
+    scratch: Path,
 ) -> pa.Table:
-    """Rows of lines that are JSON objects. Lines that DuckDB still refuses (a member of a wrong type, a key that stands
-    twice) are found by halving, and rejected."""
+    """Rows of lines that are JSON objects. Lines that DuckDB still refuses (a key that stands twice, a list of objects where
+    texts should be) are found by halving, and rejected."""
     if not good:
         return schema.empty_table()
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as part:
+    with tempfile.NamedTemporaryFile(suffix=".jsonl", dir=scratch) as part:
         part.writelines(line.text.rstrip(b"\r") + b"\n" for line in good)
         part.flush()
+        refusal = "it is not one event"
         try:
             table = database.sql(_flatten(_read_json(Path(part.name))), params=_given(file)).to_arrow_table()
         except duckdb.InvalidInputException as error:
             table, refusal = None, str(error).splitlines()[0]
-    if table is None and len(good) == 1:
+    if len(good) == 1 and (table is None or table.num_rows != 1):
         detail = refusal.removeprefix("Invalid Input Error: ").replace(f' in file "{part.name}", in line 1', "")
         rejects.append(_reject(good[0], detail.replace(part.name, file.name)))
         return schema.empty_table()
     if table is None or table.num_rows != len(good):
         middle = len(good) // 2
         return pa.concat_tables(
-            _events(file, half, schema, database, rejects) for half in (good[:middle], good[middle:])
+            _events(file, half, schema, database, rejects, scratch) for half in (good[:middle], good[middle:])
         )
     numbers = pa.array([line.number for line in good], pa.int64())
     for column in ("line", "item"):

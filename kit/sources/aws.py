@@ -104,6 +104,8 @@ def _rows(record: Record) -> Iterator[Values]:
         instances = member(record.value, "Instances")
         if not isinstance(instances, list):
             raise EvidenceError("is not a list", where="Instances")
+        if not instances:
+            raise EvidenceError("holds no instance", where="Instances")
         for each in instances:
             yield _instance(each) | {"account": member(record.value, "OwnerId")}
     elif record.of in _LISTED:
