@@ -51,7 +51,7 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except KitError as error:
             _leave(printable(str(error)), error.exit_code)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes there
+            _abandon_stdout()
             sys.exit(0)
         except (KeyboardInterrupt, RuntimeError) as error:
             # A query of DuckDB that Ctrl-C ends raises a RuntimeError.
@@ -61,9 +61,16 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 raise
+            _abandon_stdout()
             _leave(f"the result cannot be written: {error.strerror}", 1)
 
     return run
+
+
+def _abandon_stdout() -> None:
+    """What is still to be written, which Python does at its end, goes nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(sentence: str, code: int) -> NoReturn:
