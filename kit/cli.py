@@ -43,10 +43,11 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a terminal that has no dash still gets the line
+        if sys.stdout is None:
+            _leave("the result cannot be written: standard output is closed", 1)
         try:
             made = command(*arguments, **options)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
             return made
         except KitError as error:
             _leave(printable(str(error)), error.exit_code)
@@ -69,8 +70,7 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _abandon_stdout() -> None:
     """What is still to be written, which Python does at its end, goes nowhere."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

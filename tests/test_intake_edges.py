@@ -309,7 +309,7 @@ def test_a_window_that_misses_the_log_is_said(case: Path) -> None:
 
 def test_streams_that_are_closed_or_full(case: Path, tmp_path: Path) -> None:
     shell = 'exec "$0" "$@"'
-    for redirect, code in (("<&-", 2), (">/dev/full", 1)):
+    for redirect, code in (("<&-", 2), (">/dev/full", 1), (">&-", 1)):
         call = ["new", str(tmp_path / "x"), "-"] if code == 2 else ["scope", str(case)]
         done = subprocess.run(
             ["bash", "-c", f"{shell} {redirect}", str(KIT), *call], capture_output=True, text=True, check=False
