@@ -1,4 +1,5 @@
-"""GuardDuty findings: `aws guardduty get-findings`, a bare list, one finding, JSON lines; in SDK or wire names.
+"""GuardDuty findings: `aws guardduty get-findings`, a bare list, one finding, JSON lines, S3 exports; in SDK or wire names; bare or
+in the envelopes of EventBridge, SNS and SQS.
 
 GuardDuty updates a finding in place, so one Id may arrive several times with different updatedAt: each becomes a row.
 """
@@ -12,6 +13,7 @@ from kit import tables
 from kit.errors import EvidenceError
 from kit.finding import finding_of
 from kit.sources import EvidenceFile, Reject, Row, Sample
+from kit.sources.envelope import DEEPEST, contents, opened
 from kit.sources.json_document import Record, hash_of, json_text, peek, records, rows
 
 TABLE = "findings"
@@ -29,15 +31,17 @@ def sniff(sample: Sample) -> bool:
     listed = None
     if isinstance(top, dict):
         listed = top.get("Findings", top.get("findings"))
+        if listed == []:
+            return True
+        listed = top.get("Records", top.get("Messages")) if listed is None else listed
         if listed is None and isinstance(top.get("FindingIds", top.get("findingIds")), list):
             raise EvidenceError("holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`")
     elif isinstance(top, list):
         listed = top
-    if listed == [] and isinstance(top, dict):
-        return True
     first = listed[0] if isinstance(listed, list) and listed else top
     if not isinstance(first, dict):
         return False
+    first = _in_envelopes(first)
     _refuse_asff(first)
     names = {name.lower() for name in first}
     arn = first.get("Arn", first.get("arn"))
@@ -57,10 +61,23 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _unwrapped(value: Any) -> Iterator[Any]:
-    """The findings in a record. The place where wrappers (EventBridge, ASFF, OCSF) will be taken off."""
-    if isinstance(value, dict):
-        _refuse_asff(value)
-    yield value
+    """The findings in a record, out of their envelopes."""
+    for each in opened(value):
+        if isinstance(each, dict):
+            _refuse_asff(each)
+        yield each
+
+
+def _in_envelopes(value: dict[str, Any]) -> dict[str, Any]:
+    """What can be seen of the first thing in the envelopes, of which the end may be cut off; {} where nothing can."""
+    for _ in range(DEEPEST):
+        inner = contents(value)
+        if inner is None:
+            return value
+        first = inner[0] if inner else None
+        first = peek(first.encode()) if isinstance(first, str) else first
+        value = first if isinstance(first, dict) else {}
+    return value
 
 
 def _refuse_asff(value: dict[str, Any]) -> None:

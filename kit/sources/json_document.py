@@ -28,6 +28,7 @@ LISTS = (
     "Findings",
     "findings",
     "Records",
+    "Messages",
     "items",
     "Reservations",
     "accessEntries",
