@@ -248,10 +248,24 @@ def _named(shape: Shape, value: Any, path: str, unknown: list[str]) -> Any:
     if isinstance(shape, MapShape):
         members = _object(value, path)
         return {name: _named(shape.value, each, f"{path}.{name}", unknown) for name, each in members.items()}
+    if isinstance(value, str) and shape.type_name in _SCALARS:
+        return _scalar(value, shape.type_name)
     if shape.type_name == "timestamp":
         time = utc_time(value)
         return time.isoformat() if time else value
     return value
+
+
+# Wrappers that flatten a finding make texts of everything.
+_SCALARS = {"integer": int, "long": int, "double": float, "float": float, "boolean": None}
+
+
+def _scalar(text: str, kind: str) -> Any:
+    number = _SCALARS[kind]
+    try:
+        return {"true": True, "false": False}.get(text.lower(), text) if number is None else number(text)
+    except ValueError:
+        return text
 
 
 def _named_members(shape: StructureShape, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:

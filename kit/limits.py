@@ -64,6 +64,11 @@ class Limits:
     def of(self, finding: Finding, kinds: Collection[str], calls: Collection[str]) -> Iterator[Limit]:
         """The limits for a finding. kinds: of the subjects that it has. calls: auditIDs of its attacker's calls."""
         yield from self._of_log or self._of_time(finding)
+        for row in self.store.rows(
+            "SELECT wrapper FROM findings WHERE id = $id AND wrapper <> 'GuardDuty'", id=finding.id
+        ):
+            says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says: what it does not name may still be affected"
+            yield Limit(("pod", "node", "identity", "source_ip"), says, "`aws guardduty get-findings` for this id")
         if self._has_log:
             yield from self._of_caller(finding)
         yield from self._of_dump

@@ -85,7 +85,7 @@ class Store:
                 self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM empty_{view}")
         self._database.execute(
             "CREATE VIEW findings AS SELECT * EXCLUDE (newest) FROM (SELECT *, row_number() OVER"
-            " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, file, item) AS newest FROM finding_versions)"
+            " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
             " WHERE newest = 1"
         )
 

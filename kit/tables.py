@@ -90,6 +90,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "sample": (pa.bool_(), "whether AWS made it for practice"),
     "about_eks": (pa.bool_(), "whether it is about an EKS cluster; others are outside this kit"),
     "archived": (pa.bool_(), "whether it is archived in GuardDuty"),
+    "wrapper": (
+        TEXT,
+        "the form that the finding came in: GuardDuty, Security Hub (ASFF) or OCSF; the last two drop fields",
+    ),
     "finding": (TEXT, "the whole finding as JSON, names as in the API's model"),
     # rejects and coverage
     "reason": (TEXT, "why the record could not become a row"),
@@ -128,7 +132,7 @@ TRAIL = _schema(
 OBJECTS = _schema(PLACE + "api_version kind resource namespace name uid object event_hash")
 FINDINGS = _schema(
     PLACE + "id arn type severity title region created_at updated_at first_seen_at last_seen_at count sample about_eks"
-    " archived finding event_hash"
+    " archived wrapper finding event_hash"
 )
 REJECTS = _schema(PLACE + "reason raw")
 COVERAGE = _schema("cluster account source state start_at end_at events says")

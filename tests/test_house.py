@@ -25,7 +25,7 @@ LAYERS = (
     ("kit.errors", "kit.whole_file"),
     ("kit.refs", "kit.tables", "kit.window"),
     ("kit.sources", "kit.sources.stream"),
-    ("kit.sources.json_document", "kit.sources.envelope"),
+    ("kit.sources.json_document", "kit.sources.envelope", "kit.sources.security_hub"),
     ("kit.finding",),
     ("kit.sources.audit", "kit.sources.aws", "kit.sources.cloudtrail", "kit.sources.cluster", "kit.sources.findings"),
     ("kit.store",),

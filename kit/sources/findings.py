@@ -1,5 +1,5 @@
 """GuardDuty findings: `aws guardduty get-findings`, a bare list, one finding, JSON lines, S3 exports; in SDK or wire names; bare or
-in the envelopes of EventBridge, SNS and SQS.
+in the envelopes of EventBridge, SNS and SQS; in the forms of Security Hub (ASFF) and OCSF.
 
 GuardDuty updates a finding in place, so one Id may arrive several times with different updatedAt: each becomes a row.
 """
@@ -15,18 +15,18 @@ from kit.finding import finding_of
 from kit.sources import EvidenceFile, Reject, Row, Sample
 from kit.sources.envelope import DEEPEST, contents, opened
 from kit.sources.json_document import Record, hash_of, json_text, peek, records, rows
+from kit.sources.security_hub import finding_in, wrapper_of
 
 TABLE = "findings"
 TAKEN_AS = "GuardDuty findings"
 
-_ASFF_VERSION = "2018-10-08"  # the only SchemaVersion that the AWS Security Finding Format has had
 _FROM_FINDING = tuple(
-    name for name in tables.FINDINGS.names if name not in ("file", "line", "item", "finding", "event_hash")
+    name for name in tables.FINDINGS.names if name not in ("file", "line", "item", "wrapper", "finding", "event_hash")
 )
 
 
 def sniff(sample: Sample) -> bool:
-    """Whether a file holds GuardDuty findings. Raises EvidenceError for finding ids and for Security Hub findings."""
+    """Whether a file holds GuardDuty findings. Raises EvidenceError for finding ids."""
     top = peek(sample.head)
     listed = None
     if isinstance(top, dict):
@@ -42,7 +42,8 @@ def sniff(sample: Sample) -> bool:
     if not isinstance(first, dict):
         return False
     first = _in_envelopes(first)
-    _refuse_asff(first)
+    if wrapper_of(first):
+        return True
     names = {name.lower() for name in first}
     arn = first.get("Arn", first.get("arn"))
     return (isinstance(arn, str) and ":guardduty:" in arn) or names >= {"id", "type", "severity", "resource"}
@@ -54,18 +55,12 @@ def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
 
 
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    for value in _unwrapped(record.value):
-        finding = finding_of(value)
+    for value in opened(record.value):
+        wrapper = wrapper_of(value) if isinstance(value, dict) else ""
+        finding = finding_of(finding_in(value) if wrapper else value)
         text = json_text(finding.raw)
-        yield {name: getattr(finding, name) for name in _FROM_FINDING} | {"finding": text, "event_hash": hash_of(text)}
-
-
-def _unwrapped(value: Any) -> Iterator[Any]:
-    """The findings in a record, out of their envelopes."""
-    for each in opened(value):
-        if isinstance(each, dict):
-            _refuse_asff(each)
-        yield each
+        values = {name: getattr(finding, name) for name in _FROM_FINDING}
+        yield values | {"wrapper": wrapper or "GuardDuty", "finding": text, "event_hash": hash_of(text)}
 
 
 def _in_envelopes(value: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +73,3 @@ def _in_envelopes(value: dict[str, Any]) -> dict[str, Any]:
         first = peek(first.encode()) if isinstance(first, str) else first
         value = first if isinstance(first, dict) else {}
     return value
-
-
-def _refuse_asff(value: dict[str, Any]) -> None:
-    if value.get("SchemaVersion") == _ASFF_VERSION or "ProductArn" in value:
-        raise EvidenceError("Security Hub findings (ASFF) are not read yet; export the GuardDuty findings")

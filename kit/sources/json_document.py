@@ -213,6 +213,8 @@ class _Walk:
                 self._skip()
                 self._begin()
                 value = self._value()
+                if self.at == len(self.text) and isinstance(value, int | float):
+                    raise _Broken(self.at, "cut off, perhaps within a number")
                 yield self._record(value, of, around)
                 self._begin()
                 if self._expect(",]") == "]":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ import pytest
 from kit.errors import EvidenceError
 from kit.sources.envelope import DEEPEST, opened
 from kit.store import Store
-from tests.command import RECORDINGS, kit_json
+from tests.command import RECORDINGS, SAMPLE, kit_json
+from tests.variation import keys, said
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 IDS = {
     "01-eventbridge.json": "509d88b4bd94c1e4056a738ec730cd41",
     "02-sns-eventbridge.json": "3b2537d6858f0f2174af8a5c79988415",
     "03-sqs-eventbridge.json": "c67709b829669e4c64aecdedd6273ebb",
+    "05-security-hub-asff.json": "697b59925661c68dee528a3fa9cc51ef",
+    "06-ocsf-1.1.json": "b31237cda9b54b742a21c1e6b77474b0",
+    "07-ocsf-1.6.json": "f1858b199182a53e994e8dccd4fcb8b9",
+    "12-security-hub-event.json": "7545232e59ca9c7b4282c8e78675c0f5",
     "04-s3-export.jsonl.gz": "f362839cffe19038c7ad5730a18ed5e4",
     "08-list.json": "81dbc93db244c59115b74bea1cd12653",
     "09-lines.jsonl": "1c5b372a0f9a8acdbc2703b1468ea1cd",
@@ -54,6 +60,35 @@ def test_each_sample_gives_its_finding(name: str, tmp_path: Path) -> None:
     (row,) = kit_json("findings", tmp_path / "case")["findings"]
     assert row["id"] == IDS[name]
     assert row["sample"] is (name == "11-aws-sample.json")
+
+
+OF_RECORDING = {
+    "01-eventbridge.json": "long_incident",
+    "02-sns-eventbridge.json": "long_incident",
+    "04-s3-export.jsonl.gz": "vanished_deployment",
+    "05-security-hub-asff.json": "stolen_sa_token",
+    "06-ocsf-1.1.json": "long_incident",
+    "07-ocsf-1.6.json": "long_incident",
+    "09-lines.jsonl": "exec_kube_system",
+    "10-bare.json": "long_incident",
+    "12-security-hub-event.json": "exec_kube_system",
+}
+
+
+@pytest.mark.parametrize("name", OF_RECORDING)
+def test_a_finding_affects_the_same_pods_whichever_way_it_came(name: str, tmp_path: Path) -> None:
+    recording = SAMPLE if OF_RECORDING[name] == "long_incident" else RECORDINGS / OF_RECORDING[name]
+    left_out = shutil.ignore_patterns("ground_truth.json", *([] if name.startswith("01") else ["findings*.json"]))
+    shutil.copytree(recording, tmp_path / "evidence", ignore=left_out)
+    kit_json("new", tmp_path / "case", tmp_path / "evidence", SAMPLES / name)
+    (finding,) = kit_json("scope", tmp_path / "case", "--finding", IDS[name])["findings"]
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    told = {**truth["findings"], **truth["more_findings"]}[IDS[name]]
+    for kind, listed in (("pod", "pods"), ("node", "nodes"), ("service_account", "service_accounts")):
+        wanted = {one["uid"] if isinstance(one, dict) else one for one in told[listed]}
+        assert keys(finding, kind) == wanted, kind
+    hub = "hub" in name or "ocsf" in name
+    assert ("which drops some of what GuardDuty says" in said(finding)) is hub
 
 
 def test_one_finding_in_many_envelopes_is_one_finding_and_the_newest_wins(tmp_path: Path) -> None:

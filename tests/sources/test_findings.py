@@ -82,19 +82,25 @@ def test_finding_ids_alone_are_refused_with_the_way_out() -> None:
     assert str(error.value) == "holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`"
 
 
-def asff() -> dict[str, Any]:
-    return {"SchemaVersion": "2018-10-08", "Id": "arn:aws:guardduty:::f", "ProductArn": "arn:p", "Types": []}
+def asff(**more: Any) -> dict[str, Any]:
+    product = "arn:aws:securityhub:eu-west-1::product/aws/securityhub"
+    return {"SchemaVersion": "2018-10-08", "Id": "arn:aws:securityhub:::f", "ProductArn": product, "Types": [], **more}
 
 
-@pytest.mark.parametrize("document", [{"Findings": [asff()]}, [asff()], asff()])
-def test_security_hub_findings_are_refused(document: Any) -> None:
-    with pytest.raises(EvidenceError, match=r"Security Hub findings \(ASFF\) are not read yet"):
-        sniffed(json.dumps(document).encode())
-
-
-def test_a_security_hub_finding_among_others_is_a_reject() -> None:
-    made = list(findings.read(FILE, json.dumps([LISTED[0], asff(), LISTED[1]]).encode()))
+@pytest.mark.parametrize(
+    ("finding", "reason"),
+    [
+        (asff(ProductName="Security Hub"), "a finding of Security Hub, not of GuardDuty"),
+        (asff(Id="arn:aws:guardduty:::detector/d/finding/f"), "names no finding type of GuardDuty"),
+        ({"class_uid": 2004, "metadata": {"product": {"name": "Prowler"}, "version": "1.4.0"}}, "a finding of Prowler"),
+        ({"class_uid": 2003, "metadata": {"product": {"name": "GuardDuty"}}}, "is of OCSF class 2003"),
+    ],
+)
+def test_what_security_hub_has_of_others_is_a_reject_that_says_so(finding: dict[str, Any], reason: str) -> None:
+    assert sniffed(json.dumps([finding]).encode())
+    made = list(findings.read(FILE, json.dumps([LISTED[0], finding, LISTED[1]]).encode()))
     assert [type(each) for each in made] == [Row, Reject, Row]
+    assert isinstance(made[1], Reject) and reason in made[1].reason
 
 
 @pytest.mark.parametrize(
