@@ -176,7 +176,7 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
     if not result["findings"]:
         click.echo("cannot tell: this case has no finding to start from")
     for one in result["findings"]:
-        click.echo(printable(f"\n{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
+        click.echo("\n" + printable(f"{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
         for certainty in ("affected", "possible"):
             table = _table(certainty, "name", "node", "life (UTC)", "why", "evidence")
             subjects = [subject for subject in one["subjects"] if subject["certainty"] == certainty]

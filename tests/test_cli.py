@@ -129,6 +129,13 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert "audit.jsonl.gz" in shown.decode()
 
 
+def test_a_scope_for_people_begins_with_the_finding_on_a_line_of_its_own(case: Path) -> None:
+    lines = kit("scope", case).stdout.splitlines()
+    known = kit_json("findings", case)["findings"]
+    assert lines[:2] == ["", f"{known[0]['type']}  {known[0]['id']}  severity {known[0]['severity']:.1f}"]
+    assert not [line for line in lines if "\\x0a" in line]
+
+
 def test_text_from_evidence_cannot_drive_a_terminal(tmp_path: Path) -> None:
     found = json.loads((RECORDINGS / "stolen_sa_token" / "findings.json").read_text())
     finding: dict[str, Any] = found["Findings"][0]
