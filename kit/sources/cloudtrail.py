@@ -1,4 +1,7 @@
-"""CloudTrail events from delivery files: {"Records": […]}. Source: CloudTrail User Guide, record contents."""
+"""CloudTrail events: delivery files ({"Records": […]}), what `aws cloudtrail lookup-events` prints, bare events, lists and lines of
+them, and EventBridge's "AWS API Call via CloudTrail" in its envelopes. Source: CloudTrail User Guide, record contents; CloudTrail API,
+LookupEvents.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,43 @@ from typing import Any
 from kit import tables
 from kit.errors import EvidenceError
 from kit.sources import EvidenceFile, Reject, Row, Sample
+from kit.sources.envelope import DEEPEST, contents, json_of, opened
 from kit.sources.json_document import Record, hash_of, json_text, member, peek, records, rows, utc_time
 
 TABLE = "trail"
 TAKEN_AS = "CloudTrail"
 
+_LOOKED_UP = "CloudTrailEvent"  # the whole event as text
 _TRUTH = {"true": True, "false": False}
 
 
 def sniff(sample: Sample) -> bool:
-    """Whether a file is a CloudTrail delivery. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
+    """Whether a file holds CloudTrail events. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
     top = peek(sample.head)
-    listed = top.get("Records") if isinstance(top, dict) else None
-    if not isinstance(listed, list):
-        return False
-    if not listed:
+    if isinstance(top, dict) and top.get("Records") == []:
         return True
-    first = listed[0]
+    listed = top.get("Records", top.get("Events", [top])) if isinstance(top, dict) else top
+    first = listed[0] if isinstance(listed, list) and listed else None
+    first = _inside(first)
     return (
         isinstance(first, dict)
         and first.keys() >= {"eventVersion", "eventTime"}
         and not str(first.get("eventSource")).startswith("aws:")
     )
+
+
+def _inside(value: Any) -> Any:
+    """What can be seen of the first event in what lookup-events prints or in an envelope."""
+    for _ in range(DEEPEST):
+        inner = [value[_LOOKED_UP]] if _is_looked_up(value) else contents(value)
+        if not inner:
+            return value
+        value = peek(inner[0].encode()) if isinstance(inner[0], str) else inner[0]
+    return value
+
+
+def _is_looked_up(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get(_LOOKED_UP), str)
 
 
 def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
@@ -38,7 +56,11 @@ def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
 
 
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    event = record.value
+    for value in opened(json_of(record.value[_LOOKED_UP]) if _is_looked_up(record.value) else record.value):
+        yield _row(value)
+
+
+def _row(event: Any) -> dict[str, Any]:
     for name in ("eventID", "eventTime", "eventSource"):
         if not member(event, name):
             raise EvidenceError(f"is no CloudTrail event without {name}")
@@ -47,7 +69,7 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         raise EvidenceError("is not a time", where="eventTime")
     read_only = event.get("readOnly")
     identity = event.get("userIdentity")
-    yield {
+    return {
         "cluster": None,
         "account": event.get("recipientAccountId") or member(identity, "accountId"),
         "event_id": event["eventID"],

@@ -28,11 +28,16 @@ def opened(value: Any, depth: int = DEEPEST) -> Iterator[Any]:
         return
     for each in inner:
         if isinstance(each, str):
-            try:
-                each = json.loads(each)
-            except (ValueError, RecursionError):
-                raise EvidenceError("holds text that is no JSON") from None
+            each = json_of(each)
         yield from opened(each, depth - 1)
+
+
+def json_of(text: str) -> Any:
+    """The value in a JSON text inside JSON. Raises EvidenceError for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise EvidenceError("holds text that is no JSON") from None
 
 
 def contents(value: Any) -> list[Any] | None:

@@ -29,6 +29,7 @@ LISTS = (
     "findings",
     "Records",
     "Messages",
+    "Events",
     "items",
     "Reservations",
     "accessEntries",

@@ -116,3 +116,43 @@ def test_what_is_no_event_is_a_reject_with_its_reason(event: Any, says: str) -> 
 )
 def test_other_files_are_not_cloudtrail(document: Any) -> None:
     assert not sniffed(json.dumps(document).encode())
+
+
+LOOKED_UP = {"EventId": "e1", "EventName": "DescribeCluster", "CloudTrailEvent": json.dumps(EVENT)}
+BY_EVENTBRIDGE = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.eks", "detail": EVENT}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps([EVENT]),
+        json.dumps(EVENT, indent=1),
+        f"{json.dumps(EVENT)}\n{json.dumps(EVENT | {'eventID': 'e2'})}\n",
+        json.dumps({"Events": [LOOKED_UP]}),
+        json.dumps(BY_EVENTBRIDGE),
+        json.dumps(
+            {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(BY_EVENTBRIDGE), "TopicArn": "t"}}]}
+        ),
+    ],
+    ids=["list", "bare", "lines", "lookup-events", "eventbridge", "lambda-sns-eventbridge"],
+)
+def test_an_event_is_the_same_whichever_way_it_came(document: str) -> None:
+    assert sniffed(document.encode())
+    made = list(cloudtrail.read(FILE, document.encode()))
+    (delivered,) = read(EVENT)
+    assert isinstance(delivered, Row) and isinstance(made[0], Row)
+    differing = {
+        "event_hash",
+        "account",
+        "region",
+    }  # an envelope's own account and region are taken over where there are any
+    assert {name: value for name, value in made[0].values.items() if name not in differing} == {
+        name: value for name, value in delivered.values.items() if name not in differing
+    }
+
+
+def test_looked_up_text_that_is_cut_is_a_reject() -> None:
+    (made,) = cloudtrail.read(
+        FILE, json.dumps({"Events": [LOOKED_UP | {"CloudTrailEvent": json.dumps(EVENT)[:-9]}]}).encode()
+    )
+    assert isinstance(made, Reject) and "no JSON" in made.reason
