@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-INK, MUTED, LINE, PANEL = "#1b1f24", "#57606a", "#d0d7de", "#f6f8fa"
+INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
 
 # What a call did, with a colour of Okabe and Ito's palette for the colour-blind and a symbol of its own. Drawn in this order.

@@ -26,8 +26,8 @@ from kit.sources.json_document import member, utc_time
 # Paths of a finding in wire form, for refs.
 USER_NAME = "resource.kubernetesDetails.kubernetesUserDetails.username"
 WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
+API_CALL = "service.action.kubernetesApiCallAction"
 ROLE_BINDING = "service.action.kubernetesRoleBindingDetails"
-SOURCE_ADDRESSES = "service.action.kubernetesApiCallAction.sourceIPs"
 ACCESS_KEY = "resource.accessKeyDetails"
 INSTANCE_ID = "resource.instanceDetails.instanceId"
 SEQUENCE = "service.detection.sequence"

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from kit.identity import NODE, SERVICE_ACCOUNT
 from kit.refs import Ref
 from kit.sources.cluster import plural
 from kit.store import Store
@@ -33,9 +34,6 @@ WORKLOADS = {
 }
 BOUND = {"rolebindings", "clusterrolebindings"}
 FOLLOWED = {"pods", "services", "serviceaccounts", "nodes", "secrets", *WORKLOADS.values(), *BOUND}
-KIND_OF = {resource: kind for kind, resource in WORKLOADS.items()}
-NODE_USER = "system:node:"
-ACCOUNT_USER = "system:serviceaccount:"
 ACCOUNT_GROUP = "system:serviceaccounts"  # all of them, or with :NAMESPACE those of one namespace
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM roles for service accounts"
 
@@ -291,10 +289,10 @@ class Inventory:
             if instance.get("InstanceId") and instance.get("PrivateDnsName"):
                 found[instance["InstanceId"]] = instance["PrivateDnsName"]
         for row in self.store.rows(
-            "SELECT DISTINCT user_name, session_name FROM audit WHERE starts_with(user_name, $prefix)", prefix=NODE_USER
+            "SELECT DISTINCT user_name, session_name FROM audit WHERE starts_with(user_name, $prefix)", prefix=NODE
         ):
             if re.fullmatch(r"i-[0-9a-f]{8,17}", row["session_name"] or ""):
-                found[row["session_name"]] = row["user_name"].removeprefix(NODE_USER)
+                found[row["session_name"]] = row["user_name"].removeprefix(NODE)
         for node in self.of("nodes"):
             instance_id = str(node.spec.get("providerID", "")).rsplit("/", 1)[-1]
             if instance_id.startswith("i-") and node.name:
@@ -309,11 +307,11 @@ class Inventory:
             "SELECT user_name, json_extract_string(any_value(user_extra), '$.canonicalArn[0]') AS role,"
             " min_by(audit_id, received_at) AS audit_id FROM audit"
             " WHERE starts_with(user_name, $prefix) AND arn IS NOT NULL GROUP BY user_name",
-            prefix=NODE_USER,
+            prefix=NODE,
         ):
             if row["role"]:
                 says = f"{row['user_name']} signs in as {row['role']}"
-                found[row["user_name"].removeprefix(NODE_USER)] = (
+                found[row["user_name"].removeprefix(NODE)] = (
                     row["role"],
                     Why(Ref.of("audit", row["audit_id"]), says),
                 )
@@ -342,10 +340,10 @@ class Inventory:
             " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
             " AND starts_with(user_name, $prefix) AND ($issuer IS NULL OR contains(coalesce(principal_id, $issuer), $issuer))"
             " GROUP BY ALL",
-            prefix=ACCOUNT_USER,
+            prefix=SERVICE_ACCOUNT,
             issuer=self.token_issuer,
         ):
-            account = row["user_name"].removeprefix(ACCOUNT_USER).replace(":", "/", 1)
+            account = row["user_name"].removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
             says = f"CloudTrail saw a session of {row['role']} issued to it"
             add(account, row["role"], Ref.of("trail", row["event_id"]), says)
         for row in self.store.rows(
@@ -402,8 +400,8 @@ class Inventory:
                 name = str(one.get("name", ""))
                 if one.get("kind") == "ServiceAccount":
                     found[f"{one.get('namespace') or binding.namespace}/{name}"] = None
-                elif one.get("kind") == "User" and name.startswith(ACCOUNT_USER):
-                    found[name.removeprefix(ACCOUNT_USER).replace(":", "/", 1)] = None
+                elif one.get("kind") == "User" and name.startswith(SERVICE_ACCOUNT):
+                    found[name.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)] = None
                 elif one.get("kind") == "Group" and name.startswith(ACCOUNT_GROUP):
                     namespace = name.removeprefix(ACCOUNT_GROUP).removeprefix(":")
                     members = (each for each in self.accounts if not namespace or each.startswith(f"{namespace}/"))
@@ -582,7 +580,7 @@ def _from_claims(store: Store) -> dict[str, Thing]:
         " any_value(user_name) AS user_name, min_by(audit_id, received_at) AS audit_id FROM audit"
         " WHERE claimed_pod_uid IS NOT NULL AND starts_with(user_name, 'system:serviceaccount:') GROUP BY claimed_pod_uid"
     ):
-        namespace, _, account = row["user_name"].removeprefix("system:serviceaccount:").partition(":")
+        namespace, _, account = row["user_name"].removeprefix(SERVICE_ACCOUNT).partition(":")
         says = f"a token bound to it was used as {row['user_name']}"
         found[row["uid"]] = Thing(
             resource="pods",

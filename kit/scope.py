@@ -17,7 +17,7 @@ from uuid import UUID
 from kit.attacker import Attacker, Event, address_of, place_of
 from kit.deeds import Deed, Deeds
 from kit.errors import CallError
-from kit.finding import Finding
+from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
 from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, utc
@@ -25,14 +25,6 @@ from kit.refs import Ref
 from kit.sources.cluster import plural
 from kit.store import Store
 from kit.window import Window
-
-USER = "resource.kubernetesDetails.kubernetesUserDetails.username"
-WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
-API_CALL = "service.action.kubernetesApiCallAction"
-BINDING = "service.action.kubernetesRoleBindingDetails"
-INSTANCE = "resource.instanceDetails.instanceId"
-ACCESS_KEY = "resource.accessKeyDetails"
-SEQUENCE = "service.detection.sequence"
 
 
 @dataclass
@@ -304,7 +296,7 @@ class Scope:
         caller = self._caller(finding)
         if caller is None:
             return []
-        ref = finding.ref(USER)
+        ref = finding.ref(USER_NAME)
         hostile = self._is_hostile(self.attacker.own_call(finding))
         guilty = "possible" if finding.is_policy and not hostile else "affected"
         scope.add("identity", caller.user_name, Why(ref, "the finding names it as the caller"), certainty=guilty)
@@ -346,7 +338,7 @@ class Scope:
         found = list[_Found]()
         for binding in bindings:
             for account in self.inventory.bound_accounts(binding):
-                ref = binding.why[0].ref if binding.why else scope.finding.ref(BINDING)
+                ref = binding.why[0].ref if binding.why else scope.finding.ref(ROLE_BINDING)
                 scope.add("service_account", account, Why(ref, f"{binding.path} gives it {details.get('RoleRefName')}"))
                 says = f"it runs under {account}, to which {binding.path} gives rights"
                 found += self._pods_under(account, ref, says)
@@ -360,7 +352,7 @@ class Scope:
         finding = scope.finding
         if finding.workload or not finding.instance_id or finding.resource_type != "Instance":
             return []
-        return self._pods_on_instance(scope, finding.instance_id, finding.ref(INSTANCE))
+        return self._pods_on_instance(scope, finding.instance_id, finding.ref(INSTANCE_ID))
 
     def _pods_on_instance(self, scope: FindingScope, instance: str, ref: Ref) -> list[_Found]:
         node = self.inventory.node_of_instance.get(instance)

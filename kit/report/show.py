@@ -76,10 +76,6 @@ def _severity(severity: float) -> str:
     return pill(f"{word} {severity:.1f}", word.lower())
 
 
-def _utc(at: Any) -> str:
-    return f"{clock(at)} UTC"
-
-
 def _stretch(start: Any, end: Any) -> str:
     same_day = pd.Timestamp(start).date() == pd.Timestamp(end).date()
     return f"{clock(start)} – {clock(end)[11:] if same_day else clock(end)} UTC"
