@@ -51,7 +51,6 @@ class _Life:
     name: str
     created_at: datetime | None = None
     deleted_at: datetime | None = None
-    dumped: Thing | None = None
 
     @property
     def key(self) -> str:
@@ -167,15 +166,15 @@ class Deeds:
         place = (str(thing.namespace), str(thing.name))
         known = open_.get(place)
         if known is not None:
-            open_[place] = replace(known, created_at=known.created_at or thing.created_at, dumped=thing)
+            open_[place] = replace(known, created_at=known.created_at or thing.created_at)
             return
         for number, life in enumerate(closed):
             # A dump that is older than the deletion.
             same_name = (life.namespace, life.name) == place
             if same_name and (thing.created_at is None or _born_together(life, thing.created_at)):
-                closed[number] = replace(life, created_at=life.created_at or thing.created_at, dumped=thing)
+                closed[number] = replace(life, created_at=life.created_at or thing.created_at)
                 return
-        open_[place] = _Life(*place, created_at=thing.created_at, dumped=thing)
+        open_[place] = _Life(*place, created_at=thing.created_at)
 
     # ── deletecollection ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -182,9 +182,8 @@ def _load_whole(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConne
         database.execute(f"COPY ({flat}) TO '{_quoted(target)}' ({tables.PARQUET})", _given(file))
     except duckdb.InterruptException:
         raise
-    except (
-        duckdb.Error
-    ):  # a member of a wrong type, a gzip header with a comment, too little memory: the line reader tells
+    except duckdb.Error:
+        # A member of a wrong type, a gzip header with a comment, too little memory: the line reader tells which, or needs less.
         return False
     found = database.sql(f"SELECT count(*), count(reason) FROM read_parquet('{_quoted(target)}')").fetchall()
     return found == [(count, 0)]
