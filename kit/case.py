@@ -15,6 +15,7 @@ import pandas as pd
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
 from kit.inventory import Inventory
+from kit.raw import Raw
 from kit.refs import Ref
 from kit.scope import Scope, contract
 from kit.store import Store
@@ -54,6 +55,7 @@ class Case:
         self.path = path
         self.name = path.resolve().name
         self.store = Store(path)
+        self._raw = Raw(path)
         self._start, self._end = checked_window(start, end)
         settings = tomllib.loads((path / "case.toml").read_text())
         self.cluster: str | None = settings.get("cluster")
@@ -103,6 +105,11 @@ class Case:
     def unrecorded(self) -> list[tuple[datetime, datetime]]:
         """The parts of the window that no audit log of this case recorded, start and end in UTC."""
         return self._scope.limits.unrecorded
+
+    @property
+    def partial(self) -> list[tuple[datetime, datetime, str]]:
+        """The parts of the window in which the log of an API server may be missing: start, end (UTC), and what shows it."""
+        return self._scope.limits.partial
 
     @cached_property
     def scope(self) -> dict[str, Any]:
@@ -194,13 +201,30 @@ class Case:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """What became of each file (columns: kit.intake.LedgerEntry)."""
+        """What became of each file (columns: kit.load.LedgerEntry)."""
         return pd.DataFrame(self.store.ledger)
 
     @cached_property
     def coverage(self) -> pd.DataFrame:
         """Which spans the sources cover, and their gaps (columns: kit.tables.COVERAGE)."""
         return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
+
+    @cached_property
+    def audit_levels(self) -> pd.DataFrame:
+        """What the audit policy recorded of each resource: level, events, and how many have a request or a response body."""
+        return self.store.frame(
+            "SELECT coalesce(resource, '(no resource)') || coalesce('/' || subresource, '') AS resource, level, count(*) AS events,"
+            " count(request_object) AS with_request_body, count(response_object) AS with_response_body FROM audit"
+            " GROUP BY ALL ORDER BY resource, level"
+        )
+
+    @cached_property
+    def trail_kinds(self) -> pd.DataFrame:
+        """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
+        return self.store.frame(
+            "SELECT coalesce(event_category, 'Management') AS event_category, region, event_source, count(*) AS events,"
+            " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY event_category, region, event_source"
+        )
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
@@ -213,7 +237,7 @@ class Case:
         if parsed.kind == "line":
             digest, _, line = parsed.key.rpartition(":")
             file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
-            return self.store.raw(file, int(line), int(line))
+            return self._raw.text(file, int(line), int(line))
         key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
@@ -229,7 +253,7 @@ class Case:
             )
         if not rows:
             raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
-        return self.store.raw(rows[0]["file"], rows[0]["line"], rows[0]["item"])
+        return self._raw.text(rows[0]["file"], rows[0]["line"], rows[0]["item"])
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""

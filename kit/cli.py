@@ -107,6 +107,29 @@ def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: boo
 
     with _Progress() as progress:
         made = new_case(case, evidence, cluster, progress)
+    _print_ledger(made, case, as_json)
+    if not as_json:
+        click.echo(f"case {printable(str(case))} is made; next: kit findings {printable(str(case))}", err=True)
+
+
+@main.command(epilog="Example: kit add case-1 more-logs/")
+@CASE
+@click.argument("evidence", nargs=-1, required=True)
+@AS_JSON
+@shows_errors
+def add(case: Path, evidence: tuple[str, ...], as_json: bool) -> None:
+    """Add EVIDENCE to CASE: files, folders or globs, `-` for standard input.
+
+    Files that the case holds already are left out. Until all is loaded the case stays as it was; after a crash the same call goes on.
+    """
+    from kit.intake import add_evidence
+
+    with _Progress() as progress:
+        made = add_evidence(case, evidence, progress)
+    _print_ledger(made, case, as_json)
+
+
+def _print_ledger(made: Any, case: Path, as_json: bool) -> None:
     for sentence in made.says:
         click.echo(printable(sentence), err=True)
     if as_json:
@@ -115,17 +138,9 @@ def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: boo
     table = _table("file", "taken as", "records", "rows", "duplicates", "rejects", "first", "last", "note")
     for entry in made.ledger:
         counts = (entry.records, entry.rows, entry.duplicates, entry.rejects) if entry.taken_as else ("",) * 4
-        _add_row(
-            table,
-            entry.path,
-            entry.taken_as or "",
-            *counts,
-            _minute(entry.first_at),
-            _minute(entry.last_at),
-            entry.note,
-        )
+        times = _minute(entry.first_at), _minute(entry.last_at)
+        _add_row(table, entry.path, entry.taken_as or "", *counts, *times, entry.note)
     _print(table)
-    click.echo(f"case {printable(str(case))} is made; next: kit findings {printable(str(case))}", err=True)
 
 
 @main.command(epilog="Example: kit findings case-1 --json")
@@ -217,8 +232,8 @@ def _open(case: Path, finding: str, start: str, end: str) -> Any:
 
 
 class _Progress:
-    """Progress on stderr for what takes longer than a second: a bar with the time on a terminal, else a line for each step, and
-    one more for every ten seconds that a step goes on."""
+    """Progress on stderr for what takes longer than a second: a bar with the time that is left on a terminal, else a line every few
+    seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -235,9 +250,14 @@ class _Progress:
             self._show(what, done, total)
             return
         with self._lock:
-            self._step = f"{what} ({100 * done // max(total, 1)} %)" if done < total else ""
-            if self._step and time.monotonic() - self._began > 1:
+            self._step = f"{what} ({100 * done // max(total, 1)} %{self._left(done, total)})" if done < total else ""
+            if self._step and time.monotonic() - self._said_at > 5:
                 self._say()
+
+    def _left(self, done: int, total: int) -> str:
+        """How long the rest will take at the pace until now, once that means something."""
+        spent = time.monotonic() - self._began
+        return f", about {spent * (total - done) / done:.0f} s left" if spent > 5 and done * 20 > total else ""
 
     def _say(self) -> None:
         self._said_at = time.monotonic()
@@ -251,10 +271,10 @@ class _Progress:
                     self._say()
 
     def _show(self, what: str, done: int, total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         if self._bar is None:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(what, total=total)

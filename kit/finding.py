@@ -118,7 +118,7 @@ class Finding:
 def finding_of(value: Any) -> Finding:
     """The finding in a parsed JSON value, in either spelling; timestamps of `raw` become ISO text in UTC.
 
-    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type, Severity or Resource,
+    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type or Severity,
     with a member in two spellings, or with something else where the model has an object or a list.
     """
     unknown: list[str] = []
@@ -131,8 +131,7 @@ def finding_of(value: Any) -> Finding:
     severity = raw.get("Severity")
     if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
         raise EvidenceError("is not a number from 0 to 10", where="Severity")
-    if raw.get("Resource") is None:
-        raise EvidenceError("is no GuardDuty finding without it", where="Resource")
+    raw["Resource"] = raw.get("Resource") or {}  # old exports about users leave it out
     service = raw.get("Service") or {}
     count = service.get("Count")
     return Finding(
@@ -250,6 +249,8 @@ def _named(shape: Shape, value: Any, path: str, unknown: list[str]) -> Any:
         return {name: _named(shape.value, each, f"{path}.{name}", unknown) for name, each in members.items()}
     if isinstance(value, str) and shape.type_name in _SCALARS:
         return _scalar(value, shape.type_name)
+    if shape.type_name == "string" and isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:012}" if path == "AccountId" else str(value)  # a query made a number of it
     if shape.type_name == "timestamp":
         time = utc_time(value)
         return time.isoformat() if time else value

@@ -1,6 +1,7 @@
-"""Evidence into a case: find files, tell what each is, copy and hash, read into tables, and keep account of it all.
+"""Evidence into a case: find files, copy and hash them, load them into tables, and keep account of it all.
 
-A case is made in CASE.partial and renamed when it is whole; the same call after a crash goes on from the files that are done.
+A case is made in CASE.partial and renamed when it is whole. Later additions are written beside what is there, and count when
+the ledger names them: it is written last, at once. The same call after a crash goes on from the files that are done.
 """
 
 from __future__ import annotations
@@ -14,50 +15,29 @@ import os
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kit import tables
+from kit.coverage import write_coverage
 from kit.errors import CaseError, EvidenceError
-from kit.sources import EvidenceFile, Reject, Row, Sample, audit, aws, cloudtrail, cluster, findings
-from kit.sources.stream import Damage, head, pieces
-from kit.store import connect, plain_path, read_parquet
+from kit.load import Kind, LedgerEntry, Parts, is_done, kind_of, load, part_path
+from kit.sources import archive
+from kit.sources.archive import is_archive, members
+from kit.sources.stream import Reading
+from kit.store import connect, ledger_of, plain_path, read_parquet
 from kit.whole_file import write_whole
-
-READERS = (findings, cloudtrail, audit, aws, cluster)
-SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that readers see: more only where the first did not do
-LONGEST_DOCUMENT = 256 << 20  # of one JSON document after decompression; audit logs have no such limit
-WRITTEN_AT_ONCE = 5_000  # rows
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes of evidence done, and bytes in all."""
-
-
-@dataclass
-class LedgerEntry:
-    """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none."""
-
-    path: str
-    sha256: str
-    bytes: int
-    taken_as: str | None
-    records: int = 0
-    rows: int = 0
-    duplicates: int = 0
-    rejects: int = 0
-    first_at: str | None = None
-    last_at: str | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +50,8 @@ class Given:
 
 
 @dataclass(frozen=True)
-class NewCase:
-    """A case that was made: its folder, its ledger, and what has to be said about its cluster."""
+class Loaded:
+    """A case with new evidence: its folder, the ledger of the files of this call, and what has to be said about its cluster."""
 
     case: Path
     ledger: list[LedgerEntry]
@@ -80,26 +60,62 @@ class NewCase:
 
 def new_case(
     case: Path, evidence: Iterable[str], cluster: str | None = None, progress: Progress | None = None
-) -> NewCase:
+) -> Loaded:
     """Make a case from files, folders, globs or `-` (standard input).
 
     Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.
     """
     partial = case.with_name(case.name + ".partial")
-    try:
+    with _writing(partial):
         if os.path.lexists(case):
             raise CaseError(
-                "this case exists already", where=str(case), next="choose another name; a case is never overwritten"
+                "this case exists already",
+                where=str(case),
+                next="choose another name, or add to it with `kit add CASE EVIDENCE...`",
             )
-        given = _gather(evidence, partial)
-        cluster = None if cluster is None else _as_text(cluster)
-        with tempfile.TemporaryDirectory(prefix="kit-new-") as scratch:
-            return _build(case, partial, given, cluster, progress or (lambda what, done, total: None), Path(scratch))
+        given = _gather(evidence, partial, set())
+        if partial.is_dir() and any(partial.iterdir()) and not (partial / INPUTS).is_file():
+            raise CaseError(
+                "a folder of this name is in the way, and it is no unfinished case",
+                where=str(partial),
+                next="rename or remove it, or choose another name for the case",
+            )
+        partial.mkdir(parents=True, exist_ok=True)
+        with _alone(partial):
+            cluster = None if cluster is None else _as_text(cluster)
+            loaded = _Addition(partial, given, cluster, progress).run()
+            partial.rename(case)
+            for name in (INPUTS, LOCK):
+                (case / name).unlink()
+    return Loaded(case, loaded.ledger, loaded.says)
+
+
+def add_evidence(case: Path, evidence: Iterable[str], progress: Progress | None = None) -> Loaded:
+    """Add files, folders, globs or `-` to a case; files that it holds already (by their hash) are left out.
+
+    Until all of it is loaded the case stays as it was. Raises CaseError when CASE is none or cannot be written, EvidenceError when a
+    path is missing.
+    """
+    with _writing(case):
+        ledger_of(case)
+        with _alone(case):
+            taken = {PurePosixPath(entry["path"]).parts[0] for entry in ledger_of(case)["files"]}
+            given = _gather(evidence, case, taken)
+            loaded = _Addition(case, given, None, progress).run()
+            (case / INPUTS).unlink()
+    return loaded
+
+
+@contextmanager
+def _writing(partial: Path) -> Iterator[None]:
+    """Errors of the disk as one sentence with its way out."""
+    try:
+        yield
     except (OSError, duckdb.IOException, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         way_out = "choose a folder that can be written to"
-        if _exists(partial / "inputs.json"):
-            way_out = "when it can be written to, the same command goes on from there; to give up, delete that folder"
+        if _exists(partial / INPUTS):
+            way_out = "when it can be written to, the same command goes on from there"
         raise CaseError(f"cannot be written: {reason}", where=str(partial), next=way_out) from error
 
 
@@ -115,8 +131,8 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _gather(evidence: Iterable[str], partial: Path) -> list[Given]:
-    given, taken = list[Given](), set[str]()
+def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Given]:
+    given = list[Given]()
     for text in evidence:
         if text == "-":
             given.append(Given(None, _unique("stdin", taken)))
@@ -166,26 +182,7 @@ def _walk(path: Path, root: str, partial: Path) -> Iterator[Given]:
         yield Given(folder, below, "no permission to look into this folder")
 
 
-def _build(
-    case: Path, partial: Path, given: list[Given], cluster: str | None, progress: Progress, scratch: Path
-) -> NewCase:
-    if partial.is_dir() and any(partial.iterdir()) and not (partial / "inputs.json").is_file():
-        raise CaseError(
-            "a folder of this name is in the way, and it is no unfinished case",
-            where=str(partial),
-            next="rename or remove it, or choose another name for the case",
-        )
-    partial.mkdir(parents=True, exist_ok=True)
-    with _alone(partial):
-        _same_inputs(partial, given, cluster)
-        made = _fill(plain_path(partial, scratch, "partial"), given, cluster, progress, scratch)
-        partial.rename(case)
-        for name in ("inputs.json", LOCK):
-            (case / name).unlink()
-    return NewCase(case, *made)
-
-
-LOCK = "in-work"
+LOCK, INPUTS = "in-work", "inputs.json"
 
 
 @contextmanager
@@ -196,76 +193,255 @@ def _alone(partial: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CaseError(
-                "another `kit new` is working on this case", where=str(partial), next="wait for it, or end it"
+                "another call of kit is working on this case", where=str(partial), next="wait for it, or end it"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            (partial / LOCK).unlink(missing_ok=True)
 
 
-def _fill(
-    partial: Path, given: list[Given], cluster: str | None, progress: Progress, scratch: Path
-) -> tuple[list[LedgerEntry], list[str]]:
-    total = sum(one.path.stat().st_size for one in given if one.path and not one.refusal) or 1
-    copied = 0
-    files = list[tuple[LedgerEntry, ModuleType | None]]()
-    for one in given:
-        progress(f"copying {one.name}", copied, total * 2)
-        files.append(_take(one, partial))
-        copied += files[-1][0].bytes
-    if not any(reader for _, reader in files):
-        raise _nothing_taken(partial, [f"{entry.path} was {entry.note}" for entry, _ in files])
-    progress("finding out which cluster it is from", copied, total * 2)
-    origin = _origin(partial, files, cluster)
-    database = connect(spill=partial / "spill")
-    for number, (entry, reader) in enumerate(files, 1):
-        progress(f"reading {entry.path}", copied, total * 2)
-        if reader:
-            _load(partial, number, entry, reader, origin, database, scratch)
-        copied += entry.bytes
-    progress("looking for duplicates and gaps", copied, total * 2)
-    ledger = [entry for entry, _ in files]
-    if not any(entry.rows for entry in ledger):
-        parts = sorted((partial / "store" / "rejects").glob("*.parquet"))
-        lost = [reject for part in parts for reject in pq.read_table(part).slice(0, 2).to_pylist()]
+@dataclass
+class _Origin:
+    """Which cluster, account and region a case is from, and what has to be said about that."""
+
+    cluster: str | None
+    account: str | None
+    region: str | None
+    says: list[str]
+
+
+ARCHIVE = Kind("archive", archive)
+
+
+class _Addition:
+    """Evidence that is being added to a folder: a new case in the making, or a case that stands."""
+
+    def __init__(self, folder: Path, given: list[Given], cluster: str | None, progress: Progress | None) -> None:
+        self.folder, self.given, self.cluster = folder, given, cluster
+        self.store = folder / "store"
+        ledger: dict[str, Any] = {"parts": 0, "files": []}
+        if (self.store / "ledger.json").is_file():
+            ledger = ledger_of(folder)
+        self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
+        self.number = int(ledger["parts"])
+        self.numbers: dict[int, LedgerEntry] = {}
+        self.found = list[LedgerEntry]()
+        self.say = progress or (lambda what, done, total: None)
+        self.done = 0
+        self.total = 2 * sum(one.path.stat().st_size for one in given if one.path and not one.refusal) or 1
+
+    def run(self) -> Loaded:
+        """Copy, load, and write the ledger, with which the new evidence counts."""
+        self._same_inputs()
+        with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
+            self.scratch = Path(scratch)
+            place = plain_path(self.folder, self.scratch, "case")
+            self.database = connect(spill=place / "spill")
+            (self.folder / "spill").mkdir(exist_ok=True)
+            taken = list[tuple[LedgerEntry, Kind]]()
+            for one in self.given:
+                entry, kind = self._take(one)
+                self.found.append(entry)
+                if kind is not None:
+                    taken.append((entry, kind))
+            if self.before and not taken:
+                self._clean()
+                return Loaded(self.folder, self.found, [])
+            if not self.before and not taken:
+                raise self._nothing([f"{entry.path} was {entry.note}" for entry in self.found])
+            for entry, kind in taken:
+                self._load(place, entry, kind)
+                self.done += entry.bytes
+            self.say("looking for duplicates and gaps", self.done, self.total)
+            if not self.before and not any(entry.rows for entry in self.found):
+                raise self._nothing(self._reasons())
+            _set_duplicates_aside(place / "store", self.numbers, self.database)
+            origin = self._origin(place / "store")
+            write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
+            self.database.close()
+        self._commit(origin)
+        return Loaded(self.folder, self.found, origin.says)
+
+    def _take(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+        """Hash a file, tell what it is, and copy it when it is taken."""
+        self.say(f"copying {one.name}", self.done, self.total)
+        entry, kind = self._looked_at(one)
+        self.done += entry.bytes
+        return entry, kind
+
+    def _looked_at(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+        if one.refusal:
+            return LedgerEntry(one.name, "", 0, None, note=f"not taken: {one.refusal}"), None
+        target = self.folder / "evidence" / one.name
+        kind, refusal = None, ""
+        if one.path is None:
+            if sys.stdin is None:
+                raise EvidenceError("standard input is closed", where="-", next="pipe the evidence into it")
+            _copy(sys.stdin.buffer, target, self.folder)
+        source = one.path or target
+        try:
+            try:
+                kind = ARCHIVE if is_archive(source) else kind_of(source)
+            except EvidenceError as error:
+                refusal = str(error)
+            digest, size = _hash(source)
+            kept = next((entry for entry in self.before if entry.sha256 == digest and entry.taken_as), None)
+            if kept is not None:
+                kind, refusal = None, f"the case has it already, as {kept.path}"
+            if kind is not None and not _is_copied(target, digest, size):
+                with source.open("rb") as file:
+                    _copy(file, target, self.folder)
+                digest, size = _hash(target)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return LedgerEntry(one.name, "", 0, None, note="not taken: its name is too long"), None
+            if isinstance(error, PermissionError) and not os.access(source, os.R_OK):
+                return LedgerEntry(one.name, "", 0, None, note="not taken: no permission to read it"), None
+            raise
+        if kind is None and one.path is None:
+            target.unlink()
+        note = "" if kind else f"not taken: {refusal}"
+        return LedgerEntry(one.name, digest, size, "archive" if kind is ARCHIVE else None, note=note), kind
+
+    def _load(self, place: Path, entry: LedgerEntry, kind: Kind) -> None:
+        path = plain_path(self.folder / "evidence" / entry.path, self.scratch, "input")
+        if kind is not ARCHIVE:
+            self._load_one(place, entry, path, kind, entry.bytes)
+            return
+        inside, reading, at = self.scratch / "archive", Reading(), self.found.index(entry) + 1
+        inside.mkdir(exist_ok=True)
+        files = 0
+        for member in members(path, inside, reading):
+            files += 1
+            one = LedgerEntry(f"{entry.path}/{member.name}", "", 0, None)
+            self.found.insert(at, one)
+            at += 1
+            refusal = member.refusal
+            if member.file is not None:
+                one.sha256, one.bytes = _hash(member.file)
+                try:
+                    self._load_one(place, one, member.file, kind_of(member.file), 0)
+                except EvidenceError as error:
+                    refusal = str(error)
+            if refusal:
+                one.note = f"not taken: {refusal}"
+        entry.note = reading.damage or f"{files:,} files in it"
+
+    def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: Kind, size: int) -> None:
+        """Read one file into its parts of the store, unless an earlier call did; the note that it is done is written last."""
+        self.number += 1
+        self.numbers[self.number] = entry
+        note = self.store / "loaded" / f"{self.number:06}.json"
+        if is_done(note, entry):
+            return
+        parts = Parts(place / "store", self.number, entry, self.database, place / "spill")
+
+        def told(position: int, records: int) -> None:
+            of = f"{position / 1e6:,.0f} of {entry.bytes / 1e6:,.0f} MB, {records:,} records"
+            self.say(f"reading {entry.path}: {of}", self.done + min(position, size), self.total)
+
+        told(0, 0)
+        load(path, kind, parts, told)
+        write_whole(note, json.dumps(asdict(entry)))
+
+    def _reasons(self) -> list[str]:
+        """Why not one record became a row."""
+        parts = [part_path(self.store, "rejects", number) for number in self.numbers]
+        lost = [row for part in parts if part.exists() for row in pq.read_table(part).slice(0, 2).to_pylist()]
         reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
-        empty = [
-            f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in ledger if entry.taken_as
-        ]
-        raise _nothing_taken(partial, reasons or empty)
-    _set_duplicates_aside(partial, ledger, database)
-    _write_coverage(partial, origin, database)
-    database.close()
-    write_whole(partial / "store" / "ledger.json", json.dumps([asdict(entry) for entry in ledger], indent=1))
-    write_whole(partial / "case.toml", _case_toml(origin))
-    shutil.rmtree(partial / "spill", ignore_errors=True)
-    shutil.rmtree(partial / "store" / "loaded", ignore_errors=True)
-    return ledger, origin.says
+        taken = [entry for entry in self.found if entry.taken_as]
+        return reasons or [f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in taken]
 
+    def _nothing(self, reasons: list[str]) -> EvidenceError:
+        """The error for evidence without a single record; nothing of the case is left behind."""
+        self.database.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        what = f"no record in the evidence could be taken: {'; '.join(reasons[:5])}{more}"
+        return EvidenceError(what, next="nothing was made; docs/sources.md lists what is read")
 
-def _nothing_taken(partial: Path, reasons: list[str]) -> EvidenceError:
-    """The error for evidence without a single record; nothing of the case is left behind."""
-    shutil.rmtree(partial.resolve(), ignore_errors=True)
-    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    what = f"no record in the evidence could be taken: {'; '.join(reasons[:5])}{more}"
-    return EvidenceError(what, next="README.md lists what is read; nothing was made")
-
-
-def _same_inputs(partial: Path, given: list[Given], cluster: str | None) -> None:
-    """Go on only with the call that began this partial case, on files that are as they were; else two evidences would mix."""
-    inputs = {"cluster": cluster, "evidence": [[one.name, *_stamp(one)] for one in given]}
-    written = partial / "inputs.json"
-    if not written.exists():
-        write_whole(written, json.dumps(inputs))
-        return
-    try:
-        before = json.loads(written.read_text())
-    except ValueError:
-        before = None
-    if before != inputs:
+    def _same_inputs(self) -> None:
+        """Go on only with the call that began this, on files that are as they were; else two evidences would mix."""
+        inputs = {"cluster": self.cluster, "evidence": [[one.name, *_stamp(one)] for one in self.given]}
+        written = self.folder / INPUTS
+        if not written.exists():
+            shutil.rmtree(self.store / "loaded", ignore_errors=True)
+            write_whole(written, json.dumps(inputs))
+            return
+        try:
+            begun = json.loads(written.read_text())
+        except ValueError:
+            begun = None
+        if begun == inputs:
+            return
+        if self.before:  # what an addition that was given up left is written over
+            written.unlink()
+            self._same_inputs()
+            return
         raise CaseError(
             "an unfinished case of this name was begun with other evidence, or the evidence has changed since",
-            where=str(partial),
+            where=str(self.folder),
             next="run that command again to go on with it, or delete the folder",
         )
+
+    def _origin(self, store: Path) -> _Origin:
+        """Where the case is from: as told, else what the findings, AWS or the log groups say, if they agree."""
+        says = list[str]()
+        named = {
+            source: {column: self._named(store, source, column) for column in ("cluster", "account", "region")}
+            for source in ("findings", "objects", "audit")
+        }
+        told = self.cluster or _told_cluster(self.folder)
+
+        def only(column: str) -> str | None:
+            for source, of in named.items():
+                if len(of[column]) == 1:
+                    return of[column][0]
+                if of[column] and column == "cluster" and told is None:
+                    listed = ", ".join(of[column])
+                    says.append(
+                        f"The cluster is unknown: the {source} name several ({listed}). Say which with --cluster NAME."
+                    )
+                    return None
+            return None
+
+        name = told or only("cluster")
+        if name is None and not says:
+            says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
+        return _Origin(name, only("account"), only("region"), says)
+
+    def _named(self, store: Path, table: str, column: str) -> list[str]:
+        parts = sorted((store / table).glob("*.parquet"))
+        parts = [part for part in parts if int(part.stem) <= self.number]
+        if not parts or column not in tables.TABLES[table].names:
+            return []
+        real = " AND NOT sample" if table == "findings" else ""
+        rows = self.database.sql(
+            f"SELECT DISTINCT {column} FROM {read_parquet(parts)} WHERE {column} IS NOT NULL{real} ORDER BY 1"
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def _commit(self, origin: _Origin) -> None:
+        write_whole(self.folder / "case.toml", _case_toml(origin, told=self.cluster is not None))
+        files = [asdict(entry) for entry in [*self.before, *self.found]]
+        if self.before:  # what the case has already, or was not taken, is not said of the case again and again
+            files = [asdict(entry) for entry in [*self.before, *(one for one in self.found if one.taken_as)]]
+        write_whole(self.store / "ledger.json", json.dumps({"parts": self.number, "files": files}, indent=1))
+        self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.folder / "spill", ignore_errors=True)
+        shutil.rmtree(self.store / "loaded", ignore_errors=True)
+
+
+def _told_cluster(folder: Path) -> str | None:
+    """The cluster as the caller of `kit new` named it; what the evidence said is asked again."""
+    try:
+        settings = tomllib.loads((folder / "case.toml").read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    return settings.get("cluster") if settings.get("cluster_told") else None
 
 
 def _stamp(one: Given) -> list[Any]:
@@ -275,33 +451,8 @@ def _stamp(one: Given) -> list[Any]:
     return [_as_text(str(one.path.resolve())), about.st_size, about.st_mtime_ns]
 
 
-def _take(one: Given, partial: Path) -> tuple[LedgerEntry, ModuleType | None]:
-    """Hash a file, tell what it is, and copy it when a reader takes it."""
-    if one.refusal:
-        return LedgerEntry(one.name, "", 0, None, note=f"not taken: {one.refusal}"), None
-    target = partial / "evidence" / one.name
-    if one.path is None:
-        if sys.stdin is None:
-            raise EvidenceError("standard input is closed", where="-", next="pipe the evidence into it")
-        _copy(sys.stdin.buffer, target, partial)
-    source = one.path or target
-    try:
-        reader, refusal = _reader(source, one.name)
-        if reader and not target.exists():
-            with source.open("rb") as file:
-                _copy(file, target, partial)
-        digest, size = _hash(target if reader else source)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return LedgerEntry(one.name, "", 0, None, note="not taken: its name is too long"), None
-        if isinstance(error, PermissionError) and not os.access(source, os.R_OK):
-            return LedgerEntry(one.name, "", 0, None, note="not taken: no permission to read it"), None
-        raise
-    if reader is None:
-        if one.path is None:
-            target.unlink()
-        return LedgerEntry(one.name, digest, size, None, note=f"not taken: {refusal}"), None
-    return LedgerEntry(one.name, digest, size, reader.TAKEN_AS), reader
+def _is_copied(target: Path, digest: str, size: int) -> bool:
+    return target.is_file() and target.stat().st_size == size and _hash(target)[0] == digest
 
 
 def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
@@ -321,205 +472,32 @@ def _hash(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
 
 
-def _reader(path: Path, name: str) -> tuple[ModuleType | None, str]:
-    """The reader that takes a file, or None and the reason."""
-    for size in SNIFFED:
-        damage = Damage()
-        beginning, whole = head(path, size, damage)
-        if not beginning.strip():
-            return None, damage.says or "the file is empty"
-        sample = Sample(name, beginning, whole)
-        try:
-            for reader in READERS:
-                if reader.sniff(sample):
-                    return reader, ""
-        except EvidenceError as error:
-            return None, str(error)
-        if whole:
-            break
-    start = beginning.lstrip()[:200].lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return None, "this is HTML, perhaps a sign-in or error page that was saved in place of the data"
-    if b"\0" in beginning:
-        return None, "a binary file of a kind that this kit does not read"
-    if start.startswith((b"{", b"[")):
-        return None, "JSON, but none of the kinds that this kit reads"
-    return None, "no reader knows this kind of file"
+def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
+    """Keep the first of equal records (whole events, not ids) and count the others in the ledger.
 
-
-@dataclass(frozen=True)
-class _Origin:
-    cluster: str | None
-    account: str | None
-    region: str | None
-    says: list[str]
-
-
-def _origin(partial: Path, files: list[tuple[LedgerEntry, ModuleType | None]], cluster: str | None) -> _Origin:
-    """Which cluster, account and region the evidence is from: as told, else what the findings or AWS say, if they agree."""
-    named: dict[str, dict[str, set[str]]] = {}
-    for entry, reader in files:
-        if reader and reader.TABLE in ("findings", "objects"):
-            for row in _rows(partial, entry, reader):
-                if isinstance(row, Row):
-                    group = "findings" if reader.TABLE == "findings" else "objects"
-                    for column in ("cluster", "account", "region"):
-                        if row.values.get(column):
-                            named.setdefault(group, {}).setdefault(column, set()).add(row.values[column])
-    says = list[str]()
-
-    def only(column: str) -> str | None:
-        for group in ("findings", "objects"):
-            values = named.get(group, {}).get(column, set())
-            if len(values) == 1:
-                return next(iter(values))
-            if values and column == "cluster" and cluster is None:
-                listed = ", ".join(sorted(values))
-                says.append(
-                    f"The cluster is unknown: the {group} name several ({listed}). Say which with --cluster NAME."
-                )
-                return None
-        return None
-
-    name = cluster or only("cluster")
-    if name is None and not says:
-        says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
-    return _Origin(name, only("account"), only("region"), says)
-
-
-def _rows(partial: Path, entry: LedgerEntry, reader: ModuleType) -> Iterable[Row | Reject]:
-    damage, path = Damage(), partial / "evidence" / entry.path
-    read, size = list[bytes](), 0
-    for piece in pieces(path, damage):
-        read.append(piece)
-        size += len(piece)
-        if size > LONGEST_DOCUMENT:
-            yield Reject(1, 1, f"the document is longer than {LONGEST_DOCUMENT >> 20} MiB: split it", "")
-            return
-    data = b"".join(read)
-    read.clear()
-    entry.note = damage.says
-    broken = 0
-    for row in reader.read(EvidenceFile(path, entry.path, entry.sha256), data):
-        broken += isinstance(row, Reject) and row.reason.startswith("not JSON")
-        yield row
-    if broken and not damage.says:
-        entry.note = (
-            f"damaged in {broken} places: what stands from there to the next document on a line of its own is not read"
-        )
-
-
-class _Part:
-    """A part of a table in the making, written some rows at a time, so that few are held at once."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema, self.count = path, schema, 0
-        self._held = list[dict[str, Any]]()
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row: columns that are not in it, and None, stay empty."""
-        self._held.append(row)
-        self.count += 1
-        if len(self._held) >= WRITTEN_AT_ONCE:
-            self._write()
-
-    def _write(self) -> None:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, self.schema, compression="zstd")
-        self._writer.write_table(pa.Table.from_pylist(self._held, self.schema))
-        self._held.clear()
-
-    def close(self) -> None:
-        """Write the rest; without any row there is no file."""
-        if self._held:
-            self._write()
-        if self._writer is not None:
-            self._writer.close()
-
-
-def _load(
-    partial: Path,
-    number: int,
-    entry: LedgerEntry,
-    reader: ModuleType,
-    origin: _Origin,
-    database: duckdb.DuckDBPyConnection,
-    scratch: Path,
-) -> None:
-    """Read one file into its parts of the store, unless an earlier run did; the note that it is done is written last."""
-    done = partial / "store" / "loaded" / f"{number:06}.json"
-    if done.exists() and (kept := json.loads(done.read_text()))["sha256"] == entry.sha256:
-        vars(entry).update(kept)
-        return
-    for table in tables.TABLES:
-        _part(partial, table, number).unlink(missing_ok=True)
-    place = {"cluster": origin.cluster, "account": origin.account, "file": entry.path}
-    part = _part(partial, reader.TABLE, number)
-    rejects = _Part(_part(partial, "rejects", number), tables.REJECTS)
-
-    def reject(one: Reject) -> None:
-        rejects.add(place | asdict(one))
-
-    if hasattr(reader, "load"):
-        link = plain_path(partial / "evidence" / entry.path, scratch, "input")
-        file = EvidenceFile(link, entry.path, entry.sha256, origin.cluster, origin.account)
-        (partial / "spill").mkdir(exist_ok=True)
-        entry.rows, entry.note = reader.load(file, part, reject, database, partial / "spill")
-    else:
-        rows = _Part(part, tables.TABLES[reader.TABLE])
-        for row in _rows(partial, entry, reader):
-            if isinstance(row, Reject):
-                reject(row)
-            else:
-                values = {key: value for key, value in row.values.items() if value is not None}
-                rows.add(place | {"line": row.line, "item": row.item} | values)
-        rows.close()
-        entry.rows = rows.count
-    rejects.close()
-    entry.rejects = rejects.count
-    entry.records = entry.rows + entry.rejects
-    entry.first_at, entry.last_at = _span(part, reader.TABLE)
-    write_whole(done, json.dumps(asdict(entry)))
-
-
-def _part(partial: Path, table: str, number: int) -> Path:
-    folder = partial / "store" / table
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{number:06}.parquet"
-
-
-TIME_OF = {"audit": "received_at", "trail": "event_at", "findings": "updated_at"}
-
-
-def _span(part: Path, table: str) -> tuple[str | None, str | None]:
-    if table not in TIME_OF or not part.exists():
-        return None, None
-    times = pc.min_max(pq.read_table(part, columns=[TIME_OF[table]]).column(0)).as_py()
-    return _iso(times["min"]), _iso(times["max"])
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
-
-
-def _set_duplicates_aside(partial: Path, ledger: list[LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
-    """Keep the first of equal records (whole events, not ids) and count the others in the ledger."""
+    numbers: the files of this call by their number; of those before nothing changes, because they come first.
+    """
+    last = max(numbers, default=0)
     for table, schema in tables.TABLES.items():
-        parts = sorted((partial / "store" / table).glob("*.parquet"))
+        parts = [part for part in sorted((store / table).glob("*.parquet")) if int(part.stem) <= last]
         if "event_hash" not in schema.names or not parts:
             continue
         source = read_parquet(parts, ", filename = true, file_row_number = true")
         copies = database.execute(
-            "SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
-            f" (PARTITION BY event_hash ORDER BY filename, file_row_number) AS copy FROM {source})"
+            f"WITH twice AS (SELECT event_hash FROM {source} GROUP BY event_hash HAVING count(*) > 1)"
+            " SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
+            f" (PARTITION BY event_hash ORDER BY filename, file_row_number) AS copy FROM {source} SEMI JOIN twice USING (event_hash))"
             " WHERE copy > 1 GROUP BY filename"
         ).fetchall()
         for filename, twice in copies:
             _drop_rows(Path(filename), set(twice))
-        for part in parts:  # also what a call that was cut off had set aside
-            entry, kept = ledger[int(part.stem) - 1], pq.read_metadata(part).num_rows
-            entry.rows, entry.duplicates = kept, entry.rows - kept
+    for number, entry in numbers.items():  # also what a call that was cut off had set aside
+        kept = sum(
+            pq.read_metadata(part).num_rows
+            for table in tables.TABLES
+            if table != "rejects" and (part := part_path(store, table, number)).exists() and table != "coverage"
+        )
+        entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
 
 
 def _drop_rows(part: Path, numbers: set[int]) -> None:
@@ -533,66 +511,12 @@ def _drop_rows(part: Path, numbers: set[int]) -> None:
     smaller.replace(part)
 
 
-SILENCE_SECONDS = 60
-"""On a live cluster the kubelets alone renew a lease every ten seconds, so a minute without any event is a gap."""
-
-
-def _write_coverage(partial: Path, origin: _Origin, database: duckdb.DuckDBPyConnection) -> None:
-    """Which spans the audit log and CloudTrail cover, and where the audit log is silent for longer than it ever should be."""
-    found = list[dict[str, Any]]()
-    where = {"cluster": origin.cluster, "account": origin.account}
-    for source, time in (("audit", "received_at"), ("trail", "event_at")):
-        parts = sorted((partial / "store" / source).glob("*.parquet"))
-        if not parts:
-            continue
-        listed = read_parquet(parts)
-        ends = database.sql(f"SELECT min({time}) AS a, max({time}) AS b, count(*) AS n FROM {listed}").to_arrow_table()
-        (ends_row,) = ends.to_pylist()
-        if not ends_row["n"]:
-            continue
-        gaps = list[dict[str, Any]]()
-        says = "CloudTrail sends nothing when nothing happens: its silence is no gap that could be seen"
-        if source == "audit":
-            pauses = f"SELECT {time} AS b, lag({time}) OVER (ORDER BY {time}) AS a FROM {listed}"
-            (usual,) = (
-                database.sql(
-                    f"SELECT quantile_cont(epoch(b) - epoch(a), 0.999) AS pause FROM ({pauses}) WHERE a IS NOT NULL"
-                )
-                .to_arrow_table()
-                .to_pylist()
-            )
-            limit = max(SILENCE_SECONDS, 5 * (usual["pause"] or 0))
-            says = f"no pause longer than {limit:.0f} s; 99.9 % of the pauses are under {usual['pause'] or 0:.1f} s"
-            gaps = (
-                database.sql(f"SELECT a, b FROM ({pauses}) WHERE epoch(b) - epoch(a) > {limit} ORDER BY a")
-                .to_arrow_table()
-                .to_pylist()
-            )
-        start = ends_row["a"]
-        for gap in [*gaps, {"a": ends_row["b"], "b": None}]:
-            (events,) = database.sql(
-                f"SELECT count(*) FROM {listed} WHERE {time} BETWEEN $start AND $end",
-                params={"start": start, "end": gap["a"]},
-            ).fetchall()[0]
-            span = where | {"source": source, "state": "recorded", "start_at": start, "end_at": gap["a"]}
-            found.append(span | {"events": events, "says": says})
-            if gap["b"]:
-                silent = where | {
-                    "source": source,
-                    "state": "gap",
-                    "start_at": gap["a"],
-                    "end_at": gap["b"],
-                    "events": 0,
-                }
-                found.append(silent | {"says": "not a single event: the log was off, cut or not delivered"})
-                start = gap["b"]
-    pq.write_table(pa.Table.from_pylist(found, tables.COVERAGE), _part(partial, "coverage", 1))
-
-
-def _case_toml(origin: _Origin) -> str:
+def _case_toml(origin: _Origin, told: bool) -> str:
     values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
     # A JSON text is a TOML one, but for the delete character and for halves of surrogate pairs.
     texts = {
         key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in values.items() if value
     }
+    if told:
+        texts["cluster_told"] = "true"
     return "".join(f"{key} = {text}\n" for key, text in texts.items())

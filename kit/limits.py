@@ -11,6 +11,7 @@ from typing import Any
 from kit.attacker import Attacker
 from kit.finding import Finding
 from kit.inventory import Inventory
+from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
 
@@ -52,7 +53,7 @@ class Limits:
             return []
         at, missing = self.window.start, list[tuple[datetime, datetime]]()
         for span in self.store.rows(
-            "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' ORDER BY start_at"
+            "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' AND log_stream IS NULL ORDER BY start_at"
         ):
             if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < self.window.end:
                 missing.append((at, span["start_at"]))
@@ -60,6 +61,18 @@ class Limits:
         if (self.window.end - at).total_seconds() > 1:
             missing.append((at, self.window.end))
         return missing
+
+    @cached_property
+    def partial(self) -> list[tuple[datetime, datetime, str]]:
+        """The parts of the window in which the log of an API server may be missing, each with what shows it."""
+        if self.window is None:
+            return []
+        rows = self.store.rows("SELECT start_at, end_at, says FROM coverage WHERE state = 'partial' ORDER BY start_at")
+        return [
+            (max(row["start_at"], self.window.start), min(row["end_at"], self.window.end), row["says"])
+            for row in rows
+            if row["start_at"] < self.window.end and row["end_at"] > self.window.start
+        ]
 
     def of(self, finding: Finding, kinds: Collection[str], calls: Collection[str]) -> Iterator[Limit]:
         """The limits for a finding. kinds: of the subjects that it has. calls: auditIDs of its attacker's calls."""
@@ -112,11 +125,33 @@ class Limits:
             Limit((*DEEDS, "pod"), f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
             for start, end in self.unrecorded
         ]
-        (lost,) = self.store.rows("SELECT count(*) AS n FROM rejects WHERE file IN (SELECT DISTINCT file FROM audit)")
+        for start, end, shown in self.partial:
+            says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
+            found.append(Limit((*DEEDS, "pod"), says, AUDIT_LOG, start, end))
+        (lost,) = self.store.rows(
+            "SELECT count(*) AS n, min(near_at) AS first, max(near_at) AS last FROM rejects"
+            " WHERE file IN (SELECT DISTINCT file FROM audit) AND reason <> $other"
+            " AND (near_at IS NULL OR near_at BETWEEN $start AND $end)",
+            other=OTHER_LOG,
+            start=self.window.start,
+            end=self.window.end,
+        )
         if lost["n"]:
-            says = f"{lost['n']} lines of the audit log could not be read; what they held cannot be told"
-            collect = "the same log again, undamaged"
-            found.append(Limit((*DEEDS, "pod"), says, collect, self.window.start, self.window.end))
+            when = ""
+            if lost["first"]:
+                when = f" (about {utc(lost['first'])}" + (
+                    f" to {utc(lost['last'])})" if lost["last"] > lost["first"] else ")"
+                )
+            says = f"{lost['n']} lines of the audit log could not be read{when}; what they held cannot be told"
+            collect = "the same log again, undamaged; of messages that CloudWatch Logs cut nothing more is to be had"
+            found.append(Limit((*DEEDS, "pod"), says, collect, lost["first"], lost["last"]))
+        reused = self.store.reused_audit_ids
+        if reused:
+            says = (
+                f"{len(reused)} auditIDs stand on several requests ({', '.join(sorted(reused)[:3])}): a client chose them, perhaps to"
+                " hide one request behind another. All are kept, but other systems may have kept one only"
+            )
+            found.append(Limit(DEEDS, says, "what other systems made of these requests, if anything is missing there"))
         (bare,) = self.store.rows(
             "SELECT count(*) AS n FROM audit WHERE resource = 'pods' AND verb = 'create' AND subresource IS NULL"
             " AND response_code BETWEEN 200 AND 299 AND NOT dry_run AND uid IS NULL"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,6 @@ import pyarrow as pa
 from kit import tables
 from kit.errors import CaseError
 from kit.refs import Ref
-from kit.sources.json_document import Record, records
-from kit.sources.stream import Damage, lines, pieces
 
 MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
@@ -61,6 +60,17 @@ def plain_path(path: Path, folder: Path, name: str) -> Path:
     return link
 
 
+def ledger_of(case: Path) -> dict[str, Any]:
+    """A case's ledger: the `files`, and `parts`, the number of the last part that counts. Raises CaseError for a folder that is no case."""
+    try:
+        ledger = json.loads((case / "store" / "ledger.json").read_text())
+        return {"parts": int(ledger["parts"]), "files": list(ledger["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CaseError(
+            "not a case of this kit", where=str(case), next="make one with `kit new CASE EVIDENCE...`"
+        ) from None
+
+
 class Store:
     """The tables of one case, read-only. Each table of kit.tables is a view of the same name.
 
@@ -69,20 +79,28 @@ class Store:
 
     def __init__(self, case: Path) -> None:
         self.case = case
-        if not (case / "store" / "ledger.json").is_file():
-            raise CaseError("not a case of this kit", where=str(case), next="make one with `kit new CASE EVIDENCE...`")
+        self._ledger = ledger_of(case)
         self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
         self._database = connect(spill=Path(self._scratch.name))
         here = plain_path(case, Path(self._scratch.name), "case")
+        settings = tomllib.loads((case / "case.toml").read_text())
+        last = self._ledger["parts"]
         for name, schema in tables.TABLES.items():
-            parts = sorted((here / "store" / name).glob("*.parquet"))
+            parts = [part for part in sorted((here / "store" / name).glob("*.parquet")) if int(part.stem) <= last]
+            if name == "coverage":  # of all evidence, written anew with each addition
+                parts = [part for part in parts if int(part.stem) == last]
             view = "finding_versions" if name == "findings" else name
-            columns = ", ".join(f'"{column}"' for column in schema.names)
-            if parts:
-                self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {read_parquet(parts)}")
-            else:
+            # What no record says is taken from the case: with more evidence it may be known better.
+            columns = ", ".join(
+                f"coalesce({column}, {quoted(settings[column])}) AS {column}"
+                if column in settings and column in ("cluster", "account")
+                else f'"{column}"'
+                for column in schema.names
+            )
+            if not parts:
                 self._database.register(f"empty_{view}", schema.empty_table())
-                self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM empty_{view}")
+            source = read_parquet(parts) if parts else f"empty_{view}"
+            self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
         self._database.execute(
             "CREATE VIEW findings AS SELECT * EXCLUDE (newest) FROM (SELECT *, row_number() OVER"
             " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
@@ -91,8 +109,8 @@ class Store:
 
     @cached_property
     def ledger(self) -> list[dict[str, Any]]:
-        """What became of each file, in the order in which they were given (columns: kit.intake.LEDGER)."""
-        return list(json.loads((self.case / "store" / "ledger.json").read_text()))
+        """What became of each file, in the order in which they were given (columns: kit.load.LedgerEntry)."""
+        return list(self._ledger["files"])
 
     def table(self, sql: str, **values: Any) -> pa.Table:
         """The Arrow table that a query in DuckDB's SQL gives; `values` fill its $names."""
@@ -109,16 +127,17 @@ class Store:
 
     def event_ref(self, event: dict[str, Any]) -> Ref:
         """The Ref of an audit event (audit_id, file, line): by auditID, or by its line where other requests bear that auditID too."""
-        if event["audit_id"] in self._shared_audit_ids:
+        if event["audit_id"] in self.reused_audit_ids:
             digest = next(entry["sha256"] for entry in self.ledger if entry["path"] == event["file"])
             return Ref.of("line", f"{digest}:{event['line']}")
         return Ref.of("audit", event["audit_id"])
 
     @cached_property
-    def _shared_audit_ids(self) -> frozenset[str]:
-        # A request has one event a stage; they differ in stage alone. The client may choose the auditID.
+    def reused_audit_ids(self) -> frozenset[str]:
+        """auditIDs that stand on more than one request: a client may choose its own with the Audit-ID header."""
+        # A request has one event a stage; they differ in stage alone. OCSF cuts times to milliseconds.
         rows = self.rows(
-            "SELECT audit_id FROM (SELECT audit_id, hash(received_at, user_name, verb, request_uri) AS request FROM audit)"
+            "SELECT audit_id FROM (SELECT audit_id, hash(date_trunc('milliseconds', received_at), user_name, verb, request_uri) AS request FROM audit)"
             " GROUP BY audit_id HAVING min(request) <> max(request)"
         )
         return frozenset(row["audit_id"] for row in rows)
@@ -127,21 +146,3 @@ class Store:
         """The result as a pandas frame with Arrow types."""
         frame: pd.DataFrame = self.table(sql, **values).to_pandas(types_mapper=pd.ArrowDtype)
         return frame
-
-    def raw(self, file: str, line: int, item: int) -> str:
-        """The text of a record as it stands in the evidence, found by its place. Raises CaseError when it is not there."""
-        path = self.case / "evidence" / file
-        if not path.is_file():
-            raise CaseError("this evidence file is missing", where=str(path), next="restore it, or make the case again")
-        for text in self._texts(path, line, item):
-            return text
-        raise CaseError("the evidence has no such record", where=f"{file}:{line}")
-
-    def _texts(self, path: Path, line: int, item: int) -> Iterator[str]:
-        taken_as = {entry["path"]: entry["taken_as"] for entry in self.ledger}
-        if taken_as.get(str(path.relative_to(self.case / "evidence"))) == "Kubernetes audit log":
-            yield from (found.text.decode() for found in lines(path, Damage()) if found.number == line)
-        else:
-            data = b"".join(pieces(path, Damage()))
-            found = (record for record in records(data) if isinstance(record, Record) and record.item == item)
-            yield from (json.dumps(record.value) for record in found)

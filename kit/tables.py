@@ -30,7 +30,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "received_at": (TIME, "when the API server received the request"),
     "stage_at": (TIME, "when the stage was reached"),
     "user_name": (TEXT, "user.username of an audit event, userIdentity.userName of a CloudTrail event"),
-    "user_uid": (TEXT, "user.uid: a service account's uid, or aws-iam-authenticator:ACCOUNT:PRINCIPAL"),
+    "user_uid": (
+        TEXT,
+        "user.uid: a service account's uid, or aws-iam-authenticator:ACCOUNT:PRINCIPAL; of a sign-in what the authenticator gave out",
+    ),
     "user_groups": (TEXTS, "the user's groups"),
     "user_extra": (TEXT, "user.extra as JSON"),
     "credential_id": (TEXT, "extra authentication.kubernetes.io/credential-id: which token or certificate was used"),
@@ -58,6 +61,12 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "annotations": (TEXT, "the event's annotations as JSON"),
     "request_object": (TEXT, "request body as JSON, where the audit level has it"),
     "response_object": (TEXT, "response body as JSON, where the audit level has it"),
+    "log_stream": (TEXT, "log stream of CloudWatch Logs, where the evidence names it: one an API server"),
+    # sign-ins
+    "signed_in_at": (TIME, "when the EKS authenticator wrote the line"),
+    "message": (TEXT, "the authenticator's message, and the reason that it gives"),
+    "granted": (pa.bool_(), "whether the sign-in was granted; empty for a line that is no answer"),
+    "attributes": (TEXT, "everything in the line as JSON"),
     # CloudTrail events
     "event_id": (TEXT, "eventID"),
     "event_at": (TIME, "eventTime"),
@@ -97,9 +106,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "finding": (TEXT, "the whole finding as JSON, names as in the API's model"),
     # rejects and coverage
     "reason": (TEXT, "why the record could not become a row"),
+    "near_at": (TIME, "about when it happened: as CloudWatch Logs says, else when the event before it in its file did"),
     "raw": (TEXT, "first 200 characters of the record; empty where they may be a Secret's"),
-    "source": (TEXT, "audit or trail"),
-    "state": (TEXT, "recorded or gap"),
+    "source": (TEXT, "audit, sign_ins or trail"),
+    "state": (TEXT, "recorded, partial (one API server's log is missing) or gap"),
     "start_at": (TIME, "start of the span"),
     "end_at": (TIME, "end of the span"),
     "events": (COUNT, "events in the span"),
@@ -121,7 +131,11 @@ AUDIT = _schema(
     " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
     " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
     " name uid response_code dry_run decision decision_reason issued_credential_id annotations request_object response_object"
-    " event_hash"
+    " log_stream event_hash"
+)
+SIGN_INS = _schema(
+    PLACE + "signed_in_at message granted arn user_name user_uid user_groups access_key_id session_name source_address"
+    " attributes log_stream event_hash"
 )
 TRAIL = _schema(
     PLACE
@@ -134,11 +148,12 @@ FINDINGS = _schema(
     PLACE + "id arn type severity title region created_at updated_at first_seen_at last_seen_at count sample about_eks"
     " archived wrapper finding event_hash"
 )
-REJECTS = _schema(PLACE + "reason raw")
-COVERAGE = _schema("cluster account source state start_at end_at events says")
+REJECTS = _schema(PLACE + "reason raw near_at")
+COVERAGE = _schema("cluster account source log_stream state start_at end_at events says")
 
 TABLES: dict[str, pa.Schema] = {
     "audit": AUDIT,
+    "sign_ins": SIGN_INS,
     "trail": TRAIL,
     "objects": OBJECTS,
     "findings": FINDINGS,
@@ -147,6 +162,7 @@ TABLES: dict[str, pa.Schema] = {
 }
 SAYS: dict[str, str] = {
     "audit": "Kubernetes audit events, one row an event.",
+    "sign_ins": "What the EKS authenticator answered: which IAM principal became which user name with which groups, from where.",
     "trail": "CloudTrail events.",
     "objects": "Objects of the cluster dump, and what AWS describes: access entries, associations, instances.",
     "findings": "GuardDuty findings, each once, as last updated; `finding_versions` holds all that arrived.",

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kit.sources import EvidenceFile, Reject, audit
+from kit.raw import Raw
 from kit.store import Store, connect
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
@@ -70,7 +70,7 @@ def test_every_row_leads_back_to_its_text(case: Path) -> None:
         ("findings", "id", "Id"),
     ):
         for row in store.rows(f"SELECT {column} AS key, file, line, item FROM {table} USING SAMPLE 5 (reservoir, 1)"):
-            assert json.loads(store.raw(row["file"], row["line"], row["item"]))[member] == row["key"]
+            assert json.loads(Raw(case).text(row["file"], row["line"], row["item"]))[member] == row["key"]
 
 
 def test_the_same_events_twice_are_counted_and_kept_once(tmp_path: Path) -> None:
@@ -127,20 +127,6 @@ def test_a_load_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
         assert kit("new", tmp_path / "case", RECORDING).returncode == 0
     assert _content(tmp_path / "case") == _content(tmp_path / "whole")
     assert not (tmp_path / "case.partial").exists()
-
-
-def test_the_two_ways_of_reading_the_audit_log_agree(tmp_path: Path) -> None:
-    log = tmp_path / "audit.jsonl"
-    log.write_bytes(gzip.decompress((RECORDING / "audit.jsonl.gz").read_bytes()))
-    database = connect()
-    file = EvidenceFile(log, log.name, "", "prod", "111122223333")
-    whole, by_line = tmp_path / "whole.parquet", tmp_path / "lines.parquet"
-    count = audit._well_formed(log)
-    assert count and audit._load_whole(file, whole, database, count)
-    rejects = list[Reject]()
-    assert audit._load_lines(file, by_line, rejects.append, database, tmp_path) == (count, "")
-    assert rejects == []
-    assert _rows(database, whole) == _rows(database, by_line)
 
 
 @pytest.mark.parametrize(

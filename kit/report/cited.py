@@ -12,7 +12,7 @@ from kit.case import Case
 from kit.errors import KitError
 from kit.figures import visible
 from kit.report.html_table import safe
-from kit.sources.stream import Damage, lines
+from kit.sources.stream import Reading, lines
 
 MOST_CITED = 150
 MOST_LINES = 160
@@ -94,7 +94,7 @@ def _logged(case: Case, refs: list[str]) -> dict[str, str]:
     found = dict[tuple[str, int], str]()
     for file in sorted({file for file, _ in places.values()}):
         numbers = {line for of, line in places.values() if of == file}
-        for line in lines(case.path / "evidence" / file, Damage()):
+        for line in lines(case.path / "evidence" / file, Reading()):
             if line.number in numbers:
                 found[(file, line.number)] = line.text.decode("utf-8", "replace")
             if line.number >= max(numbers):

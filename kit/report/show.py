@@ -120,7 +120,7 @@ def _nothing(case: Case, kind: str) -> str:
     if missing:
         times = _list((_stretch(*one) for one in missing), 3)
         return f"{pill('cannot tell', 'cannot')} No {what} in what was recorded, but {times} was not recorded."
-    return f"{pill('not observed', 'quiet')} No {what} in {window} (audit log recorded without a gap)."
+    return f"{pill('not observed', 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
 
 
 def _collect(text: str) -> str:
@@ -310,14 +310,14 @@ def _still(case: Case) -> str:
     if not times:
         return f"{pill('cannot tell', 'cannot')} no call is attributed to the attacker, so none can be missed."
     quiet = (window.end - times[-1]).total_seconds()
-    later = [one for one in case.unrecorded if one[1] > times[-1]]
+    later = [one[:2] for one in (*case.unrecorded, *case.partial) if one[1] > times[-1]]
     if later:
-        return f"{pill('cannot tell', 'cannot')} after the last call, {_list((_stretch(*one) for one in later), 2)} was not recorded."
+        return f"{pill('cannot tell', 'cannot')} after the last call, {_list((_stretch(*one) for one in later), 2)} was not recorded in full."
     if quiet < _SOON_SECONDS:
         return f"{pill('maybe', 'possible')} the last call came {_lasting(quiet)} before the log ends. Treat it as going on."
     left = [word for word in (_left(case, "service_account"), _left(case, "iam_role")) if word]
     stands = f" {_list(left)} are not known to be gone: their credentials may still serve." if left else ""
-    return f"{pill('not observed', 'quiet')} after the last call, in {_lasting(quiet)} of log without a gap.{stands}"
+    return f"{pill('not observed', 'quiet')} after the last call, in {_lasting(quiet)} of log without a gap (its delivery is best effort).{stands}"
 
 
 def _left(case: Case, kind: str) -> str:
@@ -428,7 +428,14 @@ def _how_good(case: Case, name: str, files: pd.DataFrame) -> str:
             said.append(f"{pill(counted(len(gaps), 'gap'), 'cannot')} {times}")
         elif source == "audit":
             said.append("no gap")
-        recorded = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "recorded")]
+        partial = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "partial")]
+        if len(partial):
+            said.append(f"{pill('an API server may be missing', 'cannot')} {safe(partial['says'].iloc[0])}")
+        recorded = case.coverage[
+            (case.coverage["source"] == source)
+            & (case.coverage["state"] == "recorded")
+            & case.coverage["log_stream"].isna()
+        ]
         said += list(dict.fromkeys(safe(says) for says in recorded["says"].dropna()))[:2]
     rejects, duplicates = int(files["rejects"].sum()), int(files["duplicates"].sum())
     said += [f"{pill(counted(rejects, 'reject'), 'cannot')} could not be read"] if rejects else []
@@ -477,6 +484,9 @@ def _number(value: Any) -> str:
     return "" if value is None or pd.isna(value) else f"{int(value):,}"
 
 
+_SOURCE_OF = {"audit": "Kubernetes audit log", "sign_ins": "EKS authenticator log", "trail": "CloudTrail"}
+
+
 def coverage(case: Case) -> Shown:
     """What the sources recorded, and their gaps."""
     if case.coverage.empty:
@@ -485,19 +495,50 @@ def coverage(case: Case) -> Shown:
             "no coverage",
         )
     columns: dict[str, Callable[[Row], str]] = {
-        "Source": lambda row: {"audit": "Kubernetes audit log", "trail": "CloudTrail"}.get(
-            row["source"], safe(row["source"])
-        ),
-        "State": lambda row: pill("gap", "cannot") if row["state"] == "gap" else "recorded",
+        "Source": lambda row: _SOURCE_OF.get(row["source"], safe(row["source"])),
+        "Log stream": lambda row: safe("" if pd.isna(row["log_stream"]) else row["log_stream"]),
+        "State": lambda row: "recorded" if row["state"] == "recorded" else pill(row["state"], "cannot"),
         "From (UTC)": lambda row: clock(row["start_at"]),
         "To (UTC)": lambda row: clock(row["end_at"]),
         "Events": lambda row: _number(row["events"]),
         "Says": lambda row: safe("" if pd.isna(row["says"]) else row["says"]),
     }
+    if case.coverage["log_stream"].isna().all():
+        del columns["Log stream"]
     rows = case.coverage.sort_values(["source", "state", "start_at"])  # gaps first
     return Shown(
         table(rows, columns, export=_export(case, "coverage"), narrow=("Source", "From (UTC)", "To (UTC)")), "coverage"
     )
+
+
+def recorded(case: Case) -> Shown:
+    """What the sources were told to record: audit levels by resource, kinds of CloudTrail events by service and region."""
+    levels: dict[str, Callable[[Row], str]] = {
+        "Resource": lambda row: f"<code>{safe(row['resource'])}</code>",
+        "Audit level": lambda row: safe(row["level"] or ""),
+        "Events": lambda row: _number(row["events"]),
+        "With request body": lambda row: _number(row["with_request_body"]),
+        "With response body": lambda row: _number(row["with_response_body"]),
+    }
+    kinds: dict[str, Callable[[Row], str]] = {
+        "Kind of event": lambda row: safe(row["event_category"]),
+        "Region": lambda row: safe(row["region"] or ""),
+        "Service": lambda row: f"<code>{safe(row['event_source'])}</code>",
+        "Events": lambda row: _number(row["events"]),
+        "Failed": lambda row: _number(row["failed"]),
+    }
+    parts = [
+        table(frame, columns, export=_export(case, name), most=60)
+        for frame, columns, name in (
+            (case.audit_levels, levels, "audit_levels"),
+            (case.trail_kinds, kinds, "cloudtrail_kinds"),
+        )
+        if not frame.empty
+    ]
+    says = (
+        "<p>What is not in these tables was not recorded, whatever happened. Delivery of both logs is best effort.</p>"
+    )
+    return Shown(says + "".join(parts), "what was recorded")
 
 
 def rejects(case: Case) -> Shown:
@@ -509,6 +550,7 @@ def rejects(case: Case) -> Shown:
         )
     columns: dict[str, Callable[[Row], str]] = {
         "Place": lambda row: f"<code>{safe(row['file'])}:{_number(row['line'])}</code>",
+        "About when (UTC)": lambda row: "" if pd.isna(row["near_at"]) else clock(row["near_at"]),
         "Reason": lambda row: safe(row["reason"], 200),
         "Begins": lambda row: f"<code>{safe(row['raw'] if not pd.isna(row['raw']) else '', 120)}</code>",
     }
@@ -756,7 +798,7 @@ def aws_calls(case: Case) -> Shown:
                 f"<p>{pill('cannot tell', 'cannot')} There is no CloudTrail in this case.</p>", "no CloudTrail"
             )
         return Shown(
-            f"<p>{pill('not observed', 'quiet')} No CloudTrail event of this case is attributed to the attacker.</p>",
+            f"<p>{pill('not observed', 'quiet')} No CloudTrail event of this case is attributed to the attacker; what CloudTrail holds stands under the limits, and data events are there only where a trail records them.</p>",
             "none",
         )
     columns: dict[str, Callable[[Row], str]] = {

@@ -1,59 +1,75 @@
-"""Readers of evidence, one file a family: each sniffs, reads and names the table that it fills.
+"""Readers of evidence, one file a family: each says which records it takes, reads them and names the table that it fills.
 
-A reader is a module in this folder with
+A file has a form (kit.sources.form) that gives its records, out of all envelopes. A reader is a module in this folder with
     TABLE: name of the table (kit.tables)
     TAKEN_AS: what the ledger calls such a file
-    sniff(sample: Sample) -> bool: whether the first kilobytes are such a file; never by the name alone. It raises
-        EvidenceError when it knows what the file is but cannot take it; its sentence is why the file is not taken
-    read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]: every record of the decompressed bytes becomes one
-        of the two, nothing is skipped. Row.values has the table's columns other than file, line and item
-Only `audit` writes its Parquet itself (`load`), because its files do not fit into memory.
+    TAKES: the forms of evidence that it takes, for people (docs/sources.md)
+    LISTS: members under which the documents that it takes keep their records
+    takes(record: Record) -> bool: whether a record is one of its kind, by its content; the record may be only the beginning of
+        one. It raises EvidenceError when it knows what the record is but cannot take it; its sentence is why
+    rows(record: Record) -> Iterable[dict]: the table's columns other than file, line and item. It raises EvidenceError with the
+        reason why a record can be no row
+Every record becomes a row or a reject, nothing is skipped. `audit` reads its records many at a time (`Loader`), because there are so many.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 
 @dataclass(frozen=True)
-class EvidenceFile:
-    """A file of evidence inside the case. path: on disk. name: below the evidence folder. sha256: of its bytes."""
+class Log:
+    """Where a message of CloudWatch Logs was kept, as far as the evidence says: log group, log stream, account; at: its time there."""
 
-    path: Path
-    name: str
-    sha256: str
-    cluster: str | None = None
+    group: str | None = None
+    stream: str | None = None
     account: str | None = None
+    at: Any = None
+
+    @property
+    def cluster(self) -> str | None:
+        """The EKS cluster whose control plane writes to this log group (/aws/eks/NAME/cluster)."""
+        parts = (self.group or "").split("/")
+        return parts[3] if len(parts) == 5 and parts[:3] == ["", "aws", "eks"] and parts[4] == "cluster" else None
+
+
+NO_LOG = Log()
+OTHER_LOG = "is a line of a log that this kit does not read"  # of a log group with all its streams
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a sniff sees of a file: its name, its first 64 KiB after decompression, and whether that is all of it."""
+class Record:
+    """One record of a file.
 
-    name: str
-    head: bytes
-    whole: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    """A record that became a row. line and item: where it starts (kit.tables). values: the table's other columns."""
+    line: where it starts, from 1. item: its place in the file, from 1. value: as parsed; of a text that is no JSON what can be
+    read of its beginning, else the text itself. of: the member whose list it stands in, empty when it is a document of its own.
+    around: the document's other members, complete once the whole file is walked. raw: its first 200 characters. text: the
+    record as it stood, where it was a text. broken: why that text is no JSON. log: where CloudWatch Logs kept it. cut: whether its end is out of sight.
+    """
 
     line: int
     item: int
-    values: dict[str, Any] = field(repr=False)
+    value: Any
+    of: str = ""
+    around: dict[str, Any] = field(default_factory=dict, repr=False)
+    raw: str = field(default="", repr=False)
+    text: str | None = field(default=None, repr=False)
+    broken: str = ""
+    log: Log = NO_LOG
+    cut: bool = False
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that could not become a row: where it is, why, and its first 200 characters."""
+    """A record that could not become a row: where it is, why, its first 200 characters, and about when it happened."""
 
     line: int
     item: int
     reason: str
     raw: str
+    near_at: datetime | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "raw", self.raw[:200])

@@ -1,18 +1,20 @@
-"""Kubernetes audit logs as the API server writes them: audit.k8s.io/v1 events, one JSON object a line, plain or gzip.
+"""Kubernetes audit events: audit.k8s.io/v1 Event, one JSON text each, many at a time through DuckDB into the table.
 
-Two ways to the same table. DuckDB reads a whole file where every line of it is a well-formed event; a file that it refuses
-(one bad byte is enough, or a cut gzip) goes line by line, and what cannot be a row becomes a reject. Both ways end in the
-same SQL. Oddities: auditID is a label that the client may choose, so rows are told apart by file and line; `sourceIPs` may be
-empty, and all but its last element are the client's word; the name of an object made with generateName stands only in the
-response. Source: k8s.io/apiserver, apis/audit/v1 types.
+Every text is parsed once before DuckDB gets it, because DuckDB takes what is no JSON (NaN, 1e999, a trailing comma, any depth).
+Oddities: auditID is a label that the client may choose, so rows are told apart by file and item; `sourceIPs` may be empty, and
+all but its last element are the client's word; the name of an object made with generateName stands only in the response; long
+lines are cut in CloudWatch Logs and then are no JSON. Source: k8s.io/apiserver, apis/audit/v1 types.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from bisect import bisect
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import orjson
@@ -20,13 +22,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kit import tables
-from kit.sources import EvidenceFile, Reject, Sample
-from kit.sources.json_document import peek
-from kit.sources.stream import BOM, Damage, Line, is_gzip, lines, pieces
+from kit.errors import EvidenceError
+from kit.sources import Log, Record, Reject, ocsf
+from kit.sources.json_document import utc_time
+from kit.sources.stream import LONGEST_LINE, TOO_LONG
 
 TABLE = "audit"
 TAKEN_AS = "Kubernetes audit log"
-MOST_SNIFFED = 50  # lines
+TAKES = (
+    "JSON lines as the API server writes them: audit.k8s.io/v1, v1beta1",
+    "`kind: EventList` (webhook batches), single events, pretty-printed or in a row",
+    "CloudWatch Logs: get-log-events, filter-log-events, `aws logs tail`, Logs Insights (GetQueryResults, console CSV and JSON)",
+    "CloudWatch Logs exported to S3 (a time before each line; the folder's name is the log stream)",
+    "Security Lake: OCSF API Activity of EKS, 1.1.0 and 1.5.0, JSON and Parquet (without bodies, times to the millisecond)",
+    "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip), and what Firehose wrote to S3",
+)
+LISTS = ("items",)
+BATCH_BYTES, BATCH_EVENTS = 4 << 20, 50_000
 
 # The members of audit.k8s.io/v1 Event. Explicit, because a schema guessed from the first lines fails on real logs.
 EVENT = {
@@ -115,139 +127,177 @@ _COLUMNS = {
 
 
 def _flatten(events: str) -> str:
-    """SQL that turns a relation of events (line and the members of EVENT) into the table's columns and `reason`."""
+    """SQL that turns a relation of events (the members of EVENT) into the table's columns and `reason`."""
     columns = ", ".join(f"{sql} AS {name}" for name, sql in _COLUMNS.items())
-    return (
-        "SELECT CAST($cluster AS VARCHAR) AS cluster, CAST($account AS VARCHAR) AS account, $file AS file,"
-        f" line, line AS item, {columns} FROM (SELECT *, {_IN_RESPONSE} AS in_response FROM ({events}))"
-    )
+    return f"SELECT {columns} FROM (SELECT *, {_IN_RESPONSE} AS in_response FROM ({events}))"
 
 
-def sniff(sample: Sample) -> bool:
-    """Whether one of the first lines is an audit event of its own; a line that is cut or broken is judged by what it begins with."""
-    return any(
-        _begins_event(line) for line in sample.head.removeprefix(BOM).splitlines()[:MOST_SNIFFED] if line.strip()
-    )
-
-
-def _begins_event(line: bytes) -> bool:
-    event = peek(line)
+def takes(record: Record) -> bool:
+    """Whether a record is an audit event; one that is cut or broken is judged by what it begins with."""
+    event = record.value
     if not isinstance(event, dict) or event.get("kind", "Event") != "Event":
         return False
-    return str(event.get("apiVersion")).startswith("audit.k8s.io/") or event.keys() >= {"auditID", "stage", "verb"}
+    if ocsf.is_audit_event(event):
+        return True
+    version = str(event.get("apiVersion", record.around.get("apiVersion")))
+    return version.startswith("audit.k8s.io/") or ("verb" in event and bool(event.keys() & _OWN))
 
 
-def load(
-    file: EvidenceFile,
-    target: Path,
-    rejects: Callable[[Reject], None],
-    database: duckdb.DuckDBPyConnection,
-    scratch: Path,
-) -> tuple[int, str]:
-    """Read a file into the Parquet file `target` (tables.AUDIT). Returns the rows, and what ended the file early.
+_OWN = {"auditID", "objectRef", "requestURI"}  # members that tell an event which does not say its version
+
+
+def text_of(record: Record) -> bytes:
+    """A record as the text of one event. Items of an EventList need not say what they are: then their list does.
+
+    Raises EvidenceError for what JSON cannot hold.
+    """
+    event = record.value
+    if ocsf.is_audit_event(event):
+        event = ocsf.audit_event_in(event)
+    elif record.text is not None:
+        return record.text.encode("utf-8", "surrogateescape")
+    if isinstance(event, dict) and "kind" not in event and record.around.get("kind") == "EventList":
+        event = {"kind": "Event", "apiVersion": record.around.get("apiVersion"), **event}
+    try:
+        return orjson.dumps(event)
+    except TypeError as error:
+        raise EvidenceError(f"cannot be kept as JSON ({error})") from None
+
+
+class Message(NamedTuple):
+    """The text of one event: where it starts, where CloudWatch Logs kept it, and its time there (utc_time reads it)."""
+
+    line: int
+    item: int
+    text: bytes
+    log: Log
+    at: Any = None
+
+
+class Loader:
+    """Writes events into the Parquet file `target` (tables.AUDIT), many at a time. What is no event becomes a reject.
 
     rejects: takes each reject. scratch: a folder for passing files, whose path holds nothing that DuckDB would read as a pattern.
     """
-    count = _well_formed(file.path)
-    if count is not None and _load_whole(file, target, database, count):
-        return count, ""
-    return _load_lines(file, target, rejects, database, scratch)
 
+    def __init__(
+        self,
+        target: Path,
+        file: str,
+        rejects: Callable[[Reject], None],
+        database: duckdb.DuckDBPyConnection,
+        scratch: Path,
+    ) -> None:
+        self.rows = 0
+        self._file, self._rejects, self._database, self._scratch = file, rejects, database, scratch
+        self._schema = tables.AUDIT.append(pa.field("reason", pa.string()))
+        self._target = target
+        self._writer: pq.ParquetWriter | None = None
+        self._held, self._size = list[Message](), 0
+        self._last_at: datetime | None = None
 
-def _well_formed(path: Path) -> int | None:
-    """How many lines a file has when every one of them is a JSON object that both ways read alike; else None."""
-    damage, count = Damage(), 0
-    for line in lines(path, damage):
-        count += 1
-        if line.number != count or line.too_long or not isinstance(_parsed(line.text), dict):
-            return None
-    return None if damage.says or _has_bom(path) else count
+    def add(self, message: Message) -> None:
+        """Take an event; it is written with others, later."""
+        self._held.append(message)
+        self._size += len(message.text)
+        if self._size >= BATCH_BYTES or len(self._held) >= BATCH_EVENTS:
+            self._write()
 
+    def close(self) -> None:
+        """Write the rest; without any event there is no file."""
+        if self._held:
+            self._write()
+        if self._writer is not None:
+            self._writer.close()
 
-def _has_bom(path: Path) -> bool:
-    return next(pieces(path, Damage()), b"").startswith(BOM)
+    def _write(self) -> None:
+        batch, self._held, self._size = self._held, [], 0
+        refused = list[Reject]()
+        good = [message for message in batch if not _refused(message, refused)]
+        table = self._events(good, refused)
+        kept = table.filter(table["reason"].is_null())
+        by_item = {message.item: message for message in good} if kept.num_rows < table.num_rows else {}
+        for row in table.filter(table["reason"].is_valid()).select(["item", "reason"]).to_pylist():
+            refused.append(_reject(by_item[row["item"]], row["reason"]))
+        if kept.num_rows:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._target, tables.AUDIT, compression="zstd")
+            self._writer.write_table(kept.drop_columns(["reason"]))
+            self.rows += kept.num_rows
+        self._say_when(sorted(refused, key=lambda one: one.item), kept, {message.item: message for message in batch})
 
+    def _say_when(self, refused: list[Reject], kept: pa.Table, by_item: dict[int, Message]) -> None:
+        """Hand on rejects with about when they happened: as CloudWatch Logs says, else when the event before them did."""
+        items, times = kept["item"], kept["received_at"]
+        for reject in refused:
+            at = utc_time(by_item[reject.item].at)
+            if at is None:
+                before = bisect(items.to_pylist(), reject.item) if len(refused) < 50 else 0
+                at = times[before - 1].as_py() if before else self._last_at
+            self._rejects(replace(reject, near_at=at))
+        if kept.num_rows:
+            self._last_at = times[-1].as_py()
 
-def _parsed(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
+    def _events(self, good: list[Message], rejects: list[Reject]) -> pa.Table:
+        """Rows of texts that are JSON objects. Those that DuckDB still refuses (a key that stands twice, a list of objects where
+        texts should be) are found by halving, and rejected."""
+        if not good:
+            return self._schema.empty_table()
+        with tempfile.NamedTemporaryFile(suffix=".jsonl", dir=self._scratch) as part:
+            part.writelines(message.text.rstrip(b"\r\n").replace(b"\n", b" ") + b"\n" for message in good)
+            part.flush()
+            refusal = "it is not one event"
+            try:
+                table = self._database.sql(_flatten(_read_json(Path(part.name)))).to_arrow_table()
+            except duckdb.InvalidInputException as error:
+                table, refusal = None, str(error).splitlines()[0]
+        if len(good) == 1 and (table is None or table.num_rows != 1):
+            detail = refusal.removeprefix("Invalid Input Error: ").replace(f' in file "{part.name}", in line 1', "")
+            rejects.append(_reject(good[0], detail.replace(part.name, self._file)))
+            return self._schema.empty_table()
+        if table is None or table.num_rows != len(good):
+            middle = len(good) // 2
+            return pa.concat_tables(self._events(half, rejects) for half in (good[:middle], good[middle:]))
+        return self._placed(table, good)
 
-
-def _load_whole(file: EvidenceFile, target: Path, database: duckdb.DuckDBPyConnection, count: int) -> bool:
-    """Let DuckDB read the file; False when it refuses it, or when not every line became a row."""
-    flat = _flatten(_read_json(file.path))
-    try:
-        database.execute(f"COPY ({flat}) TO '{_quoted(target)}' ({tables.PARQUET})", _given(file))
-    except duckdb.InterruptException:
-        raise
-    except duckdb.Error:
-        # A member of a wrong type, a gzip header with a comment, too little memory: the line reader tells which, or needs less.
-        return False
-    found = database.sql(f"SELECT count(*), count(reason) FROM read_parquet('{_quoted(target)}')").fetchall()
-    return found == [(count, 0)]
+    def _placed(self, table: pa.Table, good: list[Message]) -> pa.Table:
+        """The rows with their places, which the events' own text does not say."""
+        places: dict[str, Any] = {
+            "cluster": [message.log.cluster for message in good],
+            "account": [message.log.account for message in good],
+            "file": [self._file] * len(good),
+            "line": [message.line for message in good],
+            "item": [message.item for message in good],
+            "log_stream": [message.log.stream for message in good],
+        }
+        columns = [
+            pa.array(places[field.name], field.type) if field.name in places else table[field.name].cast(field.type)
+            for field in self._schema
+        ]
+        return pa.table(columns, schema=self._schema)
 
 
 def _read_json(path: Path) -> str:
     members = ", ".join(f"'{name}': '{kind}'" for name, kind in EVENT.items())
-    compression = "gzip" if is_gzip(path) else "uncompressed"
     return (
-        f"SELECT row_number() OVER () AS line, * FROM read_json('{_quoted(path)}', format = 'newline_delimited',"
-        f" hive_partitioning = false, compression = '{compression}', columns = {{{members}}})"
+        f"SELECT * FROM read_json('{path}', format = 'newline_delimited', hive_partitioning = false,"
+        f" compression = 'uncompressed', columns = {{{members}}})"
     )
 
 
-def _load_lines(
-    file: EvidenceFile,
-    target: Path,
-    rejects: Callable[[Reject], None],
-    database: duckdb.DuckDBPyConnection,
-    scratch: Path,
-) -> tuple[int, str]:
-    """Read the file line by line; what is no event becomes a reject."""
-    damage, rows = Damage(), 0
-    schema = tables.AUDIT.append(pa.field("reason", pa.string()))
-    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(lines(file.path, damage)):
-            refused = list[Reject]()
-            good = {line.number: line for line in batch if not _refused(line, refused)}
-            table = _events(file, list(good.values()), schema, database, refused, scratch)
-            kept = table.filter(table["reason"].is_null())
-            for row in table.filter(table["reason"].is_valid()).select(["line", "reason"]).to_pylist():
-                refused.append(_reject(good[row["line"]], row["reason"]))
-            writer.write_table(kept)
-            rows += kept.num_rows
-            for reject in sorted(refused, key=lambda one: one.line):
-                rejects(reject)
-    return rows, damage.says
-
-
-def _batches(source: Iterator[Line], size: int = 4 << 20, most: int = 50_000) -> Iterator[list[Line]]:
-    batch, held = list[Line](), 0
-    for line in source:
-        batch.append(line)
-        held += len(line.text)
-        if held >= size or len(batch) >= most:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _refused(line: Line, rejects: list[Reject]) -> bool:
-    """Whether a line is no JSON object, or has a list or an object where the form has another; then it is among the rejects."""
-    if line.too_long:
-        rejects.append(_reject(line, "the line is longer than 16 MiB"))
+def _refused(message: Message, rejects: list[Reject]) -> bool:
+    """Whether a text is no JSON object, or has a list or an object where the form has another; then it is among the rejects."""
+    if len(message.text) > LONGEST_LINE:
+        rejects.append(_reject(message, TOO_LONG))
         return True
     try:
-        value = orjson.loads(line.text)
+        value = orjson.loads(message.text)
     except orjson.JSONDecodeError as error:
-        rejects.append(_reject(line, f"not JSON: {error}"))
+        rejects.append(_reject(message, f"not JSON: {error}"))
         return True
     reason = "not a JSON object" if not isinstance(value, dict) else _misfit(value)
     if reason:
-        rejects.append(_reject(line, reason))
+        rejects.append(_reject(message, reason))
     return bool(reason)
 
 
@@ -268,48 +318,5 @@ def _misfit(event: dict[str, Any]) -> str:
     return ""
 
 
-def _events(
-    file: EvidenceFile,
-    good: list[Line],
-    schema: pa.Schema,
-    database: duckdb.DuckDBPyConnection,
-    rejects: list[Reject],
-    scratch: Path,
-) -> pa.Table:
-    """Rows of lines that are JSON objects. Lines that DuckDB still refuses (a key that stands twice, a list of objects where
-    texts should be) are found by halving, and rejected."""
-    if not good:
-        return schema.empty_table()
-    with tempfile.NamedTemporaryFile(suffix=".jsonl", dir=scratch) as part:
-        part.writelines(line.text.rstrip(b"\r") + b"\n" for line in good)
-        part.flush()
-        refusal = "it is not one event"
-        try:
-            table = database.sql(_flatten(_read_json(Path(part.name))), params=_given(file)).to_arrow_table()
-        except duckdb.InvalidInputException as error:
-            table, refusal = None, str(error).splitlines()[0]
-    if len(good) == 1 and (table is None or table.num_rows != 1):
-        detail = refusal.removeprefix("Invalid Input Error: ").replace(f' in file "{part.name}", in line 1', "")
-        rejects.append(_reject(good[0], detail.replace(part.name, file.name)))
-        return schema.empty_table()
-    if table is None or table.num_rows != len(good):
-        middle = len(good) // 2
-        return pa.concat_tables(
-            _events(file, half, schema, database, rejects, scratch) for half in (good[:middle], good[middle:])
-        )
-    numbers = pa.array([line.number for line in good], pa.int64())
-    for column in ("line", "item"):
-        table = table.set_column(table.schema.get_field_index(column), column, numbers)
-    return table.cast(schema)
-
-
-def _given(file: EvidenceFile) -> dict[str, str | None]:
-    return {"cluster": file.cluster, "account": file.account, "file": file.name}
-
-
-def _reject(line: Line, reason: str) -> Reject:
-    return Reject(line.number, line.number, reason, line.text[:800].decode(errors="replace"))
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _reject(message: Message, reason: str) -> Reject:
+    return Reject(message.line, message.item, reason, message.text[:800].decode(errors="replace"))

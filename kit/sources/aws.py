@@ -1,133 +1,210 @@
-"""What `aws eks` and `aws ec2` print about a cluster: the cluster, who is let in, roles of pods, sign-in, instances.
+"""What the AWS CLI prints about a cluster and its account: describe, list and get calls of EKS, EC2, IAM and others.
 
-Source: botocore, eks 2017-11-01 and ec2 2016-11-15, output shapes of the calls below.
+Things are told by the members of the call's output; docs/sources.md lists the calls. Oddities: list-access-entries prints principals
+alone; list-associated-access-policies is one thing with its principal, whose empty list says that there are none; what a call
+does not print (the role of list-attached-role-policies) is not known. Source: botocore, output shapes of the calls in CALLS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from kit import tables
 from kit.errors import EvidenceError
 from kit.finding import cluster_in_tags
-from kit.sources import EvidenceFile, Reject, Row, Sample
-from kit.sources.json_document import Record, hash_of, json_text, member, peek, records, rows
+from kit.sources import Record
+from kit.sources.json_document import hash_of, json_text, member
 
 TABLE = "objects"
 TAKEN_AS = "AWS description"
+TAKES = ("what the calls listed below print, as JSON or YAML",)
 
 Values = dict[str, Any]
 
 
-def _cluster(value: Any) -> Values:
-    name = member(value, "name")
-    return _described("Cluster", value, name=name, uid=member(value, "arn"), cluster=name)
+@dataclass(frozen=True)
+class Call:
+    """A call of the AWS CLI and what it prints.
+
+    key: the member of its output that holds the thing, or the list of them. kind: what the thing is called in `objects`. name,
+    uid: the thing's members that are its name and its ARN or id; "" where it has none.
+    """
+
+    service: str
+    operation: str
+    key: str
+    kind: str
+    name: str
+    uid: str
 
 
-def _access_entry(value: Any) -> Values:
-    if isinstance(value, str):  # list-access-entries prints the principals alone
-        value = {"principalArn": value}
-    return _described("AccessEntry", value, name=member(value, "principalArn"), uid=member(value, "accessEntryArn"))
+CALLS = (
+    Call("eks", "DescribeCluster", "cluster", "Cluster", "name", "arn"),
+    Call("eks", "DescribeAccessEntry", "accessEntry", "AccessEntry", "principalArn", "accessEntryArn"),
+    Call("eks", "ListAccessEntries", "accessEntries", "AccessEntry", "principalArn", "accessEntryArn"),
+    Call(
+        "eks",
+        "ListPodIdentityAssociations",
+        "associations",
+        "PodIdentityAssociation",
+        "serviceAccount",
+        "associationArn",
+    ),
+    Call(
+        "eks",
+        "DescribePodIdentityAssociation",
+        "association",
+        "PodIdentityAssociation",
+        "serviceAccount",
+        "associationArn",
+    ),
+    Call("eks", "DescribeNodegroup", "nodegroup", "Nodegroup", "nodegroupName", "nodegroupArn"),
+    Call(
+        "eks", "DescribeFargateProfile", "fargateProfile", "FargateProfile", "fargateProfileName", "fargateProfileArn"
+    ),
+    Call("eks", "DescribeAddon", "addon", "Addon", "addonName", "addonArn"),
+    Call("ec2", "DescribeInstances", "Reservations", "Instance", "InstanceId", "InstanceId"),
+    Call("ec2", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup", "GroupName", "GroupId"),
+    Call(
+        "ec2",
+        "DescribeNetworkInterfaces",
+        "NetworkInterfaces",
+        "NetworkInterface",
+        "NetworkInterfaceId",
+        "NetworkInterfaceId",
+    ),
+    Call("ec2", "DescribeVolumes", "Volumes", "Volume", "VolumeId", "VolumeId"),
+    Call("ec2", "DescribeSnapshots", "Snapshots", "Snapshot", "SnapshotId", "SnapshotId"),
+    Call("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
+    Call(
+        "autoscaling",
+        "DescribeAutoScalingGroups",
+        "AutoScalingGroups",
+        "AutoScalingGroup",
+        "AutoScalingGroupName",
+        "AutoScalingGroupARN",
+    ),
+    Call("iam", "GetRole", "Role", "Role", "RoleName", "Arn"),
+    Call("iam", "ListRoles", "Roles", "Role", "RoleName", "Arn"),
+    Call("iam", "GetUser", "User", "User", "UserName", "Arn"),
+    Call("iam", "ListUsers", "Users", "User", "UserName", "Arn"),
+    Call("iam", "ListAccessKeys", "AccessKeyMetadata", "AccessKey", "AccessKeyId", "AccessKeyId"),
+    Call("iam", "GetInstanceProfile", "InstanceProfile", "InstanceProfile", "InstanceProfileName", "Arn"),
+    Call("iam", "ListInstanceProfiles", "InstanceProfiles", "InstanceProfile", "InstanceProfileName", "Arn"),
+    Call("iam", "GetPolicy", "Policy", "Policy", "PolicyName", "Arn"),
+    Call("iam", "GetPolicyVersion", "PolicyVersion", "PolicyVersion", "VersionId", ""),
+    Call("iam", "ListAttachedRolePolicies", "AttachedPolicies", "AttachedPolicy", "PolicyName", "PolicyArn"),
+    Call("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "GroupDetailList", "Group", "GroupName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "Policies", "Policy", "PolicyName", "Arn"),
+    Call("logs", "DescribeLogGroups", "logGroups", "LogGroup", "logGroupName", "arn"),
+    Call("logs", "DescribeLogStreams", "logStreams", "LogStream", "logStreamName", "arn"),
+    Call("cloudtrail", "DescribeTrails", "trailList", "Trail", "Name", "TrailARN"),
+    Call("ecr", "DescribeImages", "imageDetails", "Image", "imageDigest", "imageDigest"),
+)
+_BY_KEY = {call.key: call for call in CALLS}
+_PROVIDERS = ("identityProviderConfig", "identityProviderConfigs")
+LISTS = tuple(
+    key
+    for key in (*_BY_KEY, "identityProviderConfigs")
+    if key.endswith(("s", "List", "Metadata", "Entries", "Details"))
+)
+
+# Outputs that are one thing by themselves: the call, the members that tell them, service, kind, name, uid.
+WHOLE = (
+    ("`aws eks list-associated-access-policies`", {"associatedAccessPolicies", "principalArn"}, "eks", "AccessPolicies", "principalArn", ""),
+    ("`aws iam get-role-policy`", {"RoleName", "PolicyName", "PolicyDocument"}, "iam", "RolePolicy", "PolicyName", ""),
+    ("`aws iam get-access-key-last-used`", {"UserName", "AccessKeyLastUsed"}, "iam", "AccessKeyLastUsed", "UserName", ""),
+    ("`aws iam get-open-id-connect-provider`", {"Url", "ClientIDList", "ThumbprintList"}, "iam", "OpenIDConnectProvider", "Url", ""),
+    ("`aws cloudtrail get-trail-status`", {"IsLogging", "LatestDeliveryAttemptTime"}, "cloudtrail", "TrailStatus", "LatestDeliveryAttemptTime", ""),
+    ("`aws sts get-caller-identity`", {"UserId", "Account", "Arn"}, "sts", "CallerIdentity", "Arn", "Arn"),
+)  # fmt: skip
 
 
-def _access_policies(value: Any) -> Values:
-    return _described("AccessPolicies", value, name=member(value, "principalArn"))
-
-
-def _pod_identity_association(value: Any) -> Values:
-    values = _described(
-        "PodIdentityAssociation", value, name=member(value, "serviceAccount"), uid=member(value, "associationArn")
-    )
-    return values | {"namespace": member(value, "namespace")}
-
-
-def _identity_provider_config(value: Any) -> Values:
-    config = member(value, "oidc") or value
-    name = member(config, "identityProviderConfigName") or member(config, "name")
-    uid, cluster = member(config, "identityProviderConfigArn"), member(config, "clusterName")
-    return _described("IdentityProviderConfig", value, name=name, uid=uid, cluster=cluster)
-
-
-def _instance(value: Any) -> Values:
-    instance_id, cluster = member(value, "InstanceId"), cluster_in_tags(member(value, "Tags"))
-    return _described("Instance", value, name=instance_id, uid=instance_id, cluster=cluster) | {
-        "api_version": "aws:ec2"
-    }
-
-
-# By the member under which a call prints what it describes. Of associatedAccessPolicies the whole document is the
-# thing: the principal stands beside the list, and an empty list says that there are none.
-_LISTED: dict[str, Callable[[Any], Values]] = {
-    "accessEntries": _access_entry,
-    "associations": _pod_identity_association,
-    "identityProviderConfigs": _identity_provider_config,
-}
-_DESCRIBED: dict[str, Callable[[Any], Values]] = {
-    "cluster": _cluster,
-    "accessEntry": _access_entry,
-    "association": _pod_identity_association,
-    "identityProviderConfig": _identity_provider_config,
-}
-
-
-def sniff(sample: Sample) -> bool:
-    """Whether a file is what one of the calls prints. Members that other services use as well are looked into."""
-    top = peek(sample.head)
-    if not isinstance(top, dict):
+def takes(record: Record) -> bool:
+    """Whether a record is what one of the calls prints. Members that other services use as well are looked into."""
+    value = record.value
+    if record.of in LISTS:
+        return record.of != "associations" or _is_ours(_BY_KEY["associations"], value)
+    if not isinstance(value, dict):
         return False
-    if any(isinstance(top.get(name), list) for name in ("Reservations", "accessEntries", "associatedAccessPolicies")):
-        return True
-    if isinstance(top.get("identityProviderConfigs"), list) or isinstance(top.get("accessEntry"), dict):
-        return True
-    listed = top.get("associations")
-    if isinstance(listed, list):
-        return not listed or _has(listed[0], "associationArn")
+    described = [call for key, call in _BY_KEY.items() if isinstance(value.get(key), dict)]
     return (
-        _has(top.get("cluster"), "arn")
-        or _has(top.get("association"), "associationArn")
-        or (isinstance(top.get("identityProviderConfig"), dict))
+        any(_is_ours(call, value[call.key]) for call in described)
+        or isinstance(value.get("identityProviderConfig"), dict)
+        or any(members <= value.keys() for _, members, *_ in WHOLE)
     )
 
 
-def _has(value: Any, name: str) -> bool:
-    return isinstance(value, dict) and ":eks:" in str(value.get(name))
+def _is_ours(call: Call, value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    mark = value.get(call.uid or call.name)
+    return isinstance(mark, str) and (call.service != "eks" or ":eks:" in mark)
 
 
-def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
+def rows(record: Record) -> Iterator[Values]:
     """A row a thing. Instances of one reservation share its item."""
-    yield from rows(records(data), tables.OBJECTS, _rows)
-
-
-def _rows(record: Record) -> Iterator[Values]:
+    value = record.value
     if record.of == "Reservations":
-        instances = member(record.value, "Instances")
+        instances = member(value, "Instances")
         if not isinstance(instances, list):
             raise EvidenceError("is not a list", where="Instances")
         if not instances:
             raise EvidenceError("holds no instance", where="Instances")
         for each in instances:
-            yield _instance(each) | {"account": member(record.value, "OwnerId")}
-    elif record.of in _LISTED:
-        yield _LISTED[record.of](record.value)
-    elif member(record.value, "associatedAccessPolicies") is not None:
-        yield _access_policies(record.value)
+            yield _described(_BY_KEY["Reservations"], each) | {"account": member(value, "OwnerId")}
+    elif record.of == "identityProviderConfigs":
+        yield _identity_provider_config(value)
+    elif record.of in _BY_KEY:
+        call = _BY_KEY[record.of]
+        yield _described(call, {call.name: value} if isinstance(value, str) else value)
+    elif isinstance(value, dict):
+        yield from _whole(value)
     else:
-        described = [name for name in _DESCRIBED if name in record.value] if isinstance(record.value, dict) else []
-        if not described:
-            raise EvidenceError("is no description by AWS that the kit knows")
-        for name in described:
-            yield _DESCRIBED[name](record.value[name])
+        raise EvidenceError("is no description by AWS that the kit knows")
 
 
-def _described(kind: str, value: Any, *, name: Any, uid: Any = None, cluster: Any = None) -> Values:
+def _whole(value: Values) -> Iterator[Values]:
+    for _, members, service, kind, name, uid in WHOLE:
+        if members <= value.keys():
+            yield _thing(f"aws:{service}", kind, value, value[name], value.get(uid) if uid else None)
+            return
+    described = [key for key in (*_BY_KEY, "identityProviderConfig") if key in value]
+    if not described:
+        raise EvidenceError("is no description by AWS that the kit knows")
+    for key in described:
+        yield _identity_provider_config(value[key]) if key in _PROVIDERS else _described(_BY_KEY[key], value[key])
+
+
+def _identity_provider_config(value: Any) -> Values:
+    config = member(value, "oidc") or value
+    name = member(config, "identityProviderConfigName") or member(config, "name")
+    uid = member(config, "identityProviderConfigArn")
+    return _thing("aws:eks", "IdentityProviderConfig", value, name, uid) | {"cluster": member(config, "clusterName")}
+
+
+def _described(call: Call, value: Any) -> Values:
+    uid = member(value, call.uid) if call.uid else None
+    row = _thing(f"aws:{call.service}", call.kind, value, member(value, call.name), uid)
+    if call.kind == "Cluster":
+        row["cluster"] = row["name"]
+    elif call.kind == "PodIdentityAssociation":
+        row["namespace"] = member(value, "namespace")
+    return row
+
+
+def _thing(api_version: str, kind: str, value: Any, name: Any, uid: Any) -> Values:
     if not name:
         raise EvidenceError(f"is no {kind} without a name")
     text = json_text(value)
     return {
-        "cluster": cluster or member(value, "clusterName"),
-        "account": _account(uid),
-        "api_version": "aws:eks",
+        "cluster": member(value, "clusterName") or cluster_in_tags(member(value, "Tags")),
+        "account": _account(uid) or member(value, "OwnerId"),
+        "api_version": api_version,
         "kind": kind,
         "resource": "",
         "namespace": None,

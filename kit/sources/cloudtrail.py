@@ -1,6 +1,6 @@
-"""CloudTrail events: delivery files ({"Records": […]}), what `aws cloudtrail lookup-events` prints, bare events, lists and lines of
-them, and EventBridge's "AWS API Call via CloudTrail" in its envelopes. Source: CloudTrail User Guide, record contents; CloudTrail API,
-LookupEvents.
+"""CloudTrail events. Oddities: several share a second, so their order cannot be had from time alone; a failed call has its
+errorCode and changed nothing; sourceIPAddress may be a service's name. Source: CloudTrail User Guide, record contents; CloudTrail
+API, LookupEvents.
 """
 
 from __future__ import annotations
@@ -8,56 +8,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kit import tables
 from kit.errors import EvidenceError
-from kit.sources import EvidenceFile, Reject, Row, Sample
-from kit.sources.envelope import DEEPEST, contents, json_of, opened
-from kit.sources.json_document import Record, hash_of, json_text, member, peek, records, rows, utc_time
+from kit.sources import Record
+from kit.sources.json_document import hash_of, json_text, member, utc_time
 
 TABLE = "trail"
 TAKEN_AS = "CloudTrail"
+TAKES = (
+    'delivery files of a trail (`{"Records": […]}`, `.json.gz`)',
+    "`aws cloudtrail lookup-events`",
+    "events alone, in lists and in JSON lines",
+    'EventBridge\'s "AWS API Call via CloudTrail", in its envelopes',
+)
+LISTS = ("Records", "Events")
 
-_LOOKED_UP = "CloudTrailEvent"  # the whole event as text
 _TRUTH = {"true": True, "false": False}
 
 
-def sniff(sample: Sample) -> bool:
-    """Whether a file holds CloudTrail events. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
-    top = peek(sample.head)
-    if isinstance(top, dict) and top.get("Records") == []:
-        return True
-    listed = top.get("Records", top.get("Events", [top])) if isinstance(top, dict) else top
-    first = listed[0] if isinstance(listed, list) and listed else None
-    first = _inside(first)
+def takes(record: Record) -> bool:
+    """Whether a record is a CloudTrail event. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
+    value = record.value
     return (
-        isinstance(first, dict)
-        and first.keys() >= {"eventVersion", "eventTime"}
-        and not str(first.get("eventSource")).startswith("aws:")
+        isinstance(value, dict)
+        and value.keys() >= {"eventVersion", "eventTime"}
+        and not str(value.get("eventSource")).startswith("aws:")
     )
 
 
-def _inside(value: Any) -> Any:
-    """What can be seen of the first event in what lookup-events prints or in an envelope."""
-    for _ in range(DEEPEST):
-        inner = [value[_LOOKED_UP]] if _is_looked_up(value) else contents(value)
-        if not inner:
-            return value
-        value = peek(inner[0].encode()) if isinstance(inner[0], str) else inner[0]
-    return value
-
-
-def _is_looked_up(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get(_LOOKED_UP), str)
-
-
-def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
-    """A row an event. An event without eventID, eventTime or eventSource is a reject."""
-    yield from rows(records(data), tables.TRAIL, _rows)
-
-
-def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    for value in opened(json_of(record.value[_LOOKED_UP]) if _is_looked_up(record.value) else record.value):
-        yield _row(value)
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """A row. An event without eventID, eventTime or eventSource is a reject."""
+    yield _row(record.value)
 
 
 def _row(event: Any) -> dict[str, Any]:

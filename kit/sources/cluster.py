@@ -1,7 +1,6 @@
-"""Cluster dumps: what `kubectl get … -o json` prints, as a List, a typed list (PodList) or one object.
-
-Values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API conventions, lists and
-plural names.
+"""Objects of the cluster, as kubectl prints them. Oddities: items of a typed list (PodList) do not say their kind, and kubectl
+may write the list's after them; values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API
+conventions, lists and plural names.
 """
 
 from __future__ import annotations
@@ -9,16 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from kit import tables
 from kit.errors import EvidenceError
-from kit.sources import EvidenceFile, Reject, Row, Sample
-from kit.sources.json_document import Record, hash_of, json_text, member, peek, records, rows
+from kit.sources import Record
+from kit.sources.json_document import hash_of, json_text, member
 
 TABLE = "objects"
 TAKEN_AS = "cluster dump"
+TAKES = (
+    "`kubectl get … -o json` and `-o yaml`: a List, a typed list, one object, several documents; aws-auth too",
+    "`kubectl cluster-info dump --output-directory DIR` (the containers' logs in it are not taken)",
+)
+LISTS = ("items",)
 
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?")
 _AUDIT = "audit.k8s.io/"
@@ -26,29 +28,19 @@ _REDACTED = "redacted"
 _PLURALS = {"Endpoints": "endpoints", "NodeMetrics": "nodes", "PodMetrics": "pods"}
 
 
-def sniff(sample: Sample) -> bool:
-    """Whether a file is a Kubernetes object or a list of them, and not of audit events."""
-    top = peek(sample.head)
-    version = top.get("apiVersion") if isinstance(top, dict) else None
+def takes(record: Record) -> bool:
+    """Whether a record is a Kubernetes object. kubectl sorts names, so a long `data` can push kind and metadata out of sight."""
+    value = record.value
+    if not isinstance(value, dict):
+        return False
+    kind, version = value.get("kind"), value.get("apiVersion", record.around.get("apiVersion"))
     if not isinstance(version, str) or not _API_VERSION.fullmatch(version) or version.startswith(_AUDIT):
         return False
-    items = top.get("items")
-    if isinstance(items, list):
-        first = items[0] if items else {}
-        return isinstance(first, dict) and not str(first.get("apiVersion")).startswith(_AUDIT)
-    # kubectl sorts names, so a long `data` can push kind and metadata out of the head.
-    return not sample.whole or {"kind", "metadata"} <= top.keys()
+    return record.of == "items" or record.cut or (isinstance(kind, str) and "metadata" in value)
 
 
-def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
-    """A row an object. Rejects come without their raw text, which may be a Secret's."""
-    # All at once, because kubectl writes a list's kind after its items.
-    found = list(records(data))
-    for made in rows(found, tables.OBJECTS, _rows):
-        yield replace(made, raw="") if isinstance(made, Reject) else made
-
-
-def _rows(record: Record) -> Iterator[dict[str, Any]]:
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """A row."""
     kind, version = member(record.value, "kind"), member(record.value, "apiVersion")
     list_kind = record.around.get("kind")
     if kind is None and isinstance(list_kind, str) and list_kind != "List":

@@ -1,67 +1,172 @@
-"""Envelopes in which services hand findings on: EventBridge events, SNS notifications, SQS messages, Lambda's batches of both.
+"""Envelopes in which services hand records on: EventBridge events, SNS notifications, SQS messages, CloudWatch Logs in all of its
+forms, Kinesis, Firehose, and Lambda's batches of these.
 
-An envelope may be inside another, as JSON text. Sources: EventBridge "event structure"; SNS "message and JSON formats"; Lambda
-"using SQS", "using SNS".
+An envelope may be inside another, as JSON text or as base64 of gzip. Sources: EventBridge "event structure"; SNS "message and
+JSON formats"; Lambda "using SQS", "using SNS", "using Kinesis"; CloudWatch Logs API, GetLogEvents, FilterLogEvents, GetQueryResults;
+CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; webhook batches: audit.k8s.io/v1 EventList.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from kit.errors import EvidenceError
+from kit.sources import NO_LOG, Log, Record, Reject
+from kit.sources.json_document import peek, records
 
 DEEPEST = 8  # envelopes in each other
+LONGEST_PAYLOAD = 64 << 20  # bytes that one base64 text may unfold to
+
+LISTS = ("Records", "records", "Messages", "Events", "events", "results")
+"""Members under which these envelopes keep their records."""
 
 
-def opened(value: Any, depth: int = DEEPEST) -> Iterator[Any]:
-    """What is in the envelopes of a record, whole; the record itself when it is in none.
+def opened(record: Record, depth: int = DEEPEST) -> Iterator[Record | Reject]:
+    """The records in the envelopes of a record, whole; the record itself when it is in none. All have its line and item.
 
-    Raises EvidenceError for text that is no JSON, and for more envelopes in each other than anybody makes.
+    What cannot be opened becomes a reject: more envelopes in each other than anybody makes, data that is no base64 or no gzip.
     """
     if not depth:
-        raise EvidenceError(f"is in more than {DEEPEST} envelopes")
-    inner = contents(value)
-    if inner is None:
-        yield value
+        yield Reject(record.line, record.item, f"is in more than {DEEPEST} envelopes", record.raw)
         return
-    for each in inner:
-        if isinstance(each, str):
-            each = json_of(each)
-        yield from opened(each, depth - 1)
-
-
-def json_of(text: str) -> Any:
-    """The value in a JSON text inside JSON. Raises EvidenceError for what is none."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise EvidenceError("holds text that is no JSON") from None
+        inner = contents(record.value, record.log)
+        if inner is None:
+            yield record
+            return
+        for value, log in inner:
+            for each in _read(value, replace(record, log=log, of="", around={})):
+                yield from opened(each, depth - 1) if isinstance(each, Record) else (each,)
+    except EvidenceError as error:
+        yield Reject(record.line, record.item, str(error), record.raw)
 
 
-def contents(value: Any) -> list[Any] | None:
-    """What an envelope holds, texts as they are; None for what is no envelope."""
+def _read(value: Any, record: Record) -> Iterator[Record | Reject]:
+    """What an envelope holds as records: a text is parsed, bytes may hold several documents."""
+    if isinstance(value, bytes):
+        for each in records(value, ()):
+            yield replace(each, line=record.line, item=record.item)
+    elif isinstance(value, str):
+        yield read_text(value, record)
+    else:
+        yield replace(record, value=value, text=None, raw=record.raw)
+
+
+def read_text(text: str, record: Record) -> Record:
+    """A record of a text: parsed where it is JSON; of JSON that is cut, what can be read of it; else the text."""
+    record = replace(record, text=text, raw=text[:200], value=text)
+    if text.lstrip()[:1] not in ("{", "["):
+        return record
+    try:
+        # Large numbers need Python's own decoder; of audit events, which are many, the text alone is used.
+        value = orjson.loads(text)
+        if isinstance(value, dict) and "auditID" in value:
+            return replace(record, value=value)
+        return replace(record, value=json.loads(text))
+    except (ValueError, RecursionError) as error:
+        return replace(record, value=peek(text.encode("utf-8", "surrogatepass")), broken=f"not JSON: {error}")
+
+
+_MESSAGE_IDS = frozenset({"messageId", "MessageId", "receiptHandle", "ReceiptHandle"})
+
+
+def contents(value: Any, log: Log = NO_LOG) -> list[tuple[Any, Log]] | None:
+    """What an envelope holds, texts as they are, data as bytes, each with its place in CloudWatch Logs; None for what is no envelope.
+
+    Raises EvidenceError for data that cannot be unpacked.
+    """
+    if isinstance(value, list):
+        return _query_row(value, log)
     if not isinstance(value, dict):
         return None
     if isinstance(value.get("Sns"), dict):  # a record of Lambda's
-        return [value["Sns"]]
+        return [(value["Sns"], log)]
     if isinstance(value.get("Message"), str) and ("TopicArn" in value or value.get("Type") == "Notification"):
-        return [value["Message"]]
+        return [(value["Message"], log)]
     for body in ("body", "Body"):  # Lambda, ReceiveMessage
-        if isinstance(value.get(body), str) and value.keys() & {
-            "messageId",
-            "MessageId",
-            "receiptHandle",
-            "ReceiptHandle",
-        }:
-            return [value[body]]
+        if isinstance(value.get(body), str) and value.keys() & _MESSAGE_IDS:
+            return [(value[body], log)]
+    if isinstance(value.get("CloudTrailEvent"), str):
+        return [(value["CloudTrailEvent"], log)]
+    return _of_event_bus(value, log) or _of_logs(value, log)
+
+
+def _of_event_bus(value: dict[str, Any], log: Log) -> list[tuple[Any, Log]] | None:
     detail = value.get("detail")
-    if isinstance(detail, dict):
-        listed = detail.get("findings")
-        if isinstance(listed, list):
-            return list(listed)
-        # What the envelope says of account and region is the finding's too, where a cut-down event leaves it out.
-        around = {"accountId": value.get("account"), "region": value.get("region")}
-        return [{name: each for name, each in around.items() if isinstance(each, str)} | detail]
+    if not isinstance(detail, dict):
+        return None
+    if isinstance(listed := detail.get("findings"), list) and listed:
+        return [(each, log) for each in listed]
+    # What the envelope says of account and region is the finding's too, where a cut-down event leaves it out.
+    around = {"accountId": value.get("account"), "region": value.get("region")}
+    return [({name: each for name, each in around.items() if isinstance(each, str)} | detail, log)]
+
+
+def _of_logs(value: dict[str, Any], log: Log) -> list[tuple[Any, Log]] | None:
+    if isinstance(value.get("logEvents"), list) and "messageType" in value:
+        where = Log(_name(value.get("logGroup")), _name(value.get("logStream")), _name(value.get("owner")))
+        if value["messageType"] == "CONTROL_MESSAGE":  # a test of the destination
+            return []
+        return [
+            (each.get("message"), replace(where, at=each.get("timestamp"))) if isinstance(each, dict) else (each, where)
+            for each in value["logEvents"]
+        ]
+    if value.keys() >= {"message", "timestamp"} and value.keys() <= _LOG_EVENT:
+        stream = _name(value.get("logStreamName")) or log.stream
+        return [(value["message"], replace(log, stream=stream, at=value["timestamp"]))]
+    if "@message" in value:
+        account, _, group = (_name(value.get("@log")) or "").rpartition(":")
+        stream = _name(value.get("@logStream"))
+        return [
+            (
+                value["@message"],
+                Log(group or log.group, stream or log.stream, account or log.account, value.get("@timestamp")),
+            )
+        ]
+    packed = value.get("kinesis") or value.get("awslogs") or value
+    if isinstance(packed, dict):
+        for beside, name in _PACKED:
+            if isinstance(packed.get(name), str) and (packed is not value or beside in value):
+                return [(_unpacked(packed[name]), log)]
     return None
+
+
+# Members that hold base64, each with one that stands beside it: Firehose's transformation, its failed records, Kinesis' GetRecords.
+_PACKED = (("recordId", "data"), ("errorCode", "rawData"), ("SequenceNumber", "Data"))
+_LOG_EVENT = frozenset({"message", "timestamp", "ingestionTime", "eventId", "logStreamName", "id", "extractedFields"})
+
+
+def _query_row(value: list[Any], log: Log) -> list[tuple[Any, Log]] | None:
+    """A row of GetQueryResults: a list of {field, value}."""
+    if not value or not all(isinstance(each, dict) and each.keys() == {"field", "value"} for each in value):
+        return None
+    return [({str(each["field"]): each["value"] for each in value}, log)]
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _unpacked(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise EvidenceError(f"data is no base64 ({error})") from None
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    unpack = zlib.decompressobj(31)
+    try:
+        plain = unpack.decompress(data, LONGEST_PAYLOAD)
+    except zlib.error as error:
+        raise EvidenceError(f"data is no gzip ({error})") from None
+    if not unpack.eof:
+        raise EvidenceError(f"data is cut, or unfolds to more than {LONGEST_PAYLOAD >> 20} MiB")
+    return plain

@@ -1,7 +1,6 @@
-"""GuardDuty findings: `aws guardduty get-findings`, a bare list, one finding, JSON lines, S3 exports; in SDK or wire names; bare or
-in the envelopes of EventBridge, SNS and SQS; in the forms of Security Hub (ASFF) and OCSF.
-
-GuardDuty updates a finding in place, so one Id may arrive several times with different updatedAt: each becomes a row.
+"""GuardDuty findings, whichever way they came. Oddities: GuardDuty updates a finding in place, so one Id may arrive several
+times with different updatedAt, and each becomes a row, of which the newest counts; Security Hub and queries drop fields, which
+the scope's limits say; findings of other products are rejects. Source: botocore, guardduty 2017-11-28, shape Finding.
 """
 
 from __future__ import annotations
@@ -12,64 +11,58 @@ from typing import Any
 from kit import tables
 from kit.errors import EvidenceError
 from kit.finding import finding_of
-from kit.sources import EvidenceFile, Reject, Row, Sample
-from kit.sources.envelope import DEEPEST, contents, opened
-from kit.sources.json_document import Record, hash_of, json_text, peek, records, rows
+from kit.sources import Record, flattened
+from kit.sources.flattened import is_flattened
+from kit.sources.json_document import hash_of, json_text
 from kit.sources.security_hub import finding_in, wrapper_of
 
 TABLE = "findings"
 TAKEN_AS = "GuardDuty findings"
+TAKES = (
+    'GetFindings as the CLI, an SDK or the API prints it: `{"Findings": […]}` in SDK or wire names; a list; one finding; JSON lines',
+    "GuardDuty's export to S3 (`.jsonl.gz`)",
+    "EventBridge events (`detail`), bare or in SNS, SQS and Lambda envelopes",
+    "Security Hub findings: ASFF (GetFindings, EventBridge), OCSF 1.1 to 1.6 Detection Findings (JSON, and Parquet of Security Lake)",
+    "rows of a query over findings, flattened (Athena, CloudWatch Logs)",
+)
+LISTS = ("Findings", "findings")
 
 _FROM_FINDING = tuple(
     name for name in tables.FINDINGS.names if name not in ("file", "line", "item", "wrapper", "finding", "event_hash")
 )
 
 
-def sniff(sample: Sample) -> bool:
-    """Whether a file holds GuardDuty findings. Raises EvidenceError for finding ids."""
-    top = peek(sample.head)
-    listed = None
-    if isinstance(top, dict):
-        listed = top.get("Findings", top.get("findings"))
-        if listed == []:
-            return True
-        listed = top.get("Records", top.get("Messages")) if listed is None else listed
-        if listed is None and isinstance(top.get("FindingIds", top.get("findingIds")), list):
-            raise EvidenceError("holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`")
-    elif isinstance(top, list):
-        listed = top
-    first = listed[0] if isinstance(listed, list) and listed else top
-    if not isinstance(first, dict):
+def takes(record: Record) -> bool:
+    """Whether a record is a finding, or stands where findings stand. Raises EvidenceError for finding ids."""
+    value = record.value
+    if not isinstance(value, dict):
         return False
-    first = _in_envelopes(first)
-    if wrapper_of(first):
+    if isinstance(value.get("FindingIds", value.get("findingIds")), list):
+        raise EvidenceError("holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`")
+    if wrapper_of(value) or is_flattened(value):
         return True
-    names = {name.lower() for name in first}
-    arn = first.get("Arn", first.get("arn"))
-    return (isinstance(arn, str) and ":guardduty:" in arn) or names >= {"id", "type", "severity", "resource"}
+    names = {name.lower() for name in value}
+    arn = value.get("Arn", value.get("arn"))
+    if isinstance(arn, str) and ":guardduty:" in arn:
+        return True
+    return (names >= {"type", "severity"} and bool(names & {"resource", "service"})) or _is_fragment(value)
 
 
-def read(file: EvidenceFile, data: bytes) -> Iterator[Row | Reject]:
-    """A row a finding."""
-    yield from rows(records(data), tables.FINDINGS, _rows)
+def _is_fragment(value: dict[str, Any]) -> bool:
+    """Whether a record is a part of a finding: it names no type, but an action as GuardDuty does."""
+    action = value.get("Service", value.get("service"))
+    return isinstance(action, dict) and bool(action.keys() & {"DetectorId", "detectorId"})
 
 
-def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    for value in opened(record.value):
-        wrapper = wrapper_of(value) if isinstance(value, dict) else ""
-        finding = finding_of(finding_in(value) if wrapper else value)
-        text = json_text(finding.raw)
-        values = {name: getattr(finding, name) for name in _FROM_FINDING}
-        yield values | {"wrapper": wrapper or "GuardDuty", "finding": text, "event_hash": hash_of(text)}
-
-
-def _in_envelopes(value: dict[str, Any]) -> dict[str, Any]:
-    """What can be seen of the first thing in the envelopes, of which the end may be cut off; {} where nothing can."""
-    for _ in range(DEEPEST):
-        inner = contents(value)
-        if inner is None:
-            return value
-        first = inner[0] if inner else None
-        first = peek(first.encode()) if isinstance(first, str) else first
-        value = first if isinstance(first, dict) else {}
-    return value
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """A row."""
+    value = record.value
+    wrapper = wrapper_of(value) if isinstance(value, dict) else ""
+    if not wrapper and isinstance(value, dict) and is_flattened(value):
+        wrapper, value = flattened.WRAPPER, flattened.finding_in(value)
+    elif wrapper:
+        value = finding_in(value)
+    finding = finding_of(value)
+    text = json_text(finding.raw)
+    values = {name: getattr(finding, name) for name in _FROM_FINDING}
+    yield values | {"wrapper": wrapper or "GuardDuty", "finding": text, "event_hash": hash_of(text)}

@@ -7,10 +7,10 @@ pretty-printed documents begin. Source: RFC 8259; NaN and Infinity, which Python
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from math import isinf
@@ -20,22 +20,7 @@ import orjson
 import pyarrow as pa
 
 from kit.errors import EvidenceError
-from kit.sources import Reject, Row
-
-# The members under which the documents that the kit takes keep their records. One list for all readers, so that a
-# row's item leads back to its record whichever reader made it.
-LISTS = (
-    "Findings",
-    "findings",
-    "Records",
-    "Messages",
-    "Events",
-    "items",
-    "Reservations",
-    "accessEntries",
-    "associations",
-    "identityProviderConfigs",
-)
+from kit.sources import Record, Reject
 
 MOST_DAMAGES = 1000  # places in one file; a file with more is not JSON with damage in it
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -44,23 +29,8 @@ _NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that is not UTF-8
 _LONGEST_RAW = 200
 _PEEK_DEPTH = 8
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a document.
-
-    line: where it starts, from 1. item: its place in the file, from 1. value: as parsed. of: the member whose list it
-    stands in, empty when it is a document of its own. around: the document's other members, complete once the whole
-    file is walked. raw: its first 200 characters.
-    """
-
-    line: int
-    item: int
-    value: Any
-    of: str = ""
-    around: dict[str, Any] = field(default_factory=dict, repr=False)
-    raw: str = field(default="", repr=False)
+_LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
+LONGEST_RECORD = 64 << 20  # letters
 
 
 class _Broken(Exception):
@@ -71,39 +41,45 @@ class _Broken(Exception):
         super().__init__(says)
 
 
-def records(data: bytes, keys: tuple[str, ...] = LISTS) -> Iterator[Record | Reject]:
+def records(data: bytes | Iterable[bytes], keys: tuple[str, ...]) -> Iterator[Record | Reject]:
     """Each record of a file, in its order, and a reject for each damaged place; raises nothing.
 
-    keys: members of a top-level object whose lists hold records; a top-level list's elements are records too, and any
-    other top-level value is one itself. Without keys every top-level value is one record.
+    data: whole or in pieces; of these no more is held than the record in hand. keys: members of a top-level object whose
+    lists hold records; a top-level list's elements are records too, and any other top-level value is one itself. Without
+    keys every top-level value is one record.
     """
-    walk = _Walk(_text(data), keys)
+    walk = _Walk(_text([data] if isinstance(data, bytes) else data), keys)
     damages = 0
     while walk.more(mended=damages > 0):
         try:
             yield from walk.document()
         except _Broken as broken:
             damages += 1
+            ahead = broken.at - walk.start
             yield walk.reject(f"not JSON: {broken.says} at line {walk.line_at(broken.at)}")
             if damages == MOST_DAMAGES:
                 yield walk.reject(f"not JSON in {damages} places; what comes after is not read")
                 return
-            walk.go_on_after(broken.at)
+            walk.go_on_after(walk.start + ahead)
     if walk.item == 0 and not walk.any:
         yield walk.reject("the file is empty")
 
 
 class _Walk:
-    """Reads a text from front to back. at: where it stands. start, line: where the record in hand begins."""
+    """Reads a text from front to back. at: where it stands. start, line: where the record in hand begins.
 
-    def __init__(self, text: str, keys: tuple[str, ...]) -> None:
-        self.text, self.keys = text, keys
+    text: what is held of it, from the record in hand on; its pieces come as they are needed.
+    """
+
+    def __init__(self, pieces: Iterable[str], keys: tuple[str, ...]) -> None:
+        self.text, self.keys = "", keys
         self.at = self.start = self.item = 0
         self.line = 1
         self.any = False
+        self._pieces = iter(pieces)
         self._constants: list[str] = []
         self._decoder = json.JSONDecoder(parse_constant=self._constants.append, parse_float=self._float)
-        self._has_stray_bytes = _STRAY_BYTE.search(text) is not None
+        self._has_stray_bytes = False
 
     def more(self, mended: bool) -> bool:
         self._skip(_LEFT_OVER if mended else _SPACE)
@@ -128,35 +104,72 @@ class _Walk:
 
     def go_on_after(self, at: int) -> None:
         self._constants.clear()
-        found = _NEXT_DOCUMENT.search(self.text, max(at, self.start + 1))
-        self.at = found.start() if found else len(self.text)
+        self.at = max(at, self.start + 1)
+        while (found := _NEXT_DOCUMENT.search(self.text, self.at)) is None:
+            self.at = max(self.at, len(self.text) - 1)  # the last letter may be the end of a line
+            self._begin()
+            if not self._fill():
+                self.at = len(self.text)
+                return
+            self.at += 1
+        self.at = found.start()
+
+    def _fill(self) -> bool:
+        """Hold more of the text, at least twice what is held of the record in hand; False at its end."""
+        held, wanted = self.text[self.start :], max(1, len(self.text) - self.start)
+        parts = [held]
+        while wanted > 0 and (piece := next(self._pieces, None)) is not None:
+            self._has_stray_bytes = self._has_stray_bytes or _STRAY_BYTE.search(piece) is not None
+            parts.append(piece)
+            wanted -= len(piece)
+        if len(parts) == 1:
+            return False
+        self.text = "".join(parts)
+        self.at -= self.start
+        self.start = 0
+        return True
 
     @property
     def _here(self) -> str:
+        if self.at >= len(self.text):
+            self._fill()
         return self.text[self.at : self.at + 1]
 
     def _skip(self, what: re.Pattern[str] = _SPACE) -> None:
-        found = what.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        while True:
+            found = what.match(self.text, self.at)
+            self.at = found.end() if found else self.at
+            if self.at < len(self.text) or not self._fill():
+                return
 
     def _begin(self) -> None:
         self.line = self.line_at(self.at)
         self.start = self.at
 
     def _raw(self, end: int | None = None) -> str:
+        while end is None and len(self.text) - self.start < _LONGEST_RAW and self._fill():
+            pass
         head = self.text[self.start : self.start + _LONGEST_RAW if end is None else min(end, self.start + _LONGEST_RAW)]
         return head.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def _value(self) -> Any:
-        try:
-            value, self.at = self._decoder.raw_decode(self.text, self.at)
-        except json.JSONDecodeError as error:
-            raise _Broken(error.pos, error.msg) from None
-        except RecursionError:
-            raise _Broken(self.at, "nested too deeply") from None
-        except ValueError:  # Python's limit for the digits of an integer
-            raise _Broken(self.at, "a number that is too long") from None
-        return value
+        while True:
+            constants = len(self._constants)
+            try:
+                value, end = self._decoder.raw_decode(self.text, self.at)
+                if end < len(self.text) or not self._fill():
+                    self.at = end
+                    return value
+            except json.JSONDecodeError as error:
+                # Wrong only near the end of what is held, or in a text without an end: the rest may make it right.
+                may_go_on = error.pos > len(self.text) - _LONGEST_ESCAPE or error.msg.startswith("Unterminated string")
+                if not may_go_on or len(self.text) - self.start > LONGEST_RECORD or not self._fill():
+                    raise _Broken(error.pos, error.msg) from None
+            except RecursionError:
+                raise _Broken(self.at, "nested too deeply") from None
+            except ValueError:  # Python's limit for the digits of an integer
+                raise _Broken(self.at, "a number that is too long") from None
+            del self._constants[constants:]  # it is read once more
 
     def _float(self, digits: str) -> float:
         number = float(digits)
@@ -231,11 +244,11 @@ class _Walk:
         return mark
 
 
-def _text(data: bytes) -> str:
-    # Windows PowerShell writes `aws … > file` as UTF-16. What cannot be decoded becomes an escape that is no JSON.
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "backslashreplace")
-    return data.decode("utf-8-sig", "surrogateescape")
+def _text(pieces: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+    for piece in pieces:
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", True)
 
 
 def peek(head: bytes) -> Any:
@@ -243,14 +256,15 @@ def peek(head: bytes) -> Any:
 
     Objects and lists that the cut goes through come with what they hold before it: a missing member may be cut off.
     """
-    text = _text(head)
+    text = "".join(_text([head]))
     found = _SPACE.match(text)
     return _peeked(text, found.end() if found else 0, _PEEK_DEPTH)
 
 
 def _peeked(text: str, at: int, depth: int) -> Any:
-    walk = _Walk(text, ())
-    walk.at = at
+    walk = _Walk([], ())
+    walk.text, walk.at = text, at
+    walk._has_stray_bytes = _STRAY_BYTE.search(text) is not None
     try:
         return walk._value()
     except _Broken:
@@ -285,28 +299,12 @@ def _peeked(text: str, at: int, depth: int) -> Any:
     return members if into_object else elements
 
 
-def rows(
-    found: Iterable[Record | Reject], table: pa.Schema, rows_of: Callable[[Record], Iterable[dict[str, Any]]]
-) -> Iterator[Row | Reject]:
-    """Rows for records; a reject where `rows_of` raises EvidenceError or gives what a column cannot hold."""
-    for record in found:
-        if isinstance(record, Reject):
-            yield record
-            continue
-        try:
-            made = list(rows_of(record))
-            for values in made:
-                _check(values, table)
-        except EvidenceError as error:
-            yield Reject(record.line, record.item, str(error), record.raw)
-        else:
-            yield from (Row(record.line, record.item, values) for values in made)
-
-
-def _check(values: dict[str, Any], table: pa.Schema) -> None:
+def checked(values: dict[str, Any], table: pa.Schema) -> dict[str, Any]:
+    """The values of a row, which fit the table. Raises EvidenceError for what a column cannot hold."""
     for name, value in values.items():
         if value is not None and not _fits(value, table.field(name).type):
             raise EvidenceError(f"{name} cannot be a {type(value).__name__} such as {value!r:.60}")
+    return values
 
 
 def _fits(value: Any, column: pa.DataType) -> bool:

@@ -12,9 +12,11 @@ import re
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.sources.ocsf import version_of
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
 DETECTION_FINDING = 2004
+FINDINGS = range(2001, 2100)  # classes of the category Findings
 _OWN_FIELDS = "aws/guardduty/service/"
 _IN_OCSF = "ProductFields."
 _LOWEST = {1: 0.0, 2: 1.0, 3: 4.0, 4: 7.0, 5: 9.0, 6: 9.0}  # OCSF severity_id → severity of GuardDuty's label
@@ -26,9 +28,8 @@ def wrapper_of(value: dict[str, Any]) -> str:
     """What a finding came in: "Security Hub (ASFF)" or "OCSF" with its version; "" for neither."""
     if value.get("SchemaVersion") == SCHEMA_VERSION and "ProductArn" in value:
         return "Security Hub (ASFF)"
-    if "class_uid" in value and isinstance(value.get("metadata"), dict):
-        return f"OCSF {value['metadata'].get('version') or 'of no version'}"
-    return ""
+    version = version_of(value)
+    return f"OCSF {version}" if version and value["class_uid"] in FINDINGS else ""
 
 
 def finding_in(value: dict[str, Any]) -> dict[str, Any]:

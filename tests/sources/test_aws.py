@@ -11,20 +11,24 @@ import pyarrow as pa
 import pytest
 
 from kit import tables
-from kit.sources import EvidenceFile, Reject, Row, Sample, aws
+from kit.load import Kind
+from kit.sources import Reject, aws
+from kit.sources.form import JSON
+from tests.sources import reading
+from tests.sources.reading import Row, taken_by
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
-FILE = EvidenceFile(Path("f"), "f", "")
+AWS = Kind(JSON, aws)
 ARN = "arn:aws:eks:r:1:podidentityassociation/red/a-1"
 ASSOCIATION = {"clusterName": "red", "namespace": "n", "serviceAccount": "s", "associationArn": ARN}
 
 
 def sniffed(document: Any) -> bool:
-    return aws.sniff(Sample("any", json.dumps(document).encode(), True))
+    return taken_by(json.dumps(document).encode()) is aws
 
 
 def read(document: Any) -> list[Row | Reject]:
-    return list(aws.read(FILE, json.dumps(document).encode()))
+    return reading.read(json.dumps(document).encode(), AWS)
 
 
 def placed(document: Any) -> tuple[Any, ...]:
@@ -38,8 +42,8 @@ def test_recorded_descriptions_become_rows_that_fit_the_table(recording: str) ->
     rows = []
     for path in sorted((RECORDINGS / recording / "aws").iterdir()):
         data = path.read_bytes()
-        assert aws.sniff(Sample("any", data, True))
-        for each in aws.read(FILE, data):
+        assert taken_by(data) is aws
+        for each in reading.read(data):
             assert isinstance(each, Row)
             rows.append(each.values | {"file": path.name, "line": each.line, "item": each.item})
     table = pa.Table.from_pylist(rows, tables.OBJECTS)
@@ -103,10 +107,25 @@ def test_what_is_of_the_wrong_type_is_a_reject(document: Any) -> None:
     [
         {"associations": [{"associationArn": "arn:aws:ec2:::x"}]},
         {"cluster": {"arn": "arn:aws:ecs:::cluster/x"}},
-        {"clusters": ["red"]},
         {"apiVersion": "v1", "kind": "List", "items": []},
         [],
     ],
 )
 def test_other_files_are_not_taken(document: Any) -> None:
     assert not sniffed(document)
+
+
+@pytest.mark.parametrize("call", aws.CALLS, ids=lambda call: f"{call.service}-{call.operation}-{call.key}")
+def test_the_members_of_a_call_are_those_of_its_model(call: aws.Call) -> None:
+    from botocore.loaders import Loader
+    from botocore.model import ListShape, ServiceModel
+
+    model = ServiceModel(Loader().load_service_model(call.service, "service-2"))
+    thing = model.operation_model(call.operation).output_shape.members[call.key]
+    listed = isinstance(thing, ListShape)
+    assert (call.key in aws.LISTS) is listed
+    thing = thing.member if listed else thing
+    if call.key == "Reservations":
+        thing = thing.members["Instances"].member
+    if thing.type_name != "string":  # list-access-entries prints names alone
+        assert {call.name, call.uid} - {""} <= thing.members.keys()

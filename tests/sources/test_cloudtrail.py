@@ -12,10 +12,14 @@ import pyarrow as pa
 import pytest
 
 from kit import tables
-from kit.sources import EvidenceFile, Reject, Row, Sample, cloudtrail
+from kit.load import Kind
+from kit.sources import Reject, cloudtrail
+from kit.sources.form import JSON
+from tests.sources import reading
+from tests.sources.reading import Row, taken_by
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
-FILE = EvidenceFile(Path("f"), "f", "")
+TRAIL = Kind(JSON, cloudtrail)
 EVENT: dict[str, Any] = {
     "eventVersion": "1.11",
     "eventID": "e1",
@@ -37,18 +41,18 @@ EVENT: dict[str, Any] = {
 
 
 def sniffed(data: bytes) -> bool:
-    return cloudtrail.sniff(Sample("any", data[:65536], len(data) <= 65536))
+    return taken_by(data) is cloudtrail
 
 
 def read(*events: Any) -> list[Row | Reject]:
-    return list(cloudtrail.read(FILE, json.dumps({"Records": events}).encode()))
+    return reading.read(json.dumps({"Records": events}).encode(), TRAIL)
 
 
 @pytest.mark.parametrize(("recording", "count"), [("stolen_sa_token", 57), ("vanished_deployment", 63)])
 def test_a_recorded_delivery_becomes_rows_that_fit_the_table(recording: str, count: int) -> None:
     data = gzip.decompress((RECORDINGS / recording / "cloudtrail.json.gz").read_bytes())
     assert sniffed(data)
-    made = list(cloudtrail.read(FILE, data))
+    made = reading.read(data, TRAIL)
     rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
     table = pa.Table.from_pylist(rows, tables.TRAIL)
     assert table.num_rows == len(made) == count
@@ -138,7 +142,7 @@ BY_EVENTBRIDGE = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.e
 )
 def test_an_event_is_the_same_whichever_way_it_came(document: str) -> None:
     assert sniffed(document.encode())
-    made = list(cloudtrail.read(FILE, document.encode()))
+    made = reading.read(document.encode(), TRAIL)
     (delivered,) = read(EVENT)
     assert isinstance(delivered, Row) and isinstance(made[0], Row)
     differing = {
@@ -152,7 +156,5 @@ def test_an_event_is_the_same_whichever_way_it_came(document: str) -> None:
 
 
 def test_looked_up_text_that_is_cut_is_a_reject() -> None:
-    (made,) = cloudtrail.read(
-        FILE, json.dumps({"Events": [LOOKED_UP | {"CloudTrailEvent": json.dumps(EVENT)[:-9]}]}).encode()
-    )
-    assert isinstance(made, Reject) and "no JSON" in made.reason
+    (made,) = reading.read(json.dumps({"Events": [LOOKED_UP | {"CloudTrailEvent": json.dumps(EVENT)[:-9]}]}).encode())
+    assert isinstance(made, Reject) and "not JSON" in made.reason

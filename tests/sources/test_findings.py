@@ -12,12 +12,15 @@ import pytest
 
 from kit import tables
 from kit.errors import EvidenceError
-from kit.sources import EvidenceFile, Reject, Row, Sample, findings
+from kit.load import Kind
+from kit.sources import Reject, findings
+from kit.sources.form import JSON
+from tests.sources.reading import Row, read, taken_by
 
 RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "stolen_sa_token"
 WHOLE = (RECORDING / "findings.json").read_bytes()
 LISTED: list[dict[str, Any]] = json.loads(WHOLE)["Findings"]
-FILE = EvidenceFile(Path("f"), "f", "")
+FINDINGS = Kind(JSON, findings)
 
 
 def small(value: Any) -> Any:
@@ -28,11 +31,11 @@ def small(value: Any) -> Any:
 
 
 def sniffed(data: bytes) -> bool:
-    return findings.sniff(Sample("any", data[:65536], len(data) <= 65536))
+    return taken_by(data) is findings
 
 
 def hashes(data: bytes) -> list[str]:
-    made = list(findings.read(FILE, data))
+    made = read(data, FINDINGS)
     assert all(isinstance(each, Row) for each in made)
     return [each.values["event_hash"] for each in made if isinstance(each, Row)]
 
@@ -61,7 +64,7 @@ def test_one_bare_finding_is_taken() -> None:
 
 @pytest.mark.parametrize(("name", "count"), [("findings.json", 3), ("findings-runtime.json", 3)])
 def test_rows_fit_the_table(name: str, count: int) -> None:
-    made = list(findings.read(FILE, (RECORDING / name).read_bytes()))
+    made = read((RECORDING / name).read_bytes(), FINDINGS)
     rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
     table = pa.Table.from_pylist(rows, tables.FINDINGS)
     assert table.num_rows == len(made) == count
@@ -98,7 +101,7 @@ def asff(**more: Any) -> dict[str, Any]:
 )
 def test_what_security_hub_has_of_others_is_a_reject_that_says_so(finding: dict[str, Any], reason: str) -> None:
     assert sniffed(json.dumps([finding]).encode())
-    made = list(findings.read(FILE, json.dumps([LISTED[0], finding, LISTED[1]]).encode()))
+    made = read(json.dumps([LISTED[0], finding, LISTED[1]]).encode(), FINDINGS)
     assert [type(each) for each in made] == [Row, Reject, Row]
     assert isinstance(made[1], Reject) and reason in made[1].reason
 
@@ -118,11 +121,11 @@ def test_an_answer_without_findings_is_taken_and_has_no_rows() -> None:
 def test_a_cut_file_gives_the_findings_before_the_cut() -> None:
     data = WHOLE[:6000]
     assert sniffed(data)
-    made = list(findings.read(FILE, data))
+    made = read(data, FINDINGS)
     assert [type(each) for each in made] == [Row, Row, Reject]
 
 
 def test_text_that_no_table_can_hold_is_a_reject() -> None:
-    made = list(findings.read(FILE, json.dumps([LISTED[0] | {"Title": "\ud800"}]).encode()))
+    made = read(json.dumps([LISTED[0] | {"Title": "\ud800"}]).encode(), FINDINGS)
     assert isinstance(made[0], Reject)
     assert made[0].line == made[0].item == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.sources import Reject
-from kit.sources.json_document import MOST_DAMAGES, Record, peek, records, utc_time
+from kit.sources import Record, Reject, json_document
+from kit.sources.json_document import MOST_DAMAGES, peek, utc_time
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(
@@ -21,6 +22,10 @@ VALUES = st.recursive(
 )
 ELEMENTS = st.lists(VALUES, max_size=5)
 LAYOUTS = st.sampled_from([None, 0, 1, "\t"])
+
+
+def records(data: bytes | Iterable[bytes], keys: tuple[str, ...] = ("items",)) -> Iterator[Record | Reject]:
+    return json_document.records(data, keys)
 
 
 def values(found: list[Record | Reject]) -> list[Any]:
@@ -108,9 +113,8 @@ def test_a_file_of_nothing_but_damage_ends_with_a_sentence() -> None:
     assert reasons(found)[-1].endswith("what comes after is not read")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_files_from_windows_are_read(encoding: str) -> None:
-    data = '{"items": ["ä"]}'.encode(encoding)
+def test_a_mark_before_the_text_is_no_text() -> None:
+    data = '{"items": ["ä"]}'.encode("utf-8-sig")
     assert values(list(records(data))) == ["ä"]
     assert peek(data) == {"items": ["ä"]}
 
@@ -130,3 +134,17 @@ def test_times_in_every_spelling_are_one_moment(value: Any) -> None:
 @pytest.mark.parametrize("value", ["soon", True, None, 1e300, {}, "0001-01-01T00:00:00+23:00"])
 def test_what_is_no_time_is_none(value: Any) -> None:
     assert utc_time(value) is None
+
+
+@given(st.binary() | st.text('[]{}",:\\ \n1eNa\ufeffé').map(str.encode), st.integers(1, 7))
+def test_a_document_in_pieces_gives_what_it_gives_whole(data: bytes, size: int) -> None:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    assert list(records(pieces)) == list(records(data))
+
+
+@given(ELEMENTS, LAYOUTS, st.integers(1, 7))
+def test_a_list_in_pieces_gives_what_it_gives_whole(elements: list[Any], layout: Any, size: int) -> None:
+    data = json.dumps({"kind": "List", "items": elements}, indent=layout, ensure_ascii=False).encode() * 2
+    assert list(records(iter([data[start : start + size] for start in range(0, len(data), size)]))) == list(
+        records(data)
+    )

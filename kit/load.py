@@ -1,0 +1,340 @@
+"""One file of evidence into its parts of the store: tell what it is, send each record to its reader, count what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kit import tables
+from kit.errors import EvidenceError
+from kit.sources import (
+    NO_LOG,
+    OTHER_LOG,
+    Log,
+    Record,
+    Reject,
+    audit,
+    authenticator,
+    aws,
+    cloudtrail,
+    cluster,
+    findings,
+    foreign,
+)
+from kit.sources.envelope import read_text
+from kit.sources.form import CONTAINER_LOG, JSON, LINES, beginning, form_of, message, records_of, stream_of
+from kit.sources.json_document import checked, peek
+from kit.sources.stream import TOO_LONG, Reading, head, lines
+
+READERS: tuple[ModuleType, ...] = (findings, cloudtrail, audit, authenticator, aws, cluster)
+LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
+SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
+WRITTEN_AT_ONCE = 5_000  # rows
+
+Told = Callable[[int, int], None]
+"""Called with the bytes of the file that are read and the records that were found."""
+
+
+@dataclass
+class LedgerEntry:
+    """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none."""
+
+    path: str
+    sha256: str
+    bytes: int
+    taken_as: str | None
+    records: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    rejects: int = 0
+    first_at: str | None = None
+    last_at: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is: its form, and the reader that takes its first record."""
+
+    form: str
+    reader: ModuleType
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file is, by its beginning. Raises EvidenceError with the reason when no reader takes it."""
+    seen, form, beginning_of = list[Record](), "", b""
+    for size in SNIFFED:
+        reading = Reading()
+        beginning_of, whole = head(path, size, reading)
+        if not beginning_of.strip():
+            raise EvidenceError(reading.damage or "the file is empty")
+        if beginning_of.startswith(CONTAINER_LOG):
+            raise EvidenceError(
+                "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
+            )
+        form = form_of(beginning_of)
+        seen = list(beginning(path, beginning_of, whole, form, LISTS)) if form else []
+        for record in seen:
+            if (reader := _taker(record)) is not None:
+                return Kind(form, reader)
+        if form == JSON and (reader := _of_empty_list(beginning_of)):
+            return Kind(form, reader)
+        if whole:
+            break
+    raise EvidenceError(foreign.why(beginning_of, form, seen))
+
+
+def _taker(record: Record) -> ModuleType | None:
+    return next((reader for reader in READERS if reader.takes(record)), None)
+
+
+def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
+    """The reader of a document that holds no record, such as {"Findings": []}."""
+    top = peek(beginning_of)
+    if not isinstance(top, dict):
+        return None
+    return next((reader for reader in READERS for name in reader.LISTS if top.get(name) == []), None)
+
+
+@dataclass
+class Parts:
+    """The parts of the store that one file fills, in the making. number: of the file in its case."""
+
+    store: Path
+    number: int
+    entry: LedgerEntry
+    database: duckdb.DuckDBPyConnection
+    scratch: Path
+    _open: dict[str, _Part] = field(default_factory=dict)
+    _loader: audit.Loader | None = None
+
+    def path(self, table: str) -> Path:
+        """Where the part of a table is written."""
+        return part_path(self.store, table, self.number)
+
+    def clear(self) -> None:
+        """Remove what a call that was cut off has left."""
+        for table in tables.TABLES:
+            self.path(table).unlink(missing_ok=True)
+
+    @property
+    def count(self) -> int:
+        """Records that have become rows or rejects."""
+        return self.rows + self.rejects
+
+    @property
+    def rows(self) -> int:
+        """Rows in all tables but the rejects."""
+        listed = sum(part.count for table, part in self._open.items() if table != "rejects")
+        return listed + (self._loader.rows if self._loader else 0)
+
+    @property
+    def rejects(self) -> int:
+        """Rejects."""
+        return self._open["rejects"].count if "rejects" in self._open else 0
+
+    def reject(self, one: Reject) -> None:
+        """Take a reject."""
+        self._part("rejects").add({"file": self.entry.path} | asdict(one))
+
+    def row(self, table: str, record: Record, values: dict[str, Any]) -> None:
+        """Take a row of a record."""
+        place = {"cluster": record.log.cluster, "account": record.log.account, "file": self.entry.path}
+        if "log_stream" in tables.TABLES[table].names:
+            place["log_stream"] = record.log.stream
+        filled = {name: value for name, value in values.items() if value is not None}
+        self._part(table).add(place | {"line": record.line, "item": record.item} | filled)
+
+    @property
+    def loader(self) -> audit.Loader:
+        """Takes the audit events of the file."""
+        if self._loader is None:
+            self._loader = audit.Loader(self.path("audit"), self.entry.path, self.reject, self.database, self.scratch)
+        return self._loader
+
+    def _part(self, table: str) -> _Part:
+        if table not in self._open:
+            self._open[table] = _Part(self.path(table), tables.TABLES[table])
+        return self._open[table]
+
+    def close(self) -> None:
+        """Write all parts to their end."""
+        if self._loader:
+            self._loader.close()
+        for part in self._open.values():
+            part.close()
+
+
+class _Part:
+    """A part of a table in the making, written some rows at a time, so that few are held at once."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema, self.count = path, schema, 0
+        self._held = list[dict[str, Any]]()
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row: columns that are not in it, and None, stay empty."""
+        self._held.append(row)
+        self.count += 1
+        if len(self._held) >= WRITTEN_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.path, self.schema, compression="zstd")
+        self._writer.write_table(pa.Table.from_pylist(self._held, self.schema))
+        self._held.clear()
+
+    def close(self) -> None:
+        """Write the rest; without any row there is no file."""
+        if self._held:
+            self._write()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def part_path(store: Path, table: str, number: int) -> Path:
+    """Where the part of a table that a file fills is; its folder is made."""
+    folder = store / table
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{number:06}.parquet"
+
+
+def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
+    """Read a file into its parts and fill its ledger entry: every record becomes a row or a reject.
+
+    path: holds nothing that a program would read as a pattern; the log stream that it names is taken from the entry's path.
+    """
+    parts.clear()
+    entry, reading = parts.entry, Reading()
+    used = dict.fromkeys([kind.reader.TAKEN_AS])
+    stream = stream_of(entry.path)
+    if kind.form == LINES and kind.reader is audit:
+        source = _beside_events(path, stream, parts, reading, told)
+    else:
+        source = records_of(path, kind.form, LISTS, reading, stream)
+    broken = 0
+    for record in _with_their_lists(source):
+        if isinstance(record, Reject):
+            broken += record.reason.startswith("not JSON")
+            parts.reject(_hidden(record) if kind.reader is cluster else record)
+        else:
+            used |= dict.fromkeys(_send(record, kind.reader, parts))
+        if parts.count % 1000 == 0:
+            told(reading.position, parts.count)
+    parts.close()
+    entry.taken_as = " and ".join(used)
+    entry.note = reading.damage
+    if broken and kind.form == JSON and not reading.damage:
+        entry.note = (
+            f"damaged in {broken} places: what stands from there to the next document on a line of its own is not read"
+        )
+    entry.rows, entry.rejects = parts.rows, parts.rejects
+    entry.records = entry.rows + entry.rejects
+    entry.first_at, entry.last_at = _span(parts)
+
+
+def _beside_events(
+    path: Path, stream: str | None, parts: Parts, reading: Reading, told: Told
+) -> Iterator[Record | Reject]:
+    """The lines of an audit log that are no JSON; all others go to the loader as they are, because there are so many."""
+    add = parts.loader.add
+    log = Log(stream=stream) if stream else NO_LOG
+    for count, line in enumerate(lines(path, reading), 1):
+        if count % 20_000 == 0:
+            told(reading.position, count)
+        text, of, at = (line.text, log, None) if line.text[:1] == b"{" else message(line.text, log)
+        if line.too_long:
+            yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
+        elif text[:1] == b"{" or not text.isascii():
+            add(audit.Message(line.number, line.number, text, of, at))
+        else:
+            yield read_text(text.decode(), Record(line.number, line.number, None, log=of))
+
+
+def _with_their_lists(source: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
+    """Items that do not say what they are wait for the end of their list, where kubectl writes its kind."""
+    held = list[Record]()
+    for record in source:
+        if held and (isinstance(record, Reject) or record.around is not held[0].around):
+            yield from held
+            held = []
+        if isinstance(record, Record) and _waits(record):
+            held.append(record)
+        else:
+            yield record
+    yield from held
+
+
+def _waits(record: Record) -> bool:
+    value = record.value
+    return (
+        record.of == "items" and "kind" not in record.around and isinstance(value, dict) and value.get("kind") is None
+    )
+
+
+def _send(record: Record, main: ModuleType, parts: Parts) -> list[str]:
+    """Give a record to the reader that takes it, else to the file's own; what it is called, unless it became a reject."""
+    reader: ModuleType | None = main
+    try:
+        reader = main if main.takes(record) else _taker(record)
+        if reader is None and record.text is not None and isinstance(record.value, str):
+            raise EvidenceError(OTHER_LOG)
+        reader = reader or main
+        if reader is audit:
+            parts.loader.add(audit.Message(record.line, record.item, audit.text_of(record), record.log, record.log.at))
+            return [audit.TAKEN_AS]
+        if record.broken:
+            raise EvidenceError(record.broken)
+        rows = [checked(values, tables.TABLES[reader.TABLE]) for values in reader.rows(record)]
+    except EvidenceError as error:
+        reject = Reject(record.line, record.item, str(error), record.raw)
+        parts.reject(_hidden(reject) if cluster in (reader, main) else reject)
+        return []
+    for values in rows:
+        parts.row(reader.TABLE, record, values)
+    return [reader.TAKEN_AS]
+
+
+def _hidden(reject: Reject) -> Reject:
+    """A reject without its raw text, which may be a Secret's."""
+    return Reject(reject.line, reject.item, reject.reason, "")
+
+
+TIME_OF = {"audit": "received_at", "sign_ins": "signed_in_at", "trail": "event_at", "findings": "updated_at"}
+
+
+def _span(parts: Parts) -> tuple[str | None, str | None]:
+    found = list[datetime]()
+    for table, column in TIME_OF.items():
+        path = parts.path(table)
+        if path.exists():
+            times = pc.min_max(pq.read_table(path, columns=[column]).column(0)).as_py()
+            found += [at for at in times.values() if at]
+    return (_iso(min(found)), _iso(max(found))) if found else (None, None)
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def is_done(note: Path, entry: LedgerEntry) -> bool:
+    """Whether an earlier call has loaded this file; then its entry is filled from that call's note."""
+    if not note.exists():
+        return False
+    kept = json.loads(note.read_text())
+    if (kept["path"], kept["sha256"]) != (entry.path, entry.sha256):
+        return False
+    vars(entry).update(kept)
+    return True

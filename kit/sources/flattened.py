@@ -1,0 +1,70 @@
+"""GuardDuty findings as rows of a query: names of members joined with `_`, list elements by their number, in small letters or not.
+
+Athena gives them as `resource_instancedetails_tags`, CloudWatch Logs as `detail_resource_…`, beside members that are still whole.
+Types are lost (numbers as texts); names go through the API's model as those of any finding do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kit.errors import EvidenceError
+
+WRAPPER = "a query's row"
+_EVENT = "detail_"  # before the finding's members, where the event around it was flattened too
+
+
+def is_flattened(value: dict[str, Any]) -> bool:
+    """Whether a record is such a row."""
+    value = _inner(value)
+    names = {name.removeprefix(_EVENT).lower() for name in value}
+    return bool(names & {"type", "finding_type"}) and any(name.startswith(("service_", "resource_")) for name in names)
+
+
+def finding_in(value: dict[str, Any]) -> dict[str, Any]:
+    """The finding in a row. Raises EvidenceError for a name that is a value and an object at once."""
+    top: dict[str, Any] = {}
+    own = _members(_inner(value))
+    is_event = any(name.startswith(_EVENT) for name, _ in own)
+    for name, each in own:
+        if not is_event or name.startswith(_EVENT):
+            _put(top, name.removeprefix(_EVENT).split("_"), each, name)
+    lifted = top.pop("finding", {})  # finding_id, finding_type
+    whole = _listed(top | (lifted if isinstance(lifted, dict) else {}))
+    assert isinstance(whole, dict)
+    return whole
+
+
+def _inner(value: dict[str, Any]) -> dict[str, Any]:
+    inner = value.get("guardduty")
+    return inner if isinstance(inner, dict) else value
+
+
+def _members(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The members of a row, those of its groups by kind of action (NETWORK_CONNECTION) too."""
+    grouped = {name: each for name, each in value.items() if name.isupper() and isinstance(each, dict)}
+    own = [(name, each) for name, each in value.items() if name not in grouped]
+    return own + [one for each in grouped.values() for one in each.items()]
+
+
+def _put(top: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    if isinstance(value, dict) and value:
+        for inner, each in value.items():
+            _put(top, [*path, *inner.split("_")], each, name)
+        return
+    here = top
+    for step in path[:-1]:
+        inside = here.setdefault(step, {})
+        if not isinstance(inside, dict):
+            raise EvidenceError("is a value and an object at once", where=name)
+        here = inside
+    here[path[-1]] = value
+
+
+def _listed(value: Any) -> Any:
+    """Objects whose members are all numbers become lists, in the order of the numbers."""
+    if not isinstance(value, dict):
+        return value
+    if value and all(name.isdecimal() for name in value):
+        return [_listed(value[name]) for name in sorted(value, key=int)]
+    return {name: _listed(each) for name, each in value.items()}

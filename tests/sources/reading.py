@@ -1,0 +1,64 @@
+"""What the kit makes of a file's bytes, without a case around it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kit.errors import EvidenceError
+from kit.load import Kind, LedgerEntry, Parts, kind_of, load
+from kit.sources import Record, Reject
+from kit.store import connect
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as its reader made it."""
+
+    line: int
+    item: int
+    values: dict[str, Any] = field(repr=False)
+    table: str = ""
+
+
+class Kept(Parts):
+    """Parts that keep what they are given, in its order."""
+
+    made: list[Row | Reject]
+
+    def reject(self, one: Reject) -> None:
+        self.made.append(one)
+        super().reject(one)
+
+    def row(self, table: str, record: Record, values: dict[str, Any]) -> None:
+        self.made.append(Row(record.line, record.item, values, table))
+        super().row(table, record, values)
+
+
+def taken_by(data: bytes) -> ModuleType | None:
+    """The reader that takes a file; None when none does. Raises EvidenceError when a reader says why it cannot take it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(data)
+        try:
+            return kind_of(path).reader
+        except EvidenceError as error:
+            if "ids" in str(error):
+                raise
+            return None
+
+
+def read(data: bytes, kind: Kind | None = None) -> list[Row | Reject]:
+    """What a file's records become."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(data)
+        entry = LedgerEntry("file", "", len(data), None)
+        parts = Kept(Path(folder) / "store", 1, entry, connect(), Path(folder))
+        parts.made = []
+        load(path, kind or kind_of(path), parts, lambda position, records: None)
+        assert entry.records == entry.rows + entry.rejects
+        return parts.made

@@ -1,0 +1,167 @@
+"""Archives, opened in place, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from kit.raw import Raw
+from kit.sources import archive, stream
+from kit.sources.archive import members
+from kit.sources.stream import Reading
+from kit.store import Store
+from tests.command import RECORDINGS, kit, kit_json
+
+RECORDING = RECORDINGS / "stolen_sa_token"
+LOG = (RECORDING / "audit.jsonl.gz").read_bytes()
+FINDINGS = (RECORDING / "findings.json").read_bytes()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(files: dict[str, bytes], links: tuple[str, ...] = ()) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+        for name in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            made.addfile(info)
+    return out.getvalue()
+
+
+FILES = {"logs/audit.jsonl.gz": LOG, "findings.json": FINDINGS, "notes.txt": b"call me"}
+ARCHIVES = {
+    "zip": zipped(FILES),
+    "tar": tarred(FILES),
+    "tar.gz": gzip.compress(tarred(FILES)),
+    "tar.zst": pa.compress(tarred(FILES), codec="zstd", asbytes=True),
+    "zip in tar.gz in zip": zipped({"a/outer.tar.gz": gzip.compress(tarred({"inner": zipped(FILES)}))}),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_files_in_archives_are_files(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_bytes(ARCHIVES[kind])
+    printed = kit_json("new", tmp_path / "case", tmp_path / "evidence")["files"]
+    assert printed[0]["taken_as"] == "archive" and printed[0]["note"] == "3 files in it"
+    taken = {entry["path"].split("/")[-1]: (entry["taken_as"], entry["rows"]) for entry in printed[1:]}
+    assert taken["findings.json"] == ("GuardDuty findings", 3)
+    assert taken["audit.jsonl.gz"][0] == "Kubernetes audit log" and taken["audit.jsonl.gz"][1] > 1000
+    assert taken["notes.txt"] == (None, 0)
+    assert not [path for path in (tmp_path / "case" / "evidence").rglob("*") if path.name != "evidence"]
+    row = Store(tmp_path / "case").rows("SELECT id, file, line, item FROM findings LIMIT 1")[0]
+    assert json.loads(Raw(tmp_path / "case").text(row["file"], row["line"], row["item"]))["Id"] == row["id"]
+    assert kit("report", tmp_path / "case", "--finding", "none").returncode == 2
+    plain = kit_json("new", tmp_path / "plain", RECORDING / "audit.jsonl.gz", RECORDING / "findings.json")
+    assert plain
+    scopes = [kit_json("scope", tmp_path / name)["findings"] for name in ("case", "plain")]
+    assert json.dumps(scopes[0]).replace("evidence/", "") == json.dumps(scopes[1])
+
+
+def test_a_path_in_an_archive_is_a_label_only(tmp_path: Path) -> None:
+    tricks = {
+        "../../outside.json": FINDINGS,
+        "/etc/absolute.json": FINDINGS,
+        "..\\windows.json": FINDINGS,
+        "a//b/./c": FINDINGS,
+    }
+    (tmp_path / "t.tar").write_bytes(tarred({**tricks, "twice": FINDINGS}, links=("link",)))
+    listed = kit_json("new", tmp_path / "in" / "case", tmp_path / "t.tar")["files"]
+    assert [entry["path"] for entry in listed] == [
+        "t.tar",
+        "t.tar/outside.json",
+        "t.tar/etc/absolute.json",
+        "t.tar/windows.json",
+        "t.tar/a/b/c",
+        "t.tar/twice",
+        "t.tar/link",
+    ]
+    assert listed[-1]["note"] == "not taken: not a regular file"
+    assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["ledger.json"]
+
+
+def test_two_files_of_one_name_stay_two(tmp_path: Path) -> None:
+    (tmp_path / "z").write_bytes(tarred({"a": b"1", "./a": b"2"}))
+    found = [
+        (member.name, member.file.read_bytes() if member.file else b"")
+        for member in members(tmp_path / "z", tmp_path, Reading())
+    ]
+    assert found == [("a", b"1"), ("a-2", b"2")]
+
+
+def test_archives_without_end_are_refused(tmp_path: Path) -> None:
+    data = zipped({"findings.json": FINDINGS})
+    for _ in range(archive.DEEPEST):
+        data = zipped({"a.zip": data, "findings.json": FINDINGS})
+    (tmp_path / "deep.zip").write_bytes(data)
+    (tmp_path / "scratch").mkdir()
+    refused = [
+        member.refusal
+        for member in members(tmp_path / "deep.zip", tmp_path / "scratch", Reading())
+        if member.file is None
+    ]
+    assert refused == [f"more than {archive.DEEPEST} archives in each other"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.zst", "gz", "zst"])
+def test_a_bomb_is_refused_in_a_sentence(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (stream, archive):
+        monkeypatch.setattr(module, "BOMB_BYTES", 4 << 20)
+        monkeypatch.setattr(module, "BOMB_RATIO", 20)
+    zeros = b" " * (64 << 20)
+    data = zeros
+    if kind == "zip":
+        data = zipped({"a": FINDINGS, "bomb": zeros, "b": FINDINGS})
+    elif kind.startswith("tar"):
+        data = tarred({"a": FINDINGS, "bomb": zeros, "b": FINDINGS})
+    if kind.endswith("gz"):
+        data = gzip.compress(data)
+    elif kind.endswith("zst"):
+        data = pa.compress(data, codec="zstd", asbytes=True)
+    (tmp_path / "b").write_bytes(data)
+    (tmp_path / "scratch").mkdir()
+    reading = Reading()
+    if kind in ("gz", "zst"):
+        unfolded = sum(len(piece) for piece in stream.pieces(tmp_path / "b", reading))
+        assert unfolded < 8 << 20
+    else:
+        found = {
+            member.name: member.file is not None for member in members(tmp_path / "b", tmp_path / "scratch", reading)
+        }
+        assert found["a"] and not found.get("bomb")
+    assert "decompression bomb" in reading.damage
+
+
+def test_damaged_and_encrypted_archives_say_so(tmp_path: Path) -> None:
+    whole = zipped(FILES)
+    (tmp_path / "cut.zip").write_bytes(whole[:-30])
+    (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(tarred(FILES))[:-2000])
+    encrypted = bytearray(zipped({"a": FINDINGS}))
+    encrypted[6] |= 1
+    encrypted[encrypted.rindex(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "locked.zip").write_bytes(bytes(encrypted))
+    (tmp_path / "findings.json").write_bytes(FINDINGS)
+    listed = {
+        entry["path"]: entry for entry in kit_json("new", tmp_path / "case", *sorted(tmp_path.iterdir()))["files"]
+    }
+    assert "broken" in listed["cut.zip"]["note"]
+    assert "cut" in listed["cut.tar.gz"]["note"]
+    assert listed["cut.tar.gz/logs/audit.jsonl.gz"]["rows"] > 1000
+    assert "encrypted" in listed["locked.zip/a"]["note"]

@@ -1,0 +1,331 @@
+"""The same audit events in every form that they arrive in: each gives the rows that the API server's own lines give."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from kit.raw import Raw
+from kit.sources import authenticator
+from kit.store import Store
+from tests.command import RECORDINGS, kit, kit_json
+from tests.sources.reading import Row, read, taken_by
+
+LINES = gzip.decompress((RECORDINGS / "stolen_sa_token" / "audit.jsonl.gz").read_bytes()).splitlines()[:120]
+TEXTS = [line.decode() for line in LINES]
+EVENTS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
+GROUP, STREAM = "/aws/eks/red/cluster", "kube-apiserver-audit-0123456789abcdef0123456789abcdef"
+AT = 1_769_868_000_123
+
+
+def logged(text: str, number: int, **more: Any) -> dict[str, Any]:
+    return {"timestamp": AT + number, "message": text, "ingestionTime": AT + number + 500, **more}
+
+
+def payload(texts: list[str]) -> dict[str, Any]:
+    events = [{"id": f"{number:056}", "timestamp": AT + number, "message": text} for number, text in enumerate(texts)]
+    about = {"messageType": "DATA_MESSAGE", "owner": "111122223333", "logGroup": GROUP, "logStream": STREAM}
+    return about | {"subscriptionFilters": ["all"], "logEvents": events}
+
+
+def packed(value: Any) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(value).encode())).decode()
+
+
+CONTROL = {
+    "messageType": "CONTROL_MESSAGE",
+    "owner": "CloudwatchLogs",
+    "logGroup": "",
+    "logStream": "",
+    "subscriptionFilters": [],
+    "logEvents": [{"id": "", "timestamp": AT, "message": "CWL CONTROL MESSAGE: Checking health of destination."}],
+}
+HALVES = [payload(TEXTS[:60]), payload(TEXTS[60:])]
+
+
+def by_stream(texts: list[str]) -> list[dict[str, Any]]:
+    return [logged(text, number, logStreamName=STREAM, eventId="1") for number, text in enumerate(texts)]
+
+
+def query_rows(texts: list[str]) -> list[list[dict[str, str]]]:
+    return [
+        [
+            {"field": "@timestamp", "value": "2026-01-31 14:00:00.123"},
+            {"field": "@message", "value": text},
+            {"field": "@log", "value": f"111122223333:{GROUP}"},
+            {"field": "@logStream", "value": STREAM},
+            {"field": "@ptr", "value": "Cm"},
+        ]
+        for text in texts
+    ]
+
+
+def as_csv(texts: list[str]) -> str:
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(["@timestamp", "@logStream", "@message"])
+    table.writerows(["2026-01-31 14:00:00.123", STREAM, text] for text in texts)
+    return out.getvalue()
+
+
+def in_a_row(*documents: Any) -> str:
+    return "".join(json.dumps(each) for each in documents)
+
+
+FORMS: dict[str, Callable[[], str | bytes]] = {
+    "event-list": lambda: json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": EVENTS}),
+    "event-list-of-bare-items": lambda: json.dumps(
+        {
+            "kind": "EventList",
+            "apiVersion": "audit.k8s.io/v1",
+            "items": [{k: v for k, v in event.items() if k not in ("kind", "apiVersion")} for event in EVENTS],
+        }
+    ),
+    "event-lists-in-lines": lambda: "\n".join(json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [e]}) for e in EVENTS),
+    "pretty": lambda: "\n".join(json.dumps(event, indent=2) for event in EVENTS),
+    "in-a-row": lambda: "".join(TEXTS),
+    "list": lambda: json.dumps(EVENTS, indent=1),
+    "utf-16": lambda: "\n".join(TEXTS).encode("utf-16"),
+    "get-log-events": lambda: json.dumps(
+        {"events": [logged(t, n) for n, t in enumerate(TEXTS)], "nextForwardToken": "f/1/s", "nextBackwardToken": "b/1/s"},
+        indent=4,
+    ),
+    "filter-log-events": lambda: json.dumps({"events": by_stream(TEXTS), "searchedLogStreams": []}),
+    "filter-log-events-pages": lambda: in_a_row({"events": by_stream(TEXTS[:50])}, {"events": by_stream(TEXTS[50:])}),
+    "tail": lambda: "\n".join(f"2026-01-31T14:00:00.123000+00:00 {STREAM} {text}" for text in TEXTS),
+    "insights-api": lambda: json.dumps({"results": query_rows(TEXTS), "statistics": {}, "status": "Complete"}),
+    "insights-console-json": lambda: json.dumps([{"@timestamp": "2026-01-31 14:00:00.123", "@message": e} for e in EVENTS]),
+    "insights-console-json-of-texts": lambda: json.dumps([{"@timestamp": "x", "@message": text} for text in TEXTS]),
+    "insights-console-csv": lambda: as_csv(TEXTS),
+    "insights-console-csv-from-excel": lambda: "\ufeff" + as_csv(TEXTS).replace("\r\n", "\n"),
+    "export-to-s3": lambda: gzip.compress("".join(f"2026-01-31T14:00:00.123Z {text}\n" for text in TEXTS).encode()),
+    "subscription": lambda: json.dumps(payload(TEXTS), indent=1),
+    "subscription-lambda": lambda: json.dumps({"awslogs": {"data": packed(payload(TEXTS))}}),
+    "subscription-kinesis": lambda: json.dumps(
+        {"Records": [{"kinesis": {"data": packed(each)}, "eventSource": "aws:kinesis"} for each in [CONTROL, *HALVES]]}
+    ),
+    "kinesis-get-records": lambda: json.dumps(
+        {"Records": [{"SequenceNumber": "1", "Data": packed(each), "PartitionKey": "k"} for each in HALVES]}
+    ),
+    "subscription-firehose": lambda: json.dumps(
+        {"deliveryStreamArn": "a", "records": [{"recordId": "r", "data": packed(each)} for each in [CONTROL, *HALVES]]}
+    ),
+    "firehose-on-s3": lambda: b"".join(gzip.compress(json.dumps(each).encode()) for each in [CONTROL, *HALVES]),
+    "firehose-on-s3-packed-twice": lambda: gzip.compress(b"".join(gzip.compress(json.dumps(each).encode()) for each in HALVES)),
+    "firehose-failed": lambda: "\n".join(json.dumps({"errorCode": "x", "rawData": packed(each)}) for each in HALVES),
+    "zstd": lambda: pa.compress("\n".join(TEXTS).encode(), codec="zstd", asbytes=True),
+    "bzip2": lambda: bz2.compress("\n".join(TEXTS).encode()),
+}  # fmt: skip
+REORDERED = {"insights-console-json"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_events_in_every_form_are_the_same_rows(form: str, tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl").write_bytes(b"\n".join(LINES))
+    made = FORMS[form]()
+    (tmp_path / "form").write_bytes(made.encode() if isinstance(made, str) else made)
+    printed = kit_json("new", tmp_path / "case", tmp_path / "audit.jsonl", tmp_path / "form")
+    plain, wrapped = printed["files"]
+    assert wrapped["taken_as"] == plain["taken_as"] == "Kubernetes audit log"
+    assert (wrapped["records"], wrapped["rejects"], wrapped["duplicates"]) == (120, 0, 120), wrapped
+    alone = kit_json("new", tmp_path / "alone", tmp_path / "form")["files"][0]
+    assert (alone["records"], alone["rows"]) == (120, 120)
+    raw = Raw(tmp_path / "alone")
+    rows = Store(tmp_path / "alone").rows("SELECT audit_id, file, line, item FROM audit USING SAMPLE 4 (reservoir, 1)")
+    for row in rows:
+        assert json.loads(raw.text(row["file"], row["line"], row["item"]))["auditID"] == row["audit_id"]
+
+
+@pytest.mark.parametrize(
+    "form", ["filter-log-events", "tail", "insights-api", "subscription", "subscription-kinesis", "firehose-on-s3"]
+)
+def test_the_log_stream_is_known_where_the_form_says_it(form: str, tmp_path: Path) -> None:
+    made = FORMS[form]()
+    (tmp_path / "form").write_bytes(made.encode() if isinstance(made, str) else made)
+    kit_json("new", tmp_path / "case", tmp_path / "form")
+    found = Store(tmp_path / "case").rows("SELECT DISTINCT log_stream, cluster, account FROM audit")
+    cluster = "red" if form not in ("filter-log-events", "tail") else None
+    assert found == [{"log_stream": STREAM, "cluster": cluster, "account": cluster and "111122223333"}]
+
+
+def test_an_exports_folder_is_the_log_stream(tmp_path: Path) -> None:
+    folder = tmp_path / "exportedlogs" / "task" / STREAM
+    folder.mkdir(parents=True)
+    made = FORMS["export-to-s3"]()
+    assert isinstance(made, bytes)
+    (folder / "000000.gz").write_bytes(made)
+    (tmp_path / "exportedlogs" / "aws-logs-write-test").write_text("Permission Check Successful")
+    listed = kit_json("new", tmp_path / "case", tmp_path / "exportedlogs")["files"]
+    assert {entry["path"].split("/")[-1]: entry["taken_as"] for entry in listed} == {
+        "aws-logs-write-test": None,
+        "000000.gz": "Kubernetes audit log",
+    }
+    assert Store(tmp_path / "case").rows("SELECT DISTINCT log_stream AS s FROM audit") == [{"s": STREAM}]
+
+
+def test_a_cut_message_is_a_reject_that_knows_its_time(tmp_path: Path) -> None:
+    cut = TEXTS[3][: len(TEXTS[3]) // 2]
+    (tmp_path / "events.json").write_text(json.dumps({"events": by_stream([*TEXTS[:3], cut, *TEXTS[4:9]])}))
+    lines = [*TEXTS[:3], cut, *TEXTS[4:9]]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    for name in ("events.json", "lines.jsonl"):
+        (entry,) = kit_json("new", tmp_path / f"case-{name}", tmp_path / name)["files"]
+        assert (entry["rows"], entry["rejects"]) == (8, 1)
+        (reject,) = Store(tmp_path / f"case-{name}").rows("SELECT * FROM rejects")
+        assert reject["item"] == 4 and reject["reason"].startswith("not JSON") and reject["raw"] == cut[:200]
+        before = EVENTS[2]["requestReceivedTimestamp"][:19]
+        expected = "2026-01-31T14:00:00" if name == "events.json" else before
+        assert reject["near_at"].isoformat()[:19] == expected
+
+
+GRANTED = (
+    'time="2026-01-31T14:00:00Z" level=info msg="access granted" arn="arn:aws:iam::111122223333:role/Dev" client="127.0.0.1:40000"'
+    ' groups="[system:masters dev]" method=POST path=/authenticate uid="aws-iam-authenticator:111122223333:AROAX" username="dev:al\\"ice"'
+)
+ANSWERED = (
+    'time="2026-01-31T14:00:00Z" level=info msg="STS response" accesskeyid=ASIAX accountid=111122223333'
+    ' arn="arn:aws:sts::111122223333:assumed-role/Dev/alice" client="127.0.0.1:40000" session= userid=AROAX'
+)
+DENIED = 'time="2026-01-31T14:00:01Z" level=warning msg="access denied" arn="arn:aws:iam::1:role/Ops" error="ARN is not mapped"'
+
+
+def test_the_authenticators_answers_are_sign_ins() -> None:
+    data = "\n".join([GRANTED, ANSWERED, DENIED, 'time="2026-01-31T14:00:02Z" level=info msg="listening', "E0131 x"])
+    granted, answered, denied, cut, other = read(data.encode())
+    assert taken_by(data.encode()) is authenticator
+    assert isinstance(granted, Row) and isinstance(answered, Row) and isinstance(denied, Row)
+    values = granted.values
+    assert (values["granted"], values["user_name"], values["user_groups"]) == (
+        True,
+        'dev:al"ice',
+        ["system:masters", "dev"],
+    )
+    assert values["arn"] == "arn:aws:iam::111122223333:role/Dev"
+    assert (answered.values["granted"], answered.values["access_key_id"], answered.values["session_name"]) == (
+        None,
+        "ASIAX",
+        None,
+    )
+    assert (denied.values["granted"], denied.values["message"]) == (False, "access denied: ARN is not mapped")
+    assert not isinstance(cut, Row) and "cut or broken" in cut.reason
+    assert not isinstance(other, Row) and "does not read" in other.reason
+
+
+def test_a_log_group_with_all_its_streams_is_sorted_by_reader(tmp_path: Path) -> None:
+    klog = "I0131 14:00:00.123456       1 scheduler.go:604] Successfully bound pod to node"
+    events = by_stream([TEXTS[0], GRANTED, klog, TEXTS[1]])
+    (tmp_path / "events.json").write_text(json.dumps({"events": events}))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "events.json")["files"]
+    assert entry["taken_as"] == "Kubernetes audit log and EKS authenticator log"
+    assert (entry["records"], entry["rows"], entry["rejects"]) == (4, 3, 1)
+    store = Store(tmp_path / "case")
+    assert store.rows("SELECT user_name AS n, log_stream AS s FROM sign_ins") == [{"n": 'dev:al"ice', "s": STREAM}]
+    (reject,) = store.rows("SELECT reason, raw FROM rejects")
+    assert reject == {"reason": "is a line of a log that this kit does not read", "raw": klog}
+
+
+YAML = """\
+apiVersion: v1
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata:
+    name: aws-auth
+    namespace: kube-system
+    creationTimestamp: 2026-01-01T00:00:00Z
+  data:
+    mapRoles: |
+      - rolearn: arn:aws:iam::111122223333:role/Dev
+        username: dev:{{SessionName}}
+- apiVersion: v1
+  kind: Secret
+  metadata: {name: s, namespace: n}
+  data: {password: aHVudGVyMg==}
+kind: List
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: "yes"
+"""
+
+
+def test_objects_as_yaml_are_objects() -> None:
+    made = read(YAML.encode())
+    rows = [each for each in made if isinstance(each, Row)]
+    assert [(row.line, row.item, row.values["kind"], row.values["name"]) for row in rows] == [
+        (3, 1, "ConfigMap", "aws-auth"),
+        (13, 2, "Secret", "s"),
+        (19, 3, "Namespace", "yes"),
+    ]
+    assert "rolearn: arn:aws:iam" in json.loads(rows[0].values["object"])["data"]["mapRoles"]
+    assert "aHVudGVyMg" not in repr(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("apiVersion: v1\nkind: Pod\nmetadata: &a {name: x}\nspec: *a\n", "an alias"),
+        ("apiVersion: v1\nkind: Pod\nkind: Secret\nmetadata: {name: x}\n", "stands twice"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: x, name: y}\n", "stands twice"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: [\n", "not YAML"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: !!python/object:os.system {}\n", "not YAML"),
+    ],
+)
+def test_yaml_that_could_hide_something_is_a_reject(text: str, reason: str) -> None:
+    first = YAML.partition("---")[0] + "---\n"
+    *rows, reject = read((first + text).encode())
+    assert len(rows) == 2
+    assert not isinstance(reject, Row) and reason in reject.reason
+
+
+def test_lists_of_aliases_do_not_fill_the_memory() -> None:
+    bomb = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\na: &a [x,x,x]\n"
+    bomb += "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)},*{chr(97 + n)},*{chr(97 + n)}]\n" for n in range(20)
+    )
+    *_, reject = read((YAML + "---\n" + bomb).encode())
+    assert not isinstance(reject, Row) and "alias" in reject.reason
+
+
+def test_a_dump_of_cluster_info_is_read_and_its_containers_logs_are_not(tmp_path: Path) -> None:
+    pods = {"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "p", "namespace": "n", "uid": "u"}}]}
+    forged = pods | {"items": [{"metadata": {"name": "forged", "namespace": "n", "uid": "f"}}]}
+    log = f"==== START logs for container app of pod n/p ====\n{json.dumps(forged)}\n==== END logs for container app of pod n/p ====\n"
+    folder = tmp_path / "dump" / "n" / "p"
+    folder.mkdir(parents=True)
+    (folder / "logs.txt").write_text(log)
+    (folder.parent / "pods.json").write_text(json.dumps(pods, indent=4))
+    (tmp_path / "dump" / "stdout.json").write_text(
+        json.dumps(pods | {"items": [{"metadata": {"name": "q"}}]}, indent=4) + "\n" + log + json.dumps(forged)
+    )
+    listed = {entry["path"]: entry for entry in kit_json("new", tmp_path / "case", tmp_path / "dump")["files"]}
+    assert listed["dump/n/p/logs.txt"]["note"].startswith("not taken: logs of containers")
+    assert "not read" in listed["dump/stdout.json"]["note"]
+    names = Store(tmp_path / "case").rows("SELECT name, kind FROM objects ORDER BY name")
+    assert names == [{"name": "p", "kind": "Pod"}, {"name": "q", "kind": "Pod"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("insights.json", json.dumps({"results": [[{"field": "@timestamp", "value": "x"}, {"field": "verb", "value": "get"}]]}), "without @message"),
+        ("lambda.json", json.dumps(payload(["START RequestId: x"]) | {"logGroup": "/aws/lambda/f"}), "a log of /aws/lambda/f"),
+        ("klog", "I0131 14:00:00.123456       1 scheduler.go:604] Successfully bound\n", "no reader knows"),
+        ("ids.json", json.dumps({"FindingIds": ["a"]}), "only finding ids"),
+    ],
+)  # fmt: skip
+def test_what_is_known_and_not_read_says_what_to_bring(name: str, text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    done = kit("new", tmp_path / "case", tmp_path / name)
+    assert done.returncode == 2 and reason in done.stderr, done.stderr
