@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kit import tables
-from kit.load import TIME_OF, part_path
-from kit.store import quoted, read_parquet
+from kit.load import TIME_OF
+from kit.store import part_path, parts_of, read_parquet
+from kit.tables import quoted
 
 SILENCE_SECONDS = 60
 """On a live cluster the kubelets alone renew a lease every ten seconds, so a minute without any event is a gap."""
@@ -36,7 +37,7 @@ def write_coverage(
     """Write the coverage of all parts up to a number as the part of that number. cluster, account: of records that say none."""
     found = list[dict[str, Any]]()
     for source in ("audit", "sign_ins", "trail"):
-        parts = [part for part in sorted((store / source).glob("*.parquet")) if int(part.stem) <= number]
+        parts = parts_of(store, source, number)
         if parts:
             of = ", ".join(
                 f"coalesce({name}, {quoted(value) if value else 'NULL'}) AS {name}"

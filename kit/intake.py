@@ -29,11 +29,11 @@ import pyarrow.parquet as pq
 from kit import tables
 from kit.coverage import write_coverage
 from kit.errors import CaseError, EvidenceError
-from kit.load import Kind, LedgerEntry, Parts, is_done, kind_of, load, part_path
+from kit.load import Kind, LedgerEntry, Parts, is_done, kind_of, load
 from kit.sources import archive
 from kit.sources.archive import is_archive, members
 from kit.sources.stream import Reading
-from kit.store import connect, ledger_of, plain_path, read_parquet
+from kit.store import connect, ledger_of, part_path, parts_of, plain_path, read_parquet
 from kit.whole_file import write_whole
 
 Progress = Callable[[str, int, int], None]
@@ -237,7 +237,7 @@ class _Addition:
         with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
             self.scratch = Path(scratch)
             place = plain_path(self.folder, self.scratch, "case")
-            self.database = connect(spill=place / "spill")
+            self.database = connect(spill=place / "spill", threads=1)  # readers bring threads of their own
             (self.folder / "spill").mkdir(exist_ok=True)
             taken = list[tuple[LedgerEntry, Kind]]()
             for one in self.given:
@@ -253,6 +253,8 @@ class _Addition:
             for entry, kind in taken:
                 self._load(place, entry, kind)
                 self.done += entry.bytes
+            self.database.close()
+            self.database = connect(spill=place / "spill")
             self.say("looking for duplicates and gaps", self.done, self.total)
             if not self.before and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
@@ -335,7 +337,7 @@ class _Addition:
         note = self.store / "loaded" / f"{self.number:06}.json"
         if is_done(note, entry):
             return
-        parts = Parts(place / "store", self.number, entry, self.database, place / "spill")
+        parts = Parts(place / "store", self.number, entry, self.database)
 
         def told(position: int, records: int) -> None:
             of = f"{position / 1e6:,.0f} of {entry.bytes / 1e6:,.0f} MB, {records:,} records"
@@ -412,8 +414,7 @@ class _Addition:
         return _Origin(name, only("account"), only("region"), says)
 
     def _named(self, store: Path, table: str, column: str) -> list[str]:
-        parts = sorted((store / table).glob("*.parquet"))
-        parts = [part for part in parts if int(part.stem) <= self.number]
+        parts = parts_of(store, table, self.number)
         if not parts or column not in tables.TABLES[table].names:
             return []
         real = " AND NOT sample" if table == "findings" else ""
@@ -472,6 +473,10 @@ def _hash(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
 
 
+# What makes records of a table the same beside their hash: DuckDB's hash is fast, and no proof by itself.
+KEY = {"audit": "event_hash, audit_id, stage, received_at, stage_at, user_name, verb, request_uri"}
+
+
 def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
     """Keep the first of equal records (whole events, not ids) and count the others in the ledger.
 
@@ -479,15 +484,15 @@ def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database
     """
     last = max(numbers, default=0)
     for table, schema in tables.TABLES.items():
-        parts = [part for part in sorted((store / table).glob("*.parquet")) if int(part.stem) <= last]
+        parts = parts_of(store, table, last)
         if "event_hash" not in schema.names or not parts:
             continue
         source = read_parquet(parts, ", filename = true, file_row_number = true")
         copies = database.execute(
             f"WITH twice AS (SELECT event_hash FROM {source} GROUP BY event_hash HAVING count(*) > 1)"
             " SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
-            f" (PARTITION BY event_hash ORDER BY filename, file_row_number) AS copy FROM {source} SEMI JOIN twice USING (event_hash))"
-            " WHERE copy > 1 GROUP BY filename"
+            f" (PARTITION BY {KEY.get(table, 'event_hash')} ORDER BY parse_filename(filename)[:6], item, filename, file_row_number) AS copy"
+            f" FROM {source} SEMI JOIN twice USING (event_hash)) WHERE copy > 1 GROUP BY filename"
         ).fetchall()
         for filename, twice in copies:
             _drop_rows(Path(filename), set(twice))
@@ -495,7 +500,8 @@ def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database
         kept = sum(
             pq.read_metadata(part).num_rows
             for table in tables.TABLES
-            if table != "rejects" and (part := part_path(store, table, number)).exists() and table != "coverage"
+            if table not in ("rejects", "coverage")
+            for part in parts_of(store, table, number, first=number)
         )
         entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,8 @@ from kit.sources import (
 from kit.sources.envelope import read_text
 from kit.sources.form import CONTAINER_LOG, JSON, LINES, beginning, form_of, message, records_of, stream_of
 from kit.sources.json_document import checked, peek
-from kit.sources.stream import TOO_LONG, Reading, head, lines
+from kit.sources.stream import TOO_LONG, Reading, head, whole_lines
+from kit.store import part_path, parts_of, read_parquet
 
 READERS: tuple[ModuleType, ...] = (findings, cloudtrail, audit, authenticator, aws, cluster)
 LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
@@ -114,18 +116,18 @@ class Parts:
     number: int
     entry: LedgerEntry
     database: duckdb.DuckDBPyConnection
-    scratch: Path
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
 
-    def path(self, table: str) -> Path:
-        """Where the part of a table is written."""
-        return part_path(self.store, table, self.number)
+    def of(self, table: str) -> list[Path]:
+        """The parts of a table that are written."""
+        return parts_of(self.store, table, self.number, first=self.number)
 
     def clear(self) -> None:
         """Remove what a call that was cut off has left."""
         for table in tables.TABLES:
-            self.path(table).unlink(missing_ok=True)
+            for part in self.of(table):
+                part.unlink()
 
     @property
     def count(self) -> int:
@@ -159,12 +161,13 @@ class Parts:
     def loader(self) -> audit.Loader:
         """Takes the audit events of the file."""
         if self._loader is None:
-            self._loader = audit.Loader(self.path("audit"), self.entry.path, self.reject, self.database, self.scratch)
+            target = partial(part_path, self.store, "audit", self.number)
+            self._loader = audit.Loader(target, self.entry.path, self.reject, self.database)
         return self._loader
 
     def _part(self, table: str) -> _Part:
         if table not in self._open:
-            self._open[table] = _Part(self.path(table), tables.TABLES[table])
+            self._open[table] = _Part(part_path(self.store, table, self.number), tables.TABLES[table])
         return self._open[table]
 
     def close(self) -> None:
@@ -173,6 +176,27 @@ class Parts:
             self._loader.close()
         for part in self._open.values():
             part.close()
+        if self._loader and self.rejects:
+            self._say_when()
+
+    def abandon(self) -> None:
+        """End what is under way; the parts are not whole and no note says that they are."""
+        if self._loader:
+            self._loader.abandon()
+
+    def _say_when(self) -> None:
+        """Rejects of an audit log happened about when the event before them did, where CloudWatch Logs does not say."""
+        (rejects,), events = self.of("rejects"), self.of("audit")
+        if not events:
+            return
+        dated = rejects.with_suffix(".dated")
+        columns = ", ".join(f"r.{name}" for name in tables.REJECTS.names if name != "near_at")
+        self.database.execute(
+            f"COPY (SELECT {columns}, coalesce(r.near_at, e.received_at) AS near_at FROM {read_parquet([rejects])} r"
+            f" ASOF LEFT JOIN (SELECT item, received_at FROM {read_parquet(events)}) e ON r.item >= e.item ORDER BY r.item)"
+            f" TO {tables.quoted(dated)} ({tables.PARQUET})"
+        )
+        dated.replace(rejects)
 
 
 class _Part:
@@ -204,13 +228,6 @@ class _Part:
             self._writer.close()
 
 
-def part_path(store: Path, table: str, number: int) -> Path:
-    """Where the part of a table that a file fills is; its folder is made."""
-    folder = store / table
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{number:06}.parquet"
-
-
 def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
     """Read a file into its parts and fill its ledger entry: every record becomes a row or a reject.
 
@@ -218,22 +235,25 @@ def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
     """
     parts.clear()
     entry, reading = parts.entry, Reading()
-    used = dict.fromkeys([kind.reader.TAKEN_AS])
+    used, broken = dict.fromkeys([kind.reader.TAKEN_AS]), 0
     stream = stream_of(entry.path)
     if kind.form == LINES and kind.reader is audit:
         source = _beside_events(path, stream, parts, reading, told)
     else:
         source = records_of(path, kind.form, LISTS, reading, stream)
-    broken = 0
-    for record in _with_their_lists(source):
-        if isinstance(record, Reject):
-            broken += record.reason.startswith("not JSON")
-            parts.reject(_hidden(record) if kind.reader is cluster else record)
-        else:
-            used |= dict.fromkeys(_send(record, kind.reader, parts))
-        if parts.count % 1000 == 0:
-            told(reading.position, parts.count)
-    parts.close()
+    try:
+        for number, record in enumerate(_with_their_lists(source), 1):
+            if isinstance(record, Reject):
+                broken += record.reason.startswith("not JSON")
+                parts.reject(_hidden(record) if kind.reader is cluster else record)
+            else:
+                used |= dict.fromkeys(_send(record, kind.reader, parts))
+            if number % 1000 == 0:
+                told(reading.position, number)
+        parts.close()
+    except BaseException:
+        parts.abandon()
+        raise
     entry.taken_as = " and ".join(used)
     entry.note = reading.damage
     if broken and kind.form == JSON and not reading.damage:
@@ -249,18 +269,20 @@ def _beside_events(
     path: Path, stream: str | None, parts: Parts, reading: Reading, told: Told
 ) -> Iterator[Record | Reject]:
     """The lines of an audit log that are no JSON; all others go to the loader as they are, because there are so many."""
-    add = parts.loader.add
+    loader = parts.loader
     log = Log(stream=stream) if stream else NO_LOG
-    for count, line in enumerate(lines(path, reading), 1):
-        if count % 20_000 == 0:
-            told(reading.position, count)
-        text, of, at = (line.text, log, None) if line.text[:1] == b"{" else message(line.text, log)
-        if line.too_long:
-            yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
-        elif text[:1] == b"{" or not text.isascii():
-            add(audit.Message(line.number, line.number, text, of, at))
-        else:
-            yield read_text(text.decode(), Record(line.number, line.number, None, log=of))
+    for lines in whole_lines(path, reading):
+        told(reading.position, lines.first)
+        if lines.text.startswith(b"{") and not lines.too_long and loader.add_lines(lines, log):
+            continue
+        for line in lines.each():
+            text, of, at = message(line.text, log)
+            if line.too_long:
+                yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
+            elif text[:1] == b"{" or not text.isascii():
+                loader.add(audit.Message(line.number, line.number, text, of, at))
+            else:
+                yield read_text(text.decode(), Record(line.number, line.number, None, log=of))
 
 
 def _with_their_lists(source: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
@@ -318,8 +340,7 @@ TIME_OF = {"audit": "received_at", "sign_ins": "signed_in_at", "trail": "event_a
 def _span(parts: Parts) -> tuple[str | None, str | None]:
     found = list[datetime]()
     for table, column in TIME_OF.items():
-        path = parts.path(table)
-        if path.exists():
+        for path in parts.of(table):
             times = pc.min_max(pq.read_table(path, columns=[column]).column(0)).as_py()
             found += [at for at in times.values() if at]
     return (_iso(min(found)), _iso(max(found))) if found else (None, None)

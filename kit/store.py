@@ -21,32 +21,40 @@ import pyarrow as pa
 from kit import tables
 from kit.errors import CaseError
 from kit.refs import Ref
+from kit.tables import quoted
 
 MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
 
 
-def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(spill: Path | None = None, threads: int = MOST_THREADS) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in UTC with bounded memory, which loads no extension and reads no other files than it is told.
 
-    spill: folder for what does not fit into memory.
+    spill: folder for what does not fit into memory. threads: of one statement, at most.
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
-    database.execute(f"SET threads = {min(MOST_THREADS, os.cpu_count() or 1)}")
+    database.execute(f"SET threads = {min(threads, os.cpu_count() or 1)}")
     if spill is not None:
         database.execute(f"SET temp_directory = {quoted(spill)}")
     return database
 
 
+def part_path(store: Path, table: str, number: int, worker: int = 0) -> Path:
+    """Where the part of a table is that a file (by its number) fills, or one of several workers on it; its folder is made."""
+    folder = store / table
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / (f"{number:06}-{worker}.parquet" if worker else f"{number:06}.parquet")
+
+
+def parts_of(store: Path, table: str, last: int, first: int = 0) -> list[Path]:
+    """The parts of a table that the files from number `first` to `last` fill, in their order."""
+    return [part for part in sorted((store / table).glob("*.parquet")) if first <= int(part.stem[:6]) <= last]
+
+
 def read_parquet(parts: Iterable[Path], more: str = "") -> str:
     """SQL that reads Parquet files, whose paths are plain ones, and takes nothing from their names."""
     return f"read_parquet([{', '.join(quoted(part) for part in parts)}], hive_partitioning = false{more})"
-
-
-def quoted(text: str | Path) -> str:
-    """A text as an SQL literal."""
-    return "'" + str(text).replace("'", "''") + "'"
 
 
 def plain_path(path: Path, folder: Path, name: str) -> Path:
@@ -86,9 +94,9 @@ class Store:
         settings = tomllib.loads((case / "case.toml").read_text())
         last = self._ledger["parts"]
         for name, schema in tables.TABLES.items():
-            parts = [part for part in sorted((here / "store" / name).glob("*.parquet")) if int(part.stem) <= last]
+            parts = parts_of(here / "store", name, last)
             if name == "coverage":  # of all evidence, written anew with each addition
-                parts = [part for part in parts if int(part.stem) == last]
+                parts = [part for part in parts if part == part_path(here / "store", name, last)]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
             columns = ", ".join(

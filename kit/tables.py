@@ -6,6 +6,8 @@ the raw text in the evidence, which is not stored a second time.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 TEXT = pa.string()
@@ -170,3 +172,8 @@ SAYS: dict[str, str] = {
     "coverage": "Which spans of time a source recorded, and its gaps.",
 }
 """What a row of each table is."""
+
+
+def quoted(text: str | Path) -> str:
+    """A text as an SQL literal."""
+    return "'" + str(text).replace("'", "''") + "'"

@@ -8,24 +8,28 @@ lines are cut in CloudWatch Logs and then are no JSON. Source: k8s.io/apiserver,
 
 from __future__ import annotations
 
-import tempfile
-from bisect import bisect
+import json
+import os
+import queue
+import threading
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import simdjson
 
 from kit import tables
 from kit.errors import EvidenceError
 from kit.sources import Log, Record, Reject, ocsf
 from kit.sources.json_document import utc_time
-from kit.sources.stream import LONGEST_LINE, TOO_LONG
+from kit.sources.stream import LONGEST_LINE, TOO_LONG, Lines
+from kit.tables import quoted
 
 TABLE = "audit"
 TAKEN_AS = "Kubernetes audit log"
@@ -38,43 +42,75 @@ TAKES = (
     "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip), and what Firehose wrote to S3",
 )
 LISTS = ("items",)
-BATCH_BYTES, BATCH_EVENTS = 4 << 20, 50_000
+BATCH_BYTES = 1 << 20
+MOST_WORKERS = 3
+HELD_BATCHES = 4  # waiting for a worker
+ENDS_WITHIN = 10  # seconds, for a worker that is told to; one that never began does not say so
 
-# The members of audit.k8s.io/v1 Event. Explicit, because a schema guessed from the first lines fails on real logs.
-EVENT = {
-    "kind": "VARCHAR",
-    "apiVersion": "VARCHAR",
-    "level": "VARCHAR",
-    "auditID": "VARCHAR",
-    "stage": "VARCHAR",
-    "requestURI": "VARCHAR",
-    "verb": "VARCHAR",
-    "user": "STRUCT(username VARCHAR, uid VARCHAR, groups VARCHAR[], extra MAP(VARCHAR, VARCHAR[]))",
-    "impersonatedUser": "STRUCT(username VARCHAR, uid VARCHAR, groups VARCHAR[], extra MAP(VARCHAR, VARCHAR[]))",
+# The members of audit.k8s.io/v1 Event, as DuckDB's json_transform takes them. What it cannot make of a value is left empty.
+_USER = {"username": "VARCHAR", "uid": "VARCHAR", "groups": ["VARCHAR"], "extra": "JSON"}
+_OBJECT_REF = ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource")
+EVENT: dict[str, Any] = {
+    **dict.fromkeys(("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb"), "VARCHAR"),
+    "user": _USER,
+    "impersonatedUser": _USER,
     "authenticationMetadata": "JSON",
-    "sourceIPs": "VARCHAR[]",
+    "sourceIPs": ["VARCHAR"],
     "userAgent": "VARCHAR",
-    "objectRef": "STRUCT(resource VARCHAR, namespace VARCHAR, name VARCHAR, uid VARCHAR, apiGroup VARCHAR,"
-    " apiVersion VARCHAR, resourceVersion VARCHAR, subresource VARCHAR)",
-    "responseStatus": "JSON",
-    "requestObject": "JSON",
-    "responseObject": "JSON",
-    "requestReceivedTimestamp": "VARCHAR",
-    "stageTimestamp": "VARCHAR",
-    "annotations": "MAP(VARCHAR, VARCHAR)",
+    "objectRef": dict.fromkeys(_OBJECT_REF, "VARCHAR"),
+    **dict.fromkeys(("responseStatus", "requestObject", "responseObject"), "JSON"),
+    **dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), "VARCHAR"),
+    "annotations": "JSON",
 }
 
-_IN_RESPONSE = "json_extract_string(responseObject, ['$.metadata.name', '$.metadata.uid', '$.details.uid'])"
+# Members whose names have dots, taken out of one JSON value at once: each costs a walk through the text.
+_EXTRA = (
+    ("credential_id", "authentication.kubernetes.io/credential-id"),
+    ("claimed_pod_name", "authentication.kubernetes.io/pod-name"),
+    ("claimed_pod_uid", "authentication.kubernetes.io/pod-uid"),
+    ("claimed_node_name", "authentication.kubernetes.io/node-name"),
+    ("access_key_id", "accessKeyId"),
+    ("arn", "arn"),
+    ("session_name", "sessionName"),
+)
+_ANNOTATIONS = (
+    ("decision", "authorization.k8s.io/decision"),
+    ("decision_reason", "authorization.k8s.io/reason"),
+    ("issued_credential_id", "authentication.kubernetes.io/issued-credential-id"),
+)
 
 
-def _extra(key: str) -> str:
-    return f"\"user\".extra['{key}'][1]"
+_USER_EXTRA = '"user".extra'
+
+
+def _taken_out(value: str, members: tuple[tuple[str, str], ...], element: str = "") -> str:
+    paths = ", ".join(f"'$.\"{name}\"{element}'" for _, name in members)
+    return f"json_extract_string({value}, [{paths}])"
 
 
 def _time(member: str) -> str:
     # DuckDB also takes words (infinity, epoch) and years that no log has and Python's datetime does not hold.
     return f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ) END"
 
+
+# Which member has not the type that it has to have. Asked only where something is empty that hardly ever is.
+_TYPED = {
+    "user": "OBJECT",
+    "impersonatedUser": "OBJECT",
+    "objectRef": "OBJECT",
+    "annotations": "OBJECT",
+    "sourceIPs": "ARRAY",
+}
+_TYPED |= {"user.groups": "ARRAY", "user.extra": "OBJECT", "impersonatedUser.groups": "ARRAY"}
+_DOUBTFUL = (
+    '"user".username IS NULL OR "user".groups IS NULL OR sourceIPs IS NULL OR json_type(annotations) <> \'OBJECT\''
+    " OR (objectRef IS NOT NULL AND objectRef.resource IS NULL) OR json_type(\"user\".extra) <> 'OBJECT'"
+    " OR (impersonatedUser IS NOT NULL AND (impersonatedUser.username IS NULL OR impersonatedUser.groups IS NULL))"
+)
+_MISFIT = (
+    f"list_extract(list_filter(list_zip([{', '.join(repr(name) for name in _TYPED)}], [{', '.join(repr(kind) for kind in _TYPED.values())}],"
+    f" json_type(text, [{', '.join(repr(f'$.{name}') for name in _TYPED)}])), lambda of: of[3] <> of[2] AND of[3] <> 'NULL'), 1)"
+)
 
 _COLUMNS = {
     "audit_id": "auditID",
@@ -88,14 +124,8 @@ _COLUMNS = {
     "user_name": '"user".username',
     "user_uid": '"user".uid',
     "user_groups": '"user".groups',
-    "user_extra": 'CAST(to_json("user".extra) AS VARCHAR)',
-    "credential_id": _extra("authentication.kubernetes.io/credential-id"),
-    "claimed_pod_name": _extra("authentication.kubernetes.io/pod-name"),
-    "claimed_pod_uid": _extra("authentication.kubernetes.io/pod-uid"),
-    "claimed_node_name": _extra("authentication.kubernetes.io/node-name"),
-    "access_key_id": _extra("accessKeyId"),
-    "arn": _extra("arn"),
-    "session_name": _extra("sessionName"),
+    "user_extra": 'CAST("user".extra AS VARCHAR)',
+    **{column: f"in_extra[{place}]" for place, (column, _) in enumerate(_EXTRA, 1)},
     "impersonated_user_name": "impersonatedUser.username",
     "impersonated_groups": "impersonatedUser.groups",
     "source_addresses": "sourceIPs",
@@ -107,29 +137,47 @@ _COLUMNS = {
     "name": "coalesce(objectRef.name, in_response[1])",
     "uid": "coalesce(objectRef.uid, in_response[2], in_response[3])",
     "response_code": "try_cast(json_extract_string(responseStatus, '$.code') AS INTEGER)",
-    "dry_run": "coalesce(regexp_matches(requestURI, '[?&]dryRun=[^&]'), false)"
-    " OR coalesce(json_array_length(requestObject, '$.dryRun') > 0 AND verb LIKE 'delete%', false)",
-    "decision": "annotations['authorization.k8s.io/decision']",
-    "decision_reason": "annotations['authorization.k8s.io/reason']",
-    "issued_credential_id": "annotations['authentication.kubernetes.io/issued-credential-id']",
-    "annotations": "CAST(to_json(annotations) AS VARCHAR)",
+    "dry_run": "CASE WHEN contains(requestURI, 'dryRun=') AND regexp_matches(requestURI, '[?&]dryRun=[^&]') THEN true"
+    " WHEN verb LIKE 'delete%' THEN coalesce(json_array_length(requestObject, '$.dryRun') > 0, false) ELSE false END",
+    **{column: f"in_annotations[{place}]" for place, (column, _) in enumerate(_ANNOTATIONS, 1)},
+    "annotations": "CAST(annotations AS VARCHAR)",
     "request_object": "CAST(requestObject AS VARCHAR)",
     "response_object": "CAST(responseObject AS VARCHAR)",
-    "event_hash": "md5(concat_ws(chr(31), "
-    + ", ".join(f'coalesce(CAST("{member}" AS VARCHAR), chr(30))' for member in EVENT)
-    + "))",
-    "reason": "CASE WHEN kind IS DISTINCT FROM 'Event' THEN 'not an audit event: kind is ' || coalesce(kind, 'missing')"
+    "event_hash": "CAST(hash({}) AS VARCHAR)".format(", ".join(f'"{member}"' for member in EVENT)),
+    "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
+    " WHEN kind IS DISTINCT FROM 'Event' THEN 'not an audit event: kind is ' || coalesce(kind, 'missing')"
+    f" WHEN ({_DOUBTFUL}) AND ({_MISFIT}) IS NOT NULL"
+    f" THEN ({_MISFIT})[1] || ' is not a JSON ' || CASE ({_MISFIT})[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
     " WHEN auditID IS NULL THEN 'auditID is missing'"
     " WHEN requestReceivedTimestamp IS NULL THEN 'requestReceivedTimestamp is missing'"
     f" WHEN {_time('requestReceivedTimestamp')} IS NULL"
-    " THEN 'requestReceivedTimestamp is not a time: ' || requestReceivedTimestamp END",
+    " THEN 'requestReceivedTimestamp is not a time: ' || requestReceivedTimestamp"
+    " END",
 }
 
 
-def _flatten(events: str) -> str:
-    """SQL that turns a relation of events (the members of EVENT) into the table's columns and `reason`."""
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in _COLUMNS.items())
-    return f"SELECT {columns} FROM (SELECT *, {_IN_RESPONSE} AS in_response FROM ({events}))"
+def _flatten(file: str) -> str:
+    """SQL that turns the relation `texts` (_TEXTS) into the table's columns, `reason`, and `raw` where there is a reason."""
+    sources = _COLUMNS | {"file": quoted(file)}
+    columns = ", ".join(f"{sources.get(name, name)} AS {name}" for name in (*tables.AUDIT.names, "reason"))
+    parsed = f"SELECT *, TRY(json_transform(text, {quoted(json.dumps(EVENT))})) AS event FROM texts"
+    taken_out = (
+        f"SELECT *, {_taken_out(_USER_EXTRA, _EXTRA, '[0]')} AS in_extra, {_taken_out('annotations', _ANNOTATIONS)} AS in_annotations,"
+        " CASE WHEN responseObject IS NOT NULL AND (objectRef.name IS NULL OR objectRef.uid IS NULL) THEN"
+        " json_extract_string(responseObject, ['$.metadata.name', '$.metadata.uid', '$.details.uid']) END AS in_response"
+        f" FROM (SELECT *, event.* FROM ({parsed}))"
+    )
+    flat = f"SELECT {columns}, text FROM ({taken_out})"
+    return f"SELECT * EXCLUDE (text), CASE WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
+
+
+_TEXTS = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("item", pa.int64()),
+        *((name, pa.string()) for name in ("cluster", "account", "log_stream", "text")),
+    ]
+)
 
 
 def takes(record: Record) -> bool:
@@ -164,6 +212,13 @@ def text_of(record: Record) -> bytes:
         raise EvidenceError(f"cannot be kept as JSON ({error})") from None
 
 
+_NO_JSON = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+)  # what pysimdjson raises for it: broken, a number in a list, nested too deeply
+
+
 class Message(NamedTuple):
     """The text of one event: where it starts, where CloudWatch Logs kept it, and its time there (utc_time reads it)."""
 
@@ -175,148 +230,174 @@ class Message(NamedTuple):
 
 
 class Loader:
-    """Writes events into the Parquet file `target` (tables.AUDIT), many at a time. What is no event becomes a reject.
+    """Writes events into Parquet files of the table's columns (tables.AUDIT), many at a time. What is no event becomes a reject.
 
-    rejects: takes each reject. scratch: a folder for passing files, whose path holds nothing that DuckDB would read as a pattern.
+    target: path of the file that a worker of a number writes. file: name of the evidence. rejects: takes each reject. Workers are
+    threads, each with a statement of DuckDB's that reads batches as they come, so all cores are used and little is held.
     """
 
     def __init__(
         self,
-        target: Path,
+        target: Callable[[int], Path],
         file: str,
         rejects: Callable[[Reject], None],
         database: duckdb.DuckDBPyConnection,
-        scratch: Path,
     ) -> None:
         self.rows = 0
-        self._file, self._rejects, self._database, self._scratch = file, rejects, database, scratch
-        self._schema = tables.AUDIT.append(pa.field("reason", pa.string()))
-        self._target = target
-        self._writer: pq.ParquetWriter | None = None
+        self._target, self._file, self._rejects, self._database = target, file, rejects, database
+        self._parser = simdjson.Parser()
         self._held, self._size = list[Message](), 0
-        self._last_at: datetime | None = None
+        self._workers = list[_Worker]()
+        self._batches = 0
 
     def add(self, message: Message) -> None:
         """Take an event; it is written with others, later."""
+        reason = self._fault(message.text)
+        if reason:
+            self._rejects(_reject(message, reason))
+            return
         self._held.append(message)
         self._size += len(message.text)
-        if self._size >= BATCH_BYTES or len(self._held) >= BATCH_EVENTS:
-            self._write()
+        if self._size >= BATCH_BYTES:
+            self._write_held()
+
+    def add_lines(self, lines: Lines, log: Log) -> bool:
+        """Take whole lines; False, and none is taken, where one of them is no JSON object of its own with each member once.
+
+        They are parsed as one list, which is many times faster than one by one. DuckDB then parses each by itself.
+        """
+        text = lines.text.removesuffix(b"\n")
+        try:
+            listed: Any = self._parser.parse(b"[" + text.replace(b"\n", b",") + b"]")
+            count = 0
+            for event in listed:
+                names = list(event)
+                count += 1
+                if type(event) is not simdjson.Object or len(set(names)) != len(names):
+                    return False
+        except _NO_JSON:
+            return False
+        if count != lines.count:
+            return False
+        starts = np.array([*lines.starts, len(text)], np.int32)
+        texts = pa.StringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(text))
+        numbers = pa.array(np.arange(lines.first, lines.first + count))
+        places = (pa.repeat(pa.scalar(value, pa.string()), count) for value in (log.cluster, log.account, log.stream))
+        self._write_held()
+        self._give(pa.record_batch([numbers, numbers, *places, texts], schema=_TEXTS))
+        return True
 
     def close(self) -> None:
-        """Write the rest; without any event there is no file."""
-        if self._held:
-            self._write()
-        if self._writer is not None:
-            self._writer.close()
+        """Write the rest; without any event there is no file. Raises what a worker raised."""
+        self._write_held()
+        for worker in self._workers:
+            worker.end()
+        for worker in self._workers:
+            self.rows += self._kept(worker.finished())
 
-    def _write(self) -> None:
-        batch, self._held, self._size = self._held, [], 0
-        refused = list[Reject]()
-        good = [message for message in batch if not _refused(message, refused)]
-        table = self._events(good, refused)
-        kept = table.filter(table["reason"].is_null())
-        by_item = {message.item: message for message in good} if kept.num_rows < table.num_rows else {}
-        for row in table.filter(table["reason"].is_valid()).select(["item", "reason"]).to_pylist():
-            refused.append(_reject(by_item[row["item"]], row["reason"]))
-        if kept.num_rows:
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._target, tables.AUDIT, compression="zstd")
-            self._writer.write_table(kept.drop_columns(["reason"]))
-            self.rows += kept.num_rows
-        self._say_when(sorted(refused, key=lambda one: one.item), kept, {message.item: message for message in batch})
+    def abandon(self) -> None:
+        """End the workers; what they wrote is no whole file."""
+        for worker in self._workers:
+            worker.end()
+            worker.ended.wait(ENDS_WITHIN)
 
-    def _say_when(self, refused: list[Reject], kept: pa.Table, by_item: dict[int, Message]) -> None:
-        """Hand on rejects with about when they happened: as CloudWatch Logs says, else when the event before them did."""
-        items, times = kept["item"], kept["received_at"]
-        for reject in refused:
-            at = utc_time(by_item[reject.item].at)
-            if at is None:
-                before = bisect(items.to_pylist(), reject.item) if len(refused) < 50 else 0
-                at = times[before - 1].as_py() if before else self._last_at
-            self._rejects(replace(reject, near_at=at))
-        if kept.num_rows:
-            self._last_at = times[-1].as_py()
-
-    def _events(self, good: list[Message], rejects: list[Reject]) -> pa.Table:
-        """Rows of texts that are JSON objects. Those that DuckDB still refuses (a key that stands twice, a list of objects where
-        texts should be) are found by halving, and rejected."""
-        if not good:
-            return self._schema.empty_table()
-        with tempfile.NamedTemporaryFile(suffix=".jsonl", dir=self._scratch) as part:
-            part.writelines(message.text.rstrip(b"\r\n").replace(b"\n", b" ") + b"\n" for message in good)
-            part.flush()
-            refusal = "it is not one event"
+    def _fault(self, text: bytes) -> str:
+        """Why a text is no JSON object with each member once; "" when it is one."""
+        if len(text) > LONGEST_LINE:
+            return TOO_LONG
+        try:
+            event: Any = self._parser.parse(text)
+            names = list(event) if type(event) is simdjson.Object else None
+        except _NO_JSON as error:
             try:
-                table = self._database.sql(_flatten(_read_json(Path(part.name)))).to_arrow_table()
-            except duckdb.InvalidInputException as error:
-                table, refusal = None, str(error).splitlines()[0]
-        if len(good) == 1 and (table is None or table.num_rows != 1):
-            detail = refusal.removeprefix("Invalid Input Error: ").replace(f' in file "{part.name}", in line 1', "")
-            rejects.append(_reject(good[0], detail.replace(part.name, self._file)))
-            return self._schema.empty_table()
-        if table is None or table.num_rows != len(good):
-            middle = len(good) // 2
-            return pa.concat_tables(self._events(half, rejects) for half in (good[:middle], good[middle:]))
-        return self._placed(table, good)
+                orjson.loads(text)  # its reasons say where
+            except orjson.JSONDecodeError as reason:
+                return f"not JSON: {reason}"
+            return f"not JSON: {error}"
+        if names is None:
+            return "not a JSON object"
+        twice = next((name for name in names if names.count(name) > 1), None)
+        return f"{twice} stands twice in it (duplicate key)" if twice is not None else ""
 
-    def _placed(self, table: pa.Table, good: list[Message]) -> pa.Table:
-        """The rows with their places, which the events' own text does not say."""
-        places: dict[str, Any] = {
-            "cluster": [message.log.cluster for message in good],
-            "account": [message.log.account for message in good],
-            "file": [self._file] * len(good),
-            "line": [message.line for message in good],
-            "item": [message.item for message in good],
-            "log_stream": [message.log.stream for message in good],
-        }
-        columns = [
-            pa.array(places[field.name], field.type) if field.name in places else table[field.name].cast(field.type)
-            for field in self._schema
-        ]
-        return pa.table(columns, schema=self._schema)
+    def _write_held(self) -> None:
+        batch, self._held, self._size = self._held, [], 0
+        if batch:
+            columns = zip(
+                *((m.line, m.item, m.log.cluster, m.log.account, m.log.stream, m.text.decode()) for m in batch),
+                strict=True,
+            )
+            self._give(
+                pa.record_batch(
+                    [pa.array(one, of.type) for one, of in zip(columns, _TEXTS, strict=True)], schema=_TEXTS
+                )
+            )
+
+    def _give(self, batch: pa.RecordBatch) -> None:
+        """Hand a batch to the next worker in turn, so that the same evidence always makes the same files."""
+        turn = self._batches % max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))  # one core is for the texts
+        if turn == len(self._workers):
+            self._workers.append(_Worker(self._database.cursor(), _flatten(self._file), self._target(turn)))
+            self._workers[turn].start()  # known before it runs: an interrupt in between must find it
+        self._workers[turn].give(batch)
+        self._batches += 1
+
+    def _kept(self, part: Path) -> int:
+        """How many rows of a part are events; what is none is taken out of it, as rejects."""
+        with pq.ParquetFile(part) as file:
+            reasons = file.read(columns=["reason"]).column(0)
+        if reasons.null_count == len(reasons):
+            return len(reasons)
+        for row in pq.read_table(
+            part, columns=["line", "item", "reason", "raw"], filters=pc.field("reason").is_valid()
+        ).to_pylist():
+            self._rejects(Reject(row["line"], row["item"], row["reason"], row["raw"]))
+        events = part.with_suffix(".events")
+        self._database.execute(
+            f"COPY (SELECT * FROM read_parquet({quoted(part)}, hive_partitioning = false) WHERE reason IS NULL) TO {quoted(events)} ({tables.PARQUET})"
+        )
+        events.replace(part)
+        kept = pq.read_metadata(part).num_rows
+        if not kept:
+            part.unlink()
+        return int(kept)
 
 
-def _read_json(path: Path) -> str:
-    members = ", ".join(f"'{name}': '{kind}'" for name, kind in EVENT.items())
-    return (
-        f"SELECT * FROM read_json('{path}', format = 'newline_delimited', hive_partitioning = false,"
-        f" compression = 'uncompressed', columns = {{{members}}})"
-    )
+class _Worker(threading.Thread):
+    """One statement that copies the batches it is given into a Parquet file."""
 
+    def __init__(self, database: duckdb.DuckDBPyConnection, flatten: str, target: Path) -> None:
+        super().__init__(daemon=True)
+        self._database, self._flatten, self._target = database, flatten, target
+        self._given = queue.Queue[pa.RecordBatch | None](maxsize=HELD_BATCHES)
+        self._failed: BaseException | None = None
+        self.ended = threading.Event()
 
-def _refused(message: Message, rejects: list[Reject]) -> bool:
-    """Whether a text is no JSON object, or has a list or an object where the form has another; then it is among the rejects."""
-    if len(message.text) > LONGEST_LINE:
-        rejects.append(_reject(message, TOO_LONG))
-        return True
-    try:
-        value = orjson.loads(message.text)
-    except orjson.JSONDecodeError as error:
-        rejects.append(_reject(message, f"not JSON: {error}"))
-        return True
-    reason = "not a JSON object" if not isinstance(value, dict) else _misfit(value)
-    if reason:
-        rejects.append(_reject(message, reason))
-    return bool(reason)
+    def give(self, batch: pa.RecordBatch) -> None:
+        if self._failed is not None:
+            raise self._failed
+        self._given.put(batch)
 
+    def end(self) -> None:
+        self._given.put(None)
 
-def _misfit(event: dict[str, Any]) -> str:
-    """Which member is no list or no object though it has to be one; DuckDB would refuse the whole batch for it."""
-    places: list[tuple[str, Any, type]] = [("sourceIPs", event.get("sourceIPs"), list)]
-    places += [(name, event.get(name), dict) for name in ("user", "impersonatedUser", "objectRef", "annotations")]
-    for name in ("user", "impersonatedUser"):
-        inside = event.get(name)
-        if isinstance(inside, dict):
-            places += [(f"{name}.groups", inside.get("groups"), list), (f"{name}.extra", inside.get("extra"), dict)]
-            extra = inside.get("extra")
-            if isinstance(extra, dict):
-                places += [(f"{name}.extra.{key}", value, list) for key, value in extra.items()]
-    for place, value, kind in places:
-        if value is not None and not isinstance(value, kind):
-            return f"{place} is not a JSON {'list' if kind is list else 'object'}"
-    return ""
+    def finished(self) -> Path:
+        self.join()
+        if self._failed is not None:
+            raise self._failed
+        return self._target
+
+    def run(self) -> None:
+        try:
+            self._database.register("texts", pa.RecordBatchReader.from_batches(_TEXTS, iter(self._given.get, None)))
+            self._database.execute(f"COPY ({self._flatten}) TO {quoted(self._target)} ({tables.PARQUET})")
+        except BaseException as error:  # noqa: BLE001 (raised again where the worker is waited for)
+            self._failed = error
+            while self._given.get() is not None:  # whoever gives must not wait for ever
+                pass
+        finally:
+            self.ended.set()
 
 
 def _reject(message: Message, reason: str) -> Reject:
-    return Reject(message.line, message.item, reason, message.text[:800].decode(errors="replace"))
+    raw = message.text[:800].decode(errors="replace")
+    return Reject(message.line, message.item, reason, raw, utc_time(message.at))

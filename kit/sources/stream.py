@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 from isal import isal_zlib
 
-PIECE = 1 << 20
+PIECE = 512 << 10  # fits into a processor's cache
+PACKED = 32 << 10
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -171,7 +172,7 @@ def _inflated(path: Path, reading: Reading, at: Place, careful_from: int | None 
     inflate = isal_zlib.decompressobj(wbits=31)
     fresh = True  # nothing of the present gzip member has been read
     with path.open("rb") as file:
-        while packed := file.read(1 if careful_from is not None and file.tell() >= careful_from else PIECE):
+        while packed := file.read(1 if careful_from is not None and file.tell() >= careful_from else PACKED):
             reading.position = file.tell()
             at.offset = reading.position - len(packed)
             while packed:
@@ -209,24 +210,68 @@ class Line:
     too_long: bool = False
 
 
-def lines(path: Path, reading: Reading) -> Iterator[Line]:
-    """The lines of a file, blank ones left out, without a byte order mark. One over LONGEST_LINE is given by its beginning."""
-    number, rest, cut = 1, b"", False
-    for piece in pieces(path, reading):
-        *whole, tail = piece.split(b"\n")
-        for part in whole:
-            text, too_long = rest + part, cut or len(rest) + len(part) > LONGEST_LINE
+@dataclass(frozen=True)
+class Lines:
+    """Lines in a row with their ends; the last of a file may have none. first: number of the first. starts: where each begins.
+    too_long: it is the beginning of one line that is over LONGEST_LINE."""
+
+    first: int
+    text: bytes
+    starts: list[int]
+    too_long: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.starts)
+
+    def each(self) -> Iterator[Line]:
+        """One by one, blank ones left out."""
+        for number, text in enumerate(self.text.split(b"\n"), self.first):
             if text.strip():
-                yield _line(number, text, too_long)
-            number, rest, cut = number + 1, b"", False
-        if not cut:
-            rest += tail
-            if len(rest) > LONGEST_LINE:
-                rest, cut = rest[:LONGEST_LINE], True
-    if rest.strip():
-        yield _line(number, rest, cut)
+                yield Line(number, text, self.too_long)
 
 
-def _line(number: int, text: bytes, too_long: bool) -> Line:
-    text = text.removeprefix(BOM) if number == 1 else text
-    return Line(number, text[:LONGEST_LINE] if too_long else text, too_long)
+def _lines(first: int, text: bytes) -> Lines:
+    starts, end = [0], text.find(b"\n")
+    last = len(text) - 1
+    while 0 <= end < last:
+        starts.append(end + 1)
+        end = text.find(b"\n", end + 1)
+    return Lines(first, text, starts)
+
+
+def whole_lines(path: Path, reading: Reading) -> Iterator[Lines]:
+    """The lines of a file, many at a time, without a byte order mark."""
+    first, rest, cut = 1, b"", False
+    for piece in pieces(path, reading):
+        if first == 1 and not rest and not cut:
+            piece = piece.removeprefix(BOM)
+        if cut:  # the rest of a line of which the beginning was given
+            end = piece.find(b"\n")
+            if end < 0:
+                continue
+            piece, first, cut = piece[end + 1 :], first + 1, False
+        end = piece.rfind(b"\n") + 1
+        if end:
+            text, rest = rest + piece[:end], piece[end:]
+            if text.find(b"\n") > LONGEST_LINE:  # only the first can be
+                yield Lines(first, text[:LONGEST_LINE], [0], too_long=True)
+                first, text = first + 1, text[text.find(b"\n") + 1 :]
+            if text:
+                some = _lines(first, text)
+                yield some
+                first += some.count
+        else:
+            rest += piece
+        if len(rest) > LONGEST_LINE:
+            yield Lines(first, rest[:LONGEST_LINE], [0], too_long=True)
+            rest, cut = b"", True
+    if rest:
+        yield _lines(first, rest)
+
+
+def lines(path: Path, reading: Reading) -> Iterator[Line]:
+    """The lines of a file one by one, blank ones left out. One over LONGEST_LINE is given by its beginning."""
+    for some in whole_lines(path, reading):
+        yield from some.each()
