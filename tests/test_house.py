@@ -24,8 +24,10 @@ MODULES = {
 LAYERS = (
     ("kit.errors", "kit.whole_file"),
     ("kit.refs", "kit.tables", "kit.window"),
-    ("kit.sources", "kit.sources.stream", "kit.sources.ocsf"),
-    ("kit.sources.json_document", "kit.sources.security_hub", "kit.sources.archive", "kit.sources.flattened"),
+    ("kit.sources", "kit.sources.stream"),
+    ("kit.sources.json_document", "kit.sources.archive", "kit.sources.flattened", "kit.sources.query_row"),
+    ("kit.sources.ocsf",),
+    ("kit.sources.security_hub",),
     ("kit.sources.envelope",),
     ("kit.finding", "kit.sources.form"),
     (

@@ -2,7 +2,8 @@
 
 Things are told by the members of the call's output; docs/sources.md lists the calls. Oddities: list-access-entries prints principals
 alone; list-associated-access-policies is one thing with its principal, whose empty list says that there are none; what a call
-does not print (the role of list-attached-role-policies) is not known. Source: botocore, output shapes of the calls in CALLS.
+does not print (the role of list-attached-role-policies) is not known; an Investigation of GuardDuty is an assessment that a model
+wrote, kept beside the evidence and never taken for a finding; digests tell which files of CloudTrail there should be. Source: botocore, output shapes of the calls in CALLS.
 """
 
 from __future__ import annotations
@@ -64,6 +65,15 @@ CALLS = (
         "eks", "DescribeFargateProfile", "fargateProfile", "FargateProfile", "fargateProfileName", "fargateProfileArn"
     ),
     Call("eks", "DescribeAddon", "addon", "Addon", "addonName", "addonArn"),
+    Call("eks", "ListClusters", "clusters", "ClusterName", "name", ""),
+    Call("eks", "ListNodegroups", "nodegroups", "NodegroupName", "nodegroupName", ""),
+    Call("eks", "ListFargateProfiles", "fargateProfileNames", "FargateProfileName", "fargateProfileName", ""),
+    Call("eks", "ListAddons", "addons", "AddonName", "addonName", ""),
+    Call("eks", "ListAccessPolicies", "accessPolicies", "AccessPolicy", "name", "arn"),
+    Call("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
+    Call("guardduty", "ListInvestigations", "Investigations", "Investigation", "InvestigationId", "InvestigationId"),
+    Call("guardduty", "ListInvestigationRecords", "Records", "InvestigationRecord", "RecordId", "RecordId"),
+    Call("ec2", "DescribeVpcEndpoints", "VpcEndpoints", "VpcEndpoint", "VpcEndpointId", "VpcEndpointId"),
     Call("ec2", "DescribeInstances", "Reservations", "Instance", "InstanceId", "InstanceId"),
     Call("ec2", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup", "GroupName", "GroupId"),
     Call(
@@ -107,11 +117,7 @@ CALLS = (
 )
 _BY_KEY = {call.key: call for call in CALLS}
 _PROVIDERS = ("identityProviderConfig", "identityProviderConfigs")
-LISTS = tuple(
-    key
-    for key in (*_BY_KEY, "identityProviderConfigs")
-    if key.endswith(("s", "List", "Metadata", "Entries", "Details"))
-)
+LISTS = tuple(key for key in (*_BY_KEY, "identityProviderConfigs") if key.endswith(("s", "List", "Metadata")))
 
 # Outputs that are one thing by themselves: the call, the members that tell them, service, kind, name, uid.
 WHOLE = (
@@ -120,6 +126,7 @@ WHOLE = (
     ("`aws iam get-access-key-last-used`", {"UserName", "AccessKeyLastUsed"}, "iam", "AccessKeyLastUsed", "UserName", ""),
     ("`aws iam get-open-id-connect-provider`", {"Url", "ClientIDList", "ThumbprintList"}, "iam", "OpenIDConnectProvider", "Url", ""),
     ("`aws cloudtrail get-trail-status`", {"IsLogging", "LatestDeliveryAttemptTime"}, "cloudtrail", "TrailStatus", "LatestDeliveryAttemptTime", ""),
+    ("a digest file of CloudTrail", {"digestStartTime", "digestS3Object", "logFiles"}, "cloudtrail", "Digest", "digestS3Object", ""),
     ("`aws sts get-caller-identity`", {"UserId", "Account", "Arn"}, "sts", "CallerIdentity", "Arn", "Arn"),
 )  # fmt: skip
 
@@ -128,7 +135,7 @@ def takes(record: Record) -> bool:
     """Whether a record is what one of the calls prints. Members that other services use as well are looked into."""
     value = record.value
     if record.of in LISTS:
-        return record.of != "associations" or _is_ours(_BY_KEY["associations"], value)
+        return record.of == "identityProviderConfigs" or _is_element(_BY_KEY[record.of], value)
     if not isinstance(value, dict):
         return False
     described = [call for key, call in _BY_KEY.items() if isinstance(value.get(key), dict)]
@@ -137,6 +144,13 @@ def takes(record: Record) -> bool:
         or isinstance(value.get("identityProviderConfig"), dict)
         or any(members <= value.keys() for _, members, *_ in WHOLE)
     )
+
+
+def _is_element(call: Call, value: Any) -> bool:
+    """Whether something in a list is of the call, of which others use the member's name too."""
+    if not call.uid:  # names alone; a kubeconfig has clusters too
+        return isinstance(value, str)
+    return call.key not in ("associations", "Records") or _is_ours(call, value)
 
 
 def _is_ours(call: Call, value: Any) -> bool:
@@ -203,7 +217,7 @@ def _thing(api_version: str, kind: str, value: Any, name: Any, uid: Any) -> Valu
     text = json_text(value)
     return {
         "cluster": member(value, "clusterName") or cluster_in_tags(member(value, "Tags")),
-        "account": _account(uid) or member(value, "OwnerId"),
+        "account": _account(uid) or member(value, "OwnerId") or member(value, "awsAccountId"),
         "api_version": api_version,
         "kind": kind,
         "resource": "",

@@ -1,5 +1,5 @@
 """CloudTrail events. Oddities: several share a second, so their order cannot be had from time alone; a failed call has its
-errorCode and changed nothing; sourceIPAddress may be a service's name. Source: CloudTrail User Guide, record contents; CloudTrail
+errorCode and changed nothing; sourceIPAddress may be a service's name; counts of events (aggregated) are rejects. Source: CloudTrail User Guide, record contents; CloudTrail
 API, LookupEvents.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.sources import Record
+from kit.sources import Record, ocsf, query_row
 from kit.sources.json_document import hash_of, json_text, member, utc_time
 
 TABLE = "trail"
@@ -28,19 +28,33 @@ _TRUTH = {"true": True, "false": False}
 def takes(record: Record) -> bool:
     """Whether a record is a CloudTrail event. S3 and SQS messages have `Records` too; their eventSource is aws:…"""
     value = record.value
-    return (
-        isinstance(value, dict)
-        and value.keys() >= {"eventVersion", "eventTime"}
-        and not str(value.get("eventSource")).startswith("aws:")
-    )
+    if not isinstance(value, dict):
+        return False
+    if ocsf.is_trail_event(value) or query_row.is_query_row(value) or _is_count(value):
+        return True
+    return value.keys() >= {"eventVersion", "eventTime"} and not str(value.get("eventSource")).startswith("aws:")
+
+
+def _is_count(value: dict[str, Any]) -> bool:
+    return value.get("eventCategory") == "Aggregated" and "timeWindow" in value
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:
     """A row. An event without eventID, eventTime or eventSource is a reject."""
-    yield _row(record.value)
+    value = record.value
+    if isinstance(value, dict) and _is_count(value):
+        raise EvidenceError("is a count of events (aggregated), not an event")
+    if ocsf.is_trail_event(value):
+        value = ocsf.trail_event_in(value)
+    elif query_row.is_query_row(value):
+        value = query_row.event_in(value)
+    yield _row(value)
 
 
 def _row(event: Any) -> dict[str, Any]:
+    about = member(event, "insightDetails")
+    if isinstance(about, dict):  # an Insights event names service and call there
+        event = {"eventSource": about.get("eventSource"), "eventName": about.get("eventName"), **event}
     for name in ("eventID", "eventTime", "eventSource"):
         if not member(event, name):
             raise EvidenceError(f"is no CloudTrail event without {name}")

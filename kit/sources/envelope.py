@@ -25,7 +25,7 @@ from kit.sources.json_document import peek, records
 DEEPEST = 8  # envelopes in each other
 LONGEST_PAYLOAD = 64 << 20  # bytes that one base64 text may unfold to
 
-LISTS = ("Records", "records", "Messages", "Events", "events", "results")
+LISTS = ("Records", "records", "Messages", "Events", "events", "results", "QueryResultRows")
 """Members under which these envelopes keep their records."""
 
 
@@ -96,7 +96,23 @@ def contents(value: Any, log: Log = NO_LOG) -> list[tuple[Any, Log]] | None:
             return [(value[body], log)]
     if isinstance(value.get("CloudTrailEvent"), str):
         return [(value["CloudTrailEvent"], log)]
+    if isinstance(value.get("ResultSet"), dict):
+        return [(row, log) for row in _athena_rows(value["ResultSet"])]
     return _of_event_bus(value, log) or _of_logs(value, log)
+
+
+def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of Athena's GetQueryResults; the first page begins with the names."""
+    about, rows = result.get("ResultSetMetadata"), result.get("Rows")
+    columns = about.get("ColumnInfo") if isinstance(about, dict) else None
+    if not isinstance(columns, list) or not isinstance(rows, list):
+        raise EvidenceError("is a result of Athena without its columns or rows")
+    names = [str(column.get("Name")) if isinstance(column, dict) else "" for column in columns]
+    for number, row in enumerate(rows):
+        data = row.get("Data") if isinstance(row, dict) else None
+        cells = [cell.get("VarCharValue") if isinstance(cell, dict) else None for cell in data or []]
+        if number or cells != names:
+            yield dict(zip(names, cells, strict=False))
 
 
 def _of_event_bus(value: dict[str, Any], log: Log) -> list[tuple[Any, Log]] | None:
@@ -145,10 +161,14 @@ _LOG_EVENT = frozenset({"message", "timestamp", "ingestionTime", "eventId", "log
 
 
 def _query_row(value: list[Any], log: Log) -> list[tuple[Any, Log]] | None:
-    """A row of GetQueryResults: a list of {field, value}."""
-    if not value or not all(isinstance(each, dict) and each.keys() == {"field", "value"} for each in value):
+    """A row of GetQueryResults: a list of {field, value} from CloudWatch Logs, of {name: value} from CloudTrail Lake."""
+    if not value or not all(isinstance(each, dict) for each in value):
         return None
-    return [({str(each["field"]): each["value"] for each in value}, log)]
+    if all(each.keys() == {"field", "value"} for each in value):
+        return [({str(each["field"]): each["value"] for each in value}, log)]
+    if all(len(each) == 1 for each in value):  # CloudTrail Lake
+        return [({name: cell for each in value for name, cell in each.items()}, log)]
+    return None
 
 
 def _name(value: Any) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from kit.sources import Record, envelope
 from kit.sources.ocsf import version_of
 
-LISTS = (*envelope.LISTS, "QueryResultRows", "logFiles")
+LISTS = envelope.LISTS
 
 Test = Callable[[dict[str, Any]], bool]
 
@@ -17,6 +17,14 @@ KNOWN: tuple[tuple[Test, str], ...] = (
     (
         lambda value: any(name in value for name in ("@timestamp", "@ptr")) and "@message" not in value,
         "a result of CloudWatch Logs Insights without @message: query again with `fields @timestamp, @message, @logStream, @log`",
+    ),
+    (
+        lambda value: "hashSignature" in value and "files" in value,
+        "the signature of CloudTrail Lake's results: bring the results beside it",
+    ),
+    (
+        lambda value: any(name.lower() == "class_uid" for name in value),
+        "rows of OCSF as text: export them as JSON or Parquet",
     ),
     (lambda value: "protoPayload" in value, "an audit log of Google Cloud (GKE): this kit reads those of EKS"),
     (

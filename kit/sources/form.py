@@ -56,7 +56,8 @@ def form_of(head: bytes) -> str:
     if head.startswith(b"PAR1"):
         return PARQUET
     head = head.removeprefix(BOM).lstrip()
-    first = head.split(b"\n", 1)[0]
+    lines = head.split(b"\n")
+    first = next((line for line in lines if not line.startswith(b"#")), b"")  # CloudTrail Lake says the time first
     if head[:1] in (b"{", b"["):
         return LINES if _holds_events(head) else JSON
     if _EXPORTED.match(first) or _LOGFMT.match(first):
@@ -209,7 +210,9 @@ def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record 
             continue
         if cells is None:
             return
-        if not names:
+        if not names and cells and cells[0].startswith("#"):
+            pass
+        elif not names:
             names = [name.strip() for name in cells]
         elif cells:
             item += 1

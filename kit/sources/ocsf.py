@@ -1,8 +1,10 @@
-"""OCSF API Activity (class 6003), in which Security Lake keeps the EKS audit log: back into audit events.
+"""OCSF as Security Lake writes it: API Activity of the EKS audit log back into audit events, and API Activity, Authentication and
+Account Change of CloudTrail back into its events.
 
-What OCSF has no place for is lost, and times are cut to milliseconds: of the bodies only 1.5.0 has any. The caller's ARN stands
-under cloud.account.uid, the stage in `message`, resource and subresource together in resources[].type. `unmapped` is an object,
-or a list of pairs where a program printed Parquet's map. Source: ocsf/examples, AWS, EKS Audit Logs, 1.1.0 and 1.5.0.
+What OCSF has no place for is lost. Of the EKS audit log these are the bodies (only 1.5.0 has them), and times are cut to milliseconds; the
+caller's ARN stands under cloud.account.uid, the stage in `message`, resource and subresource together in resources[].type. `unmapped` is
+an object, or a list of pairs where a program printed Parquet's map. Source: ocsf/examples, AWS, EKS Audit Logs and CloudTrail, 1.1.0 and
+1.5.0, and 1.0.0-rc.2, in which a user's uid and uuid are the other way round.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kit.sources.json_document import utc_time
+
 API_ACTIVITY = 6003
+_OF_TRAIL = (API_ACTIVITY, 3005, 3002, 3001)  # 3005: API Activity in 1.0.0-rc.2
 _EKS = ("Amazon EKS", "AWS EKS")
 _ANNOTATION = "annotations."
 
@@ -26,6 +31,59 @@ def is_audit_event(value: Any) -> bool:
     if not version_of(value) or value["class_uid"] != API_ACTIVITY:
         return False
     return _at(value, "metadata", "product", "name") in _EKS
+
+
+def is_trail_event(value: Any) -> bool:
+    """Whether a value is an event of CloudTrail."""
+    return (
+        bool(version_of(value))
+        and value["class_uid"] in _OF_TRAIL
+        and _at(value, "metadata", "product", "name") == "CloudTrail"
+    )
+
+
+def trail_event_in(value: dict[str, Any]) -> dict[str, Any]:
+    """The CloudTrail event, as far as OCSF keeps it."""
+    unmapped = _pairs(value.get("unmapped"))
+    user, session = _at(value, "actor", "user") or {}, _at(value, "actor", "session") or {}
+    arn, principal = (user.get("uuid"), user.get("uid")) if "uuid" in user else (user.get("uid"), user.get("uid_alt"))
+    time = value.get("time_dt") or value.get("time")
+    source = value.get("src_endpoint") or {}
+    feature = _at(value, "metadata", "product", "feature", "name")
+    event = {
+        "eventVersion": _at(value, "metadata", "product", "version"),
+        "eventID": _at(value, "metadata", "uid"),
+        "eventTime": _time(time) if isinstance(time, str) else _of_milliseconds(time),
+        "eventSource": _at(value, "api", "service", "name"),
+        "eventName": _at(value, "api", "operation"),
+        "eventType": _at(value, "metadata", "event_code"),
+        "eventCategory": feature if feature in ("Management", "Data", "NetworkActivity") else None,
+        "awsRegion": _at(value, "cloud", "region"),
+        "recipientAccountId": unmapped.get("recipientAccountId") or _at(value, "cloud", "account", "uid"),
+        "sourceIPAddress": source.get("ip") or source.get("domain"),
+        "userAgent": _at(value, "http_request", "user_agent"),
+        "errorCode": _at(value, "api", "response", "error"),
+        "errorMessage": _at(value, "api", "response", "message"),
+        "readOnly": unmapped.get("readOnly"),
+        "requestParameters": _body(_at(value, "api", "request", "data") or None),
+        "responseElements": _body(_at(value, "api", "response", "data") or None),
+        "userIdentity": {
+            "type": user.get("type"),
+            "arn": arn,
+            "principalId": principal,
+            "accountId": _at(user, "account", "uid") or user.get("account_uid"),
+            "accessKeyId": user.get("credential_uid"),
+            "userName": user.get("name"),
+            "invokedBy": _at(value, "actor", "invoked_by"),
+            "sessionContext": {"sessionIssuer": {"arn": session.get("issuer")}},
+        },
+    }
+    return {key: each for key, each in event.items() if each is not None}
+
+
+def _of_milliseconds(value: Any) -> Any:
+    at = utc_time(value)
+    return at.isoformat() if at else value
 
 
 def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +117,7 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
             "username": user.get("name"),
             "uid": user.get("uid"),
             "groups": [each.get("name") for each in user.get("groups") or []],
-            "extra": {key: [each] for key, each in extra.items() if each},
+            "extra": {key: [each] for key, each in extra.items() if each is not None},
         },
         "impersonatedUser": {"username": impersonated} if impersonated else None,
         "sourceIPs": [each for each in listed if each],
