@@ -1,6 +1,20 @@
 """The kit's public names, for notebooks and programs: open a case, ask it, stop where going on would mean nothing."""
 
-from kit.case import Case, StopNotebook, open_case
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kit.case import Case, StopNotebook, open_case
 
 __all__ = ["Case", "StopNotebook", "open_case"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, when one is asked for: what only loads evidence need not wait for pandas."""
+    if name in __all__:
+        from kit import case
+
+        return getattr(case, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

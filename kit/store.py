@@ -12,16 +12,18 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 
 from kit import tables
 from kit.errors import CaseError
 from kit.refs import Ref
 from kit.tables import quoted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
@@ -152,5 +154,7 @@ class Store:
 
     def frame(self, sql: str, **values: Any) -> pd.DataFrame:
         """The result as a pandas frame with Arrow types."""
+        import pandas as pd
+
         frame: pd.DataFrame = self.table(sql, **values).to_pandas(types_mapper=pd.ArrowDtype)
         return frame

@@ -1,24 +1,27 @@
 """The benchmark of the way in: a long audit log, made by repeating a recording with shifted times and new ids.
 
-Says the peak of resident memory, which must stay under 1 GB, and the speed as ratios within this run: against Python's own
-json module over the same lines, which only parses, and against the line reader, which a damaged file falls back to.
+Everything is measured in one run on one machine: CPU and wall seconds per GB of JSON and peak resident memory, for the kit with all
+that it does (copy, hash, ledger, rejects, duplicates, coverage) and for what others would do with the same file: pandas, the json
+module with json_normalize, bare DuckDB, and the floor, which unpacks and parses and builds nothing. Goals are ratios within the run.
 
-    python -m tests.bench --lines 1000000
+    python -m tests.bench --lines 100000 --linear --json out/bench.json
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 from isal import igzip
@@ -26,12 +29,18 @@ from isal import igzip
 from tests.command import KIT, SAMPLE
 
 LIMIT_MEGABYTES = 1000
+SLOW_LINES = 50_000  # pandas and json_normalize hold everything; their time is that of as many lines, scaled by bytes
+# Of CPU per GB: the kit's, divided by another's, at most this.
+GOALS = {"pandas": 1 / 8, "json_normalize": 1 / 10, "bare DuckDB": 1.5, "floor": 3.0}
+SLOWER_IS_A_FAULT = 2.5  # than bare DuckDB: goals are reported, a fall behind them fails
+LINEAR = 1.3  # of CPU per line at the end, over that of a tenth of the lines
 _TIME = re.compile(rb'"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"')
 
 
 def repeated(lines: int) -> Iterator[bytes]:
     """That many lines of the sample's audit log, each turn with later times and auditIDs of its own."""
-    recorded = gzip.decompress((SAMPLE / "audit.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    with igzip.open(SAMPLE / "audit.jsonl.gz") as log:
+        recorded = log.read().splitlines(keepends=True)
     turn = timedelta(hours=1)
     for number in range(lines):
         shift, line = (number // len(recorded)) * turn, recorded[number % len(recorded)]
@@ -48,20 +57,81 @@ def _shifted(found: re.Match[bytes], shift: timedelta) -> bytes:
     return b'"%s":"%s"' % (found[1], at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode())
 
 
-def loaded(log: Path, folder: Path) -> tuple[float, float, dict[str, int]]:
-    """Seconds and peak megabytes of resident memory of `kit new` on a log, and the counts of its ledger."""
-    began = time.monotonic()
-    with (folder / "ledger.json").open("wb") as ledger:
-        process = psutil.Popen([KIT, "new", folder / "case", log, "--json"], stdout=ledger, stderr=subprocess.DEVNULL)
+def write_log(path: Path, lines: int, before: bytes = b"") -> int:
+    """Write a log of that many lines, gzip; its bytes of JSON."""
+    size = 0
+    with igzip.open(path, "wb", compresslevel=1) as log:
+        log.write(before)
+        for line in repeated(lines):
+            log.write(line)
+            size += len(line)
+    return size
+
+
+def kit_new(log: Path, folder: Path) -> list[str]:
+    """The kit: from a file to a case."""
+    return [str(KIT), "new", str(folder / "case"), str(log), "--json"]
+
+
+# Each is run by a Python of its own, with the log and a folder as arguments.
+OTHERS = {
+    "pandas": "import sys, pandas; pandas.read_json(sys.argv[1], lines=True)",
+    "json_normalize": "import sys, json, gzip, pandas; pandas.json_normalize([json.loads(line) for line in gzip.open(sys.argv[1])])",
+    "bare DuckDB": (
+        "import sys, duckdb; from kit.sources.audit import EVENT; from tests.bench import typed; d = duckdb.connect();"
+        " d.execute(\"SET TimeZone = 'UTC'\"); d.execute(f\"COPY (SELECT * FROM read_json('{sys.argv[1]}', format = 'newline_delimited',"
+        " columns = {typed(EVENT)})) TO '{sys.argv[2]}/bare.parquet' (FORMAT parquet, COMPRESSION zstd)\")"
+    ),
+    "floor": (
+        "import sys, simdjson; from isal import igzip; parse = simdjson.Parser().parse\n"
+        "for line in igzip.open(sys.argv[1]): parse(line)"
+    ),
+}
+
+
+def typed(members: dict[str, Any]) -> dict[str, str]:
+    """The members of an audit event as columns of read_json."""
+    return {name: _type(kind) for name, kind in members.items()}
+
+
+def _type(kind: Any) -> str:
+    if isinstance(kind, dict):
+        return f"STRUCT({', '.join(f'{name} {_type(each)}' for name, each in kind.items())})"
+    return f"{_type(kind[0])}[]" if isinstance(kind, list) else str(kind)
+
+
+@dataclass
+class Measured:
+    """What one run took. CPU and wall in seconds, gigabytes of JSON, megabytes of resident memory at the peak."""
+
+    name: str
+    lines: int
+    gigabytes: float
+    cpu: float
+    wall: float
+    peak: float
+
+    @property
+    def cpu_per_gigabyte(self) -> float:
+        """CPU seconds per GB of JSON."""
+        return self.cpu / self.gigabytes
+
+
+def measured(name: str, command: list[str], lines: int, size: int) -> tuple[Measured, bytes]:
+    """Run a command to its end; what it took, with its children, and what it printed."""
+    began, before = time.monotonic(), os.times()
+    with tempfile.TemporaryFile() as printed:
+        process = psutil.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
         peak = 0
         while process.poll() is None:
             peak = max(peak, _resident(process))
-            time.sleep(0.05)
-    seconds = time.monotonic() - began
-    if process.returncode != 0:
-        raise SystemExit(f"kit new ended with {process.returncode}")
-    (entry,) = json.loads((folder / "ledger.json").read_text())["files"]
-    return seconds, peak / 1e6, {name: entry[name] for name in ("records", "rows", "duplicates", "rejects")}
+            time.sleep(0.02)
+        wall, after = time.monotonic() - began, os.times()
+        if process.returncode != 0:
+            raise SystemExit(f"{name} ended with {process.returncode}")
+        printed.seek(0)
+        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        return Measured(name, lines, size / 1e9, cpu, wall, peak / 1e6), printed.read()
 
 
 def _resident(process: psutil.Popen) -> int:
@@ -72,40 +142,84 @@ def _resident(process: psutil.Popen) -> int:
 
 
 def main() -> int:
-    """Run it; 0 when no line is lost and memory stays below the limit."""
+    """Run it; 0 when no line is lost, memory stays below the limit and time grows with the lines."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--lines", type=int, default=1_000_000)
-    wanted = parser.parse_args().lines
-    faults = []
+    parser.add_argument("--lines", type=int, default=400_000)
+    parser.add_argument(
+        "--linear", action="store_true", help="also a tenth of the lines, to see that time grows with them"
+    )
+    parser.add_argument("--alone", action="store_true", help="the kit alone, without what others would do")
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    given = parser.parse_args()
+    faults, results = list[str](), list[Measured]()
     with tempfile.TemporaryDirectory() as folder:
-        whole, damaged = Path(folder) / "whole", Path(folder) / "damaged"
-        logs = [whole / "audit.jsonl.gz", damaged / "audit.jsonl.gz"]
-        for log in logs:
-            log.parent.mkdir()
-        with igzip.open(logs[0], "wb", compresslevel=1) as first, igzip.open(logs[1], "wb", compresslevel=1) as second:
-            second.write(b"{one broken line\n")
-            for line in repeated(wanted):
-                first.write(line)
-                second.write(line)
-        began = time.monotonic()
-        with gzip.open(logs[0]) as packed:
-            parsed = sum(1 for line in packed if json.loads(line))
-        plain = time.monotonic() - began
-        print(
-            f"{wanted:,} lines, {logs[0].stat().st_size / 1e6:,.0f} MB gzip; json module: {plain:.1f} s for {parsed:,}"
-        )
-        for name, log, rejects in (("whole file", logs[0], 0), ("line reader", logs[1], 1)):
-            seconds, peak, counts = loaded(log, log.parent)
-            print(
-                f"{name}: {seconds:.1f} s, {seconds / plain:.2f} times the json module, {wanted / seconds:,.0f} lines/s;"
-                f" peak {peak:,.0f} MB resident; {counts}"
-            )
-            if counts != {"records": wanted + rejects, "rows": wanted, "duplicates": 0, "rejects": rejects}:
-                faults.append(f"{name}: lines were lost or doubled: {counts}")
-            if peak >= LIMIT_MEGABYTES:
-                faults.append(f"{name}: {peak:,.0f} MB resident, the limit is {LIMIT_MEGABYTES} MB")
-    print(*(f"FAULT {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
+        place = Path(folder)
+        sizes = {lines: write_log(place / f"{lines}.jsonl.gz", lines) for lines in _sizes(given)}
+        write_log(place / "damaged.jsonl.gz", given.lines, b"{one broken line\n")
+        for lines, size in sizes.items():
+            results.append(_of_kit("kit", place / f"{lines}.jsonl.gz", place, lines, size, 0, faults))
+        size = sizes[given.lines]
+        results.append(_of_kit("kit, one line broken", place / "damaged.jsonl.gz", place, given.lines, size, 1, faults))
+        if not given.alone:
+            results += _of_others(place, sizes, given.lines)
+    _print(results, given.lines, faults)
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        rows = [asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte} for one in results]
+        given.json.write_text(json.dumps({"goals": GOALS, "measured": rows, "faults": faults}, indent=1))
     return 1 if faults else 0
+
+
+def _sizes(given: argparse.Namespace) -> list[int]:
+    wanted = (
+        {given.lines}
+        | ({given.lines // 10} if given.linear else set())
+        | (set() if given.alone else {min(SLOW_LINES, given.lines)})
+    )
+    return sorted(wanted)
+
+
+def _of_kit(name: str, log: Path, folder: Path, lines: int, size: int, rejects: int, faults: list[str]) -> Measured:
+    taken, printed = measured(name, kit_new(log, folder), lines, size)
+    subprocess.run(["rm", "-rf", folder / "case"], check=True)
+    (entry,) = json.loads(printed)["files"]
+    counts = {each: entry[each] for each in ("records", "rows", "duplicates", "rejects")}
+    if counts != {"records": lines + rejects, "rows": lines, "duplicates": 0, "rejects": rejects}:
+        faults.append(f"{name}: lines were lost or doubled: {counts}")
+    if taken.peak >= LIMIT_MEGABYTES:
+        faults.append(f"{name}: {taken.peak:,.0f} MB resident, the limit is {LIMIT_MEGABYTES} MB")
+    return taken
+
+
+def _of_others(place: Path, sizes: dict[int, int], lines: int) -> Iterator[Measured]:
+    for name, program in OTHERS.items():
+        few = min(SLOW_LINES, lines) if name in ("pandas", "json_normalize") else lines
+        command = [sys.executable, "-c", program, str(place / f"{few}.jsonl.gz"), str(place)]
+        yield measured(name, command, few, sizes[few])[0]
+
+
+def _print(results: list[Measured], lines: int, faults: list[str]) -> None:
+    print(
+        f"{'':22} {'lines':>10} {'GB':>6} {'CPU s/GB':>9} {'wall s/GB':>9} {'MB/CPU s':>9} {'peak MB':>8}  kit's CPU / its"
+    )
+    whole = next(one for one in results if one.name == "kit" and one.lines == lines)
+    for one in results:
+        rate = whole.cpu_per_gigabyte / one.cpu_per_gigabyte
+        goal = GOALS.get(one.name)
+        says = "" if goal is None else f"  {rate:.3f}, goal at most {goal:.3f}: {'met' if rate <= goal else 'NOT MET'}"
+        print(
+            f"{one.name:22} {one.lines:>10,} {one.gigabytes:>6.3f} {one.cpu_per_gigabyte:>9.2f} {one.wall / one.gigabytes:>9.2f}"
+            f" {1000 / one.cpu_per_gigabyte:>9.0f} {one.peak:>8,.0f}{says}"
+        )
+        if one.name == "bare DuckDB" and rate > SLOWER_IS_A_FAULT:
+            faults.append(f"the kit takes {rate:.3f} of the CPU of {one.name}, more than {SLOWER_IS_A_FAULT}")
+    few = min((one for one in results if one.name == "kit"), key=lambda one: one.lines)
+    if few.lines < lines:
+        rate = (whole.cpu / whole.lines) / (few.cpu / few.lines)
+        print(f"CPU per line at {lines:,} lines over that at {few.lines:,}: {rate:.2f}, at most {LINEAR}")
+        if rate > LINEAR:
+            faults.append(f"time grows faster than the log: {rate:.2f}")
+    print(*(f"FAULT {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -111,21 +112,28 @@ def test_the_cluster_is_said_or_asked_for(tmp_path: Path) -> None:
     assert Store(tmp_path / "named").rows("SELECT DISTINCT cluster FROM audit") == [{"cluster": "prod"}]
 
 
-def test_a_load_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
-    assert kit("new", tmp_path / "whole", RECORDING).returncode == 0
-    chance = random.Random(7)
-    for _ in range(6):
+def test_a_load_that_was_killed_at_any_moment_is_gone_on_with(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    shutil.copytree(RECORDING, evidence / "logs")
+    with zipfile.ZipFile(evidence / "more.zip", "w") as more:
+        for path in sorted((RECORDINGS / "vanished_deployment").glob("*.gz")):
+            more.write(path, path.name)
+    assert kit("new", tmp_path / "whole", evidence).returncode == 0
+    whole, chance, killed = _content(tmp_path / "whole"), random.Random(7), 0
+    while killed < 20:
         process = subprocess.Popen(
-            [KIT, "new", tmp_path / "case", RECORDING], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [KIT, "new", tmp_path / "case", evidence], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(chance.uniform(0.2, 1.0))
+        time.sleep(chance.uniform(0.3, 1.8))
+        killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         if (tmp_path / "case").exists():
-            break
+            assert _content(tmp_path / "case") == whole
+            shutil.rmtree(tmp_path / "case")
     if not (tmp_path / "case").exists():
-        assert kit("new", tmp_path / "case", RECORDING).returncode == 0
-    assert _content(tmp_path / "case") == _content(tmp_path / "whole")
+        assert kit("new", tmp_path / "case", evidence).returncode == 0
+    assert _content(tmp_path / "case") == whole
     assert not (tmp_path / "case.partial").exists()
 
 
