@@ -215,7 +215,7 @@ class Case:
         return self.store.frame(
             "SELECT coalesce(resource, '(no resource)') || coalesce('/' || subresource, '') AS resource, level, count(*) AS events,"
             " count(request_object) AS with_request_body, count(response_object) AS with_response_body FROM audit"
-            " GROUP BY ALL ORDER BY resource, level"
+            " GROUP BY ALL ORDER BY events DESC, resource, level"
         )
 
     @cached_property
@@ -223,7 +223,7 @@ class Case:
         """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
         return self.store.frame(
             "SELECT coalesce(event_category, 'Management') AS event_category, region, event_source, count(*) AS events,"
-            " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY event_category, region, event_source"
+            " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY events DESC, event_category, region, event_source"
         )
 
     @cached_property

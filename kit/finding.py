@@ -37,6 +37,33 @@ _CLUSTER_TAG = "kubernetes.io/cluster/"
 _CLUSTER_NAME_TAGS = ("eks:cluster-name", "aws:eks:cluster-name")
 
 
+_USER = ("Resource", "KubernetesDetails", "KubernetesUserDetails")
+_WORKLOAD = ("Resource", "KubernetesDetails", "KubernetesWorkloadDetails")
+_CALL = ("Service", "Action", "KubernetesApiCallAction")
+_RUNTIME = ("Service", "RuntimeDetails")
+# What GuardDuty fills in findings about EKS, by the resource word of their type, as far as scope and report use it. Source: GuardDuty
+# User Guide, finding details; which of them a type always has AWS does not say.
+_USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Kubernetes": (
+        *((*_USER, name) for name in ("Username", "Uid", "Groups", "SessionName")),
+        *((*_WORKLOAD, name) for name in ("Name", "Type", "Uid", "Namespace", "Containers")),
+        *(
+            (*_CALL, name)
+            for name in ("RequestUri", "Verb", "Resource", "SourceIps", "UserAgent", "RemoteIpDetails", "StatusCode")
+        ),
+    ),
+    "Runtime": (
+        *((*_WORKLOAD, name) for name in ("Name", "Type", "Uid", "Namespace", "Containers")),
+        ("Resource", "InstanceDetails", "InstanceId"),
+        *(
+            (*_RUNTIME, "Process", name)
+            for name in ("Name", "ExecutablePath", "ExecutableSha256", "StartTime", "Lineage")
+        ),
+        (*_RUNTIME, "Context"),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Finding:
     """A GuardDuty finding. Times are UTC; cluster is a name; count is how often GuardDuty saw it.
@@ -108,6 +135,13 @@ class Finding:
     def is_policy(self) -> bool:
         """Whether it reports a risky setting, which an administrator may have made by mistake."""
         return self.type.startswith("Policy:")
+
+    @property
+    def missing(self) -> list[str]:
+        """Paths of members that GuardDuty usually fills for its kind of finding and that are not here: a wrapper may have dropped them."""
+        found = _RESOURCE_WORD.match(self.type)
+        usual = _USUAL.get(found[1] if found else "", ())
+        return [".".join(path) for path in usual if member(self.raw, *path) in (None, [], {}, "")]
 
     @property
     def sequence(self) -> dict[str, Any]:

@@ -80,7 +80,9 @@ class Limits:
         for row in self.store.rows(
             "SELECT wrapper FROM findings WHERE id = $id AND wrapper <> 'GuardDuty'", id=finding.id
         ):
-            says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says: what it does not name may still be affected"
+            missing = finding.missing
+            lost = f" (not in it: {', '.join(missing)})" if missing else ""
+            says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says{lost}: what it does not name may still be affected"
             yield Limit(("pod", "node", "identity", "source_ip"), says, "`aws guardduty get-findings` for this id")
         if self._has_log:
             yield from self._of_caller(finding)

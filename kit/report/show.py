@@ -528,7 +528,7 @@ def recorded(case: Case) -> Shown:
         "Failed": lambda row: _number(row["failed"]),
     }
     parts = [
-        table(frame, columns, export=_export(case, name), most=60)
+        table(frame, columns, export=_export(case, name), most=15)
         for frame, columns, name in (
             (case.audit_levels, levels, "audit_levels"),
             (case.trail_kinds, kinds, "cloudtrail_kinds"),

@@ -84,6 +84,10 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
     service.setdefault("eventLastSeen", _at(info, "last_seen_time"))
     if str(rest.get("Sample")).lower() == "true":
         service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
+    process = next((each for each in map(_process, _dicts(value.get("evidences"))) if each), {})
+    if process:
+        runtime = _dict(service.get("runtimeDetails"))
+        service["runtimeDetails"] = {**runtime, "process": {**_dict(runtime.get("process")), **process}}
     resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in _dicts(value.get("resources"))]
     kinds = [_dict(info.get("analytic")).get("name"), *(info.get("types") or [])]
     return {
@@ -100,6 +104,32 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         "resource": _resource(resources),
         "service": service,
     }
+
+
+def _process(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The process in a piece of evidence, as GuardDuty's ProcessDetails, with the ancestors that it names."""
+    value = _dict(_dict(evidence.get("actor")).get("process"))
+    found = _ancestor(value) | {
+        "user": _dict(value.get("user")).get("name"),
+        "userId": _dict(value.get("user")).get("uid"),
+        "lineage": [_ancestor(each) for each in _dicts(value.get("ancestry"))] or None,
+    }
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _ancestor(value: dict[str, Any]) -> dict[str, Any]:
+    file = _dict(value.get("file"))
+    found = {
+        "name": value.get("name"),
+        "pid": value.get("pid"),
+        "uuid": value.get("uid"),
+        "euid": value.get("euid"),
+        "executablePath": file.get("path"),
+        "executableSha256": next((each.get("value") for each in _dicts(file.get("hashes"))), None),
+        "startTime": _at(value, "created_time"),
+        "parentUuid": _dict(value.get("parent_process")).get("uid"),
+    }
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _at(info: dict[str, Any], name: str) -> Any:

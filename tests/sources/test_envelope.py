@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kit.finding import finding_of
 from kit.sources import Record, Reject
 from kit.sources.envelope import DEEPEST, opened
 from kit.store import Store
@@ -89,6 +90,33 @@ def test_a_finding_affects_the_same_pods_whichever_way_it_came(name: str, tmp_pa
         assert keys(finding, kind) == wanted, kind
     hub = "hub" in name or "ocsf" in name
     assert ("which drops some of what GuardDuty says" in said(finding)) is hub
+
+
+LOST = {
+    "05-security-hub-asff.json": set[str](),
+    "06-ocsf-1.1.json": {"Resource.InstanceDetails.InstanceId", "Service.RuntimeDetails.Process.Lineage"},
+    "07-ocsf-1.6.json": {"Service.RuntimeDetails.Context"},
+    "12-security-hub-event.json": {"Resource.InstanceDetails.InstanceId", "Service.RuntimeDetails.Process.Lineage"},
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_a_wrapper_lost_is_listed(name: str, tmp_path: Path) -> None:
+    recording = {"05": RECORDINGS / "stolen_sa_token", "12": RECORDINGS / "exec_kube_system"}.get(name[:2], SAMPLE)
+    whole = [
+        finding_of(each)
+        for path in recording.glob("findings*.json")
+        for each in json.loads(path.read_text())["Findings"]
+        if each["Id"] == IDS[name]
+    ]
+    kit_json("new", tmp_path / "case", SAMPLES / name)
+    (row,) = Store(tmp_path / "case").rows("SELECT finding FROM findings")
+    wrapped = finding_of(json.loads(row["finding"]))
+    lost = set(wrapped.missing) - set(whole[0].missing)
+    assert set(whole[0].missing) <= set(wrapped.missing)
+    assert lost == LOST[name]
+    (finding,) = kit_json("scope", tmp_path / "case")["findings"]
+    assert all(path in said(finding) for path in lost)
 
 
 def test_one_finding_in_many_envelopes_is_one_finding_and_the_newest_wins(tmp_path: Path) -> None:
