@@ -33,7 +33,7 @@ from kit.load import Kind, LedgerEntry, Parts, is_done, kind_of, load
 from kit.sources import archive
 from kit.sources.archive import is_archive, members
 from kit.sources.stream import Reading
-from kit.store import connect, ledger_of, part_path, parts_of, plain_path, read_parquet
+from kit.store import connect, ledger_of, part_path, parts_of, parts_of_file, plain_path, read_parquet
 from kit.whole_file import write_whole
 
 Progress = Callable[[str, int, int], None]
@@ -501,7 +501,7 @@ def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database
             pq.read_metadata(part).num_rows
             for table in tables.TABLES
             if table not in ("rejects", "coverage")
-            for part in parts_of(store, table, number, first=number)
+            for part in parts_of_file(store, table, number)
         )
         entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
 

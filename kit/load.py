@@ -36,7 +36,7 @@ from kit.sources.envelope import read_text
 from kit.sources.form import CONTAINER_LOG, JSON, LINES, beginning, form_of, message, records_of, stream_of
 from kit.sources.json_document import checked, peek
 from kit.sources.stream import TOO_LONG, Reading, head, whole_lines
-from kit.store import part_path, parts_of, read_parquet
+from kit.store import part_path, parts_of_file, read_parquet
 
 READERS: tuple[ModuleType, ...] = (findings, cloudtrail, audit, authenticator, aws, cluster)
 LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
@@ -121,7 +121,7 @@ class Parts:
 
     def of(self, table: str) -> list[Path]:
         """The parts of a table that are written."""
-        return parts_of(self.store, table, self.number, first=self.number)
+        return parts_of_file(self.store, table, self.number)
 
     def clear(self) -> None:
         """Remove what a call that was cut off has left."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 from kit import tables
 from kit.errors import CaseError
 from kit.refs import Ref
-from kit.tables import quoted
+from kit.tables import MOST_WORKERS, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,15 @@ def part_path(store: Path, table: str, number: int, worker: int = 0) -> Path:
     return folder / (f"{number:06}-{worker}.parquet" if worker else f"{number:06}.parquet")
 
 
-def parts_of(store: Path, table: str, last: int, first: int = 0) -> list[Path]:
-    """The parts of a table that the files from number `first` to `last` fill, in their order."""
-    return [part for part in sorted((store / table).glob("*.parquet")) if first <= int(part.stem[:6]) <= last]
+def parts_of(store: Path, table: str, last: int) -> list[Path]:
+    """The parts of a table that the files up to number `last` fill, in their order."""
+    return [part for part in sorted((store / table).glob("*.parquet")) if int(part.stem[:6]) <= last]
+
+
+def parts_of_file(store: Path, table: str, number: int) -> list[Path]:
+    """The parts of a table that one file fills. A folder may hold very many, so it is not listed."""
+    wanted = (part_path(store, table, number, worker) for worker in range(MOST_WORKERS))
+    return [part for part in wanted if part.exists()]
 
 
 def read_parquet(parts: Iterable[Path], more: str = "") -> str:

@@ -126,6 +126,9 @@ def _schema(names: str) -> pa.Schema:
 PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
 """How DuckDB writes a table. Rows with bodies are large, so few of them are held at once."""
 
+MOST_WORKERS = 3
+"""On one file; each writes a part of its own."""
+
 PLACE = "cluster account file line item "
 
 AUDIT = _schema(

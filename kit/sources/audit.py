@@ -43,7 +43,6 @@ TAKES = (
 )
 LISTS = ("items",)
 BATCH_BYTES = 1 << 20
-MOST_WORKERS = 3
 HELD_BATCHES = 4  # waiting for a worker
 ENDS_WITHIN = 10  # seconds, for a worker that is told to; one that never began does not say so
 
@@ -334,7 +333,7 @@ class Loader:
 
     def _give(self, batch: pa.RecordBatch) -> None:
         """Hand a batch to the next worker in turn, so that the same evidence always makes the same files."""
-        turn = self._batches % max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))  # one core is for the texts
+        turn = self._batches % max(1, min(tables.MOST_WORKERS, (os.cpu_count() or 1) - 1))  # one core is for the texts
         if turn == len(self._workers):
             self._workers.append(_Worker(self._database.cursor(), _flatten(self._file), self._target(turn)))
             self._workers[turn].start()  # known before it runs: an interrupt in between must find it
