@@ -214,6 +214,12 @@ def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record 
             pass
         elif not names:
             names = [name.strip() for name in cells]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                yield Reject(
+                    line, 1, f"the column {twice!r:.60} stands twice in the first row: nothing of this file is read", ""
+                )
+                return
         elif cells:
             item += 1
             raw = ",".join(cells)[:200]
@@ -243,12 +249,23 @@ class _Yaml(Composer, CParser, SafeConstructor, Resolver):
             raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.mark())
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        if len(names) != len(set(names)):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.MarkedYAMLError(problem=f"{twice!r:.60} stands twice in an object", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        made = dict[str, Any]()
+        for key, value in node.value:
+            name = self.name(key)
+            if name in made:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name!r:.60} stands twice in an object", problem_mark=key.start_mark
+                )
+            made[name] = self.construct_object(value, deep=True)
+        return made
+
+    @staticmethod
+    def name(node: Any) -> str:
+        """A member's name as it is written: `on` and `1` are names too."""
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a name that is no text", problem_mark=node.start_mark)
+        return str(node.value)
 
     def mark(self) -> Any:
         """Where the next event begins."""
@@ -291,7 +308,7 @@ def _yaml_records(loader: _Yaml, lists: tuple[str, ...]) -> Iterator[Record]:
     loader.get_event()  # MappingStart
     around, listed = dict[str, Any](), False
     while not loader.check_event(yaml.MappingEndEvent):
-        at, name = loader.value()
+        name = loader.name(loader.compose_node(None, None))
         if name in around:
             raise yaml.MarkedYAMLError(problem=f"{name!r:.60} stands twice in the object of line {line}")
         if name in lists and loader.check_event(yaml.SequenceStartEvent):
@@ -327,12 +344,14 @@ def _in_parquet(path: Path, reading: Reading) -> Iterator[Record | Reject]:
 def _jsonable(value: Any) -> Any:
     """A value of Parquet as JSON has it: without the members that are empty, times as ISO 8601 texts in UTC, bytes as text."""
     if isinstance(value, dict):
-        return {name: _jsonable(each) for name, each in value.items() if each is not None}
+        return {str(name): _jsonable(each) for name, each in value.items() if each is not None}
     if isinstance(value, list):
         return [_jsonable(each) for each in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 _READ: dict[str, Callable[[Iterable[bytes], tuple[str, ...]], Iterator[Record | Reject]]] = {

@@ -45,10 +45,10 @@ def is_trail_event(value: Any) -> bool:
 def trail_event_in(value: dict[str, Any]) -> dict[str, Any]:
     """The CloudTrail event, as far as OCSF keeps it."""
     unmapped = _pairs(value.get("unmapped"))
-    user, session = _at(value, "actor", "user") or {}, _at(value, "actor", "session") or {}
+    user, session = _dict(_at(value, "actor", "user")), _dict(_at(value, "actor", "session"))
     arn, principal = (user.get("uuid"), user.get("uid")) if "uuid" in user else (user.get("uid"), user.get("uid_alt"))
     time = value.get("time_dt") or value.get("time")
-    source = value.get("src_endpoint") or {}
+    source = _dict(value.get("src_endpoint"))
     feature = _at(value, "metadata", "product", "feature", "name")
     event = {
         "eventVersion": _at(value, "metadata", "product", "version"),
@@ -89,9 +89,9 @@ def _of_milliseconds(value: Any) -> Any:
 def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
     """The audit event, as far as OCSF keeps it."""
     unmapped = _pairs(value.get("unmapped"))
-    resource: dict[str, Any] = next(iter(value.get("resources") or []), {})
+    resource = next(iter(_dicts(value.get("resources"))), {})
     name, _, subresource = str(resource.get("type") or "").partition("/")
-    session, user = _at(value, "actor", "session") or {}, _at(value, "actor", "user") or {}
+    session, user = _dict(_at(value, "actor", "session")), _dict(_at(value, "actor", "user"))
     arn = _at(value, "cloud", "account", "uid")
     extra = {
         "accessKeyId": session.get("credential_uid"),
@@ -101,8 +101,8 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "principalId": user.get("uid_alt") or unmapped.get("user.extra.principalId[]"),
     }
     addresses = unmapped.get("sourceIPs[]") or ""
-    source = value.get("src_endpoint") or {}
-    listed = addresses.split(",") if addresses else [source.get("ip"), *(source.get("intermediate_ips") or [])]
+    source = _dict(value.get("src_endpoint"))
+    listed = addresses.split(",") if addresses else [source.get("ip"), *_list(source.get("intermediate_ips"))]
     annotations = {key.removeprefix(_ANNOTATION): each for key, each in unmapped.items() if key.startswith(_ANNOTATION)}
     impersonated = unmapped.get("impersonatedUser.username")
     event = {
@@ -116,7 +116,7 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "user": {
             "username": user.get("name"),
             "uid": user.get("uid"),
-            "groups": [each.get("name") for each in user.get("groups") or []],
+            "groups": [each.get("name") for each in _dicts(user.get("groups"))],
             "extra": {key: [each] for key, each in extra.items() if each is not None},
         },
         "impersonatedUser": {"username": impersonated} if impersonated else None,
@@ -144,6 +144,18 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "annotations": annotations,
     }
     return {key: each for key, each in event.items() if each is not None}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [each for each in _list(value) if isinstance(each, dict)]
 
 
 def _at(value: Any, *path: str) -> Any:
