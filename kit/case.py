@@ -235,9 +235,9 @@ class Case:
         """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
         parsed = Ref.parse(ref)
         if parsed.kind == "line":
-            digest, _, line = parsed.key.rpartition(":")
+            digest, _, item = parsed.key.rpartition(":")
             file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
-            return self._raw.text(file, int(line), int(line))
+            return self._raw.text(file, int(item))
         key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
@@ -245,15 +245,15 @@ class Case:
                 f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref"
             )
         rows = self.store.rows(
-            f"SELECT file, line, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
+            f"SELECT file, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
         )
         if not rows and parsed.kind == "object":
             rows = self.store.rows(
-                "SELECT file, line, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key
+                "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key
             )
         if not rows:
             raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
-        return self._raw.text(rows[0]["file"], rows[0]["line"], rows[0]["item"])
+        return self._raw.text(rows[0]["file"], rows[0]["item"])
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""

@@ -1,4 +1,4 @@
-"""The text of a record as it stands in the evidence, found by its file, line and item."""
+"""The text of a record as it stands in the evidence, found by its file and item."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Raw:
         self.case = case
         self._unpacked: tuple[str, Path] | None = None
 
-    def text(self, file: str, line: int, item: int) -> str:
-        """The text of a record. Raises CaseError when it is not there."""
+    def text(self, file: str, item: int) -> str:
+        """The text of a record; in a file of lines its item is the line. Raises CaseError when it is not there."""
         path = self._path(file)
-        for text in self._texts(path, line, item):
+        for text in self._texts(path, item):
             return text
-        raise CaseError("the evidence has no such record", where=f"{file}:{line}")
+        raise CaseError("the evidence has no such record", where=f"{file}, record {item}")
 
     @cached_property
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
@@ -53,11 +53,11 @@ class Raw:
         raise CaseError("this evidence file is missing", where=str(path), next="restore it, or make the case again")
 
     @staticmethod
-    def _texts(path: Path, line: int, item: int) -> Iterator[str]:
+    def _texts(path: Path, item: int) -> Iterator[str]:
         kind = kind_of(path)
         if kind.form == LINES:
             for found in lines(path, Reading()):
-                if found.number == line:
+                if found.number == item:
                     yield message(found.text)[0].decode("utf-8", "replace")
             return
         for record in records_of(path, kind.form, LISTS, Reading()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kit.errors import CallError
 
 KINDS = (
-    "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and line)
+    "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and item)
     "aws",  # something in AWS, by ARN
     "created",
     "changed",
@@ -15,7 +15,7 @@ KINDS = (
     "iam_role",  # a role or IAM user, by ARN
     "identity",  # a user name of the cluster
     "image",  # an image as the pod spec has it
-    "line",  # a line of evidence: <sha256 of the file>:<line>
+    "line",  # a record of evidence: <sha256 of the file>:<item>, which is the line in a file of lines
     "node",  # a node, by name
     "object",  # a stored object, by uid
     "pod",  # a pod, by uid

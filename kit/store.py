@@ -142,10 +142,10 @@ class Store:
             yield batch.to_pylist()
 
     def event_ref(self, event: dict[str, Any]) -> Ref:
-        """The Ref of an audit event (audit_id, file, line): by auditID, or by its line where other requests bear that auditID too."""
+        """The Ref of an audit event (audit_id, file, item): by auditID, or by its place where other requests bear that auditID too."""
         if event["audit_id"] in self.reused_audit_ids:
             digest = next(entry["sha256"] for entry in self.ledger if entry["path"] == event["file"])
-            return Ref.of("line", f"{digest}:{event['line']}")
+            return Ref.of("line", f"{digest}:{event['item']}")
         return Ref.of("audit", event["audit_id"])
 
     @cached_property

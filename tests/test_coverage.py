@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kit.case import Case
 from kit.store import Store
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import said
@@ -144,14 +145,23 @@ def test_a_missing_server_is_a_limit_of_the_scope(tmp_path: Path) -> None:
     assert "a part of the audit log may be missing" in said(finding)
 
 
-def test_one_audit_id_on_two_requests_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_one_audit_id_on_two_requests_is_said(tmp_path: Path, listed: bool) -> None:
     lines = gzip.decompress((RECORDINGS / "stolen_sa_token" / "audit.jsonl.gz").read_bytes()).splitlines()
     first, second = (json.loads(line)["auditID"].encode() for line in (lines[10], lines[20]))
     lines[20] = lines[20].replace(second, first)
-    (tmp_path / "audit.jsonl").write_bytes(b"\n".join(lines))
+    items = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + b",".join(lines) + b"]}"
+    (tmp_path / "audit.jsonl").write_bytes(items if listed else b"\n".join(lines))
     (entry, _) = kit_json(
         "new", tmp_path / "case", tmp_path / "audit.jsonl", RECORDINGS / "stolen_sa_token" / "findings.json"
     )["files"]
     assert entry["duplicates"] == 0
     (finding, *_) = kit_json("scope", tmp_path / "case")["findings"]
+    store = Store(tmp_path / "case")
+    for row in store.rows(
+        "SELECT audit_id, request_uri, file, item FROM audit WHERE audit_id = $id", id=first.decode()
+    ):
+        ref = store.event_ref(row)
+        assert ref.startswith("line:")
+        assert json.loads(Case(tmp_path / "case").raw(ref))["requestURI"] == row["request_uri"]
     assert f"1 auditIDs stand on several requests ({first.decode()})" in said(finding)

@@ -14,9 +14,15 @@ Every record becomes a row or a reject, nothing is skipped. `audit` reads its re
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+
+def storable(text: str) -> str:
+    """A text that a table can hold: halves of surrogate pairs are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Log:
         return parts[3] if len(parts) == 5 and parts[:3] == ["", "aws", "eks"] and parts[4] == "cluster" else None
 
 
+_DATA = re.compile(r"""data\\*["']*\s*:""", re.IGNORECASE)  # also in a text inside a text, and stringData
 NO_LOG = Log()
 OTHER_LOG = "is a line of a log that this kit does not read"  # of a log group with all its streams
 
@@ -63,7 +70,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that could not become a row: where it is, why, its first 200 characters, and about when it happened."""
+    """A record that could not become a row: where it is, why, its first 200 characters, and about when it happened.
+
+    raw is left empty where it has `data`, which may be a Secret's, whatever the record was taken for.
+    """
 
     line: int
     item: int
@@ -72,4 +82,6 @@ class Reject:
     near_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "raw", self.raw[:200])
+        raw = self.raw[:200]
+        object.__setattr__(self, "raw", "" if _DATA.search(raw) else storable(raw)[:200])
+        object.__setattr__(self, "reason", storable(self.reason))

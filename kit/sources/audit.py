@@ -202,7 +202,7 @@ def text_of(record: Record) -> bytes:
     if ocsf.is_audit_event(event):
         event = ocsf.audit_event_in(event)
     elif record.text is not None:
-        return record.text.encode("utf-8", "surrogateescape")
+        return record.text.encode("utf-8", "surrogatepass")  # what is no Unicode stays none, and is refused
     if isinstance(event, dict) and "kind" not in event and record.around.get("kind") == "EventList":
         event = {"kind": "Event", "apiVersion": record.around.get("apiVersion"), **event}
     try:

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from kit.errors import EvidenceError
-from kit.sources import NO_LOG, Log, Record, Reject
+from kit.sources import NO_LOG, Log, Record, Reject, storable
 from kit.sources.json_document import peek, records
 
 DEEPEST = 8  # envelopes in each other
@@ -172,7 +172,7 @@ def _query_row(value: list[Any], log: Log) -> list[tuple[Any, Log]] | None:
 
 
 def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return storable(value) if isinstance(value, str) and value else None
 
 
 def _unpacked(text: str) -> bytes:

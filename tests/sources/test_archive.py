@@ -67,7 +67,7 @@ def test_files_in_archives_are_files(kind: str, tmp_path: Path) -> None:
     assert taken["notes.txt"] == (None, 0)
     assert not [path for path in (tmp_path / "case" / "evidence").rglob("*") if path.name != "evidence"]
     row = Store(tmp_path / "case").rows("SELECT id, file, line, item FROM findings LIMIT 1")[0]
-    assert json.loads(Raw(tmp_path / "case").text(row["file"], row["line"], row["item"]))["Id"] == row["id"]
+    assert json.loads(Raw(tmp_path / "case").text(row["file"], row["item"]))["Id"] == row["id"]
     assert kit("report", tmp_path / "case", "--finding", "none").returncode == 2
     plain = kit_json("new", tmp_path / "plain", RECORDING / "audit.jsonl.gz", RECORDING / "findings.json")
     assert plain
