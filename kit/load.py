@@ -110,12 +110,13 @@ def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
 
 @dataclass
 class Parts:
-    """The parts of the store that one file fills, in the making. number: of the file in its case."""
+    """The parts of the store that one file fills, in the making. number: of the file in its case. used: what its records are called."""
 
     store: Path
     number: int
     entry: LedgerEntry
     database: duckdb.DuckDBPyConnection
+    used: dict[str, None] = field(default_factory=dict)
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
 
@@ -157,12 +158,21 @@ class Parts:
         filled = {name: value for name, value in values.items() if value is not None}
         self._part(table).add(place | {"line": record.line, "item": record.item} | filled)
 
+    def _other(self, record: Record, reason: str) -> None:
+        """Take a record from among audit events that is none: its own reader's, else a reject."""
+        record = read_text(record.text or "", record)
+        reader = None if record.broken else _taker(record)
+        if reader in (None, audit):
+            self.reject(Reject(record.line, record.item, reason, record.raw))
+        else:
+            _send(record, reader, self)
+
     @property
     def loader(self) -> audit.Loader:
         """Takes the audit events of the file."""
         if self._loader is None:
             target = partial(part_path, self.store, "audit", self.number)
-            self._loader = audit.Loader(target, self.entry.path, self.reject, self.database)
+            self._loader = audit.Loader(target, self.entry.path, self.reject, self._other, self.database)
         return self._loader
 
     def _part(self, table: str) -> _Part:
@@ -235,7 +245,7 @@ def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
     """
     parts.clear()
     entry, reading = parts.entry, Reading()
-    used, broken = dict.fromkeys([kind.reader.TAKEN_AS]), 0
+    parts.used, broken = dict.fromkeys([kind.reader.TAKEN_AS]), 0
     stream = stream_of(entry.path)
     if kind.form == LINES and kind.reader is audit:
         source = _beside_events(path, stream, parts, reading, told)
@@ -247,14 +257,14 @@ def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
                 broken += record.reason.startswith("not JSON")
                 parts.reject(_hidden(record) if kind.reader is cluster else record)
             else:
-                used |= dict.fromkeys(_send(record, kind.reader, parts))
+                _send(record, kind.reader, parts)
             if number % 1000 == 0:
                 told(reading.position, number)
         parts.close()
     except BaseException:
         parts.abandon()
         raise
-    entry.taken_as = " and ".join(used)
+    entry.taken_as = " and ".join(parts.used)
     entry.note = reading.damage
     if broken and kind.form == JSON and not reading.damage:
         entry.note = (
@@ -306,8 +316,8 @@ def _waits(record: Record) -> bool:
     )
 
 
-def _send(record: Record, main: ModuleType, parts: Parts) -> list[str]:
-    """Give a record to the reader that takes it, else to the file's own; what it is called, unless it became a reject."""
+def _send(record: Record, main: ModuleType, parts: Parts) -> None:
+    """Give a record to the reader that takes it, else to the file's own."""
     reader: ModuleType | None = main
     try:
         reader = main if main.takes(record) else _taker(record)
@@ -316,17 +326,18 @@ def _send(record: Record, main: ModuleType, parts: Parts) -> list[str]:
         reader = reader or main
         if reader is audit:
             parts.loader.add(audit.Message(record.line, record.item, audit.text_of(record), record.log, record.log.at))
-            return [audit.TAKEN_AS]
+            parts.used[audit.TAKEN_AS] = None
+            return
         if record.broken:
             raise EvidenceError(record.broken)
         rows = [checked(values, tables.TABLES[reader.TABLE]) for values in reader.rows(record)]
     except EvidenceError as error:
         reject = Reject(record.line, record.item, str(error), record.raw)
         parts.reject(_hidden(reject) if cluster in (reader, main) else reject)
-        return []
+        return
     for values in rows:
         parts.row(reader.TABLE, record, values)
-    return [reader.TAKEN_AS]
+    parts.used[reader.TAKEN_AS] = None
 
 
 def _hidden(reject: Reject) -> Reject:

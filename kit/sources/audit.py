@@ -43,6 +43,7 @@ TAKES = (
 )
 LISTS = ("items",)
 BATCH_BYTES = 1 << 20
+NO_EVENT = "not an audit event"
 HELD_BATCHES = 4  # waiting for a worker
 ENDS_WITHIN = 10  # seconds, for a worker that is told to; one that never began does not say so
 
@@ -144,7 +145,7 @@ _COLUMNS = {
     "response_object": "CAST(responseObject AS VARCHAR)",
     "event_hash": "CAST(hash({}) AS VARCHAR)".format(", ".join(f'"{member}"' for member in EVENT)),
     "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
-    " WHEN kind IS DISTINCT FROM 'Event' THEN 'not an audit event: kind is ' || coalesce(kind, 'missing')"
+    f" WHEN kind IS DISTINCT FROM 'Event' THEN '{NO_EVENT}: kind is ' || coalesce(kind, 'missing')"
     f" WHEN ({_DOUBTFUL}) AND ({_MISFIT}) IS NOT NULL"
     f" THEN ({_MISFIT})[1] || ' is not a JSON ' || CASE ({_MISFIT})[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
     " WHEN auditID IS NULL THEN 'auditID is missing'"
@@ -167,7 +168,7 @@ def _flatten(file: str) -> str:
         f" FROM (SELECT *, event.* FROM ({parsed}))"
     )
     flat = f"SELECT {columns}, text FROM ({taken_out})"
-    return f"SELECT * EXCLUDE (text), CASE WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
+    return f"SELECT * EXCLUDE (text), CASE WHEN starts_with(reason, '{NO_EVENT}') THEN text WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
 
 
 _TEXTS = pa.schema(
@@ -231,7 +232,8 @@ class Message(NamedTuple):
 class Loader:
     """Writes events into Parquet files of the table's columns (tables.AUDIT), many at a time. What is no event becomes a reject.
 
-    target: path of the file that a worker of a number writes. file: name of the evidence. rejects: takes each reject. Workers are
+    target: path of the file that a worker of a number writes. file: name of the evidence. rejects: takes each reject. others: takes each record that is
+    no event, and why. Workers are
     threads, each with a statement of DuckDB's that reads batches as they come, so all cores are used and little is held.
     """
 
@@ -240,10 +242,12 @@ class Loader:
         target: Callable[[int], Path],
         file: str,
         rejects: Callable[[Reject], None],
+        others: Callable[[Record, str], None],
         database: duckdb.DuckDBPyConnection,
     ) -> None:
         self.rows = 0
-        self._target, self._file, self._rejects, self._database = target, file, rejects, database
+        self._target, self._file, self._database = target, file, database
+        self._rejects, self._others = rejects, others
         self._parser = simdjson.Parser()
         self._held, self._size = list[Message](), 0
         self._workers = list[_Worker]()
@@ -346,10 +350,10 @@ class Loader:
             reasons = file.read(columns=["reason"]).column(0)
         if reasons.null_count == len(reasons):
             return len(reasons)
-        for row in pq.read_table(
-            part, columns=["line", "item", "reason", "raw"], filters=pc.field("reason").is_valid()
-        ).to_pylist():
-            self._rejects(Reject(row["line"], row["item"], row["reason"], row["raw"]))
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(1000, columns=["line", "item", "reason", "raw"]):
+                for row in batch.filter(pc.is_valid(batch["reason"])).to_pylist():
+                    self._refuse(row)
         events = part.with_suffix(".events")
         self._database.execute(
             f"COPY (SELECT * FROM read_parquet({quoted(part)}, hive_partitioning = false) WHERE reason IS NULL) TO {quoted(events)} ({tables.PARQUET})"
@@ -359,6 +363,14 @@ class Loader:
         if not kept:
             part.unlink()
         return int(kept)
+
+    def _refuse(self, row: dict[str, Any]) -> None:
+        """A reject of a row with a reason, unless it is of another kind: then its own reader may take it."""
+        if row["reason"].startswith(NO_EVENT):
+            record = Record(row["line"], row["item"], None, raw=row["raw"][:200], text=row["raw"])
+            self._others(record, row["reason"])
+        else:
+            self._rejects(Reject(row["line"], row["item"], row["reason"], row["raw"]))
 
 
 class _Worker(threading.Thread):

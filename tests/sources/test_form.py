@@ -234,6 +234,23 @@ def test_a_log_group_with_all_its_streams_is_sorted_by_reader(tmp_path: Path) ->
     assert reject == {"reason": "is a line of a log that this kit does not read", "raw": klog}
 
 
+def test_lines_of_several_kinds_go_each_to_its_reader(tmp_path: Path) -> None:
+    folder = RECORDINGS / "stolen_sa_token"
+    trail = json.loads(gzip.decompress((folder / "cloudtrail.json.gz").read_bytes()))["Records"][:5]
+    finding = json.loads((folder / "findings.json").read_text())["Findings"][0]
+    others = [json.dumps(each) for each in (*trail, finding, {"kind": "Pod"}, {"a": 1})]
+    (tmp_path / "lines").write_text("\n".join([*TEXTS[:5], *others, *TEXTS[5:10]]))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "lines")["files"]
+    assert entry["taken_as"] == "Kubernetes audit log and CloudTrail and GuardDuty findings"
+    assert (entry["records"], entry["rows"], entry["rejects"]) == (18, 16, 2)
+    store = Store(tmp_path / "case")
+    assert [row["line"] for row in store.rows("SELECT line FROM trail ORDER BY line")] == [6, 7, 8, 9, 10]
+    assert [row["reason"] for row in store.rows("SELECT reason FROM rejects ORDER BY line")] == [
+        "not an audit event: kind is Pod",
+        "not an audit event: kind is missing",
+    ]
+
+
 YAML = """\
 apiVersion: v1
 items:
