@@ -131,11 +131,6 @@ class Parts:
                 part.unlink()
 
     @property
-    def count(self) -> int:
-        """Records that have become rows or rejects."""
-        return self.rows + self.rejects
-
-    @property
     def rows(self) -> int:
         """Rows in all tables but the rejects."""
         listed = sum(part.count for table, part in self._open.items() if table != "rejects")

@@ -29,7 +29,7 @@ CUT_EVENT = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata"\n
         ("other.json", b'{"hello": "world"}', "JSON, but none of the kinds"),
         ("ids.json", b'{"FindingIds": ["a1", "b2"]}', "aws guardduty get-findings"),
         ("none.json", b'{"Findings": []}', "holds no record"),
-        ("cut.gz", gzip.compress(b'{"Findings": [')[:-12], "cut.gz"),
+        ("cut.gz", gzip.compress(b'{"Findings": [', mtime=0)[:-12], "cut.gz"),
     ],
 )
 def test_evidence_of_which_nothing_can_be_taken(tmp_path: Path, name: str, content: bytes, says: str) -> None:

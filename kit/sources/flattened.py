@@ -28,9 +28,9 @@ def finding_in(value: dict[str, Any]) -> dict[str, Any]:
     is_event = any(name.startswith(_EVENT) for name, _ in own)
     for name, each in own:
         if not is_event or name.startswith(_EVENT):
-            _put(top, name.removeprefix(_EVENT).split("_"), each, name)
+            _spread(top, name.removeprefix(_EVENT).split("_"), each, name)
     lifted = top.pop("finding", {})  # finding_id, finding_type
-    whole = _listed(top | (lifted if isinstance(lifted, dict) else {}))
+    whole = listed(top | (lifted if isinstance(lifted, dict) else {}))
     assert isinstance(whole, dict)
     return whole
 
@@ -47,11 +47,16 @@ def _members(value: dict[str, Any]) -> list[tuple[str, Any]]:
     return own + [one for each in grouped.values() for one in each.items()]
 
 
-def _put(top: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+def _spread(top: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     if isinstance(value, dict) and value:
         for inner, each in value.items():
-            _put(top, [*path, *inner.split("_")], each, name)
-        return
+            _spread(top, [*path, *inner.split("_")], each, name)
+    else:
+        put(top, path, value, name)
+
+
+def put(top: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    """Put a value where its path leads. name: for EvidenceError, where the path leads through a value."""
     here = top
     for step in path[:-1]:
         inside = here.setdefault(step, {})
@@ -61,10 +66,10 @@ def _put(top: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     here[path[-1]] = value
 
 
-def _listed(value: Any) -> Any:
-    """Objects whose members are all numbers become lists, in the order of the numbers."""
+def listed(value: Any) -> Any:
+    """A value in which objects whose members are all numbers are lists, in the order of the numbers."""
     if not isinstance(value, dict):
         return value
     if value and all(name.isdecimal() for name in value):
-        return [_listed(value[name]) for name in sorted(value, key=int)]
-    return {name: _listed(each) for name, each in value.items()}
+        return [listed(value[name]) for name in sorted(value, key=int)]
+    return {name: listed(each) for name, each in value.items()}

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.sources.flattened import listed, put
 from kit.sources.ocsf import version_of
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
@@ -186,27 +187,9 @@ def nested(flat: dict[str, Any], beginning: str) -> dict[str, Any]:
     """
     top: dict[str, Any] = {}
     for name, value in flat.items():
-        here: dict[Any, Any] = top
-        steps = list[Any]()
-        for part in name.removeprefix(beginning).split("/"):
-            word, *numbers = re.split(r"\.(?=\d+_)", part)
-            steps += [word, *(int(number.rstrip("_")) for number in numbers)]
-        for step in steps[:-1]:
-            inside = here.setdefault(step, {})
-            if not isinstance(inside, dict):
-                raise EvidenceError("is a value and an object at once", where=name)
-            here = inside
-        here[steps[-1]] = value
-    return {name: _listed(each) for name, each in top.items()}
-
-
-def _listed(value: Any) -> Any:
-    """Objects whose members are numbers become lists, in the order of the numbers."""
-    if not isinstance(value, dict):
-        return value
-    if value and all(isinstance(name, int) for name in value):
-        return [_listed(value[number]) for number in sorted(value)]
-    return {str(name): _listed(each) for name, each in value.items()}
+        parts = (re.split(r"\.(?=\d+_)", part) for part in name.removeprefix(beginning).split("/"))
+        put(top, [step for word, *numbers in parts for step in (word, *(n.rstrip("_") for n in numbers))], value, name)
+    return {name: listed(each) for name, each in top.items()}
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -35,11 +35,6 @@ class Reading:
     damage: str = ""
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip does; its name is not asked."""
-    return _beginning(path).startswith(GZIP)
-
-
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(4)
