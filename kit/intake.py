@@ -111,7 +111,7 @@ def _writing(partial: Path) -> Iterator[None]:
     """Errors of the disk as one sentence with its way out."""
     try:
         yield
-    except (OSError, duckdb.IOException, pa.ArrowException) as error:
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         way_out = "choose a folder that can be written to"
         if _exists(partial / INPUTS):
@@ -237,7 +237,7 @@ class _Addition:
         with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
             self.scratch = Path(scratch)
             place = plain_path(self.folder, self.scratch, "case")
-            self.database = connect(spill=place / "spill", threads=1)  # readers bring threads of their own
+            self.database = connect(spill=place / "spill", writes=True)  # readers bring threads of their own
             (self.folder / "spill").mkdir(exist_ok=True)
             taken = list[tuple[LedgerEntry, Kind]]()
             for one in self.given:

@@ -147,6 +147,18 @@ class Limits:
             says = f"{lost['n']} lines of the audit log could not be read{when}; what they held cannot be told"
             collect = "the same log again, undamaged; of messages that CloudWatch Logs cut nothing more is to be had"
             found.append(Limit((*DEEDS, "pod"), says, collect, lost["first"], lost["last"]))
+        odd = self.store.rows(
+            "SELECT repaired, count(*) AS n FROM audit WHERE repaired IS NOT NULL AND received_at >= $start AND received_at < $end"
+            " GROUP BY repaired ORDER BY n DESC, repaired",
+            start=self.window.start,
+            end=self.window.end,
+        )
+        if odd:
+            says = (
+                f"{sum(row['n'] for row in odd)} events hold what no JSON parser does ({odd[0]['repaired']:.120}), perhaps to hide them: they are kept,"
+                " that part in another form; other systems may have dropped them"
+            )
+            found.append(Limit(DEEDS, says, "the raw text of these events (`repaired` in the table audit)"))
         reused = self.store.reused_audit_ids
         if reused:
             says = (

@@ -320,7 +320,9 @@ def _send(record: Record, main: ModuleType, parts: Parts) -> None:
             raise EvidenceError(OTHER_LOG)
         reader = reader or main
         if reader is audit:
-            parts.loader.add(audit.Message(record.line, record.item, audit.text_of(record), record.log, record.log.at))
+            odd = record.broken if record.text is None else ""
+            text = audit.text_of(record)
+            parts.loader.add(audit.Message(record.line, record.item, text, record.log, record.log.at, odd or None))
             parts.used[audit.TAKEN_AS] = None
             return
         if record.broken:

@@ -29,14 +29,20 @@ MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
 
 
-def connect(spill: Path | None = None, threads: int = MOST_THREADS) -> duckdb.DuckDBPyConnection:
+def connect(spill: Path | None = None, writes: bool = False) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in UTC with bounded memory, which loads no extension and reads no other files than it is told.
 
-    spill: folder for what does not fit into memory. threads: of one statement, at most.
+    spill: folder for what does not fit into memory. writes: to write parts of the store (kit.tables.PARQUET), with one thread a statement.
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
-    database.execute(f"SET threads = {min(threads, os.cpu_count() or 1)}")
+    if database.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        database.execute(
+            "SET enable_progress_bar = false"
+        )  # it goes to stdout; Jupyter refuses the setting where it has none
+    # With one thread the order is kept anyhow; only so DuckDB counts the bytes of a row group.
+    database.execute(f"SET preserve_insertion_order = {'false' if writes else 'true'}")
+    database.execute(f"SET threads = {1 if writes else min(MOST_THREADS, os.cpu_count() or 1)}")
     if spill is not None:
         database.execute(f"SET temp_directory = {quoted(spill)}")
     return database

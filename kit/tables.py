@@ -63,6 +63,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "annotations": (TEXT, "the event's annotations as JSON"),
     "request_object": (TEXT, "request body as JSON, where the audit level has it"),
     "response_object": (TEXT, "response body as JSON, where the audit level has it"),
+    "repaired": (TEXT, "what in the event no JSON parser holds, which is kept in another form; nearly always empty"),
     "log_stream": (TEXT, "log stream of CloudWatch Logs, where the evidence names it: one an API server"),
     # sign-ins
     "signed_in_at": (TIME, "when the EKS authenticator wrote the line"),
@@ -123,7 +124,7 @@ def _schema(names: str) -> pa.Schema:
     return pa.schema([(name, COLUMNS[name][0]) for name in names.split()])
 
 
-PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
+PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480, ROW_GROUP_SIZE_BYTES '16MB'"
 """How DuckDB writes a table. Rows with bodies are large, so few of them are held at once."""
 
 MOST_WORKERS = 3
@@ -136,7 +137,7 @@ AUDIT = _schema(
     " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
     " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
     " name uid response_code dry_run decision decision_reason issued_credential_id annotations request_object response_object"
-    " log_stream event_hash"
+    " log_stream repaired event_hash"
 )
 SIGN_INS = _schema(
     PLACE + "signed_in_at message granted arn user_name user_uid user_groups access_key_id session_name source_address"

@@ -65,7 +65,7 @@ WRONG = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_si
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    with connect(threads=1) as made:
+    with connect(writes=True) as made:
         yield made
 
 

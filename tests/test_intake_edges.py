@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from kit.intake import new_case
 from kit.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
@@ -243,17 +245,95 @@ def test_an_event_of_a_wrong_form_is_a_reject_of_its_own(tmp_path: Path, change:
     assert Store(tmp_path / "case").rows("SELECT line FROM rejects") == [{"line": 8}]
 
 
-@pytest.mark.parametrize("odd", [b"NaN", b"1e999", b"[1,]", b"[" * 3000 + b"]" * 3000])
-def test_what_only_one_reader_would_take_is_taken_by_none(tmp_path: Path, odd: bytes) -> None:
-    line = LINES[3].rstrip()[:-1] + b',"responseObject":' + odd + b"}\n"
-    line = (
-        line
-        if b'"responseObject"' not in LINES[3]
-        else LINES[3].replace(b'"responseObject":', b'"responseObject":' + odd + b',"x":')
-    )
-    (tmp_path / "log").write_bytes(b"".join([*LINES[:3], line, *LINES[4:30]]))
+def with_body(line: bytes, body: bytes) -> bytes:
+    """An event with a body as it stands."""
+    event = json.loads(line) | {"requestObject": "BODY"}
+    return json.dumps(event).encode().replace(b'"BODY"', body) + b"\n"
+
+
+def test_what_only_one_reader_would_take_is_taken_by_none(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"".join([*LINES[:3], with_body(LINES[3], b"[1,]"), *LINES[4:30]]))
     (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
     assert (entry["rows"], entry["rejects"]) == (29, 1)
+
+
+HIDING = {
+    "a huge number": b'{"a":99999999999999999999999999}',
+    "a number over all numbers": b'{"a":1e999}',
+    "no number": b'{"a":NaN}',
+    "half of a surrogate pair": rb'{"a":"x\ud800y"}',
+    "brackets": b'{"a":' + b"[" * 1200 + b"]" * 1200 + b"}",
+    "more brackets": b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    "a long number": b'{"a":' + b"9" * 5000 + b"}",
+    "a byte that is no UTF-8": b'{"a":"x\xffy"}',
+}
+
+
+@pytest.mark.parametrize("form", ["lines", "list", "messages"])
+@pytest.mark.parametrize("name", HIDING)
+def test_no_body_hides_the_request_that_it_came_with(tmp_path: Path, name: str, form: str) -> None:
+    """A patch is logged as the caller sent it, so whoever hides an event in it decides what of the log is read."""
+    hidden = with_body(LINES[3], HIDING[name])
+    lines = [*LINES[:3], hidden, *LINES[4:30]]
+    content = b"".join(lines)
+    if form == "list":
+        inside = b",".join(line.rstrip() for line in lines)
+        content = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + inside + b"]}"
+    if form == "messages":
+        texts = [line.decode(errors="replace") for line in lines]
+        content = json.dumps({"events": [{"timestamp": 1, "message": text} for text in texts]}).encode()
+    (tmp_path / "log").write_bytes(content)
+    (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
+    assert (entry["rows"], entry["rejects"]) == (30, 0)
+    event = json.loads(LINES[3])
+    rows = Store(tmp_path / "case").rows("SELECT item, audit_id, verb, user_name, repaired, request_object FROM audit WHERE item = 4 OR repaired IS NOT NULL")  # fmt: skip
+    assert [(row["item"], row["audit_id"], row["user_name"]) for row in rows] == [
+        (4, event["auditID"], event["user"]["username"])
+    ]
+    assert rows[0]["repaired"] or (form, name) == ("messages", "a byte that is no UTF-8")
+    assert json.loads(rows[0]["request_object"]).keys() == {"a"}
+
+
+def test_large_bodies_are_written_within_the_memory_that_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.store.MEMORY", "60MB")
+    chance = random.Random(1)
+    body = json.dumps({"data": "".join(chance.choices("abcdefgh", k=16_000))}).encode()
+    (tmp_path / "log").write_bytes(b"".join(with_body(LINES[number % 30], body) for number in range(6_000)))
+    (entry,) = new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
+    assert (entry.records, entry.rejects) == (6_000, 0)
+    items = [row["item"] for row in Store(tmp_path / "case").rows("SELECT item FROM audit")]
+    assert items == sorted(items)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from kit.errors import CaseError
+from kit.intake import new_case
+
+def progress(what: str, done: int, total: int) -> None:
+    if what.startswith("reading"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+
+try:
+    new_case(Path(sys.argv[1]), [sys.argv[2]], progress=progress)
+except CaseError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("bytes_left", [0, 1_000, 20_000])
+def test_a_disk_that_is_full_while_the_store_is_written_is_one_sentence(tmp_path: Path, bytes_left: int) -> None:
+    """At the worker's end, too, when all of the log has been handed to it: nobody may wait for it then."""
+    (tmp_path / "log").write_bytes(b"".join(LINES))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "case"), str(tmp_path / "log"), str(bytes_left)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "cannot be written" in done.stderr and "goes on from there" in done.stderr
 
 
 def test_many_rejects_take_neither_time_nor_memory_for_each_other(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Every text is parsed once before DuckDB gets it, because DuckDB takes what is no JSON (NaN, 1e999, a trailing comma, any depth).
 Oddities: auditID is a label that the client may choose, so rows are told apart by file and item; `sourceIPs` may be empty, and
 all but its last element are the client's word; the name of an object made with generateName stands only in the response; long
-lines are cut in CloudWatch Logs and then are no JSON. Source: k8s.io/apiserver, apis/audit/v1 types.
+lines are cut in CloudWatch Logs and then are no JSON; a patch is logged as the caller sent it, so what no parser holds must not hide the
+event that it stands in. Source: k8s.io/apiserver, apis/audit/v1 types, LogRequestPatch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,8 @@ import pyarrow.parquet as pq
 import simdjson
 
 from kit import tables
-from kit.errors import EvidenceError
 from kit.sources import Log, Record, Reject, ocsf
-from kit.sources.json_document import utc_time
+from kit.sources.json_document import repaired, utc_time
 from kit.sources.stream import LONGEST_LINE, TOO_LONG, Lines
 from kit.tables import quoted
 
@@ -175,7 +175,7 @@ _TEXTS = pa.schema(
     [
         ("line", pa.int64()),
         ("item", pa.int64()),
-        *((name, pa.string()) for name in ("cluster", "account", "log_stream", "text")),
+        *((name, pa.string()) for name in ("cluster", "account", "log_stream", "repaired", "text")),
     ]
 )
 
@@ -195,10 +195,7 @@ _OWN = {"auditID", "objectRef", "requestURI"}  # members that tell an event whic
 
 
 def text_of(record: Record) -> bytes:
-    """A record as the text of one event. Items of an EventList need not say what they are: then their list does.
-
-    Raises EvidenceError for what JSON cannot hold.
-    """
+    """A record as the text of one event. Items of an EventList need not say what they are: then their list does."""
     event = record.value
     if ocsf.is_audit_event(event):
         event = ocsf.audit_event_in(event)
@@ -208,8 +205,8 @@ def text_of(record: Record) -> bytes:
         event = {"kind": "Event", "apiVersion": record.around.get("apiVersion"), **event}
     try:
         return orjson.dumps(event)
-    except TypeError as error:
-        raise EvidenceError(f"cannot be kept as JSON ({error})") from None
+    except TypeError:  # numbers over 64 bits, halves of surrogate pairs, which the loader repairs
+        return json.dumps(event).encode()
 
 
 _NO_JSON = (
@@ -220,13 +217,14 @@ _NO_JSON = (
 
 
 class Message(NamedTuple):
-    """The text of one event: where it starts, where CloudWatch Logs kept it, and its time there (utc_time reads it)."""
+    """The text of one event: where it starts, where CloudWatch Logs kept it, its time there (utc_time reads it), what was repaired in it."""
 
     line: int
     item: int
     text: bytes
     log: Log
     at: Any = None
+    repaired: str | None = None
 
 
 class Loader:
@@ -256,6 +254,8 @@ class Loader:
     def add(self, message: Message) -> None:
         """Take an event; it is written with others, later."""
         reason = self._fault(message.text)
+        if reason and (message := self._repaired(message)).repaired:
+            reason = self._fault(message.text)
         if reason:
             self._rejects(_reject(message, reason))
             return
@@ -285,7 +285,8 @@ class Loader:
         starts = np.array([*lines.starts, len(text)], np.int32)
         texts = pa.StringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(text))
         numbers = pa.array(np.arange(lines.first, lines.first + count))
-        places = (pa.repeat(pa.scalar(value, pa.string()), count) for value in (log.cluster, log.account, log.stream))
+        of_all = (log.cluster, log.account, log.stream, None)
+        places = (pa.repeat(pa.scalar(value, pa.string()), count) for value in of_all)
         self._write_held()
         self._give(pa.record_batch([numbers, numbers, *places, texts], schema=_TEXTS))
         return True
@@ -322,11 +323,25 @@ class Loader:
         twice = next((name for name in names if names.count(name) > 1), None)
         return f"{twice} stands twice in it (duplicate key)" if twice is not None else ""
 
+    @staticmethod
+    def _repaired(message: Message) -> Message:
+        """A message that every parser holds, where that is all that is wrong with it."""
+        text = message.text.decode(errors="replace")
+        found = repaired(text)
+        if found.end < 0 or text[found.end :].strip():
+            return message
+        stray = "" if text.encode() == message.text else "bytes that are no UTF-8"
+        says = "; ".join(each for each in (message.repaired, stray, found.says) if each)
+        return message._replace(text=found.text.encode(), repaired=says) if says else message
+
     def _write_held(self) -> None:
         batch, self._held, self._size = self._held, [], 0
         if batch:
             columns = zip(
-                *((m.line, m.item, m.log.cluster, m.log.account, m.log.stream, m.text.decode()) for m in batch),
+                *(
+                    (m.line, m.item, m.log.cluster, m.log.account, m.log.stream, m.repaired, m.text.decode())
+                    for m in batch
+                ),
                 strict=True,
             )
             self._give(
@@ -381,6 +396,7 @@ class _Worker(threading.Thread):
         self._database, self._flatten, self._target = database, flatten, target
         self._given = queue.Queue[pa.RecordBatch | None](maxsize=HELD_BATCHES)
         self._failed: BaseException | None = None
+        self._over = False
         self.ended = threading.Event()
 
     def give(self, batch: pa.RecordBatch) -> None:
@@ -399,14 +415,20 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._database.register("texts", pa.RecordBatchReader.from_batches(_TEXTS, iter(self._given.get, None)))
+            self._database.register("texts", pa.RecordBatchReader.from_batches(_TEXTS, self._batches()))
             self._database.execute(f"COPY ({self._flatten}) TO {quoted(self._target)} ({tables.PARQUET})")
         except BaseException as error:  # noqa: BLE001 (raised again where the worker is waited for)
             self._failed = error
-            while self._given.get() is not None:  # whoever gives must not wait for ever
+            for _ in self._batches():  # whoever gives must not wait for ever
                 pass
         finally:
             self.ended.set()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        """What is given until the end, which comes once."""
+        while not self._over and (batch := self._given.get()) is not None:
+            yield batch
+        self._over = True
 
 
 def _reject(message: Message, reason: str) -> Reject:

@@ -2,7 +2,8 @@
 
 A document is walked element by element, so a cut or broken one still gives all that stands before the damage. Damage
 costs one reject; reading goes on at the next line that starts with `{` in its first column, where JSON lines and
-pretty-printed documents begin. Source: RFC 8259; NaN and Infinity, which Python's decoder would take, are refused.
+pretty-printed documents begin. What no parser holds (a number over 64 bits, NaN, a byte that is no UTF-8, brackets without end) is no
+damage: its record is given as far as it can be held, and says what is `broken`. Source: RFC 8259.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
-from math import isinf
-from typing import Any
+from math import isfinite, isinf
+from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -31,6 +32,11 @@ _LONGEST_RAW = 200
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
 LONGEST_RECORD = 64 << 20  # letters
+MOST_LEVELS = 200  # of lists and objects in each other that are kept of a value that has too many
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
+_HALF = re.compile(  # of a surrogate pair, as an escape; whole pairs and escaped backslashes go first
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
 class _Broken(Exception):
@@ -77,8 +83,8 @@ class _Walk:
         self.line = 1
         self.any = False
         self._pieces = iter(pieces)
-        self._constants: list[str] = []
-        self._decoder = json.JSONDecoder(parse_constant=self._constants.append, parse_float=self._float)
+        self._odd = list[str]()  # what of the value in hand no parser holds
+        self._decoder = json.JSONDecoder(parse_constant=self._no_number, parse_float=self._float)
         self._has_stray_bytes = False
 
     def more(self, mended: bool) -> bool:
@@ -103,7 +109,7 @@ class _Walk:
         return self.line + self.text.count("\n", self.start, at)
 
     def go_on_after(self, at: int) -> None:
-        self._constants.clear()
+        self._odd.clear()
         self.at = max(at, self.start + 1)
         while (found := _NEXT_DOCUMENT.search(self.text, self.at)) is None:
             self.at = max(self.at, len(self.text) - 1)  # the last letter may be the end of a line
@@ -154,7 +160,7 @@ class _Walk:
 
     def _value(self) -> Any:
         while True:
-            constants = len(self._constants)
+            odd = len(self._odd)
             try:
                 value, end = self._decoder.raw_decode(self.text, self.at)
                 if end < len(self.text) or not self._fill():
@@ -165,27 +171,42 @@ class _Walk:
                 may_go_on = error.pos > len(self.text) - _LONGEST_ESCAPE or error.msg.startswith("Unterminated string")
                 if not may_go_on or len(self.text) - self.start > LONGEST_RECORD or not self._fill():
                     raise _Broken(error.pos, error.msg) from None
-            except RecursionError:
-                raise _Broken(self.at, "nested too deeply") from None
-            except ValueError:  # Python's limit for the digits of an integer
-                raise _Broken(self.at, "a number that is too long") from None
-            del self._constants[constants:]  # it is read once more
+            except (RecursionError, ValueError):  # ValueError: Python's limit for the digits of an integer
+                del self._odd[odd:]
+                return self._repaired()
+            del self._odd[odd:]  # it is read once more
 
-    def _float(self, digits: str) -> float:
+    def _repaired(self) -> Any:
+        """The value here as far as a parser can hold it."""
+        while (found := repaired(self.text, self.at)).end < 0:
+            if len(self.text) - self.start > LONGEST_RECORD or not self._fill():
+                raise _Broken(self.at, "nested too deeply, and cut")
+        try:
+            value = self._decoder.decode(found.text)
+        except (ValueError, RecursionError):
+            raise _Broken(self.at, found.says) from None
+        self._odd.append(found.says)
+        self.at = found.end
+        return value
+
+    def _float(self, digits: str) -> float | str:
         number = float(digits)
-        if isinf(number):  # 1e999, which would turn into null when it is written again
-            self._constants.append(digits)
-        return number
+        return (
+            self._no_number(digits) if isinf(number) else number
+        )  # 1e999, which would turn into null when it is written again
 
-    def _record(self, value: Any, of: str = "", around: dict[str, Any] | None = None) -> Record | Reject:
-        if self._constants:
-            reason = f"not JSON: {self._constants[0][:40]} is not a number that JSON can hold"
-            self._constants.clear()
-            return self.reject(reason, self.at)
+    def _no_number(self, digits: str) -> str:
+        self._odd.append(f"{digits[:40]} is not a number that JSON can hold")
+        return digits
+
+    def _record(self, value: Any, of: str = "", around: dict[str, Any] | None = None) -> Record:
+        broken = f"not JSON: {self._odd[0]}" if self._odd else ""
+        self._odd.clear()
         if self._has_stray_bytes and (stray := _STRAY_BYTE.search(self.text, self.start, self.at)):
-            return self.reject(f"not UTF-8 at line {self.line_at(stray.start())}", self.at)
+            broken = f"not UTF-8 at line {self.line_at(stray.start())}"
         self.item += 1
-        return Record(self.line, self.item, value, of, {} if around is None else around, self._raw(self.at))
+        raw = self._raw(self.at)
+        return Record(self.line, self.item, value, of, {} if around is None else around, raw, broken=broken)
 
     def _object(self) -> Iterator[Record | Reject]:
         around: dict[str, Any] = {}
@@ -203,8 +224,8 @@ class _Walk:
                 self._expect(":")
                 self._skip()
                 if name in self.keys and self._here == "[":
-                    if self._constants:
-                        raise _Broken(self.at, f"{self._constants.pop()[:40]} is not a number that JSON can hold")
+                    if self._odd:
+                        raise _Broken(self.at, self._odd.pop())
                     listed = True
                     yield from self._list(name, around)
                 else:
@@ -214,8 +235,8 @@ class _Walk:
                 self._skip()
         if not listed:
             yield self._record(around)
-        elif self._constants:
-            raise _Broken(self.at, f"{self._constants.pop()[:40]} is not a number that JSON can hold")
+        elif self._odd:
+            raise _Broken(self.at, self._odd.pop())
 
     def _list(self, of: str, around: dict[str, Any]) -> Iterator[Record | Reject]:
         self.at += 1
@@ -242,6 +263,59 @@ class _Walk:
             raise _Broken(self.at, "expecting " + " or ".join(repr(each) for each in marks))
         self.at += 1
         return mark
+
+
+class Repaired(NamedTuple):
+    """A JSON value as every parser holds it: its text, where it ended in the text that it was taken from (-1: out of sight), what was changed."""
+
+    text: str
+    end: int
+    says: str
+
+
+def repaired(text: str, at: int = 0) -> Repaired:
+    """The JSON value at a place of a text, made such that every parser holds it, and nothing else changed.
+
+    Numbers over 64 bits (and NaN, Infinity) become texts; halves of surrogate pairs become U+FFFD, as the API server itself reads
+    them (Go, encoding/json); lists and objects deeper than MOST_LEVELS become null.
+    """
+    kept, done, depth, end, changed = list[str](), at, 0, -1, dict[str, None]()
+    for token in _TOKEN.finditer(text, at):
+        mark, instead = token[0], None
+        if mark in "[{":
+            depth += 1
+            if depth == MOST_LEVELS + 1:
+                kept += text[done : token.start()], "null"
+                changed["nested too deeply"] = None
+        elif mark in "]}":
+            depth -= 1
+            if depth == MOST_LEVELS:
+                done = token.end()
+        elif depth > MOST_LEVELS:
+            continue
+        elif mark[0] == '"':
+            if "\\u" in mark and (instead := _HALF.sub(lambda half: "\\ufffd" if half[1] else half[0], mark)) != mark:
+                changed["half of a surrogate pair"] = None
+        elif not _holds(mark):
+            instead = f'"{mark}"'
+            changed[f"{mark[:40]} is not a number that JSON can hold"] = None
+        if instead is not None:
+            kept += text[done : token.start()], instead
+            done = token.end()
+        if depth <= 0:
+            end = token.end()
+            break
+    return Repaired("".join([*kept, text[done:end]]), end, "; ".join(changed))
+
+
+def _holds(number: str) -> bool:
+    """Whether 64 bits hold a number."""
+    try:
+        if number.lstrip("-").isdigit():
+            return len(number) <= 20 and -(1 << 63) <= int(number) < 1 << 64
+        return isfinite(float(number))
+    except ValueError:  # not a number at all
+        return True
 
 
 def _text(pieces: Iterable[bytes]) -> Iterator[str]:

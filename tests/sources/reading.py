@@ -57,7 +57,7 @@ def read(data: bytes, kind: Kind | None = None) -> list[Row | Reject]:
         path = Path(folder) / "file"
         path.write_bytes(data)
         entry = LedgerEntry("file", "", len(data), None)
-        parts = Kept(Path(folder) / "store", 1, entry, connect(threads=1))
+        parts = Kept(Path(folder) / "store", 1, entry, connect(writes=True))
         parts.made = []
         load(path, kind or kind_of(path), parts, lambda position, records: None)
         assert entry.records == entry.rows + entry.rejects

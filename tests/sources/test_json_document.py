@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.sources import Record, Reject, json_document
-from kit.sources.json_document import MOST_DAMAGES, peek, utc_time
+from kit.sources.json_document import MOST_DAMAGES, peek, repaired, utc_time
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(
@@ -88,22 +89,32 @@ def test_documents_in_a_row_are_all_read() -> None:
     assert (found[2].line, found[2].item, found[2].around) == (5, 3, {"kind": "X"})
 
 
-def test_a_byte_that_is_not_utf8_costs_its_record_only() -> None:
+def test_a_byte_that_is_not_utf8_breaks_its_record_only() -> None:
     found = list(records(b'{"items": [1,\n"\xff",\n3]}'))
-    assert values(found) == [1, 3]
-    assert reasons(found) == ["not UTF-8 at line 2"]
-    assert isinstance(found[1], Reject)
+    assert [each.broken for each in found if isinstance(each, Record)] == ["", "not UTF-8 at line 2", ""]
     assert found[1].raw == '"\ufffd"'
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
-def test_numbers_that_json_does_not_have_are_refused(number: str) -> None:
-    found = list(records(f'[1, {{"a": {number}}}, 3]'.encode()))
-    assert values(found) == [1, 3]
-    assert number in reasons(found)[0]
+@pytest.mark.parametrize("odd", ["NaN", "-Infinity", "1e999", "9" * 5000, "[" * 5000 + "]" * 5000])
+def test_what_no_parser_holds_breaks_its_record_only(odd: str) -> None:
+    found = list(records(f'[1, {{"b": "x", "a": {odd}}}, 3]'.encode()))
+    one, broken, three = (each for each in found if isinstance(each, Record))
+    assert (one.value, three.value, one.broken, three.broken) == (1, 3, "", "")
+    assert broken.value["b"] == "x" and broken.broken.startswith("not JSON: ")
 
 
-@pytest.mark.parametrize("damaged", ["[" * 100_000, "9" * 5000, "", " \n"], ids=["deep", "long", "empty", "blank"])
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
+def test_what_every_parser_holds_is_not_repaired(value: Any) -> None:
+    text = json.dumps(value)
+    found = repaired(f" {text} ,", 1)
+    halves = re.search(r"\\ud[89a-f]", text)
+    long = re.search(r"\d{19}", text)
+    scalar = not isinstance(value, list | dict | str | float | int) or isinstance(value, bool)
+    if not (halves or long or scalar):
+        assert found == (text, len(text) + 1, "")
+
+
+@pytest.mark.parametrize("damaged", ["[" * 100_000, "", " \n"], ids=["deep", "empty", "blank"])
 def test_what_the_decoder_cannot_hold_is_one_reject(damaged: str) -> None:
     assert len(reasons(list(records(damaged.encode(), ())))) == 1
 
