@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,14 @@ from kit.sources import (
     findings,
     foreign,
 )
-from kit.sources.envelope import read_text
+from kit.sources.envelope import opened, read_text
 from kit.sources.form import CONTAINER_LOG, JSON, LINES, beginning, form_of, message, records_of, stream_of
-from kit.sources.json_document import checked, peek
+from kit.sources.json_document import checked, peek, records
 from kit.sources.stream import TOO_LONG, Reading, head, whole_lines
 from kit.store import part_path, parts_of_file, read_parquet
 
-READERS: tuple[ModuleType, ...] = (findings, cloudtrail, audit, authenticator, aws, cluster)
+READERS: tuple[ModuleType, ...] = (cluster, findings, cloudtrail, audit, authenticator, aws)
+# An object of Kubernetes may look like anything else, so it is asked for first.
 LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
 SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
 WRITTEN_AT_ONCE = 5_000  # rows
@@ -96,8 +97,25 @@ def kind_of(path: Path) -> Kind:
     raise EvidenceError(foreign.why(beginning_of, form, seen))
 
 
+# Log streams of an EKS control plane's log group (EKS User Guide, control plane logs).
+STREAMS = {audit: "kube-apiserver-audit-", authenticator: "authenticator-"}
+WORKLOADS = ("/aws/containerinsights/", "/aws/lambda/", "/aws/ecs/", "/ecs/")
+"""Log groups in which whoever runs in a container writes."""
+
+
 def _taker(record: Record) -> ModuleType | None:
-    return next((reader for reader in READERS if reader.takes(record)), None)
+    return next((reader for reader in READERS if reader.takes(record) and _holds(record.log, reader)), None)
+
+
+def _holds(log: Log, reader: ModuleType) -> bool:
+    """Whether records of a reader may be in a log: whoever may write to a log may write there what looks like an event of another."""
+    if log == NO_LOG:
+        return True
+    if reader in STREAMS:
+        return (not log.group or log.cluster is not None) and (log.stream or STREAMS[reader]).startswith(
+            STREAMS[reader]
+        )
+    return reader in (findings, cloudtrail) and not log.cluster and not (log.group or "").startswith(WORKLOADS)
 
 
 def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
@@ -105,7 +123,10 @@ def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
     top = peek(beginning_of)
     if not isinstance(top, dict):
         return None
-    return next((reader for reader in READERS for name in reader.LISTS if top.get(name) == []), None)
+    empty = [(reader, name) for reader in READERS for name in reader.LISTS if top.get(name) == []]
+    return next(
+        (reader for reader, name in empty if name != "items" or reader.takes(Record(1, 1, {}, name, top))), None
+    )
 
 
 @dataclass
@@ -119,6 +140,7 @@ class Parts:
     used: dict[str, None] = field(default_factory=dict)
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
+    _in_other: bool = False
 
     def of(self, table: str) -> list[Path]:
         """The parts of a table that are written."""
@@ -154,13 +176,23 @@ class Parts:
         self._part(table).add(place | {"line": record.line, "item": record.item} | filled)
 
     def _other(self, record: Record, reason: str) -> None:
-        """Take a record from among audit events that is none: its own reader's, else a reject."""
-        record = read_text(record.text or "", record)
-        reader = None if record.broken else _taker(record)
-        if reader in (None, audit):
+        """Take a line from among audit events that is none of them: its records go to their own readers, else it is a reject."""
+        if self._in_other:
             self.reject(Reject(record.line, record.item, reason, record.raw))
-        else:
-            _send(record, reader, self)
+            return
+        self._in_other, logged = True, record.log != NO_LOG
+        for found in records((record.text or "").encode(), () if logged else LISTS):
+            for each in (
+                opened(replace(found, log=record.log), logged=logged) if isinstance(found, Record) else (found,)
+            ):
+                of_line = replace(each, line=record.line, item=record.item)
+                if isinstance(of_line, Reject):
+                    self.reject(of_line)
+                elif (reader := _taker(of_line)) is None:
+                    self.reject(Reject(of_line.line, of_line.item, reason, of_line.raw))
+                else:
+                    _send(of_line, reader, self)
+        self._in_other = False
 
     @property
     def loader(self) -> audit.Loader:
@@ -284,10 +316,18 @@ def _beside_events(
             text, of, at = message(line.text, log)
             if line.too_long:
                 yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
-            elif text[:1] == b"{" or not text.isascii():
-                loader.add(audit.Message(line.number, line.number, text, of, at))
+            elif text[:1] != b"{" and (plain := _as_text(text)):
+                yield read_text(plain, Record(line.number, line.number, None, log=of))
             else:
-                yield read_text(text.decode(), Record(line.number, line.number, None, log=of))
+                loader.add(audit.Message(line.number, line.number, text, of, at))
+
+
+def _as_text(line: bytes) -> str:
+    """A line as text; empty for what is no UTF-8."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _with_their_lists(source: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
@@ -315,8 +355,8 @@ def _send(record: Record, main: ModuleType, parts: Parts) -> None:
     """Give a record to the reader that takes it, else to the file's own."""
     reader: ModuleType | None = main
     try:
-        reader = main if main.takes(record) else _taker(record)
-        if reader is None and record.text is not None and isinstance(record.value, str):
+        reader = _taker(record)
+        if reader is None and _is_of_other_log(record):
             raise EvidenceError(OTHER_LOG)
         reader = reader or main
         if reader is audit:
@@ -335,6 +375,13 @@ def _send(record: Record, main: ModuleType, parts: Parts) -> None:
     for values in rows:
         parts.row(reader.TABLE, record, values)
     parts.used[reader.TAKEN_AS] = None
+
+
+def _is_of_other_log(record: Record) -> bool:
+    """Whether a record that no reader takes is no loss: plain text, or a message of a log that holds no audit events."""
+    if record.log != NO_LOG and not _holds(record.log, audit):
+        return True
+    return record.text is not None and isinstance(record.value, str)
 
 
 def _hidden(reject: Reject) -> Reject:

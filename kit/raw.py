@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from kit.errors import CaseError
 from kit.load import LISTS, kind_of
-from kit.sources import Record
+from kit.sources import Record, audit
 from kit.sources.archive import members
 from kit.sources.form import LINES, message, records_of
 from kit.sources.stream import Reading, lines
@@ -55,7 +55,7 @@ class Raw:
     @staticmethod
     def _texts(path: Path, item: int) -> Iterator[str]:
         kind = kind_of(path)
-        if kind.form == LINES:
+        if kind.form == LINES and kind.reader is audit:
             for found in lines(path, Reading()):
                 if found.number == item:
                     yield message(found.text)[0].decode("utf-8", "replace")

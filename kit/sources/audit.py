@@ -145,7 +145,7 @@ _COLUMNS = {
     "response_object": "CAST(responseObject AS VARCHAR)",
     "event_hash": "CAST(hash({}) AS VARCHAR)".format(", ".join(f'"{member}"' for member in EVENT)),
     "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
-    f" WHEN kind IS DISTINCT FROM 'Event' THEN '{NO_EVENT}: kind is ' || coalesce(kind, 'missing')"
+    " WHEN kind IS DISTINCT FROM 'Event' THEN 'kind is not Event'"
     f" WHEN ({_DOUBTFUL}) AND ({_MISFIT}) IS NOT NULL"
     f" THEN ({_MISFIT})[1] || ' is not a JSON ' || CASE ({_MISFIT})[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
     " WHEN auditID IS NULL THEN 'auditID is missing'"
@@ -168,7 +168,7 @@ def _flatten(file: str) -> str:
         f" FROM (SELECT *, event.* FROM ({parsed}))"
     )
     flat = f"SELECT {columns}, text FROM ({taken_out})"
-    return f"SELECT * EXCLUDE (text), CASE WHEN starts_with(reason, '{NO_EVENT}') THEN text WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
+    return f"SELECT * EXCLUDE (text), CASE WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
 
 
 _TEXTS = pa.schema(
@@ -253,9 +253,13 @@ class Loader:
 
     def add(self, message: Message) -> None:
         """Take an event; it is written with others, later."""
-        reason = self._fault(message.text)
-        if reason and (message := self._repaired(message)).repaired:
-            reason = self._fault(message.text)
+        reason, is_event = self._fault(message.text)
+        if reason and is_event and (message := self._repaired(message)).repaired:
+            reason, is_event = self._fault(message.text)
+        if not is_event:
+            text = message.text.decode(errors="replace")
+            self._others(Record(message.line, message.item, None, raw=text[:200], text=text, log=message.log), reason)
+            return
         if reason:
             self._rejects(_reject(message, reason))
             return
@@ -265,7 +269,7 @@ class Loader:
             self._write_held()
 
     def add_lines(self, lines: Lines, log: Log) -> bool:
-        """Take whole lines; False, and none is taken, where one of them is no JSON object of its own with each member once.
+        """Take whole lines; False, and none is taken, where one of them is no event, or not one JSON object with each member once.
 
         They are parsed as one list, which is many times faster than one by one. DuckDB then parses each by itself.
         """
@@ -277,6 +281,8 @@ class Loader:
                 names = list(event)
                 count += 1
                 if type(event) is not simdjson.Object or len(set(names)) != len(names):
+                    return False
+                if "auditID" not in names or event.get("kind") != "Event":
                     return False
         except _NO_JSON:
             return False
@@ -305,23 +311,28 @@ class Loader:
             worker.end()
             worker.ended.wait(ENDS_WITHIN)
 
-    def _fault(self, text: bytes) -> str:
-        """Why a text is no JSON object with each member once; "" when it is one."""
+    def _fault(self, text: bytes) -> tuple[str, bool]:
+        """Why a text is no event with each member once ("" when it is one); and whether it may be one, or is of another kind."""
         if len(text) > LONGEST_LINE:
-            return TOO_LONG
+            return TOO_LONG, True
         try:
             event: Any = self._parser.parse(text)
             names = list(event) if type(event) is simdjson.Object else None
+            kind = event.get("kind") if names is not None else None
         except _NO_JSON as error:
             try:
                 orjson.loads(text)  # its reasons say where
             except orjson.JSONDecodeError as reason:
-                return f"not JSON: {reason}"
-            return f"not JSON: {error}"
+                return f"not JSON: {reason}", True
+            return f"not JSON: {error}", True
         if names is None:
-            return "not a JSON object"
+            return "not a JSON object", True
         twice = next((name for name in names if names.count(name) > 1), None)
-        return f"{twice} stands twice in it (duplicate key)" if twice is not None else ""
+        if twice is not None:
+            return f"{twice} stands twice in it (duplicate key)", True
+        if kind != "Event":
+            return f"{NO_EVENT}: kind is {'missing' if kind is None else str(kind)}", False
+        return ("", True) if "auditID" in names else ("auditID is missing", False)
 
     @staticmethod
     def _repaired(message: Message) -> Message:
@@ -368,7 +379,7 @@ class Loader:
         with pq.ParquetFile(part) as file:
             for batch in file.iter_batches(1000, columns=["line", "item", "reason", "raw"]):
                 for row in batch.filter(pc.is_valid(batch["reason"])).to_pylist():
-                    self._refuse(row)
+                    self._rejects(Reject(**row))
         events = part.with_suffix(".events")
         self._database.execute(
             f"COPY (SELECT * FROM read_parquet({quoted(part)}, hive_partitioning = false) WHERE reason IS NULL) TO {quoted(events)} ({tables.PARQUET})"
@@ -378,14 +389,6 @@ class Loader:
         if not kept:
             part.unlink()
         return int(kept)
-
-    def _refuse(self, row: dict[str, Any]) -> None:
-        """A reject of a row with a reason, unless it is of another kind: then its own reader may take it."""
-        if row["reason"].startswith(NO_EVENT):
-            record = Record(row["line"], row["item"], None, raw=row["raw"][:200], text=row["raw"])
-            self._others(record, row["reason"])
-        else:
-            self._rejects(Reject(row["line"], row["item"], row["reason"], row["raw"]))
 
 
 class _Worker(threading.Thread):

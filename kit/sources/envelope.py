@@ -14,7 +14,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -29,22 +29,37 @@ LISTS = ("Records", "records", "Messages", "Events", "events", "results", "Query
 """Members under which these envelopes keep their records."""
 
 
-def opened(record: Record, depth: int = DEEPEST) -> Iterator[Record | Reject]:
+class Content(NamedTuple):
+    """What an envelope holds: a text as it is, data as bytes. log: its place in CloudWatch Logs. logged: it is a message there, so
+    whoever may write to that log wrote it."""
+
+    value: Any
+    log: Log
+    logged: bool = False
+
+
+def opened(record: Record, depth: int = DEEPEST, logged: bool = False) -> Iterator[Record | Reject]:
     """The records in the envelopes of a record, whole; the record itself when it is in none. All have its line and item.
 
+    Never opened: objects of Kubernetes, whose custom kinds may look like any envelope; messages of logs (logged), but for events of
+    AWS's event bus, which EventBridge writes to log groups.
     What cannot be opened becomes a reject: more envelopes in each other than anybody makes, data that is no base64 or no gzip.
     """
     if not depth:
         yield Reject(record.line, record.item, f"is in more than {DEEPEST} envelopes", record.raw)
         return
+    if record.of and record.of != "items" and {"apiVersion", "kind"} <= record.around.keys():
+        reason = f"is in `{record.of}` of a Kubernetes object, whose content anybody may write"
+        yield Reject(record.line, record.item, reason, "")
+        return
     try:
-        inner = contents(record.value, record.log)
+        inner = contents(record.value, record.log, logged) if record.of != "items" else None
         if inner is None:
             yield record
             return
-        for value, log in inner:
+        for value, log, of_log in inner:
             for each in _read(value, replace(record, log=log, of="", around={})):
-                yield from opened(each, depth - 1) if isinstance(each, Record) else (each,)
+                yield from opened(each, depth - 1, logged or of_log) if isinstance(each, Record) else (each,)
     except EvidenceError as error:
         yield Reject(record.line, record.item, str(error), record.raw)
 
@@ -78,26 +93,28 @@ def read_text(text: str, record: Record) -> Record:
 _MESSAGE_IDS = frozenset({"messageId", "MessageId", "receiptHandle", "ReceiptHandle"})
 
 
-def contents(value: Any, log: Log = NO_LOG) -> list[tuple[Any, Log]] | None:
-    """What an envelope holds, texts as they are, data as bytes, each with its place in CloudWatch Logs; None for what is no envelope.
+def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Content] | None:
+    """What an envelope holds; None for what is no envelope, or none that a message of a log (logged) can be.
 
     Raises EvidenceError for data that cannot be unpacked.
     """
     if isinstance(value, list):
-        return _query_row(value, log)
-    if not isinstance(value, dict):
+        return None if logged else _query_row(value, log)
+    if not isinstance(value, dict) or value.keys() >= {"apiVersion", "kind"}:
         return None
+    if logged:
+        return _of_event_bus(value, log) if "source" in value else None
     if isinstance(value.get("Sns"), dict):  # a record of Lambda's
-        return [(value["Sns"], log)]
+        return [Content(value["Sns"], log)]
     if isinstance(value.get("Message"), str) and ("TopicArn" in value or value.get("Type") == "Notification"):
-        return [(value["Message"], log)]
+        return [Content(value["Message"], log)]
     for body in ("body", "Body"):  # Lambda, ReceiveMessage
         if isinstance(value.get(body), str) and value.keys() & _MESSAGE_IDS:
-            return [(value[body], log)]
+            return [Content(value[body], log)]
     if isinstance(value.get("CloudTrailEvent"), str):
-        return [(value["CloudTrailEvent"], log)]
+        return [Content(value["CloudTrailEvent"], log)]
     if isinstance(value.get("ResultSet"), dict):
-        return [(row, log) for row in _athena_rows(value["ResultSet"])]
+        return [Content(row, log) for row in _athena_rows(value["ResultSet"])]
     return _of_event_bus(value, log) or _of_logs(value, log)
 
 
@@ -115,43 +132,44 @@ def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, cells, strict=False))
 
 
-def _of_event_bus(value: dict[str, Any], log: Log) -> list[tuple[Any, Log]] | None:
-    detail = value.get("detail")
-    if not isinstance(detail, dict):
+def _of_event_bus(value: dict[str, Any], log: Log) -> list[Content] | None:
+    """An event of AWS. Anybody may put events of a source of his own on a bus, but none of `aws.…`; partners' begin with `aws.partner/`."""
+    detail, source = value.get("detail"), value.get("source", "aws.")
+    if not isinstance(detail, dict) or not isinstance(source, str):
         return None
+    if not source.startswith("aws.") or source.startswith("aws.partner"):
+        raise EvidenceError(f"is an event of {source:.80}, not of AWS: whoever put it on the bus wrote it")
     if isinstance(listed := detail.get("findings"), list) and listed:
-        return [(each, log) for each in listed]
+        return [Content(each, log) for each in listed]
     # What the envelope says of account and region is the finding's too, where a cut-down event leaves it out.
     around = {"accountId": value.get("account"), "region": value.get("region")}
-    return [({name: each for name, each in around.items() if isinstance(each, str)} | detail, log)]
+    return [Content({name: each for name, each in around.items() if isinstance(each, str)} | detail, log)]
 
 
-def _of_logs(value: dict[str, Any], log: Log) -> list[tuple[Any, Log]] | None:
+def _of_logs(value: dict[str, Any], log: Log) -> list[Content] | None:
     if isinstance(value.get("logEvents"), list) and "messageType" in value:
         where = Log(_name(value.get("logGroup")), _name(value.get("logStream")), _name(value.get("owner")))
         if value["messageType"] == "CONTROL_MESSAGE":  # a test of the destination
             return []
         return [
-            (each.get("message"), replace(where, at=each.get("timestamp"))) if isinstance(each, dict) else (each, where)
+            Content(each.get("message"), replace(where, at=each.get("timestamp")), logged=True)
+            if isinstance(each, dict)
+            else Content(each, where, logged=True)
             for each in value["logEvents"]
         ]
     if value.keys() >= {"message", "timestamp"} and value.keys() <= _LOG_EVENT:
         stream = _name(value.get("logStreamName")) or log.stream
-        return [(value["message"], replace(log, stream=stream, at=value["timestamp"]))]
+        return [Content(value["message"], replace(log, stream=stream, at=value["timestamp"]), logged=True)]
     if "@message" in value:
         account, _, group = (_name(value.get("@log")) or "").rpartition(":")
-        stream = _name(value.get("@logStream"))
-        return [
-            (
-                value["@message"],
-                Log(group or log.group, stream or log.stream, account or log.account, value.get("@timestamp")),
-            )
-        ]
+        stream = _name(value.get("@logStream")) or log.stream
+        where = Log(group or log.group, stream, account or log.account, value.get("@timestamp"))
+        return [Content(value["@message"], where, logged=True)]
     packed = value.get("kinesis") or value.get("awslogs") or value
     if isinstance(packed, dict):
         for beside, name in _PACKED:
             if isinstance(packed.get(name), str) and (packed is not value or beside in value):
-                return [(_unpacked(packed[name]), log)]
+                return [Content(_unpacked(packed[name]), log)]
     return None
 
 
@@ -160,14 +178,14 @@ _PACKED = (("recordId", "data"), ("errorCode", "rawData"), ("SequenceNumber", "D
 _LOG_EVENT = frozenset({"message", "timestamp", "ingestionTime", "eventId", "logStreamName", "id", "extractedFields"})
 
 
-def _query_row(value: list[Any], log: Log) -> list[tuple[Any, Log]] | None:
+def _query_row(value: list[Any], log: Log) -> list[Content] | None:
     """A row of GetQueryResults: a list of {field, value} from CloudWatch Logs, of {name: value} from CloudTrail Lake."""
     if not value or not all(isinstance(each, dict) for each in value):
         return None
     if all(each.keys() == {"field", "value"} for each in value):
-        return [({str(each["field"]): each["value"] for each in value}, log)]
+        return [Content({str(each["field"]): each["value"] for each in value}, log)]
     if all(len(each) == 1 for each in value):  # CloudTrail Lake
-        return [({name: cell for each in value for name, cell in each.items()}, log)]
+        return [Content({name: cell for each in value for name, cell in each.items()}, log)]
     return None
 
 
@@ -182,11 +200,14 @@ def _unpacked(text: str) -> bytes:
         raise EvidenceError(f"data is no base64 ({error})") from None
     if not data.startswith(b"\x1f\x8b"):
         return data
-    unpack = zlib.decompressobj(31)
-    try:
-        plain = unpack.decompress(data, LONGEST_PAYLOAD)
-    except zlib.error as error:
-        raise EvidenceError(f"data is no gzip ({error})") from None
-    if not unpack.eof:
-        raise EvidenceError(f"data is cut, or unfolds to more than {LONGEST_PAYLOAD >> 20} MiB")
+    plain = b""
+    while data:  # members of gzip in a row are one text
+        unpack = zlib.decompressobj(31)
+        try:
+            plain += unpack.decompress(data, LONGEST_PAYLOAD - len(plain) + 1)
+        except zlib.error as error:
+            raise EvidenceError(f"data is no gzip ({error})") from None
+        if not unpack.eof:
+            raise EvidenceError(f"data is cut, or unfolds to more than {LONGEST_PAYLOAD >> 20} MiB")
+        data = unpack.unused_data
     return plain

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -32,11 +33,23 @@ from kit.sources.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Readin
 JSON, LINES, CSV, YAML, PARQUET = "JSON", "log lines", "CSV", "YAML", "Parquet"
 
 CONTAINER_LOG = b"==== START logs for container "
-MOST_SNIFFED = 50  # records, or lines
 _EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)) (?:([\w.+/-]+) )?")
 _LOGFMT = re.compile(rb'time="?\d{4}-\d\d-\d\dT')
 _YAML = re.compile(rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:- )?[A-Za-z][\w./-]*:(?:[ \r\n]|$)")
 _STREAM = re.compile(r"(?:kube-apiserver-audit|authenticator)-[0-9a-f]{8,}")
+# Numbers in YAML as JSON has them: kubectl quotes what YAML 1.1 would read as another kind of number, and writes none.
+_NUMBERS = {
+    "int": re.compile("-?(?:0|[1-9][0-9]*)$"),
+    "float": re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)$"),
+}
+_NO_TEXT = {
+    first: [
+        (tag, _NUMBERS.get(tag.rpartition(":")[2], pattern))
+        for tag, pattern in listed
+        if tag.rpartition(":")[2] in ("bool", "null", *_NUMBERS)
+    ]
+    for first, listed in Resolver.yaml_implicit_resolvers.items()
+}
 # Names of columns of the tables that consoles and query services hand out.
 _COLUMNS = {
     "@message",
@@ -72,9 +85,9 @@ def form_of(head: bytes) -> str:
 
 def _holds_events(head: bytes) -> bool:
     """Whether one of the first lines is an audit event of its own; a cut or broken line is judged by what it begins with."""
-    for line in head.split(b"\n")[:MOST_SNIFFED]:
+    for line in head.split(b"\n"):
         event = peek(line) if line.lstrip()[:1] == b"{" else None
-        if isinstance(event, dict) and event.get("kind", "Event") == "Event":
+        if isinstance(event, dict) and event.get("kind", "Event") == "Event" and "items" not in event:
             audit = str(event.get("apiVersion")).startswith("audit.k8s.io/")
             if audit or event.keys() >= {"auditID", "stage", "verb"}:
                 return len(list(records(line, ()))) < 2  # several on one line have to be told apart
@@ -107,7 +120,8 @@ def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log:
         return _in_parquet(path, reading)
     if form == LINES:
         return _in_lines(path, reading, log)
-    return _READ[form](_before_container_logs(pieces(path, reading), reading), lists)
+    source = pieces(path, reading)
+    return _READ[form](_before_container_logs(source, reading) if form in (JSON, YAML) else source, lists)
 
 
 def _before_container_logs(source: Iterable[bytes], reading: Reading) -> Iterator[bytes]:
@@ -138,17 +152,9 @@ def beginning(path: Path, head: bytes, whole: bool, form: str, lists: tuple[str,
         found = _in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
     else:
         found = _READ[form]([head], lists)
-    seen = [*_first(found), *(_cut(head, lists) if form == JSON and not whole else ())]
-    for each in seen:
-        yield from (one for one in opened(each) if isinstance(one, Record))
-
-
-def _first(found: Iterator[Record | Reject]) -> Iterator[Record]:
-    for number, each in enumerate(found):
-        if number == MOST_SNIFFED:
-            return
+    for each in itertools.chain(found, _cut(head, lists) if form == JSON and not whole else ()):
         if isinstance(each, Record):
-            yield each
+            yield from (one for one in opened(each) if isinstance(one, Record))
 
 
 def _cut(head: bytes, lists: tuple[str, ...]) -> Iterator[Record]:
@@ -231,12 +237,9 @@ def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record 
 
 
 class _Yaml(Composer, CParser, SafeConstructor, Resolver):
-    """YAML as data: no times, which JSON has not either, no aliases, which can unfold without end, no name twice in an object."""
+    """YAML as data: values as JSON has them, no aliases, which can unfold without end, no name twice in an object."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in listed if tag != "tag:yaml.org,2002:timestamp"]
-        for first, listed in Resolver.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = _NO_TEXT
 
     def __init__(self, stream: Any) -> None:
         CParser.__init__(self, stream)

@@ -224,12 +224,16 @@ def test_the_authenticators_answers_are_sign_ins() -> None:
 def test_a_log_group_with_all_its_streams_is_sorted_by_reader(tmp_path: Path) -> None:
     klog = "I0131 14:00:00.123456       1 scheduler.go:604] Successfully bound pod to node"
     events = by_stream([TEXTS[0], GRANTED, klog, TEXTS[1]])
+    authenticator_stream, other = (f"{name}-{STREAM[-32:]}" for name in ("authenticator", "kube-scheduler"))
+    events[1]["logStreamName"], events[2]["logStreamName"] = authenticator_stream, other
     (tmp_path / "events.json").write_text(json.dumps({"events": events}))
     (entry,) = kit_json("new", tmp_path / "case", tmp_path / "events.json")["files"]
     assert entry["taken_as"] == "Kubernetes audit log and EKS authenticator log"
     assert (entry["records"], entry["rows"], entry["rejects"]) == (4, 3, 1)
     store = Store(tmp_path / "case")
-    assert store.rows("SELECT user_name AS n, log_stream AS s FROM sign_ins") == [{"n": 'dev:al"ice', "s": STREAM}]
+    assert store.rows("SELECT user_name AS n, log_stream AS s FROM sign_ins") == [
+        {"n": 'dev:al"ice', "s": authenticator_stream}
+    ]
     (reject,) = store.rows("SELECT reason, raw FROM rejects")
     assert reject == {"reason": "is a line of a log that this kit does not read", "raw": klog}
 
@@ -287,6 +291,67 @@ def test_objects_as_yaml_are_objects() -> None:
     ]
     assert "rolearn: arn:aws:iam" in json.loads(rows[0].values["object"])["data"]["mapRoles"]
     assert "aHVudGVyMg" not in repr(rows)
+
+
+def test_numbers_in_yaml_are_those_of_json() -> None:
+    plain = {"a": "=", "b": "0x_", "c": "0b_", "d": "1_000", "e": "012", "f": "1:30", "g": ".inf", "h": "<<"}
+    numbers = {"i": 1, "j": -20, "k": 1.5, "l": 1e21, "m": 0}
+    lines = [f"  {name}: {value}" for name, value in (plain | numbers | {"l": "1e+21"}).items()]
+    text = "\n".join(["apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "data:", *lines])
+    (row, after) = read(f"{text}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: y}}\n".encode())
+    assert isinstance(row, Row) and isinstance(after, Row)
+    found = json.loads(row.values["object"])["data"]
+    assert found == plain | numbers and isinstance(found["i"], int)
+
+
+def test_a_log_that_holds_other_things_first_is_taken(tmp_path: Path) -> None:
+    klog = [f"I0131 14:00:00.{number:06}       1 scheduler.go:604] bound" for number in range(300)]
+    events = by_stream([*klog, *TEXTS[:3]])
+    for event in events[:300]:
+        event["logStreamName"] = f"kube-scheduler-{STREAM[-32:]}"
+    (tmp_path / "events.json").write_text(json.dumps({"events": events}))
+    (tmp_path / "lines").write_text("\n".join([*klog, *(json.dumps({"a": 1}) for _ in range(99)), *TEXTS[5:8]]))
+    for entry in kit_json("new", tmp_path / "case", tmp_path / "events.json", tmp_path / "lines")["files"]:
+        assert (entry["taken_as"], entry["rows"]) == ("Kubernetes audit log", 3), entry
+
+
+def test_an_event_list_on_one_line_is_a_list_however_long(tmp_path: Path) -> None:
+    events = [json.loads(text) for text in TEXTS]
+    whole = {"apiVersion": "audit.k8s.io/v1", "items": events, "kind": "EventList", "metadata": {}}
+    data = json.dumps(whole, separators=(",", ":"), sort_keys=True).encode()
+    assert len(data) > 64 << 10
+    (tmp_path / "list").write_bytes(data)
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "list")["files"]
+    assert (entry["rows"], entry["rejects"]) == (len(TEXTS), 0)
+
+
+def test_lines_of_other_kinds_among_audit_lines_lose_nothing(tmp_path: Path) -> None:
+    """Letters outside ASCII, and envelopes: `cat` puts anything beside anything."""
+    greek = GRANTED.replace("dev:", "δέλτα:")
+    events = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": EVENTS[9:12]}
+    others = [greek, json.dumps(payload(TEXTS[3:6])), json.dumps(events), json.dumps({"kind": "Event"})]
+    (tmp_path / "lines").write_text("\n".join([*TEXTS[:3], *others, *TEXTS[6:9]]))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "lines")["files"]
+    assert (entry["records"], entry["rows"], entry["rejects"]) == (14, 13, 1)
+    assert "δέλτα" in Store(tmp_path / "case").rows("SELECT user_name AS n FROM sign_ins")[0]["n"]
+
+
+def test_a_reference_leads_to_the_record_in_files_of_lines_of_other_kinds(tmp_path: Path) -> None:
+    lines = "\n".join(["", GRANTED, "", "", DENIED])
+    (tmp_path / "sign-ins").write_text(lines)
+    kit_json("new", tmp_path / "case", tmp_path / "sign-ins")
+    for row in Store(tmp_path / "case").rows("SELECT file, item, granted FROM sign_ins"):
+        text = Raw(tmp_path / "case").text(row["file"], row["item"])
+        assert text == (GRANTED if row["granted"] else DENIED)
+
+
+def test_a_cell_that_looks_like_a_containers_log_ends_nothing(tmp_path: Path) -> None:
+    rows = [["@timestamp", "@message"], *(["x", text] for text in TEXTS[:2])]
+    rows.insert(2, ["x", "a\n==== START logs for container a of pod b ====\n"])
+    with (tmp_path / "cells.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "cells.csv")["files"]
+    assert (entry["rows"], entry["rejects"]) == (2, 1)
 
 
 @pytest.mark.parametrize(

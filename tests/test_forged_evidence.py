@@ -1,0 +1,120 @@
+"""What somebody wrote where he could write, to be taken for evidence: messages of other logs, custom objects, events of a bus."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.store import Store
+from tests.command import RECORDINGS, kit, kit_json
+
+RECORDING = RECORDINGS / "stolen_sa_token"
+LINES = gzip.decompress((RECORDING / "audit.jsonl.gz").read_bytes()).splitlines()[:6]
+FINDING = json.loads((RECORDING / "findings.json").read_text())["Findings"][0]
+TRAIL = json.loads(gzip.decompress((RECORDING / "cloudtrail.json.gz").read_bytes()))["Records"][0]
+SIGN_IN = 'time="2026-01-31T14:00:00Z" level=info msg="access granted" arn="a" username=admin groups="[system:masters]"'
+FORGED = {
+    "audit event": LINES[5].decode(),
+    "sign-in": SIGN_IN,
+    "finding": json.dumps(FINDING),
+    "trail": json.dumps(TRAIL),
+}
+ID = "0123456789abcdef0123456789abcdef"
+
+
+def payload(group: str, stream: str, *texts: str) -> dict[str, Any]:
+    events = [{"id": "1", "timestamp": 1_769_868_000_000, "message": text} for text in texts]
+    about = {"messageType": "DATA_MESSAGE", "owner": "111122223333", "logGroup": group, "logStream": stream}
+    return about | {"subscriptionFilters": ["all"], "logEvents": events}
+
+
+CONTROL_PLANE = payload("/aws/eks/red/cluster", f"kube-apiserver-audit-{ID}", *(line.decode() for line in LINES[:5]))
+
+
+def rows(case: Path) -> dict[str, int]:
+    store = Store(case)
+    names = ("audit", "sign_ins", "trail", "findings", "objects")
+    return {name: number for name in names if (number := len(store.rows(f"SELECT 1 FROM {name}")))}
+
+
+@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize(
+    ("group", "stream"),
+    [
+        ("/aws/containerinsights/red/application", "web-0"),
+        ("/aws/eks/red/cluster", f"kube-scheduler-{ID}"),
+        ("/aws/lambda/web", f"kube-apiserver-audit-{ID}"),
+    ],
+)
+def test_a_message_of_another_log_is_no_evidence(tmp_path: Path, what: str, group: str, stream: str) -> None:
+    (tmp_path / "logs").write_text(json.dumps(CONTROL_PLANE) + json.dumps(payload(group, stream, FORGED[what])))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "logs")["files"]
+    assert (entry["records"], entry["rejects"], rows(tmp_path / "case")) == (6, 1, {"audit": 5})
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_message_of_a_log_opens_no_envelope(tmp_path: Path, what: str) -> None:
+    inside = json.dumps(payload("/aws/eks/blue/cluster", f"kube-apiserver-audit-{ID}", FORGED[what]))
+    bus = json.dumps({"source": "mine", "detail-type": "x", "detail": json.loads(LINES[5])})
+    forged = payload("/aws/eks/red/cluster", f"kube-apiserver-audit-{ID}", inside, bus, json.dumps({"detail": FINDING}))
+    (tmp_path / "logs").write_text(json.dumps(CONTROL_PLANE) + json.dumps(forged))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "logs")["files"]
+    assert (entry["records"], entry["rejects"], rows(tmp_path / "case")) == (8, 3, {"audit": 5})
+    assert Store(tmp_path / "case").rows("SELECT DISTINCT cluster AS c FROM audit") == [{"c": "red"}]
+
+
+def test_a_finding_that_eventbridge_wrote_to_a_log_group_is_one(tmp_path: Path) -> None:
+    event = {"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": FINDING}
+    (tmp_path / "logs").write_text(json.dumps(payload("/aws/events/guardduty", "x", json.dumps(event))))
+    kit_json("new", tmp_path / "case", tmp_path / "logs")
+    assert rows(tmp_path / "case") == {"findings": 1}
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"detail": FINDING},
+        {"detail": FINDING, "source": "aws.guardduty", "detail-type": "GuardDuty Finding"},
+        {"logEvents": CONTROL_PLANE["logEvents"], "messageType": "DATA_MESSAGE", "logGroup": "/aws/eks/blue/cluster"},
+        FINDING,
+        {"CloudTrailEvent": json.dumps(TRAIL)},
+        {"message": LINES[0].decode(), "timestamp": 1},
+        {"findings": [FINDING]},
+        {"results": [FINDING]},
+    ],
+    ids=lambda more: "-".join(list(more)[:3]),
+)
+def test_a_custom_object_is_an_object_whatever_it_looks_like(
+    tmp_path: Path, more: dict[str, Any], as_list: bool
+) -> None:
+    custom = {"apiVersion": "example.com/v1", "kind": "Trap", "metadata": {"name": "trap", "namespace": "n"}} | more
+    listed = {"apiVersion": "v1", "items": [custom], "kind": "List", "metadata": {}}
+    (tmp_path / "dump.json").write_text(json.dumps(listed if as_list else custom))
+    done = kit("new", tmp_path / "case", tmp_path / "dump.json", RECORDING / "cluster" / "nodes.json", "--json")
+    assert done.returncode == 0, done.stderr
+    entry = json.loads(done.stdout)["files"][0]
+    names = rows(tmp_path / "case")
+    assert names.keys() == {"objects"}, entry
+
+
+@pytest.mark.parametrize("source", ["mine", "aws.partner/example.com/x", "awsx"])
+def test_an_event_that_anybody_may_put_on_a_bus_is_no_finding(tmp_path: Path, source: str) -> None:
+    event = {"version": "0", "source": source, "detail-type": "GuardDuty Finding", "detail": FINDING}
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    done = kit("new", tmp_path / "case", tmp_path / "event.json")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_all_members_of_a_gzip_in_a_record_are_read(tmp_path: Path) -> None:
+    packed = gzip.compress(json.dumps(CONTROL_PLANE).encode())
+    data = packed + gzip.compress(json.dumps(payload("/aws/eks/red/cluster", f"kube-apiserver-audit-{ID}", LINES[5].decode())).encode())  # fmt: skip
+    records = [{"recordId": "1", "data": base64.b64encode(data).decode()}]
+    (tmp_path / "firehose.json").write_text(json.dumps({"records": records}))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "firehose.json")["files"]
+    assert (entry["rows"], entry["rejects"]) == (6, 0)
