@@ -18,7 +18,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -32,6 +32,7 @@ from kit.errors import CaseError, EvidenceError
 from kit.load import Kind, LedgerEntry, Parts, is_done, kind_of, load
 from kit.sources import archive
 from kit.sources.archive import is_archive, members
+from kit.sources.form import stream_of
 from kit.sources.stream import Reading
 from kit.store import connect, ledger_of, part_path, parts_of, parts_of_file, plain_path, read_parquet
 from kit.whole_file import write_whole
@@ -83,7 +84,7 @@ def new_case(
         partial.mkdir(parents=True, exist_ok=True)
         with _alone(partial):
             cluster = None if cluster is None else _as_text(cluster)
-            loaded = _Addition(partial, given, cluster, progress).run()
+            loaded = _Addition(partial, given, cluster, progress, stands=False).run()
             partial.rename(case)
             for name in (INPUTS, LOCK):
                 (case / name).unlink()
@@ -101,7 +102,7 @@ def add_evidence(case: Path, evidence: Iterable[str], progress: Progress | None 
         with _alone(case):
             taken = {PurePosixPath(entry["path"]).parts[0] for entry in ledger_of(case)["files"]}
             given = _gather(evidence, case, taken)
-            loaded = _Addition(case, given, None, progress).run()
+            loaded = _Addition(case, given, None, progress, stands=True).run()
             (case / INPUTS).unlink()
     return loaded
 
@@ -132,7 +133,7 @@ def _as_text(name: str) -> str:
 
 
 def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Given]:
-    given = list[Given]()
+    given, streams, names = list[Given](), dict[str, str](), set[str]()
     for text in evidence:
         if text == "-":
             given.append(Given(None, _unique("stdin", taken)))
@@ -143,11 +144,31 @@ def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Giv
         if not paths or not all(_exists(path) for path in paths):
             raise EvidenceError("no such file or folder", where=text, next="check the path; nothing was made")
         for path in paths:
-            root = _unique(_as_text(path.resolve().name) or "evidence", taken)
-            given += _walk(path, root, partial)
+            root = _as_text(path.resolve().name) or "evidence"
+            stream = stream_of(_as_text(str(path.resolve().parent)))
+            if stream and not stream_of(root):  # an export's folder, whose name is the log stream
+                if stream not in streams:
+                    streams[stream] = _unique(stream, taken)
+                root = f"{streams[stream]}/{root}"
+            else:
+                root = _unique(root, taken)
+            given += [replace(one, name=_free(one.name, names)) for one in _walk(path, root, partial)]
     if not given:
         raise EvidenceError("no file in there", where=", ".join(evidence), next="name the files or folders of evidence")
     return given
+
+
+def _free(path: str, names: set[str]) -> str:
+    """A path below the evidence folder that no other file has: names that are no text may be equal once they are."""
+    above, _, name = path.rpartition("/")
+    free = (
+        _unique(name, {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == above})
+        if path in names
+        else name
+    )
+    found = f"{above}/{free}" if above else free
+    names.add(found)
+    return found
 
 
 def _unique(root: str, taken: set[str]) -> str:
@@ -212,17 +233,18 @@ class _Origin:
 
 
 ARCHIVE = Kind("archive", archive)
+HELD = "the case has it already"
 
 
 class _Addition:
     """Evidence that is being added to a folder: a new case in the making, or a case that stands."""
 
-    def __init__(self, folder: Path, given: list[Given], cluster: str | None, progress: Progress | None) -> None:
-        self.folder, self.given, self.cluster = folder, given, cluster
+    def __init__(
+        self, folder: Path, given: list[Given], cluster: str | None, progress: Progress | None, stands: bool
+    ) -> None:
+        self.folder, self.given, self.cluster, self.stands = folder, given, cluster, stands
         self.store = folder / "store"
-        ledger: dict[str, Any] = {"parts": 0, "files": []}
-        if (self.store / "ledger.json").is_file():
-            ledger = ledger_of(folder)
+        ledger: dict[str, Any] = ledger_of(folder) if stands else {"parts": 0, "files": []}
         self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
         self.number = int(ledger["parts"])
         self.numbers: dict[int, LedgerEntry] = {}
@@ -234,6 +256,9 @@ class _Addition:
     def run(self) -> Loaded:
         """Copy, load, and write the ledger, with which the new evidence counts."""
         self._same_inputs()
+        if not self.stands and (self.store / "ledger.json").is_file():  # all was done but for the case's name
+            return Loaded(self.folder, [LedgerEntry(**entry) for entry in ledger_of(self.folder)["files"]], [])
+        before = self.number
         with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
             self.scratch = Path(scratch)
             place = plain_path(self.folder, self.scratch, "case")
@@ -245,10 +270,10 @@ class _Addition:
                 self.found.append(entry)
                 if kind is not None:
                     taken.append((entry, kind))
-            if self.before and not taken:
+            if self.stands and not taken:
                 self._clean()
                 return Loaded(self.folder, self.found, [])
-            if not self.before and not taken:
+            if not taken:
                 raise self._nothing([f"{entry.path} was {entry.note}" for entry in self.found])
             for entry, kind in taken:
                 self._load(place, entry, kind)
@@ -256,11 +281,12 @@ class _Addition:
             self.database.close()
             self.database = connect(spill=place / "spill")
             self.say("looking for duplicates and gaps", self.done, self.total)
-            if not self.before and not any(entry.rows for entry in self.found):
+            if not self.stands and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
             _set_duplicates_aside(place / "store", self.numbers, self.database)
             origin = self._origin(place / "store")
-            write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
+            if self.number > before:  # else nothing was read, and the part of that number stands
+                write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
             self.database.close()
         self._commit(origin)
         return Loaded(self.folder, self.found, origin.says)
@@ -290,7 +316,7 @@ class _Addition:
             digest, size = _hash(source)
             kept = next((entry for entry in self.before if entry.sha256 == digest and entry.taken_as), None)
             if kept is not None:
-                kind, refusal = None, f"the case has it already, as {kept.path}"
+                kind, refusal = None, f"{HELD}, as {kept.path}"
             if kind is not None and not _is_copied(target, digest, size):
                 with source.open("rb") as file:
                     _copy(file, target, self.folder)
@@ -328,6 +354,8 @@ class _Addition:
                     refusal = str(error)
             if refusal:
                 one.note = f"not taken: {refusal}"
+            elif member.damage:
+                one.note = "; ".join(each for each in (member.damage, one.note) if each)
         entry.note = reading.damage or f"{files:,} files in it"
 
     def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: Kind, size: int) -> None:
@@ -353,7 +381,11 @@ class _Addition:
         lost = [row for part in parts if part.exists() for row in pq.read_table(part).slice(0, 2).to_pylist()]
         reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
         taken = [entry for entry in self.found if entry.taken_as]
-        return reasons or [f"{entry.path} was taken as {entry.taken_as} but holds no record" for entry in taken]
+        return reasons or [
+            f"{entry.path} was taken as {entry.taken_as} but holds no record"
+            + (f" ({entry.note})" if entry.note else "")
+            for entry in taken
+        ]
 
     def _nothing(self, reasons: list[str]) -> EvidenceError:
         """The error for evidence without a single record; nothing of the case is left behind."""
@@ -377,7 +409,8 @@ class _Addition:
             begun = None
         if begun == inputs:
             return
-        if self.before:  # what an addition that was given up left is written over
+        if self.stands:
+            self._drop_what_was_given_up()
             written.unlink()
             self._same_inputs()
             return
@@ -386,6 +419,20 @@ class _Addition:
             where=str(self.folder),
             next="run that command again to go on with it, or delete the folder",
         )
+
+    def _drop_what_was_given_up(self) -> None:
+        """Remove what an addition left that nobody will go on with: evidence and parts that the ledger does not name."""
+        kept = {entry.path for entry in self.before}
+        evidence = self.folder / "evidence"
+        for path in sorted(evidence.rglob("*"), reverse=True):  # a folder after what is in it
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.relative_to(evidence).as_posix() not in kept:
+                path.unlink()
+        for path in self.store.glob("*/*.parquet"):
+            if int(path.stem[:6]) > self.number:
+                path.unlink()
 
     def _origin(self, store: Path) -> _Origin:
         """Where the case is from: as told, else what the findings, AWS or the log groups say, if they agree."""
@@ -426,8 +473,14 @@ class _Addition:
     def _commit(self, origin: _Origin) -> None:
         write_whole(self.folder / "case.toml", _case_toml(origin, told=self.cluster is not None))
         files = [asdict(entry) for entry in [*self.before, *self.found]]
-        if self.before:  # what the case has already, or was not taken, is not said of the case again and again
-            files = [asdict(entry) for entry in [*self.before, *(one for one in self.found if one.taken_as)]]
+        if self.stands:  # what is known is not said of the case again and again
+            known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}
+            new = [
+                one
+                for one in self.found
+                if one.taken_as or ((one.sha256, one.note) not in known and HELD not in one.note)
+            ]
+            files = [asdict(entry) for entry in [*self.before, *new]]
         write_whole(self.store / "ledger.json", json.dumps({"parts": self.number, "files": files}, indent=1))
         self._clean()
 

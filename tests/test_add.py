@@ -7,7 +7,9 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,61 @@ def test_an_addition_that_was_given_up_gives_way_to_another(tmp_path: Path) -> N
     if (tmp_path / "case" / "evidence" / RECORDING.name / "aws").exists() and tables["audit"]:
         return  # it was faster than the signal
     assert tables["audit"] == tables["objects"] == 0 < tables["trail"]
+
+
+KILLED = """
+import os, signal, sys
+import kit.intake
+from kit.cli import main
+
+def killed(*arguments, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(eval(sys.argv.pop(1)), sys.argv.pop(1), killed)
+sys.exit(main())
+"""
+
+
+def killed_at(place: str, name: str, *arguments: str | Path, stdin: bytes | None = None) -> None:
+    """Run kit and kill it where it calls a function."""
+    command = [sys.executable, "-c", KILLED, place, name, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+def test_a_call_that_was_killed_before_the_case_had_its_name_loses_nothing(tmp_path: Path) -> None:
+    killed_at("kit.intake.Path", "rename", "new", tmp_path / "case", "-", stdin=_lines())
+    again = kit_json("new", tmp_path / "case", "-", stdin=_lines())["files"]
+    kit_json("new", tmp_path / "whole", "-", stdin=_lines())
+    assert _content(tmp_path / "case") == _content(tmp_path / "whole")
+    assert (tmp_path / "case" / "evidence" / "stdin").read_bytes() == _lines() and again[0]["rows"] > 0
+
+
+def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    (tmp_path / "logs").write_bytes(_lines())
+    killed_at("kit.intake", "load", "add", tmp_path / "case", tmp_path / "logs")
+    shutil.copytree(RECORDING / "cluster", tmp_path / "other" / "logs")
+    kit_json("add", tmp_path / "case", tmp_path / "other" / "logs")
+    there = {path.name for path in (tmp_path / "case" / "evidence").iterdir()}
+    assert there == {"findings.json", "logs"} and (tmp_path / "case" / "evidence" / "logs").is_dir()
+    killed_at("kit.intake", "write_coverage", "add", tmp_path / "case", tmp_path / "logs")
+    kit_json("add", tmp_path / "case", RECORDING / "cloudtrail.json.gz")
+    assert {path.name for path in (tmp_path / "case" / "evidence").iterdir()} == {"findings.json", "logs", "cloudtrail.json.gz"}  # fmt: skip
+    assert not Store(tmp_path / "case").rows("SELECT 1 FROM audit")
+
+
+def test_an_archive_of_nothing_readable_leaves_the_tables_as_they_are(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDING)
+    with zipfile.ZipFile(tmp_path / "notes.zip", "w") as made:
+        made.writestr("notes.txt", "call me")
+    parts = {path: path.stat().st_ino for path in (tmp_path / "case" / "store").rglob("*.parquet")}
+    for _ in range(2):
+        added = kit("add", tmp_path / "case", tmp_path / "notes.zip")
+        assert added.returncode == 0, added.stderr
+    assert {path: path.stat().st_ino for path in (tmp_path / "case" / "store").rglob("*.parquet")} == parts
+    ledger = [(entry["path"], entry["note"]) for entry in Store(tmp_path / "case").ledger if "notes" in entry["path"]]
+    assert ledger == [("notes.zip", "1 files in it"), ("notes.zip/notes.txt", "not taken: no reader knows this kind of file")]  # fmt: skip
 
 
 def _content(case: Path) -> dict[str, Any]:

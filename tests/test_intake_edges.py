@@ -245,6 +245,29 @@ def test_an_event_of_a_wrong_form_is_a_reject_of_its_own(tmp_path: Path, change:
     assert Store(tmp_path / "case").rows("SELECT line FROM rejects") == [{"line": 8}]
 
 
+def test_the_log_stream_is_known_however_the_files_are_named(tmp_path: Path) -> None:
+    streams = [f"kube-apiserver-audit-{letter * 32}" for letter in "ab"]
+    for number, stream in enumerate(streams):
+        (tmp_path / "export" / stream).mkdir(parents=True)
+        for half in range(2):
+            first = (2 * number + half) * 20
+            (tmp_path / "export" / stream / f"00000{half}").write_bytes(b"".join(LINES[first : first + 20]))
+    found = ledger(tmp_path / "case", tmp_path / "export" / "*" / "*")
+    assert list(found) == [f"{stream}/00000{half}" for stream in streams for half in range(2)]
+    assert [row["s"] for row in Store(tmp_path / "case").rows("SELECT DISTINCT log_stream AS s FROM audit ORDER BY 1")] == streams  # fmt: skip
+
+
+def test_names_that_are_equal_once_they_are_text_stay_two(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xff")).write_bytes(b"".join(LINES[:10]))
+    (folder / "a\\xff").write_bytes(b"".join(LINES[10:30]))
+    found = ledger(tmp_path / "case", folder)
+    assert sorted(entry["rows"] for entry in found.values()) == [10, 20]
+    for path, entry in found.items():
+        assert (tmp_path / "case" / "evidence" / path).stat().st_size == entry["bytes"]
+
+
 def with_body(line: bytes, body: bytes) -> bytes:
     """An event with a body as it stands."""
     event = json.loads(line) | {"requestObject": "BODY"}

@@ -1,91 +1,114 @@
 """Archives, opened in place: the files in a zip or tar (plain, gzip, zstd, bzip2), one at a time, in a folder of ours.
 
-Neither their paths nor their declared sizes are trusted: a name only labels a file, and what unfolds too far is a bomb.
-Sources: APPNOTE (zip), POSIX.1-2017 pax (tar).
+Neither their paths nor their declared sizes are trusted: a name only labels a file, and what unfolds too far is a bomb. Of a file that is
+cut or damaged, what can be had is given. What an archive holds beside its files is said: the end of a tar that is no end mark, bytes of a
+zip that its directory does not list. Sources: APPNOTE (zip), POSIX.1-2017 pax (tar).
 """
 
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kit.sources.stream import BOMB_BYTES, BOMB_RATIO, PIECE, Reader, Reading, head, pieces
 
 DEEPEST = 3  # archives in each other
 MOST_MEMBERS = 100_000
+COPIED_AT_ONCE = 4096  # bytes; where a file is cut, the piece in hand is lost
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _TAR = slice(257, 262)
+
+
+# What zipfile, tarfile and the decompressors raise for bytes that are no archive.
+_BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError, IndexError),
+)
 
 
 @dataclass(frozen=True)
 class Member:
     """A file in an archive. name: a plain path of its own, made of the archive's. file: its bytes on disk until the next one is
-    asked for; None when it was refused, and why."""
+    asked for; None when it was refused, and why. damage: what ended it early."""
 
     name: str
     file: Path | None
     refusal: str = ""
+    damage: str = ""
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar archive, by its content."""
-    beginning, _ = head(path, 512, Reading())
-    return beginning.startswith(_ZIP) or beginning[_TAR] == b"ustar"
+    beginning, _ = head(path, tarfile.BLOCKSIZE, Reading())
+    if beginning.startswith(_ZIP) or beginning[_TAR] == b"ustar":
+        return True
+    try:  # older tars have a checksum only
+        return bool(tarfile.TarInfo.frombuf(beginning, "utf-8", "surrogateescape").name)
+    except (tarfile.TarError, ValueError):
+        return False
 
 
-def members(path: Path, scratch: Path, reading: Reading, depth: int = DEEPEST) -> Iterator[Member]:
+def members(path: Path, scratch: Path, reading: Reading) -> Iterator[Member]:
     """The files of an archive, those of archives in it too, in its order; links and devices are refused.
 
-    scratch: an empty folder for the file in hand. damage: is told what ended the reading early.
+    scratch: an empty folder for the file in hand. reading: its damage is told what ended the archive early, or is not read of it.
     """
-    taken = set[str]()
+    return _members(path, scratch, reading, "", set(), DEEPEST)
+
+
+def _members(path: Path, scratch: Path, reading: Reading, above: str, taken: set[str], depth: int) -> Iterator[Member]:
     for number, (name, source, refusal) in enumerate(_listed(path, reading)):
         if number == MOST_MEMBERS:
             reading.damage = f"it holds more than {MOST_MEMBERS:,} files; the others are not read"
             return
-        label = _label(name, taken)
+        label = _label(above, name, taken)
         if source is None:
             yield Member(label, None, refusal)
             continue
         file = scratch / f"member-{depth}"
-        try:
-            _copy(source, file)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            tarfile.TarError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            yield Member(label, None, f"it is broken in the archive ({error})")
-            continue
-        if not is_archive(file):
-            yield Member(label, file)
+        damage = _copied(source, file)
+        if damage and (reading.bomb or not file.stat().st_size):
+            yield Member(label, None, reading.damage if reading.bomb else damage)
+        elif not is_archive(file):
+            yield Member(label, file, damage=damage)
         elif depth == 1:
             yield Member(label, None, f"more than {DEEPEST} archives in each other")
         else:
             inside = Reading()
-            for member in members(file, scratch, inside, depth - 1):
-                yield Member(f"{label}/{member.name}", member.file, member.refusal)
-            if inside.damage:
-                yield Member(label, None, inside.damage)
+            yield from _members(file, scratch, inside, f"{label}/", taken, depth - 1)
+            if damage or inside.damage:
+                yield Member(label, None, damage or inside.damage)
         file.unlink(missing_ok=True)
 
 
-def _copy(source: IO[bytes], target: Path) -> None:
+def _copied(source: IO[bytes], target: Path) -> str:
+    """Copy a file out of its archive, as far as it can be had; what ended it early."""
     with target.open("wb") as file:
-        while piece := source.read(PIECE):
+        while True:
+            try:
+                piece = source.read(COPIED_AT_ONCE)
+            except _Bomb as error:
+                file.truncate(0)
+                return str(error)
+            except _BROKEN as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                return f"it is broken in the archive ({error})"
+            if not piece:
+                return ""
             file.write(piece)
+
+
+class _Bomb(Exception):
+    """An archive unfolds too far."""
 
 
 def _listed(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | None, str]]:
@@ -103,7 +126,7 @@ class _Counted(io.RawIOBase):
         piece = self._source.read(size)
         self._budget[0] -= len(piece)
         if self._budget[0] < 0:
-            raise EOFError("a decompression bomb")
+            raise _Bomb("it unfolds too far: a decompression bomb")
         return piece
 
 
@@ -111,7 +134,10 @@ def _in_zip(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
     budget = [max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)]
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
+            listed = archive.infolist()
+            if unlisted := _unlisted(path, listed):
+                reading.damage = f"{unlisted:,} bytes of it belong to no file in its directory, perhaps another archive: they are not read"
+            for info in listed:
                 if info.is_dir():
                     continue
                 if info.flag_bits & 1:
@@ -122,31 +148,80 @@ def _in_zip(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
                     try:
                         with archive.open(info) as file:
                             yield info.filename, _Counted(file, budget), ""  # type: ignore[misc]
-                    except (zipfile.BadZipFile, NotImplementedError) as error:
+                    except _BROKEN as error:
                         yield info.filename, None, f"it is broken in the archive ({error})"
                 if budget[0] < 0:
                     reading.damage = f"it unfolds to more than {BOMB_RATIO} times its size: a decompression bomb; the rest is not read"
                     return
-    except zipfile.BadZipFile as error:
+    except _BROKEN as error:
         reading.damage = f"the zip archive is broken ({error})"
 
 
+_LOCAL = struct.Struct("<4s22xHH")  # a file's header: its mark, the lengths of name and extra field
+_DESCRIPTOR = 24  # bytes that may follow a file, at most
+
+
+def _unlisted(path: Path, listed: list[zipfile.ZipInfo]) -> int:
+    """Bytes before and between the files that the directory lists, in front of the directory: parts of no file."""
+    unlisted, at = 0, 0
+    with path.open("rb") as file:
+        for info in sorted(listed, key=lambda one: one.header_offset):
+            gap = info.header_offset - at
+            unlisted += gap if gap > _DESCRIPTOR else 0
+            file.seek(info.header_offset)
+            _, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+            at = max(at, info.header_offset + _LOCAL.size + name + extra + info.compress_size)
+    return unlisted
+
+
+class _Header(tarfile.TarInfo):
+    """A file's header in a tar. A broken one is an error; tarfile takes it for the end of the archive, where anything may follow."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
+        """The next header."""
+        try:
+            header = super().fromtarfile(tar)
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("it has no end mark") from None
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+        if header.size < 0 or not header.pax_headers.get("size", "0").isdecimal():
+            raise tarfile.ReadError("a size that is no number")
+        return header
+
+
 def _in_tar(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | None, str]]:
+    source = io.BufferedReader(Reader(pieces(path, reading)), PIECE)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(Reader(pieces(path, reading)), PIECE), mode="r|") as archive:
+        with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header, bufsize=PIECE) as archive:
             for info in archive:
+                kept: Any = archive
+                kept.members.clear()  # all headers would be held
                 if info.isdir():
+                    continue
+                if info.issparse():
+                    yield info.name, None, "a file with holes (sparse), which may have any size: unpack it first"
                     continue
                 file = archive.extractfile(info) if info.isreg() else None
                 yield info.name, file, "" if file else "not a regular file"
-    except (tarfile.TarError, EOFError) as error:
+            rest: Any = archive.fileobj
+            while piece := rest.read(PIECE):
+                if piece.strip(b"\0"):
+                    reading.damage = (
+                        reading.damage or "more follows its end mark, perhaps another archive: it is not read"
+                    )
+                    return
+    except _BROKEN as error:
         reading.damage = reading.damage or f"the tar archive is cut or broken ({error}); what comes after is lost"
 
 
-def _label(name: str, taken: set[str]) -> str:
-    """A path without tricks that no other file of the archive has."""
+def _label(above: str, name: str, taken: set[str]) -> str:
+    """A path without tricks that no other file of the archive has. above: that of the archive in it."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "/")
-    plain = "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "unnamed"
+    plain = above + ("/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "unnamed")
     label, number = plain, 2
     while label in taken:
         label, number = f"{plain}-{number}", number + 1

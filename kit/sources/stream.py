@@ -29,10 +29,12 @@ BOMB_BYTES, BOMB_RATIO = 1 << 30, 300
 
 @dataclass
 class Reading:
-    """How far a file was read. position: bytes of it as it lies on disk. damage: what ended the reading early; empty when nothing did."""
+    """How far a file was read. position: bytes of it as it lies on disk. damage: what ended the reading early; empty when nothing did.
+    bomb: whether that was its unfolding too far."""
 
     position: int = 0
     damage: str = ""
+    bomb: bool = False
 
 
 def _beginning(path: Path) -> bytes:
@@ -50,6 +52,7 @@ def pieces(path: Path, reading: Reading) -> Iterator[bytes]:
         yield piece
         given += len(piece)
         if given > max(BOMB_BYTES, BOMB_RATIO * size):
+            reading.bomb = True
             reading.damage = (
                 f"it unfolds to more than {BOMB_RATIO} times its size: a decompression bomb; reading ended after"
                 f" {given >> 20} MiB"

@@ -6,11 +6,16 @@ import gzip
 import io
 import json
 import tarfile
+import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.raw import Raw
 from kit.sources import archive, stream
@@ -165,3 +170,130 @@ def test_damaged_and_encrypted_archives_say_so(tmp_path: Path) -> None:
     assert "cut" in listed["cut.tar.gz"]["note"]
     assert listed["cut.tar.gz/logs/audit.jsonl.gz"]["rows"] > 1000
     assert "encrypted" in listed["locked.zip/a"]["note"]
+
+
+def found_in(data: bytes, folder: Path) -> tuple[dict[str, bytes | str], str]:
+    """The files of an archive, each with its content or why it is refused, and the archive's damage."""
+    (folder / "archive").write_bytes(data)
+    (folder / "scratch").mkdir()
+    reading = Reading()
+    listed = members(folder / "archive", folder / "scratch", reading)
+    return {each.name: each.file.read_bytes() if each.file else each.refusal for each in listed}, reading.damage
+
+
+SMALL = {"a": b"first", "b": b"second", "c": b"third"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tar: tar[:1030] + b"!" + tar[1031:], "bad checksum"),
+        (lambda tar: tar + tarred({"d": b"fourth"}), "more follows its end mark"),
+        (lambda tar: tar[:1024], "no end mark"),
+        (lambda tar: tar[:1100], "cut or broken"),
+    ],
+    ids=["a wrong byte", "two in a row", "cut between files", "cut in a header"],
+)
+def test_a_tar_never_ends_early_in_silence(change: Callable[[bytes], bytes], says: str, tmp_path: Path) -> None:
+    found, damage = found_in(change(tarred(SMALL)), tmp_path)
+    assert found["a"] == b"first" and says in damage
+
+
+@pytest.mark.parametrize("size", ["abc", "-5", "99999999999"])
+def test_a_size_in_a_pax_header_that_is_none_is_damage(size: str, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made:
+        for name, data in SMALL.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            if name == "b":
+                info.pax_headers = {"size": size}
+            made.addfile(info, io.BytesIO(data))
+    found, damage = found_in(out.getvalue(), tmp_path)
+    assert found["a"] == b"first" and damage
+
+
+def test_holes_of_a_sparse_file_do_not_fill_the_disk(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made:
+        info = tarfile.TarInfo("holes")
+        info.size = 3
+        info.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "1", "GNU.sparse.map": "0,3"}
+        made.addfile(info, io.BytesIO(b"abc"))
+    found, _ = found_in(out.getvalue(), tmp_path)
+    assert "holes" in str(found["holes"])
+
+
+def test_a_zip_in_front_of_a_zip_is_said(tmp_path: Path) -> None:
+    found, damage = found_in(zipped({"hidden": b"x" * 500}) + zipped(SMALL), tmp_path)
+    assert found == SMALL and "belong to no file" in damage
+
+
+def test_a_whole_zip_has_no_damage(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(Unseekable(out), "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in SMALL.items():
+            made.writestr(name, data)
+    assert found_in(out.getvalue(), tmp_path) == (SMALL, "")
+
+
+class Unseekable(io.RawIOBase):
+    """A pipe, for which zipfile writes sizes behind the files."""
+
+    def __init__(self, to: io.BytesIO) -> None:
+        self._to = to
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._to.write(data)
+
+
+def test_what_is_there_of_a_file_that_is_cut_in_its_archive_is_read(tmp_path: Path) -> None:
+    lines = gzip.decompress(LOG).splitlines(keepends=True)[:200]
+    data = tarred({"findings.json": FINDINGS, "audit.jsonl": b"".join(lines)})
+    (tmp_path / "cut.tar").write_bytes(data[: len(data) - 100_000])
+    _, _, log = kit_json("new", tmp_path / "case", tmp_path / "cut.tar")["files"]
+    assert 0 < log["rows"] < 200 and "unexpected end of data" in log["note"]
+
+
+def test_a_file_that_is_only_a_cut_zip_says_so(tmp_path: Path) -> None:
+    (tmp_path / "logs.zip").write_bytes(zipped(FILES)[:2000])
+    done = kit("new", tmp_path / "case", tmp_path / "logs.zip")
+    assert done.returncode == 2 and "the zip archive is broken" in done.stderr
+
+
+def test_two_files_never_have_one_path(tmp_path: Path) -> None:
+    inner = zipped({"x": FINDINGS})
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("inner.zip", inner)
+        made.writestr("inner.zip/x", LOG)
+    (tmp_path / "outer.zip").write_bytes(out.getvalue())
+    files = kit_json("new", tmp_path / "case", tmp_path / "outer.zip")["files"]
+    assert [one["path"] for one in files] == ["outer.zip", "outer.zip/inner.zip/x", "outer.zip/inner.zip/x-2"]
+    assert [one["taken_as"] for one in files[1:]] == ["GuardDuty findings", "Kubernetes audit log"]
+    for table in ("findings", "audit"):
+        (row,) = Store(tmp_path / "case").rows(f"SELECT file, item FROM {table} LIMIT 1")
+        assert Raw(tmp_path / "case").text(row["file"], row["item"])
+
+
+@given(st.sampled_from(["zip", "tar", "tar.gz"]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_archive_gives_files_or_says_why(kind: str, data: st.DataObject) -> None:
+    whole = {"zip": zipped(SMALL), "tar": tarred(SMALL)[:4096], "tar.gz": gzip.compress(tarred(SMALL))}[kind]
+    changed = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 6))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(1, len(changed)))
+    with tempfile.TemporaryDirectory() as folder:
+        found, damage = found_in(bytes(changed[:cut]), Path(folder))
+        assert len(found) >= len(SMALL) or damage
+
+
+@given(st.binary(max_size=600), st.sampled_from([b"PK\x03\x04", b"PK\x05\x06", b""]))
+@settings(max_examples=60, deadline=None)
+def test_no_bytes_make_an_archive_end_in_a_traceback(data: bytes, beginning: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found_in(beginning + data, Path(folder))
