@@ -52,9 +52,13 @@ class Limits:
         if self.window is None:
             return []
         at, missing = self.window.start, list[tuple[datetime, datetime]]()
-        for span in self.store.rows(
+        spans = self.store.rows(
             "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' AND log_stream IS NULL ORDER BY start_at"
-        ):
+        )
+        (first,) = self.store.rows("SELECT min(received_at) AS received_at FROM audit")
+        if spans and self.window.start == first["received_at"]:  # of a watch, perhaps, that began long before the log
+            at = spans[0]["start_at"]
+        for span in spans:
             if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < self.window.end:
                 missing.append((at, span["start_at"]))
             at = max(at, span["end_at"])

@@ -95,6 +95,42 @@ def test_a_node_that_begins_or_ends_without_a_reason_may_be_missing(tmp_path: Pa
     assert [at(span) for span in partial(coverage(tmp_path, {"log.jsonl": events}))] == [(0, 1200), (2390, 3590)]
 
 
+def test_a_watch_that_ends_after_a_gap_does_not_hide_it(tmp_path: Path) -> None:
+    watches = []
+    for began, ended in ((-500, 100), (590, 1590), (700, 1700), (1000, 1600)):
+        watch = event("system:node:a", "watch", began, resource="pods")
+        watches.append(watch | {"stageTimestamp": event("", "", ended)["stageTimestamp"]})
+    spans = coverage(tmp_path, {"log.jsonl": [*renewals("a", 100, 600), *renewals("a", 1500, 2000), *watches]})
+    assert [(span["state"], at(span)) for span in sorted(spans, key=lambda one: one["start_at"])] == [
+        ("recorded", (100, 590)),
+        ("gap", (590, 1500)),
+        ("recorded", (1500, 1990)),
+    ]
+
+
+@pytest.mark.parametrize("events", [2, 5, 20, 90, 300])
+def test_a_gap_in_a_short_log_is_one(tmp_path: Path, events: int) -> None:
+    half = events // 2
+    numbers = [*range(half), *(7200 + number for number in range(events - half))]
+    spans = coverage(tmp_path, {"log.jsonl": [event("a", "get", number) for number in numbers]})
+    assert [span["state"] for span in spans] == ["gap", "recorded", "recorded"]
+
+
+def test_a_log_of_rare_events_has_no_gap_where_they_are_as_rare_as_ever(tmp_path: Path) -> None:
+    numbers = [number * 600 + (number % 7) * 60 for number in range(60)]
+    spans = coverage(tmp_path, {"log.jsonl": [event("a", "get", number) for number in numbers]})
+    assert [span["state"] for span in spans] == ["recorded"]
+
+
+def test_a_patch_by_anybody_does_not_explain_that_a_node_falls_silent(tmp_path: Path) -> None:
+    events = [*renewals("a", 0, 3600), *renewals("bb", 0, 1200), *renewals("bb", 2400, 3600)]
+    events.append(event("mallory", "patch", 1240, resource="nodes", name="bb"))
+    events.append(
+        event("system:serviceaccount:kube-system:node-controller", "patch", 2300, resource="nodes", name="bb")
+    )
+    assert [at(span) for span in partial(coverage(tmp_path, {"log.jsonl": events}))] == [(1190, 2400)]
+
+
 def test_one_stream_alone_is_one_server_of_two(tmp_path: Path) -> None:
     spans = coverage(tmp_path, {f"task/{STREAMS[0]}/000000": list(renewals("a", 0, 600))})
     assert [(span["log_stream"], span["state"]) for span in spans] == [
