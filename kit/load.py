@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -42,7 +44,7 @@ READERS: tuple[ModuleType, ...] = (cluster, findings, cloudtrail, audit, authent
 # An object of Kubernetes may look like anything else, so it is asked for first.
 LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
 SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
-WRITTEN_AT_ONCE = 5_000  # rows
+WRITTEN_AT_ONCE = 5_000, 16 << 20  # rows; letters in them
 
 Told = Callable[[int, int], None]
 """Called with the bytes of the file that are read and the records that were found."""
@@ -241,14 +243,15 @@ class _Part:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self.schema, self.count = path, schema, 0
-        self._held = list[dict[str, Any]]()
+        self._held, self._size = list[dict[str, Any]](), 0
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row: columns that are not in it, and None, stay empty."""
         self._held.append(row)
         self.count += 1
-        if len(self._held) >= WRITTEN_AT_ONCE:
+        self._size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(self._held) >= WRITTEN_AT_ONCE[0] or self._size >= WRITTEN_AT_ONCE[1]:
             self._write()
 
     def _write(self) -> None:
@@ -256,6 +259,7 @@ class _Part:
             self._writer = pq.ParquetWriter(self.path, self.schema, compression="zstd")
         self._writer.write_table(pa.Table.from_pylist(self._held, self.schema))
         self._held.clear()
+        self._size = 0
 
     def close(self) -> None:
         """Write the rest; without any row there is no file."""
@@ -331,17 +335,37 @@ def _as_text(line: bytes) -> str:
 
 
 def _with_their_lists(source: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
-    """Items that do not say what they are wait for the end of their list, where kubectl writes its kind."""
-    held = list[Record]()
+    """Items that do not say what they are wait for the end of their list, where a program that sorts names writes its kind."""
+    held: _Held | None = None
     for record in source:
-        if held and (isinstance(record, Reject) or record.around is not held[0].around):
-            yield from held
-            held = []
+        if held and (isinstance(record, Reject) or record.around is not held.around):
+            yield from held.records()
+            held = None
         if isinstance(record, Record) and _waits(record):
-            held.append(record)
+            held = held or _Held(record.around)
+            held.add(record)
         else:
             yield record
-    yield from held
+    if held:
+        yield from held.records()
+
+
+class _Held:
+    """Records of one list that wait: on disk, in a file without a name, where they are many."""
+
+    def __init__(self, around: dict[str, Any]) -> None:
+        self.around, self._count = around, 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=WRITTEN_AT_ONCE[1])  # noqa: SIM115 (closed in records)
+
+    def add(self, record: Record) -> None:
+        pickle.dump(replace(record, around={}), self._file)
+        self._count += 1
+
+    def records(self) -> Iterator[Record]:
+        with self._file as file:
+            file.seek(0)
+            for _ in range(self._count):
+                yield replace(pickle.load(file), around=self.around)  # noqa: S301 (of our own making)
 
 
 def _waits(record: Record) -> bool:

@@ -31,7 +31,7 @@ _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that
 _LONGEST_RAW = 200
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
-LONGEST_RECORD = 64 << 20  # letters
+LONGEST_RECORD = 32 << 20  # letters; parsed, they take up to twenty times as much
 MOST_LEVELS = 200  # of lists and objects in each other that are kept of a value that has too many
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
 _HALF = re.compile(  # of a surrogate pair, as an escape; whole pairs and escaped backslashes go first
@@ -122,7 +122,8 @@ class _Walk:
 
     def _fill(self) -> bool:
         """Hold more of the text, at least twice what is held of the record in hand; False at its end."""
-        held, wanted = self.text[self.start :], max(1, len(self.text) - self.start)
+        held = self.text[self.start :]
+        wanted = max(1, min(len(held), LONGEST_RECORD - len(held)))
         parts = [held]
         while wanted > 0 and (piece := next(self._pieces, None)) is not None:
             self._has_stray_bytes = self._has_stray_bytes or _STRAY_BYTE.search(piece) is not None
@@ -169,7 +170,9 @@ class _Walk:
             except json.JSONDecodeError as error:
                 # Wrong only near the end of what is held, or in a text without an end: the rest may make it right.
                 may_go_on = error.pos > len(self.text) - _LONGEST_ESCAPE or error.msg.startswith("Unterminated string")
-                if not may_go_on or len(self.text) - self.start > LONGEST_RECORD or not self._fill():
+                if may_go_on and len(self.text) - self.start > LONGEST_RECORD:
+                    raise _Broken(error.pos, f"{error.msg} within {LONGEST_RECORD >> 20} MiB") from None
+                if not may_go_on or not self._fill():
                     raise _Broken(error.pos, error.msg) from None
             except (RecursionError, ValueError):  # ValueError: Python's limit for the digits of an integer
                 del self._odd[odd:]

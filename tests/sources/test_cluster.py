@@ -15,6 +15,8 @@ from kit import tables
 from kit.load import Kind
 from kit.sources import Record, Reject, cluster
 from kit.sources.form import JSON
+from kit.store import Store
+from tests.command import kit_json
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by
 
@@ -66,6 +68,17 @@ def test_one_object_is_a_row() -> None:
     assert isinstance(row, Row)
     named = {name: row.values[name] for name in ("api_version", "kind", "resource", "namespace", "name", "uid")}
     assert list(named.values()) == ["v1", "Pod", "pods", "n", "p", "u"]
+
+
+def test_items_that_wait_long_for_their_lists_kind_are_all_there(tmp_path: Path) -> None:
+    """More than is held in memory, each with what its list says at its very end."""
+    pods = [{"metadata": {"name": f"p{number}", "uid": str(number), "namespace": "n"}, "spec": "x" * 200_000} for number in range(120)]  # fmt: skip
+    dump = {"apiVersion": "v1", "items": pods, "kind": "PodList"}
+    (tmp_path / "pods.json").write_text(json.dumps(dump) + "\n" + json.dumps(dump | {"items": [POD]}))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "pods.json")["files"]
+    assert (entry["rows"], entry["rejects"]) == (121, 0)
+    rows = Store(tmp_path / "case").rows("SELECT DISTINCT kind, api_version AS v, resource AS r FROM objects")
+    assert rows == [{"kind": "Pod", "v": "v1", "r": "pods"}]
 
 
 def test_an_object_whose_kind_is_beyond_the_head_is_taken() -> None:
