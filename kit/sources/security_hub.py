@@ -20,7 +20,14 @@ DETECTION_FINDING = 2004
 FINDINGS = range(2001, 2100)  # classes of the category Findings
 _OWN_FIELDS = "aws/guardduty/service/"
 _IN_OCSF = "ProductFields."
-_LOWEST = {1: 0.0, 2: 1.0, 3: 4.0, 4: 7.0, 5: 9.0, 6: 9.0}  # OCSF severity_id → severity of GuardDuty's label
+_LOWEST = {
+    "1": 0.0,
+    "2": 1.0,
+    "3": 4.0,
+    "4": 7.0,
+    "5": 9.0,
+    "6": 9.0,
+}  # OCSF severity_id → severity of GuardDuty's label
 _PLAIN_TYPE = re.compile(r"[A-Za-z]+:[A-Za-z0-9]+/.+")
 _DASHED_TYPE = re.compile(r"([A-Za-z]+:[A-Za-z0-9]+)-(.+)")
 
@@ -95,7 +102,7 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         "id": arn.rsplit("/", 1)[-1],
         "arn": arn,
         "type": _type(kinds),
-        "severity": _LOWEST.get(value.get("severity_id") or 0, 0.0) if number is None else float(number),
+        "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),
         "title": info.get("title"),
         "description": info.get("desc"),
         "accountId": _dict(cloud.get("account")).get("uid"),
