@@ -26,8 +26,8 @@ from kit.tables import quoted
 
 SILENCE_SECONDS = 60
 """On a live cluster the kubelets alone renew a lease every ten seconds, so a minute without any event is a gap."""
-FEW_PAUSES = 10, 1000
-"""Below the second the last hundredth of the pauses are so few that all may be gaps; below the first so may the last tenth."""
+FEW_PAUSES = 20, 1000
+"""Below the second the last hundredth of the pauses are so few that all may be gaps; below the first so may the last quarter."""
 WRITTEN_AT = "coalesce(stage_at, received_at)"
 FEWEST_SERVERS = 2
 NODE_CONTROLLERS = ("system:serviceaccount:kube-system:node-controller", "system:kube-controller-manager")
@@ -111,17 +111,17 @@ def _spans(database: duckdb.DuckDBPyConnection, same: str, values: dict[str, Any
     )
     (usual,) = _rows(
         database,
-        "SELECT count(pause) AS pauses, quantile_disc(pause, 0.99) AS most, quantile_disc(pause, 0.9) AS nearly,"
-        f" max(pause, 2) AS longest FROM ({pauses})",
+        "SELECT count(pause) AS pauses, quantile_disc(pause, 0.99) AS most, quantile_disc(pause, 0.75) AS common,"
+        f" quantile_disc(pause, 0.5) AS half FROM ({pauses})",
         **values,
     )
     if usual["pauses"] >= FEW_PAUSES[1]:
-        pause, shown = usual["most"], "99 % of the pauses are"
+        pause, times, shown = usual["most"], 5, "99 %"
     elif usual["pauses"] >= FEW_PAUSES[0]:
-        pause, shown = usual["nearly"], "90 % of the pauses are"
-    else:  # the longest may be a gap itself
-        pause, shown = ([*(usual["longest"] or []), 0, 0])[1], "all pauses but the longest are"
-    limit = max(SILENCE_SECONDS, 5 * pause)
+        pause, times, shown = usual["common"], 20, "three quarters"
+    else:  # of a single one nothing can be said
+        pause, times, shown = usual["half"] if usual["pauses"] > 1 else 0, 10, "half"
+    limit = max(SILENCE_SECONDS, times * pause)
     rows = _rows(
         database,
         "SELECT min(written_at) AS begins, max(written_at) AS ends, count(*) AS events FROM (SELECT written_at,"
@@ -129,7 +129,7 @@ def _spans(database: duckdb.DuckDBPyConnection, same: str, values: dict[str, Any
         f" FROM ({pauses})) GROUP BY span ORDER BY begins",
         **values,
     )
-    says = f"no pause longer than {limit:.0f} s; {shown} under {pause:.1f} s"
+    says = f"no pause longer than {limit:.0f} s; {shown} of the pauses are at most {pause:.1f} s"
     return [_Span(row["begins"], row["ends"], row["events"]) for row in rows], says
 
 

@@ -75,7 +75,11 @@ def new_case(
                 next="choose another name, or add to it with `kit add CASE EVIDENCE...`",
             )
         given = _gather(evidence, partial, set())
-        if partial.is_dir() and any(partial.iterdir()) and not (partial / INPUTS).is_file():
+        if (
+            partial.is_dir()
+            and not (partial / INPUTS).is_file()
+            and any(each.name not in _FIRST for each in partial.iterdir())
+        ):
             raise CaseError(
                 "a folder of this name is in the way, and it is no unfinished case",
                 where=str(partial),
@@ -133,7 +137,7 @@ def _as_text(name: str) -> str:
 
 
 def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Given]:
-    given, streams, names = list[Given](), dict[str, str](), set[str]()
+    given, streams, names = list[Given](), dict[str, tuple[str, set[str]]](), set[str]()
     for text in evidence:
         if text == "-":
             given.append(Given(None, _unique("stdin", taken)))
@@ -148,8 +152,9 @@ def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Giv
             stream = stream_of(_as_text(str(path.resolve().parent)))
             if stream and not stream_of(root):  # an export's folder, whose name is the log stream
                 if stream not in streams:
-                    streams[stream] = _unique(stream, taken)
-                root = f"{streams[stream]}/{root}"
+                    streams[stream] = (_unique(stream, taken), set())
+                folder, inside = streams[stream]
+                root = f"{folder}/{_unique(root, inside)}"
             else:
                 root = _unique(root, taken)
             given += [replace(one, name=_free(one.name, names)) for one in _walk(path, root, partial)]
@@ -204,6 +209,7 @@ def _walk(path: Path, root: str, partial: Path) -> Iterator[Given]:
 
 
 LOCK, INPUTS = "in-work", "inputs.json"
+_FIRST = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
 
 
 @contextmanager
@@ -257,6 +263,7 @@ class _Addition:
         """Copy, load, and write the ledger, with which the new evidence counts."""
         self._same_inputs()
         if not self.stands and (self.store / "ledger.json").is_file():  # all was done but for the case's name
+            self._clean()
             return Loaded(self.folder, [LedgerEntry(**entry) for entry in ledger_of(self.folder)["files"]], [])
         before = self.number
         with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
@@ -349,9 +356,11 @@ class _Addition:
             if member.file is not None:
                 one.sha256, one.bytes = _hash(member.file)
                 try:
-                    self._load_one(place, one, member.file, kind_of(member.file), 0)
+                    kind = kind_of(member.file)
                 except EvidenceError as error:
                     refusal = str(error)
+                else:
+                    self._load_one(place, one, member.file, kind, 0)
             if refusal:
                 one.note = f"not taken: {refusal}"
             elif member.damage:
@@ -410,7 +419,7 @@ class _Addition:
         if begun == inputs:
             return
         if self.stands:
-            self._drop_what_was_given_up()
+            self._drop_what_was_given_up(begun)
             written.unlink()
             self._same_inputs()
             return
@@ -420,16 +429,19 @@ class _Addition:
             next="run that command again to go on with it, or delete the folder",
         )
 
-    def _drop_what_was_given_up(self) -> None:
-        """Remove what an addition left that nobody will go on with: evidence and parts that the ledger does not name."""
-        kept = {entry.path for entry in self.before}
-        evidence = self.folder / "evidence"
-        for path in sorted(evidence.rglob("*"), reverse=True):  # a folder after what is in it
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif path.relative_to(evidence).as_posix() not in kept:
-                path.unlink()
+    def _drop_what_was_given_up(self, begun: Any) -> None:
+        """Remove what an addition copied and made that nobody will go on with, and nothing else. begun: what it was given."""
+        kept, evidence = {entry.path for entry in self.before}, self.folder / "evidence"
+        given = {one.path.resolve() for one in self.given if one.path}
+        for name, *_ in begun["evidence"] if begun else ():
+            path = evidence / name
+            if name in kept or path.resolve() in given:
+                continue
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == evidence or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
         for path in self.store.glob("*/*.parquet"):
             if int(path.stem[:6]) > self.number:
                 path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -77,7 +78,7 @@ class Kind:
 
 def kind_of(path: Path) -> Kind:
     """What a file is, by its beginning. Raises EvidenceError with the reason when no reader takes it."""
-    seen, form, beginning_of = list[Record](), "", b""
+    seen, form, beginning_of, known = list[Record](), "", b"", ""
     for size in SNIFFED:
         reading = Reading()
         beginning_of, whole = head(path, size, reading)
@@ -90,23 +91,28 @@ def kind_of(path: Path) -> Kind:
         form = form_of(beginning_of)
         seen = list(beginning(path, beginning_of, whole, form, LISTS)) if form else []
         for record in seen:
-            if (reader := _taker(record)) is not None:
-                return Kind(form, reader)
+            try:
+                if (reader := _taker(record)) is not None:
+                    return Kind(form, reader)
+            except EvidenceError as error:
+                known = known or str(error)
         if form == JSON and (reader := _of_empty_list(beginning_of)):
             return Kind(form, reader)
         if whole:
             break
-    raise EvidenceError(foreign.why(beginning_of, form, seen))
+    raise EvidenceError(known or foreign.why(beginning_of, form, seen))
 
 
 # Log streams of an EKS control plane's log group (EKS User Guide, control plane logs).
 STREAMS = {audit: "kube-apiserver-audit-", authenticator: "authenticator-"}
-WORKLOADS = ("/aws/containerinsights/", "/aws/lambda/", "/aws/ecs/", "/ecs/")
-"""Log groups in which whoever runs in a container writes."""
+# Where CloudTrail and EventBridge write (CloudTrail User Guide, log stream names; EventBridge User Guide, targets): elsewhere
+# whoever runs in a container may write.
+_OF_TRAIL = re.compile(r"\d{12}_CloudTrail[_-]")
+_OF_EVENTS = "/aws/events/"
 
 
 def _taker(record: Record) -> ModuleType | None:
-    return next((reader for reader in READERS if reader.takes(record) and _holds(record.log, reader)), None)
+    return next((reader for reader in READERS if _holds(record.log, reader) and reader.takes(record)), None)
 
 
 def _holds(log: Log, reader: ModuleType) -> bool:
@@ -117,7 +123,12 @@ def _holds(log: Log, reader: ModuleType) -> bool:
         return (not log.group or log.cluster is not None) and (log.stream or STREAMS[reader]).startswith(
             STREAMS[reader]
         )
-    return reader in (findings, cloudtrail) and not log.cluster and not (log.group or "").startswith(WORKLOADS)
+    if reader not in (findings, cloudtrail) or log.cluster:
+        return False
+    if not log.group or log.group.startswith(_OF_EVENTS):
+        return True
+    is_trail = _OF_TRAIL.match(log.stream) is not None if log.stream else "cloudtrail" in log.group.lower()
+    return reader is cloudtrail and is_trail
 
 
 def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
@@ -190,10 +201,8 @@ class Parts:
                 of_line = replace(each, line=record.line, item=record.item)
                 if isinstance(of_line, Reject):
                     self.reject(of_line)
-                elif (reader := _taker(of_line)) is None:
-                    self.reject(Reject(of_line.line, of_line.item, reason, of_line.raw))
                 else:
-                    _send(of_line, reader, self)
+                    _send(of_line, None, self, reason)
         self._in_other = False
 
     @property
@@ -312,15 +321,16 @@ def _beside_events(
     """The lines of an audit log that are no JSON; all others go to the loader as they are, because there are so many."""
     loader = parts.loader
     log = Log(stream=stream) if stream else NO_LOG
+    is_audit = _holds(log, audit)
     for lines in whole_lines(path, reading):
         told(reading.position, lines.first)
-        if lines.text.startswith(b"{") and not lines.too_long and loader.add_lines(lines, log):
+        if is_audit and lines.text.startswith(b"{") and not lines.too_long and loader.add_lines(lines, log):
             continue
         for line in lines.each():
             text, of, at = message(line.text, log)
             if line.too_long:
                 yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
-            elif text[:1] != b"{" and (plain := _as_text(text)):
+            elif (text[:1] != b"{" or not is_audit) and (plain := _as_text(text)):
                 yield read_text(plain, Record(line.number, line.number, None, log=of))
             else:
                 loader.add(audit.Message(line.number, line.number, text, of, at))
@@ -354,18 +364,24 @@ class _Held:
     """Records of one list that wait: on disk, in a file without a name, where they are many."""
 
     def __init__(self, around: dict[str, Any]) -> None:
-        self.around, self._count = around, 0
+        self.around = around
+        self._deep = list[
+            Record | None
+        ]()  # for each, unless it is on disk, the record itself: nested too deeply to be written
         self._file = tempfile.SpooledTemporaryFile(max_size=WRITTEN_AT_ONCE[1])  # noqa: SIM115 (closed in records)
 
     def add(self, record: Record) -> None:
-        pickle.dump(replace(record, around={}), self._file)
-        self._count += 1
+        try:
+            self._file.write(pickle.dumps(replace(record, around={})))
+            self._deep.append(None)
+        except RecursionError:
+            self._deep.append(record)
 
     def records(self) -> Iterator[Record]:
         with self._file as file:
             file.seek(0)
-            for _ in range(self._count):
-                yield replace(pickle.load(file), around=self.around)  # noqa: S301 (of our own making)
+            for record in self._deep:
+                yield record or replace(pickle.load(file), around=self.around)  # noqa: S301 (of our own making)
 
 
 def _waits(record: Record) -> bool:
@@ -375,14 +391,16 @@ def _waits(record: Record) -> bool:
     )
 
 
-def _send(record: Record, main: ModuleType, parts: Parts) -> None:
-    """Give a record to the reader that takes it, else to the file's own."""
-    reader: ModuleType | None = main
+def _send(record: Record, main: ModuleType | None, parts: Parts, otherwise: str = "") -> None:
+    """Give a record to the reader that takes it, else to the file's own (main); where there is none, why it is a reject (otherwise)."""
+    reader = main
     try:
         reader = _taker(record)
         if reader is None and _is_of_other_log(record):
             raise EvidenceError(OTHER_LOG)
         reader = reader or main
+        if reader is None:
+            raise EvidenceError(otherwise)
         if reader is audit:
             odd = record.broken if record.text is None else ""
             text = audit.text_of(record)

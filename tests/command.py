@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ def kit(
         [KIT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, check=False, timeout=600
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a run said on stderr, without the progress that a slow machine shows after a second."""
+    return [line for line in done.stderr.splitlines() if not re.search(r"\(\d+ %.*\) \d+ s$", line)]
 
 
 def kit_json(*arguments: str | Path, **more: Any) -> Any:

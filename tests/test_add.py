@@ -159,6 +159,15 @@ def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Pat
     assert not Store(tmp_path / "case").rows("SELECT 1 FROM audit")
 
 
+def test_what_somebody_else_put_beside_the_evidence_stays(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    killed_at("kit.intake", "load", "add", tmp_path / "case", RECORDING / "cluster")
+    mine = tmp_path / "case" / "evidence" / "mine.jsonl"
+    mine.write_bytes(_lines())
+    kit_json("add", tmp_path / "case", RECORDING / "cloudtrail.json.gz")
+    assert mine.read_bytes() == _lines() and not (tmp_path / "case" / "evidence" / "cluster").exists()
+
+
 def test_an_archive_of_nothing_readable_leaves_the_tables_as_they_are(tmp_path: Path) -> None:
     kit_json("new", tmp_path / "case", RECORDING)
     with zipfile.ZipFile(tmp_path / "notes.zip", "w") as made:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import KIT, RECORDINGS, kit, kit_json
+from tests.command import KIT, RECORDINGS, kit, kit_json, told
 
 RECORDING = RECORDINGS / "stolen_sa_token"
 CUT_EVENT = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata"\n{"apiVersion":"audit.k8s.io/v1"x\n'
@@ -144,6 +144,6 @@ def _refused(done: subprocess.CompletedProcess[str], *says: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
+    assert len(told(done)) == 1
     for words in says:
         assert words in done.stderr

@@ -108,12 +108,12 @@ def test_a_watch_that_ends_after_a_gap_does_not_hide_it(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("events", [2, 5, 20, 90, 300])
-def test_a_gap_in_a_short_log_is_one(tmp_path: Path, events: int) -> None:
-    half = events // 2
-    numbers = [*range(half), *(7200 + number for number in range(events - half))]
+@pytest.mark.parametrize("gaps", [1, 2, 3])
+@pytest.mark.parametrize("events", [2, 3, 6, 20, 90, 300])
+def test_gaps_in_a_short_log_are_such(tmp_path: Path, events: int, gaps: int) -> None:
+    numbers = [7200 * part + number for part in range(gaps + 1) for number in range(events)]
     spans = coverage(tmp_path, {"log.jsonl": [event("a", "get", number) for number in numbers]})
-    assert [span["state"] for span in spans] == ["gap", "recorded", "recorded"]
+    assert [span["state"] for span in spans] == ["gap"] * gaps + ["recorded"] * (gaps + 1)
 
 
 def test_a_log_of_rare_events_has_no_gap_where_they_are_as_rare_as_ever(tmp_path: Path) -> None:

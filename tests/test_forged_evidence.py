@@ -118,3 +118,32 @@ def test_all_members_of_a_gzip_in_a_record_are_read(tmp_path: Path) -> None:
     (tmp_path / "firehose.json").write_text(json.dumps({"records": records}))
     (entry,) = kit_json("new", tmp_path / "case", tmp_path / "firehose.json")["files"]
     assert (entry["rows"], entry["rejects"]) == (6, 0)
+
+
+@pytest.mark.parametrize("group", ["fluent-bit-cloudwatch", "/eks/prod/application", "/aws/eks/red/pods"])
+@pytest.mark.parametrize("what", ["trail", "event"])
+def test_what_a_container_logs_is_no_event_of_aws(tmp_path: Path, group: str, what: str) -> None:
+    event = {"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": FINDING}
+    message = json.dumps(event if what == "event" else TRAIL)
+    logs = [CONTROL_PLANE, payload(group, "web-0", message, json.dumps({"FindingIds": ["x"]}))]
+    (tmp_path / "logs").write_text("".join(json.dumps(each) for each in reversed(logs)))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "logs")["files"]
+    assert (entry["records"], entry["rejects"], rows(tmp_path / "case")) == (7, 2, {"audit": 5})
+
+
+@pytest.mark.parametrize(
+    ("group", "stream"),
+    [("aws-cloudtrail-logs-111122223333-ab12", "111122223333_CloudTrail_eu-west-1"), ("CloudTrail/Default", "")],
+)
+def test_events_that_cloudtrail_wrote_to_its_log_group_are_taken(tmp_path: Path, group: str, stream: str) -> None:
+    (tmp_path / "logs").write_text(json.dumps(payload(group, stream, json.dumps(TRAIL))))
+    kit_json("new", tmp_path / "case", tmp_path / "logs")
+    assert rows(tmp_path / "case") == {"trail": 1}
+
+
+def test_a_line_that_says_what_to_fetch_is_one_reject(tmp_path: Path) -> None:
+    ids = json.dumps({"FindingIds": ["x"]}).encode()
+    (tmp_path / "log").write_bytes(b"\n".join([*LINES[:3], ids, *LINES[3:5]]))
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "log")["files"]
+    assert (entry["rows"], entry["rejects"]) == (5, 1)
+    assert "only finding ids" in Store(tmp_path / "case").rows("SELECT reason FROM rejects")[0]["reason"]

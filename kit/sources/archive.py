@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import stat
 import struct
 import tarfile
 import zipfile
@@ -61,10 +62,13 @@ def members(path: Path, scratch: Path, reading: Reading) -> Iterator[Member]:
 
     scratch: an empty folder for the file in hand. reading: its damage is told what ended the archive early, or is not read of it.
     """
-    return _members(path, scratch, reading, "", set(), DEEPEST)
+    budget = [max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)]
+    return _members(path, scratch, reading, "", {}, DEEPEST, budget)
 
 
-def _members(path: Path, scratch: Path, reading: Reading, above: str, taken: set[str], depth: int) -> Iterator[Member]:
+def _members(
+    path: Path, scratch: Path, reading: Reading, above: str, taken: dict[str, int], depth: int, budget: list[int]
+) -> Iterator[Member]:
     for number, (name, source, refusal) in enumerate(_listed(path, reading)):
         if number == MOST_MEMBERS:
             reading.damage = f"it holds more than {MOST_MEMBERS:,} files; the others are not read"
@@ -74,41 +78,41 @@ def _members(path: Path, scratch: Path, reading: Reading, above: str, taken: set
             yield Member(label, None, refusal)
             continue
         file = scratch / f"member-{depth}"
-        damage = _copied(source, file)
-        if damage and (reading.bomb or not file.stat().st_size):
-            yield Member(label, None, reading.damage if reading.bomb else damage)
+        damage = _copied(source, file, budget)
+        if budget[0] < 0 or reading.bomb:
+            reading.damage = (
+                f"it unfolds to more than {BOMB_RATIO} times its size: a decompression bomb; the rest is not read"
+            )
+            yield Member(label, None, reading.damage)
+            return
+        if damage and not file.stat().st_size:
+            yield Member(label, None, damage)
         elif not is_archive(file):
             yield Member(label, file, damage=damage)
         elif depth == 1:
             yield Member(label, None, f"more than {DEEPEST} archives in each other")
         else:
             inside = Reading()
-            yield from _members(file, scratch, inside, f"{label}/", taken, depth - 1)
+            yield from _members(file, scratch, inside, f"{label}/", taken, depth - 1, budget)
             if damage or inside.damage:
                 yield Member(label, None, damage or inside.damage)
         file.unlink(missing_ok=True)
 
 
-def _copied(source: IO[bytes], target: Path) -> str:
-    """Copy a file out of its archive, as far as it can be had; what ended it early."""
+def _copied(source: IO[bytes], target: Path, budget: list[int]) -> str:
+    """Copy a file out of its archive, as far as it can be had; what ended it early. budget: bytes that all its files together may have."""
     with target.open("wb") as file:
         while True:
             try:
                 piece = source.read(COPIED_AT_ONCE)
-            except _Bomb as error:
-                file.truncate(0)
-                return str(error)
             except _BROKEN as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 return f"it is broken in the archive ({error})"
-            if not piece:
+            budget[0] -= len(piece)
+            if not piece or budget[0] < 0:
                 return ""
             file.write(piece)
-
-
-class _Bomb(Exception):
-    """An archive unfolds too far."""
 
 
 def _listed(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | None, str]]:
@@ -116,62 +120,62 @@ def _listed(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
     return _in_zip(path, reading) if beginning.startswith(_ZIP) else _in_tar(path, reading)
 
 
-class _Counted(io.RawIOBase):
-    """A file in an archive that stops when all that was read of the archive is too much."""
-
-    def __init__(self, source: IO[bytes], budget: list[int]) -> None:
-        self._source, self._budget = source, budget
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._source.read(size)
-        self._budget[0] -= len(piece)
-        if self._budget[0] < 0:
-            raise _Bomb("it unfolds too far: a decompression bomb")
-        return piece
-
-
 def _in_zip(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | None, str]]:
-    budget = [max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)]
     try:
         with zipfile.ZipFile(path) as archive:
             listed = archive.infolist()
-            if unlisted := _unlisted(path, listed):
+            if unlisted := _unlisted(path, listed, archive.start_dir):
                 reading.damage = f"{unlisted:,} bytes of it belong to no file in its directory, perhaps another archive: they are not read"
             for info in listed:
-                if info.is_dir():
+                if info.is_dir() and not info.file_size:
                     continue
                 if info.flag_bits & 1:
                     yield info.filename, None, "it is encrypted: unpack it with its password first"
-                elif (info.external_attr >> 16) & 0o170000 not in (0, 0o100000):
+                elif info.create_system in _UNIX and (info.external_attr >> 16) & 0o170000 in _NO_CONTENT:
                     yield info.filename, None, "not a regular file"
+                elif info.compress_type not in _COMPRESSIONS:
+                    says = "its compression (such as Deflate64 of Windows) cannot be read: unpack it and give the files"
+                    yield info.filename, None, says
                 else:
                     try:
                         with archive.open(info) as file:
-                            yield info.filename, _Counted(file, budget), ""  # type: ignore[misc]
+                            yield info.filename, file, ""
                     except _BROKEN as error:
                         yield info.filename, None, f"it is broken in the archive ({error})"
-                if budget[0] < 0:
-                    reading.damage = f"it unfolds to more than {BOMB_RATIO} times its size: a decompression bomb; the rest is not read"
-                    return
     except _BROKEN as error:
         reading.damage = f"the zip archive is broken ({error})"
 
 
+_UNIX = (3, 19)  # systems whose attributes have a file's mode: Unix, macOS
+_NO_CONTENT = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _LOCAL = struct.Struct("<4s22xHH")  # a file's header: its mark, the lengths of name and extra field
+_END, _END_SIZE = (
+    b"PK\x05\x06",
+    22,
+)  # the archive's last record, without its comment, whose length is its last two bytes
 _DESCRIPTOR = 24  # bytes that may follow a file, at most
 
 
-def _unlisted(path: Path, listed: list[zipfile.ZipInfo]) -> int:
-    """Bytes before and between the files that the directory lists, in front of the directory: parts of no file."""
+def _unlisted(path: Path, listed: list[zipfile.ZipInfo], directory: int) -> int:
+    """Bytes that are part of no file: before, between and after those that the directory lists, and after the archive's end."""
     unlisted, at = 0, 0
     with path.open("rb") as file:
         for info in sorted(listed, key=lambda one: one.header_offset):
+            if info.header_offset < 0 or info.header_offset >= directory:
+                continue  # a wrong place: reading the file says so
             gap = info.header_offset - at
             unlisted += gap if gap > _DESCRIPTOR else 0
             file.seek(info.header_offset)
-            _, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+            _, name, extra = _LOCAL.unpack(file.read(_LOCAL.size).ljust(_LOCAL.size, b"\0"))
             at = max(at, info.header_offset + _LOCAL.size + name + extra + info.compress_size)
-    return unlisted
+        unlisted += directory - at if directory - at > _DESCRIPTOR else 0
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _END_SIZE - 0xFFFF))
+        last = file.read()
+    end = last.rfind(_END)
+    comment = int.from_bytes(last[end + _END_SIZE - 2 : end + _END_SIZE], "little")
+    return unlisted + max(0, len(last) - end - _END_SIZE - comment)
 
 
 class _Header(tarfile.TarInfo):
@@ -218,12 +222,13 @@ def _in_tar(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
         reading.damage = reading.damage or f"the tar archive is cut or broken ({error}); what comes after is lost"
 
 
-def _label(above: str, name: str, taken: set[str]) -> str:
+def _label(above: str, name: str, taken: dict[str, int]) -> str:
     """A path without tricks that no other file of the archive has. above: that of the archive in it."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "/")
     plain = above + ("/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "unnamed")
-    label, number = plain, 2
+    label = plain
     while label in taken:
-        label, number = f"{plain}-{number}", number + 1
-    taken.add(label)
+        taken[plain] += 1
+        label = f"{plain}-{taken[plain]}"
+    taken[label] = 1
     return label

@@ -327,8 +327,9 @@ class Loader:
             return f"not JSON: {error}", True
         if names is None:
             return "not a JSON object", True
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
+        if len(set(names)) != len(names):
+            seen = set[str]()
+            twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             return f"{twice} stands twice in it (duplicate key)", True
         if kind != "Event":
             return f"{NO_EVENT}: kind is {'missing' if kind is None else str(kind)}", False

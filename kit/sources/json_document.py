@@ -33,7 +33,7 @@ _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
 LONGEST_RECORD = 32 << 20  # letters; parsed, they take up to twenty times as much
 MOST_LEVELS = 200  # of lists and objects in each other that are kept of a value that has too many
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:(")|\\?\Z)|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
 _HALF = re.compile(  # of a surrogate pair, as an escape; whole pairs and escaped backslashes go first
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -294,6 +294,8 @@ def repaired(text: str, at: int = 0) -> Repaired:
             depth -= 1
             if depth == MOST_LEVELS:
                 done = token.end()
+        elif mark[0] == '"' and not token[1]:
+            break  # a text without an end: nothing in it is looked at once more
         elif depth > MOST_LEVELS:
             continue
         elif mark[0] == '"':

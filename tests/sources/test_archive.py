@@ -229,6 +229,55 @@ def test_a_zip_in_front_of_a_zip_is_said(tmp_path: Path) -> None:
     assert found == SMALL and "belong to no file" in damage
 
 
+@pytest.mark.parametrize("behind", [gzip.compress(b"hidden" * 100, mtime=0), b"x" * 40], ids=["gzip", "text"])
+def test_what_follows_a_zip_is_said(behind: bytes, tmp_path: Path) -> None:
+    found, damage = found_in(zipped(SMALL) + behind, tmp_path)
+    assert found == SMALL and f"{len(behind)} bytes of it belong to no file" in damage
+
+
+def test_a_file_that_its_directory_does_not_list_is_said(tmp_path: Path) -> None:
+    data = zipped(SMALL | {"d": b"hidden" * 20})
+    last = data.rfind(b"PK\x01\x02")
+    end = bytearray(data[data.rfind(b"PK\x05\x06") :])
+    end[8:12] = (3).to_bytes(2, "little") * 2
+    end[12:16] = (last - data.find(b"PK\x01\x02")).to_bytes(4, "little")
+    found, damage = found_in(data[:last] + bytes(end), tmp_path)
+    assert found == SMALL and "belong to no file" in damage
+
+
+def test_one_wrong_place_in_a_directory_costs_one_file(tmp_path: Path) -> None:
+    data = bytearray(zipped(SMALL))
+    first = data.find(b"PK\x01\x02")
+    data[first + 42 : first + 46] = (0x7FFFFFFF).to_bytes(4, "little")
+    found, _ = found_in(bytes(data), tmp_path)
+    assert found["b"] == SMALL["b"] and found["c"] == SMALL["c"] and isinstance(found["a"], str)
+
+
+def test_a_folders_name_with_content_and_a_pipes_mode_are_files(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("hidden.log/", b"content")
+        pipe = zipfile.ZipInfo("-")  # as `cat log | zip logs.zip -` makes it
+        pipe.create_system, pipe.external_attr = 3, 0o010600 << 16
+        made.writestr(pipe, b"piped")
+        made.mkdir("folder")
+    found, damage = found_in(out.getvalue(), tmp_path)
+    assert (found, damage) == ({"hidden.log": b"content", "-": b"piped"}, "")
+
+
+def test_archives_in_an_archive_share_what_they_may_unfold_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "BOMB_BYTES", 4 << 20)
+    inner = zipped({"zeros": b"\0" * (3 << 20)})
+    found, damage = found_in(zipped({str(number): inner for number in range(9)}), tmp_path)
+    assert len(found) < 9 and "bomb" in damage
+
+
+def test_many_files_of_one_name_take_no_square_of_the_time() -> None:
+    taken = dict[str, int]()
+    labels = {archive._label("", "a", taken) for _ in range(50_000)}
+    assert len(labels) == 50_000
+
+
 def test_a_whole_zip_has_no_damage(tmp_path: Path) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(Unseekable(out), "w", zipfile.ZIP_DEFLATED) as made:

@@ -81,6 +81,18 @@ def test_items_that_wait_long_for_their_lists_kind_are_all_there(tmp_path: Path)
     assert rows == [{"kind": "Pod", "v": "v1", "r": "pods"}]
 
 
+def test_an_item_that_waits_and_is_nested_deeply_ends_nothing(tmp_path: Path) -> None:
+    deep = '{"metadata":{"name":"a"},"spec":' + "[" * 600 + "]" * 600 + "}"
+    pods = (
+        '{"apiVersion":"v1","items":[{"metadata":{"name":"b"}},'
+        + deep
+        + ',{"metadata":{"name":"c"}}],"kind":"PodList"}'
+    )
+    (tmp_path / "pods.json").write_text(pods)
+    (entry,) = kit_json("new", tmp_path / "case", tmp_path / "pods.json")["files"]
+    assert entry["records"] == 3 and entry["rows"] >= 2
+
+
 def test_an_object_whose_kind_is_beyond_the_head_is_taken() -> None:
     assert cluster.takes(Record(1, 1, {"apiVersion": "v1", "data": {}}, cut=True))
     assert not sniffed({"apiVersion": "v1", "data": {}})

@@ -119,6 +119,12 @@ def test_what_the_decoder_cannot_hold_is_one_reject(damaged: str) -> None:
     assert len(reasons(list(records(damaged.encode(), ())))) == 1
 
 
+@pytest.mark.parametrize("cut", ['{"a":"' + '\\"' * 400_000, '{"a":"b\\', '{"a":"b"', '{"a":"\\"b'])
+def test_what_is_cut_within_a_text_is_looked_through_once(cut: str) -> None:
+    assert repaired(cut).end == -1
+    assert len(reasons(list(records(("[" * 2000 + cut).encode())))) == 1
+
+
 def test_a_file_of_nothing_but_damage_ends_with_a_sentence() -> None:
     found = list(records(b"{x\n" * (2 * MOST_DAMAGES)))
     assert reasons(found)[-1].endswith("what comes after is not read")
