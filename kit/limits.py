@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.attacker import Attacker
 from kit.finding import Finding
+from kit.identity import NODE
 from kit.inventory import Inventory
 from kit.sources import OTHER_LOG
 from kit.store import Store
@@ -17,6 +18,22 @@ from kit.window import Window
 
 DEEDS = ("secret", "created", "changed", "deleted", "exec", "token")
 """The kinds of subjects that a caller's calls make."""
+EVERYTHING = (*DEEDS, "pod", "node", "service_account", "image", "iam_role", "identity")
+CALLS_ON_PODS = ("pod", "node", "service_account", "image", "iam_role", "created", "deleted", "exec")
+USUAL = (
+    ("resource = 'pods'", "pods", CALLS_ON_PODS),
+    ("resource = 'secrets'", "secrets", ("secret",)),
+    ("verb = 'create'", "a creation", (*CALLS_ON_PODS, "token", "identity")),
+    (
+        "verb IN ('delete', 'deletecollection')",
+        "a deletion",
+        ("deleted", "pod", "node", "service_account", "image", "iam_role"),
+    ),
+    ("verb IN ('update', 'patch')", "a change", ("changed", "pod", "node")),
+    ("starts_with(user_name, 'system:node:')", "a node's kubelet", ("node", "pod")),
+)
+"""What the log of a live cluster holds (a test in SQL, its name), and the kinds of subjects that cannot be told without it."""
+MOST_SPANS = 10  # that are listed one by one
 AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube-apiserver-audit-*) of that time"
 DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
 
@@ -117,20 +134,69 @@ class Limits:
         assert self.window is not None
         if finding.first_seen_at and finding.first_seen_at < self.window.start:
             says = f"The finding was first seen {utc(finding.first_seen_at)}, before the window begins: what happened until then cannot be told"
-            yield Limit((*DEEDS, "pod"), says, AUDIT_LOG, finding.first_seen_at, self.window.start)
+            yield Limit(EVERYTHING, says, AUDIT_LOG, finding.first_seen_at, self.window.start)
+        elif self._begins_late:
+            yield self._begins_late
         if finding.last_seen_at and finding.last_seen_at >= self.window.end:
             says = f"The finding was last seen {utc(finding.last_seen_at)}, after the window ends: what happened since cannot be told"
-            yield Limit((*DEEDS, "pod"), says, AUDIT_LOG, self.window.end, finding.last_seen_at)
+            yield Limit(EVERYTHING, says, AUDIT_LOG, self.window.end, finding.last_seen_at)
+        elif self._ends_early:
+            yield self._ends_early
         yield from self._of_content
+
+    @cached_property
+    def _begins_late(self) -> Limit | None:
+        """That other findings of the case were seen before the log begins."""
+        assert self.window is not None
+        firsts = [one.first_seen_at for one in self._findings if one.first_seen_at]
+        at, first = self.window.start, min(firsts, default=self.window.start)
+        if (at - first).total_seconds() <= 1:
+            return None
+        says = f"The audit log of the window begins {utc(at)}, and another finding was first seen {utc(first)}: what happened until then cannot be told"
+        return Limit(EVERYTHING, says, AUDIT_LOG, first, at)
+
+    @cached_property
+    def _ends_early(self) -> Limit | None:
+        """That other evidence goes on after the log ends: findings, objects of the dump."""
+        assert self.window is not None
+        later = [("a finding was seen", one.last_seen_at) for one in self._findings if one.last_seen_at]
+        later += [
+            (f"{one.path} was created", one.created_at)
+            for one in self.inventory.things.values()
+            if one.standing and one.created_at
+        ]
+        at = self.window.end
+        what, last = max(later, key=lambda one: one[1], default=("", at))
+        if (last - at).total_seconds() <= 1:
+            return None
+        says = f"The audit log of the window ends {utc(at)}, and {what} {utc(last)}: what happened since cannot be told"
+        return Limit(EVERYTHING, says, AUDIT_LOG, at, last)
+
+    @cached_property
+    def _findings(self) -> list[Finding]:
+        """The findings of the case that are about its cluster."""
+        return [
+            one
+            for one in self.attacker.findings
+            if not one.sample and one.about_eks and not self.attacker.is_foreign(one)
+        ]
 
     @cached_property
     def _of_content(self) -> list[Limit]:
         """What the log itself lacks: time, lines, bodies."""
         assert self.window is not None
-        found = [
-            Limit((*DEEDS, "pod"), f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
-            for start, end in self.unrecorded
-        ]
+        found, missing = list[Limit](), self.unrecorded
+        if len(missing) > MOST_SPANS:
+            lasting = sum((end - start).total_seconds() for start, end in missing) / 60
+            says = f"The audit log does not cover {len(missing)} spans of time, {lasting:,.0f} minutes in all"
+            found.append(Limit((*DEEDS, "pod"), says, AUDIT_LOG, missing[0][0], missing[-1][1]))
+        else:
+            found += [
+                Limit(
+                    (*DEEDS, "pod"), f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end
+                )
+                for start, end in missing
+            ]
         for start, end, shown in self.partial:
             says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
             found.append(Limit((*DEEDS, "pod"), says, AUDIT_LOG, start, end))
@@ -180,8 +246,45 @@ class Limits:
         if bare["n"]:
             says = f"{bare['n']} pods were created whose bodies were not logged (audit level Metadata): which pods they are, and whose, cannot be told"
             collect = "an audit policy that logs pods at level RequestResponse, as EKS's own does; a cluster dump for those that stand"
-            found.append(Limit(("pod", "node", "service_account", "image"), says, collect))
-        return found
+            found.append(Limit(("pod", "node", "service_account", "image", "iam_role"), says, collect))
+        return [*found, *self._of_filter, *self._of_silent_nodes]
+
+    @cached_property
+    def _of_filter(self) -> list[Limit]:
+        """What every log of a live cluster has and this one has not: perhaps somebody chose what to export."""
+        counts = ", ".join(f"count(*) FILTER ({test}) AS part_{number}" for number, (test, _, _) in enumerate(USUAL))
+        (row,) = self.store.rows(f"SELECT {counts} FROM audit")
+        return [
+            Limit(
+                about,
+                f"The audit log has not a single event of {what}: either there was none, or they were left out",
+                AUDIT_LOG,
+            )
+            for number, (_, what, about) in enumerate(USUAL)
+            if not row[f"part_{number}"]
+        ]
+
+    @cached_property
+    def _of_silent_nodes(self) -> list[Limit]:
+        """Nodes that stand in the dump since before the log ended and whose kubelets made no call in it: an API server's log is missing."""
+        assert self.window is not None
+        rows = self.store.rows(
+            "SELECT DISTINCT substr(user_name, 13) AS node FROM audit WHERE starts_with(user_name, $prefix)",
+            prefix=NODE,
+        )
+        seen = {row["node"] for row in rows}
+        silent = [
+            str(node.name)
+            for node in self.inventory.of("nodes")
+            if node.name not in seen
+            and node.standing
+            and (node.created_at is None or node.created_at < self.window.end)
+        ]
+        if not silent:
+            return []
+        listed = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
+        says = f"{len(silent)} nodes of the dump made no call in the audit log ({listed}): the log of the API server that they used may be missing"
+        return [Limit((*DEEDS, "pod", "node"), says, AUDIT_LOG)]
 
     def _of_caller(self, finding: Finding) -> Iterator[Limit]:
         if not finding.api_call or not finding.user.get("Username"):

@@ -380,10 +380,31 @@ class Scope:
                 scope.add("service_account", pod.service_account, ran, certainty=certainty)
             for image in pod.images:
                 scope.add("image", image, Why(proof[0].ref, f"pod {label} ran it"), certainty=certainty)
+        self._limit_pods(scope, [pod for pod, _, _ in pods if in_window([pod], start, end)])
         for subject in [one for one in scope.subjects.values() if one.kind == "service_account"]:
             for role, reason in self.inventory.service_account_roles.get(subject.key, {}).items():
                 why = Why(reason.ref, f"{subject.key}: {reason.says}")
                 scope.add("iam_role", role, why, certainty=subject.certainty)
+
+    def _limit_pods(self, scope: FindingScope, pods: list[Thing]) -> None:
+        """What no evidence tells of pods that are in scope."""
+        for about, what, lacking in (
+            (("node",), "node", [pod for pod in pods if not pod.node]),
+            (
+                ("service_account", "image", "iam_role"),
+                "service account",
+                [pod for pod in pods if not pod.service_account],
+            ),
+            (("image",), "image", [pod for pod in pods if pod.service_account and not pod.images]),
+        ):
+            named = sorted({f"{pod.namespace}/{pod.name}" for pod in lacking})
+            if named:
+                listed = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+                scope.limit(
+                    about,
+                    f"The {what} of {len(named)} pods in scope cannot be told: {listed}",
+                    f"{AUDIT_LOG}, or {DUMP}",
+                )
 
     # ── what the caller did ────────────────────────────────────────────────────────────────────────────────────────
 

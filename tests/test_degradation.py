@@ -1,0 +1,138 @@
+"""Evidence that lacks something: what is named stays right, and what is missed is possible or a limit that names its kind.
+
+Each recording is varied: parts of the log, bodies, resources, the dump, `aws/` and CloudTrail are taken away, lines are shuffled and
+doubled. A subject may then become `possible` or be missing, never be wrong, and never be missing in silence.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import SAMPLE, kit_json
+from tests.truth import LISTS, compared, recordings
+
+Event = dict[str, Any]
+Change = Callable[[list[Event]], list[Event]]
+BODIES = ("requestObject", "responseObject")
+
+
+def kept(keep: Callable[[Event], bool]) -> Change:
+    return lambda events: [event for event in events if keep(event)]
+
+
+def part(start: float, end: float) -> Change:
+    """Without a span of the log, as parts of its events. What comes before happens ten minutes earlier: holes of seconds are not seen."""
+
+    def change(events: list[Event]) -> list[Event]:
+        times = sorted(event["stageTimestamp"] for event in events)
+        first, last = times[int(start * (len(times) - 1))], times[int(end * (len(times) - 1))]
+        left = [event for event in events if not first <= event["stageTimestamp"] <= last]
+        return [earlier(event) if event["stageTimestamp"] < first else event for event in left]
+
+    return change
+
+
+def earlier(event: Event) -> Event:
+    names = ("requestReceivedTimestamp", "stageTimestamp")
+    times = {name: datetime.fromisoformat(event[name]) - timedelta(minutes=10) for name in names}
+    return event | {name: at.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for name, at in times.items()}
+
+
+def without(*names: str) -> Change:
+    return lambda events: [{name: value for name, value in event.items() if name not in names} for event in events]
+
+
+def resource(event: Event) -> str:
+    return str((event.get("objectRef") or {}).get("resource"))
+
+
+def server(event: Event) -> int:
+    """Which of two API servers a client talks to: a connection stays with one."""
+    client = f"{event['user'].get('username')} {event.get('userAgent')} {(event.get('sourceIPs') or [''])[-1]}"
+    return hashlib.sha256(client.encode()).digest()[0] % 2
+
+
+def shuffled(events: list[Event]) -> list[Event]:
+    return random.Random(5).sample(events, len(events))
+
+
+CHANGES: dict[str, tuple[Change | None, tuple[str, ...]]] = {
+    "whole": (None, ()),
+    "without the dump": (None, ("cluster",)),
+    "without aws": (None, ("aws",)),
+    "without CloudTrail": (None, ("cloudtrail.json.gz",)),
+    "the log alone": (None, ("cluster", "aws", "cloudtrail.json.gz")),
+    "shuffled": (shuffled, ()),
+    "doubled": (lambda events: [*events, *events], ()),
+    "without responses": (without("responseObject"), ()),
+    "without bodies": (without(*BODIES), ()),
+    "without bodies and dump": (without(*BODIES), ("cluster",)),
+    "without the beginning": (part(0, 0.4), ()),
+    "without the beginning and the dump": (part(0, 0.4), ("cluster",)),
+    "without the end": (part(0.6, 1), ()),
+    "without the middle": (part(0.4, 0.6), ()),
+    "one API server of two": (kept(lambda event: server(event) == 0), ()),
+    "the other API server": (kept(lambda event: server(event) == 1), ()),
+    "without pods": (kept(lambda event: resource(event) != "pods"), ()),
+    "without secrets": (kept(lambda event: resource(event) != "secrets"), ()),
+    "without creates": (kept(lambda event: event["verb"] != "create"), ()),
+    "without creates and dump": (kept(lambda event: event["verb"] != "create"), ("cluster",)),
+    "without deletes": (kept(lambda event: not event["verb"].startswith("delete")), ()),
+    "without the nodes' calls": (kept(lambda event: not event["user"].get("username", "").startswith("system:node:")), ()),
+}  # fmt: skip
+
+
+def vary(recording: Path, folder: Path, change: Change | None, left_out: Iterable[str]) -> set[str]:
+    """Copy a recording without some of it; the auditIDs that its log has left."""
+    shutil.copytree(recording, folder, ignore=shutil.ignore_patterns("ground_truth.json", *left_out))
+    log = folder / "audit.jsonl.gz"
+    events = [json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()]
+    if change:
+        events = change(events)
+        log.write_bytes(gzip.compress("".join(json.dumps(event) + "\n" for event in events).encode(), 1))
+    return {event["auditID"] for event in events}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("recording", recordings(), ids=lambda path: "sample" if path == SAMPLE else path.name)
+def test_what_is_named_stays_right_and_nothing_is_missed_in_silence(recording: Path, name: str, tmp_path: Path) -> None:
+    change, left_out = CHANGES[name]
+    left = vary(recording, tmp_path / "evidence", change, left_out)
+    kit_json("new", tmp_path / "case", tmp_path / "evidence")
+    scope = kit_json("scope", tmp_path / "case")
+    made = compared(recording, scope)
+    wrong = [one for one in made.offenders if one.endswith("should not be")]
+    assert not wrong, wrong
+    silent = list(missed_in_silence(recording, scope, left))
+    assert not silent, silent
+
+
+def missed_in_silence(recording: Path, scope: dict[str, Any], left: set[str]) -> Iterable[str]:
+    """What the truth has and the scope has neither as a subject, possible ones too, nor as a limit on such subjects."""
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    found = {finding["id"]: finding for finding in scope["findings"]}
+    for finding_id, wanted in {**truth["findings"], **truth.get("more_findings", {})}.items():
+        finding = found[finding_id]
+        limited = {kind for limit in finding["limits"] for kind in limit["about"]}
+        for kind, listed in LISTS.items():
+            named = {one["key"] for one in finding["subjects"] if one["kind"] == kind}
+            for value in wanted.get(listed) or []:
+                key = str(value["uid"] if isinstance(value, dict) else value)
+                if key not in named and kind not in limited:
+                    yield f"{wanted['type']} {finding_id[:8]}: {kind} {key}"
+    calls = {call for finding in scope["findings"] for call in finding["calls"]}
+    limits = {kind for finding in scope["findings"] for limit in finding["limits"] for kind in limit["about"]}
+    for call in sorted(set(truth["attacker_calls"]) & left - calls):
+        if "identity" not in limits:
+            yield f"call {call}"
