@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kit import cli, tables
-from tests.command import RECORDINGS, kit
+from kit.case import Case
+from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.docs import DOCS, pages
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +56,12 @@ def test_the_five_lines_of_the_readme_run(tmp_path: Path) -> None:
     for line in lines:
         done = kit(*shlex.split(line)[1:], cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr)
+
+
+def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", SAMPLE)
+    case = Case(tmp_path / "case")
+    said = {why["says"] for finding in case.scope["findings"] for one in finding["subjects"] for why in one["why"]}
+    said |= {*case.limits["says"], *case.calls["because"], *case.aws_calls["because"]}
+    quoted = re.findall(r"^ *> (.+)$", (DOCS / "rules.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 10 and [one for one in quoted if one not in said] == []

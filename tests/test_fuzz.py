@@ -234,6 +234,15 @@ def test_damaged_files(whole: bytes, data: st.DataObject, tmp_path: Path, databa
     taken(bytes(broken), tmp_path, database)
 
 
+def flipped_and_cut(whole: bytes, data: st.DataObject) -> bytes:
+    """Bytes with some bits of them changed, and perhaps without their end."""
+    broken = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 3))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    del broken[data.draw(st.integers(0, len(broken))) or len(broken) :]
+    return bytes(broken)
+
+
 def zipped(files: list[bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
@@ -268,11 +277,7 @@ PACKED = [
 def test_damaged_archives_and_streams(
     packed: bytes, data: st.DataObject, tmp_path: Path, database: duckdb.DuckDBPyConnection
 ) -> None:
-    broken = bytearray(packed)
-    for _ in range(data.draw(st.integers(0, 3))):
-        broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    del broken[data.draw(st.integers(0, len(broken))) or len(broken) :]
-    taken(bytes(broken), tmp_path, database)
+    taken(flipped_and_cut(packed, data), tmp_path, database)
 
 
 @FUZZED
@@ -292,11 +297,7 @@ def test_parquet_of_any_columns(
     out = io.BytesIO()
     safe = [{name: text.encode("utf-8", "replace").decode() for name, text in row.items()} for row in rows]
     pq.write_table(pa.Table.from_pylist(safe), out)
-    whole = bytearray(out.getvalue())
-    for _ in range(data.draw(st.integers(0, 3))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    del whole[data.draw(st.integers(0, len(whole))) or len(whole) :]
-    taken(bytes(whole), tmp_path, database)
+    taken(flipped_and_cut(out.getvalue(), data), tmp_path, database)
 
 
 @FUZZED
