@@ -30,7 +30,7 @@ USUAL = (
         ("deleted", "pod", "node", "service_account", "image", "iam_role"),
     ),
     ("verb IN ('update', 'patch')", "a change", ("changed", "pod", "node")),
-    ("starts_with(user_name, 'system:node:')", "a node's kubelet", ("node", "pod")),
+    ("starts_with(user_name, 'system:node:')", "a node's kubelet", ("node", "pod", "iam_role")),
 )
 """What the log of a live cluster holds (a test in SQL, its name), and the kinds of subjects that cannot be told without it."""
 MOST_SPANS = 10  # that are listed one by one
@@ -68,13 +68,11 @@ class Limits:
         """The parts of the window that no audit log of this case recorded, longer than a second; all of it without a log."""
         if self.window is None:
             return []
-        at, missing = self.window.start, list[tuple[datetime, datetime]]()
+        missing = list[tuple[datetime, datetime]]()
         spans = self.store.rows(
             "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' AND log_stream IS NULL ORDER BY start_at"
         )
-        (first,) = self.store.rows("SELECT min(received_at) AS received_at FROM audit")
-        if spans and self.window.start == first["received_at"]:  # of a watch, perhaps, that began long before the log
-            at = spans[0]["start_at"]
+        at = self._begin
         for span in spans:
             if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < self.window.end:
                 missing.append((at, span["start_at"]))
@@ -82,6 +80,16 @@ class Limits:
         if (self.window.end - at).total_seconds() > 1:
             missing.append((at, self.window.end))
         return missing
+
+    @cached_property
+    def _begin(self) -> datetime:
+        """Where the window begins to be recorded: its first event may be of a watch that began long before the log did."""
+        assert self.window is not None
+        (row,) = self.store.rows(
+            "SELECT min(received_at) AS first, (SELECT min(start_at) FROM coverage WHERE source = 'audit' AND state = 'recorded') AS written"
+            " FROM audit"
+        )
+        return row["written"] if row["written"] and self.window.start == row["first"] else self.window.start
 
     @cached_property
     def partial(self) -> list[tuple[datetime, datetime, str]]:
@@ -132,9 +140,9 @@ class Limits:
 
     def _of_time(self, finding: Finding) -> Iterator[Limit]:
         assert self.window is not None
-        if finding.first_seen_at and finding.first_seen_at < self.window.start:
+        if finding.first_seen_at and finding.first_seen_at < self._begin:
             says = f"The finding was first seen {utc(finding.first_seen_at)}, before the window begins: what happened until then cannot be told"
-            yield Limit(EVERYTHING, says, AUDIT_LOG, finding.first_seen_at, self.window.start)
+            yield Limit(EVERYTHING, says, AUDIT_LOG, finding.first_seen_at, self._begin)
         elif self._begins_late:
             yield self._begins_late
         if finding.last_seen_at and finding.last_seen_at >= self.window.end:
@@ -149,7 +157,7 @@ class Limits:
         """That other findings of the case were seen before the log begins."""
         assert self.window is not None
         firsts = [one.first_seen_at for one in self._findings if one.first_seen_at]
-        at, first = self.window.start, min(firsts, default=self.window.start)
+        at, first = self._begin, min(firsts, default=self._begin)
         if (at - first).total_seconds() <= 1:
             return None
         says = f"The audit log of the window begins {utc(at)}, and another finding was first seen {utc(first)}: what happened until then cannot be told"
@@ -189,17 +197,15 @@ class Limits:
         if len(missing) > MOST_SPANS:
             lasting = sum((end - start).total_seconds() for start, end in missing) / 60
             says = f"The audit log does not cover {len(missing)} spans of time, {lasting:,.0f} minutes in all"
-            found.append(Limit((*DEEDS, "pod"), says, AUDIT_LOG, missing[0][0], missing[-1][1]))
+            found.append(Limit(EVERYTHING, says, AUDIT_LOG, missing[0][0], missing[-1][1]))
         else:
             found += [
-                Limit(
-                    (*DEEDS, "pod"), f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end
-                )
+                Limit(EVERYTHING, f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
                 for start, end in missing
             ]
         for start, end, shown in self.partial:
             says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
-            found.append(Limit((*DEEDS, "pod"), says, AUDIT_LOG, start, end))
+            found.append(Limit(EVERYTHING, says, AUDIT_LOG, start, end))
         (lost,) = self.store.rows(
             "SELECT count(*) AS n, min(near_at) AS first, max(near_at) AS last FROM rejects"
             " WHERE file IN (SELECT DISTINCT file FROM audit) AND reason <> $other"
@@ -216,7 +222,7 @@ class Limits:
                 )
             says = f"{lost['n']} lines of the audit log could not be read{when}; what they held cannot be told"
             collect = "the same log again, undamaged; of messages that CloudWatch Logs cut nothing more is to be had"
-            found.append(Limit((*DEEDS, "pod"), says, collect, lost["first"], lost["last"]))
+            found.append(Limit(EVERYTHING, says, collect, lost["first"], lost["last"]))
         odd = self.store.rows(
             "SELECT repaired, count(*) AS n FROM audit WHERE repaired IS NOT NULL AND received_at >= $start AND received_at < $end"
             " GROUP BY repaired ORDER BY n DESC, repaired",
@@ -284,7 +290,7 @@ class Limits:
             return []
         listed = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
         says = f"{len(silent)} nodes of the dump made no call in the audit log ({listed}): the log of the API server that they used may be missing"
-        return [Limit((*DEEDS, "pod", "node"), says, AUDIT_LOG)]
+        return [Limit(EVERYTHING, says, AUDIT_LOG)]
 
     def _of_caller(self, finding: Finding) -> Iterator[Limit]:
         if not finding.api_call or not finding.user.get("Username"):
