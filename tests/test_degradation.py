@@ -92,15 +92,15 @@ CHANGES: dict[str, tuple[Change | None, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def vary(recording: Path, folder: Path, change: Change | None, left_out: Iterable[str]) -> set[str]:
-    """Copy a recording without some of it; the auditIDs that its log has left."""
+def vary(recording: Path, folder: Path, change: Change | None, left_out: Iterable[str]) -> list[Event]:
+    """Copy a recording without some of it; the events that its log has left."""
     shutil.copytree(recording, folder, ignore=shutil.ignore_patterns("ground_truth.json", *left_out))
     log = folder / "audit.jsonl.gz"
     events = [json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()]
     if change:
         events = change(events)
         log.write_bytes(gzip.compress("".join(json.dumps(event) + "\n" for event in events).encode(), 1))
-    return {event["auditID"] for event in events}
+    return events
 
 
 @pytest.mark.full
@@ -118,21 +118,35 @@ def test_what_is_named_stays_right_and_nothing_is_missed_in_silence(recording: P
     assert not silent, silent
 
 
-def missed_in_silence(recording: Path, scope: dict[str, Any], left: set[str]) -> Iterable[str]:
-    """What the truth has and the scope has neither as a subject, possible ones too, nor as a limit on such subjects."""
+def missed_in_silence(recording: Path, scope: dict[str, Any], left: list[Event]) -> Iterable[str]:
+    """What the truth has and the scope has neither as a subject, possible ones too, nor as a limit on such subjects.
+
+    What was gone before the log begins is outside the window, which the scope names.
+    """
+    begin = min(event["stageTimestamp"] for event in left)
     truth = json.loads((recording / "ground_truth.json").read_text())
     found = {finding["id"]: finding for finding in scope["findings"]}
     for finding_id, wanted in {**truth["findings"], **truth.get("more_findings", {})}.items():
         finding = found[finding_id]
         limited = {kind for limit in finding["limits"] for kind in limit["about"]}
+        gone = [pod for pod in wanted["pods"] if pod["deleted"] and pod["deleted"] < begin]
+        lived = [pod for pod in wanted["pods"] if pod not in gone]
+        outside = {pod["uid"] for pod in gone}
+        for name in ("images", "node", "service_account"):
+            outside |= _values(gone, name) - _values(lived, name)
         for kind, listed in LISTS.items():
             named = {one["key"] for one in finding["subjects"] if one["kind"] == kind}
             for value in wanted.get(listed) or []:
                 key = str(value["uid"] if isinstance(value, dict) else value)
-                if key not in named and kind not in limited:
+                if key not in named and key not in outside and kind not in limited:
                     yield f"{wanted['type']} {finding_id[:8]}: {kind} {key}"
     calls = {call for finding in scope["findings"] for call in finding["calls"]}
     limits = {kind for finding in scope["findings"] for limit in finding["limits"] for kind in limit["about"]}
-    for call in sorted(set(truth["attacker_calls"]) & left - calls):
+    for call in sorted(set(truth["attacker_calls"]) & {event["auditID"] for event in left} - calls):
         if "identity" not in limits:
             yield f"call {call}"
+
+
+def _values(pods: list[dict[str, Any]], name: str) -> set[str]:
+    values = [pod[name] if isinstance(pod[name], list) else [pod[name]] for pod in pods]
+    return {str(each) for listed in values for each in listed}
