@@ -54,6 +54,11 @@ def utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def few(names: list[str], most: int) -> str:
+    """Names in a row: of many the first ones, and how many more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 class Limits:
     """The limits of one case in one window (None: there is no audit log and none was given)."""
 
@@ -288,8 +293,7 @@ class Limits:
         ]
         if not silent:
             return []
-        listed = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
-        says = f"{len(silent)} nodes of the dump made no call in the audit log ({listed}): the log of the API server that they used may be missing"
+        says = f"{len(silent)} nodes of the dump made no call in the audit log ({few(silent, 3)}): the log of the API server that they used may be missing"
         return [Limit(EVERYTHING, says, AUDIT_LOG)]
 
     def _of_caller(self, finding: Finding) -> Iterator[Limit]:
@@ -327,9 +331,8 @@ class Limits:
         events: list[Any] = [event for event, _ in self.attacker.calls.values() if event["audit_id"] in calls]
         for address in sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses):
             others = self.attacker.others_at(address)
-            listed = ", ".join(f"{user} ({number} calls)" for user, number in others[:4])
-            more = f" and {len(others) - 4} more" if len(others) > 4 else ""
-            says = f"Others use {address} too, so calls from there are told apart by identity and user agent alone; not attributed: {listed}{more}"
+            listed = few([f"{user} ({number} calls)" for user, number in others], 4)
+            says = f"Others use {address} too, so calls from there are told apart by identity and user agent alone; not attributed: {listed}"
             yield Limit(
                 ("source_ip", "identity"),
                 says,

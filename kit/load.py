@@ -365,9 +365,8 @@ class _Held:
 
     def __init__(self, around: dict[str, Any]) -> None:
         self.around = around
-        self._deep = list[
-            Record | None
-        ]()  # for each, unless it is on disk, the record itself: nested too deeply to be written
+        # None for a record that is on disk, else the record: nested too deeply to be written.
+        self._deep = list[Record | None]()
         self._file = tempfile.SpooledTemporaryFile(max_size=WRITTEN_AT_ONCE[1])  # noqa: SIM115 (closed in records)
 
     def add(self, record: Record) -> None:

@@ -20,7 +20,7 @@ from kit.errors import CallError
 from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
-from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, utc
+from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, few, utc
 from kit.refs import Ref
 from kit.sources.cluster import plural
 from kit.store import Store
@@ -366,9 +366,11 @@ class Scope:
     def _add_pods(self, scope: FindingScope, pods: list[_Found]) -> None:
         """The pods of the window with their nodes, service accounts, images and roles."""
         start, end = (self.window.start, self.window.end) if self.window else (None, None)
+        shown = list[Thing]()
         for pod, why, sure in pods:
             if not in_window([pod], start, end):
                 continue
+            shown.append(pod)
             certainty = "affected" if sure else "possible"
             proof = pod.why or (why,)
             label = f"{pod.namespace}/{pod.name}"
@@ -380,7 +382,7 @@ class Scope:
                 scope.add("service_account", pod.service_account, ran, certainty=certainty)
             for image in pod.images:
                 scope.add("image", image, Why(proof[0].ref, f"pod {label} ran it"), certainty=certainty)
-        self._limit_pods(scope, [pod for pod, _, _ in pods if in_window([pod], start, end)])
+        self._limit_pods(scope, shown)
         for subject in [one for one in scope.subjects.values() if one.kind == "service_account"]:
             for role, reason in self.inventory.service_account_roles.get(subject.key, {}).items():
                 why = Why(reason.ref, f"{subject.key}: {reason.says}")
@@ -399,12 +401,8 @@ class Scope:
         ):
             named = sorted({f"{pod.namespace}/{pod.name}" for pod in lacking})
             if named:
-                listed = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-                scope.limit(
-                    about,
-                    f"The {what} of {len(named)} pods in scope cannot be told: {listed}",
-                    f"{AUDIT_LOG}, or {DUMP}",
-                )
+                says = f"The {what} of {len(named)} pods in scope cannot be told: {few(named, 5)}"
+                scope.limit(about, says, f"{AUDIT_LOG}, or {DUMP}")
 
     # ── what the caller did ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -37,9 +37,8 @@ def connect(spill: Path | None = None, writes: bool = False) -> duckdb.DuckDBPyC
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
     if database.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
-        database.execute(
-            "SET enable_progress_bar = false"
-        )  # it goes to stdout; Jupyter refuses the setting where it has none
+        # It goes to stdout. Jupyter refuses the setting where it has no bar.
+        database.execute("SET enable_progress_bar = false")
     # With one thread the order is kept anyhow; only so DuckDB counts the bytes of a row group.
     database.execute(f"SET preserve_insertion_order = {'false' if writes else 'true'}")
     database.execute(f"SET threads = {1 if writes else min(MOST_THREADS, os.cpu_count() or 1)}")

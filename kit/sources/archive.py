@@ -150,10 +150,8 @@ _UNIX = (3, 19)  # systems whose attributes have a file's mode: Unix, macOS
 _NO_CONTENT = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _LOCAL = struct.Struct("<4s22xHH")  # a file's header: its mark, the lengths of name and extra field
-_END, _END_SIZE = (
-    b"PK\x05\x06",
-    22,
-)  # the archive's last record, without its comment, whose length is its last two bytes
+# The archive's last record, without its comment, whose length is its last two bytes.
+_END, _END_SIZE = b"PK\x05\x06", 22
 _DESCRIPTOR = 24  # bytes that may follow a file, at most
 
 

@@ -194,9 +194,8 @@ class _Walk:
 
     def _float(self, digits: str) -> float | str:
         number = float(digits)
-        return (
-            self._no_number(digits) if isinf(number) else number
-        )  # 1e999, which would turn into null when it is written again
+        # 1e999 is infinite, which would turn into null when it is written again
+        return self._no_number(digits) if isinf(number) else number
 
     def _no_number(self, digits: str) -> str:
         self._odd.append(f"{digits[:40]} is not a number that JSON can hold")

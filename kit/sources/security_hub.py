@@ -20,14 +20,8 @@ DETECTION_FINDING = 2004
 FINDINGS = range(2001, 2100)  # classes of the category Findings
 _OWN_FIELDS = "aws/guardduty/service/"
 _IN_OCSF = "ProductFields."
-_LOWEST = {
-    "1": 0.0,
-    "2": 1.0,
-    "3": 4.0,
-    "4": 7.0,
-    "5": 9.0,
-    "6": 9.0,
-}  # OCSF severity_id → severity of GuardDuty's label
+# OCSF severity_id → severity of GuardDuty's label
+_LOWEST = {"1": 0.0, "2": 1.0, "3": 4.0, "4": 7.0, "5": 9.0, "6": 9.0}
 _PLAIN_TYPE = re.compile(r"[A-Za-z]+:[A-Za-z0-9]+/.+")
 _DASHED_TYPE = re.compile(r"([A-Za-z]+:[A-Za-z0-9]+)-(.+)")
 
