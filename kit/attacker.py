@@ -1,24 +1,34 @@
-"""Which calls are the attacker's: in the audit log and in CloudTrail, each with the sentence that says why.
+"""Which calls are the attacker's: in the audit log and in CloudTrail, each with the rules that say why.
 
 An audit event is the attacker's when one of these holds:
 1. its identity, connection address and user agent are those of the call of a finding that is not `Policy:` (an administrator's
    mistake makes a policy finding, but no attacker);
 2. its credential was minted by such an event (`issued-credential-id` of a TokenRequest), or its pod or its service account was
    made by one;
-3. it comes from an address that such an event came from and that nobody else used.
+3. it comes from an address that such an event came from and that nobody else used;
+4. it minted the credential, or made the pod, that such an event used, and came from that event's address: from then on with its
+   identity, address and user agent;
+5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not.
+It is possibly the attacker's when nothing but time tells it from the victim's:
+6. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
+   rule 1 holds there only for a client that the identity does not use anyway);
+7. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
+8. a role binding that such an event made let it through.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 import orjson
 
+from kit.addresses import CONTROL_PLANE, Addresses
 from kit.finding import Finding, finding_of
 from kit.identity import SERVICE_ACCOUNT
 from kit.inventory import Inventory
@@ -32,7 +42,8 @@ Place = tuple[str, int, int]
 
 EVENT_COLUMNS = (
     "audit_id, received_at, stage_at, verb, request_uri, user_name, user_uid, arn, access_key_id, credential_id,"
-    " claimed_pod_uid, source_address, user_agent, resource, coalesce(subresource, '') AS subresource, namespace, name, uid,"
+    " claimed_pod_uid, impersonated_user_name, source_address, user_agent, resource, coalesce(subresource, '') AS subresource,"
+    " namespace, name, uid,"
     " response_code, dry_run, issued_credential_id, file, line, item"
 )
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
@@ -67,12 +78,31 @@ def address_of(call: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+@dataclass
+class Call:
+    """An audit event with the rules that made it the attacker's. whose: of a possible one, the identities that it may come from."""
+
+    event: Event
+    rules: dict[str, None] = field(default_factory=dict)
+    whose: set[str] = field(default_factory=set)
+
+    @property
+    def because(self) -> str:
+        """The rules in one sentence."""
+        return "; ".join(self.rules)
+
+
+_Accused = tuple[list[Event], str]
+"""Events, and the rule that makes them the attacker's."""
+
+
 class Attacker:
     """The attacker's calls of one case."""
 
     def __init__(self, store: Store, inventory: Inventory) -> None:
         self.store = store
         self.inventory = inventory
+        self.cluster_addresses = Addresses(store, inventory)
         self._own_calls = dict[str, list[Event]]()
 
     @cached_property
@@ -82,48 +112,231 @@ class Attacker:
         return [finding_of(orjson.loads(row["finding"])) for row in rows]
 
     @cached_property
-    def calls(self) -> dict[Place, tuple[Event, str]]:
-        """The attacker's audit events by place, oldest first, each with the rule that made it his."""
-        found = dict[Place, tuple[Event, str]]()
+    def calls(self) -> dict[Place, Call]:
+        """The attacker's audit events by place, oldest first, each with the rules that made it his."""
+        found = dict[Place, Call]()
 
-        def take(events: Iterable[Event], because: str) -> bool:
-            fresh = [event for event in events if place_of(event) not in found]
-            found.update({place_of(event): (event, because) for event in fresh})
-            return bool(fresh)
+        def take(events: Iterable[Event], rule: str) -> bool:
+            grown = False
+            for event in events:
+                call = found.get(place_of(event))
+                if call is None:
+                    call = found[place_of(event)] = Call(event)
+                    grown = True
+                call.rules[rule] = None
+            return grown
 
         for finding in self.findings:
             for user, address, agent in self.callers(finding):
-                says = f"same identity, address and user agent as the call of finding {finding.id}"
+                rule = f"same identity, address and user agent as the call of finding {finding.id}"
+                if self._is_habit(finding, user, address, agent):
+                    # Inside the cluster the victim has all three too: only the finding's own call is told apart.
+                    take(self._own_from_inside(finding), f"it is the call of finding {finding.id}")
+                    continue
                 same = "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c"
-                take(self._events(same, a=user, b=address, c=agent), says)
+                take(self._events(same, a=user, b=address, c=agent), rule)
+        rules = (self._minted, self._of_made_pods, self._of_made_accounts, self._alone, self._before, self._pretending)
         grown = bool(found)
         while grown:
-            events = [event for event, _ in found.values()]
-            minted = sorted({event["issued_credential_id"] for event in events} - {None})
-            says = "its credential was minted by a call of the attacker"
-            grown = bool(minted) and take(self._events("list_contains($a, credential_id)", a=minted), says)
-            made = sorted(self._pods_made_by(events))
-            says = "it was made with the token of a pod that the attacker created"
-            grown |= bool(made) and take(self._events("list_contains($a, claimed_pod_uid)", a=made), says)
-            for event in filter(_creates_account, events):
-                says = f"the attacker created its service account {event['namespace']}/{event['name']}"
-                grown |= take(self._of_account(event), says)
-            for address in self._addresses_of(events):
-                says = f"it comes from {address}, which nobody but the attacker used"
-                grown |= take(self._events("source_address = $a", a=address), says)
-        return dict(sorted(found.items(), key=lambda item: (item[1][0]["received_at"], item[0])))
+            events = [call.event for call in found.values()]
+            grown = sum(take(fresh, rule) for each in rules for fresh, rule in each(events)) > 0
+        return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+
+    # ── rules 2 to 5 ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _minted(self, events: list[Event]) -> Iterator[_Accused]:
+        minted = sorted({event["issued_credential_id"] for event in events} - {None})
+        if minted:
+            yield (
+                self._events("list_contains($a, credential_id)", a=minted),
+                "its credential was minted by a call of the attacker",
+            )
+
+    def _of_made_pods(self, events: list[Event]) -> Iterator[_Accused]:
+        made = sorted(self._pods_made_by(events))
+        if made:
+            yield (
+                self._events("list_contains($a, claimed_pod_uid)", a=made),
+                "it was made with the token of a pod that the attacker created",
+            )
+
+    def _of_made_accounts(self, events: list[Event]) -> Iterator[_Accused]:
+        for event in filter(_creates_account, events):
+            yield (
+                self._of_account(event),
+                f"the attacker created its service account {event['namespace']}/{event['name']}",
+            )
+
+    def _alone(self, events: list[Event]) -> Iterator[_Accused]:
+        addresses = self._addresses_of(events)
+        if addresses:
+            fresh = self._events("list_contains($a, source_address)", a=addresses)
+            for address in addresses:
+                yield (
+                    [event for event in fresh if event["source_address"] == address],
+                    f"it comes from {address}, which nobody but the attacker used",
+                )
+
+    def _before(self, events: list[Event]) -> Iterator[_Accused]:
+        """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
+        caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
+        used = sorted({event["credential_id"] for event in events} - {None})
+        pods = sorted({event["claimed_pod_uid"] for event in events} - {None})
+        addresses = sorted({event["source_address"] for event in events} - {None})
+        makers = self._events(
+            "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
+            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
+            addresses=addresses,
+            used=used,
+            pods=pods,
+        )
+        for maker in makers:
+            inside = maker["source_address"] in self.cluster_addresses.own
+            if inside or not let_through(maker) or maker["user_name"] in CONTROL_PLANE:
+                continue
+            what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
+            yield (
+                self._events(
+                    "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c AND received_at >= $d",
+                    a=maker["user_name"],
+                    b=maker["source_address"],
+                    c=maker["user_agent"],
+                    d=maker["received_at"],
+                ),
+                f"its caller {what} that the attacker used from the same address {maker['source_address']}",
+            )
+
+    def _pretending(self, events: list[Event]) -> Iterator[_Accused]:
+        at_home = self.cluster_addresses.control_plane
+        addresses = sorted({event["source_address"] for event in events} - {None} - at_home)
+        if at_home and addresses:
+            fresh = self._events(
+                "list_contains($users, user_name) AND list_contains($addresses, source_address)",
+                users=list(CONTROL_PLANE),
+                addresses=addresses,
+            )
+            yield fresh, "it has the name of a part of the control plane, and the control plane never calls from there"
+
+    # ── rules 6 to 8 ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def possible(self) -> dict[Place, Call]:
+        """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
+        found = dict[Place, Call]()
+        for events, rule, whose in (*self._from_inside(), *self._perhaps_minted(), *self._let_in()):
+            for event in events:
+                if place_of(event) not in self.calls:
+                    call = found.setdefault(place_of(event), Call(event))
+                    call.rules[rule] = None
+                    call.whose.add(whose)
+        return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+
+    def _is_habit(self, finding: Finding, user: str, address: str, agent: str | None) -> bool:
+        """Whether a caller inside of the cluster uses a client that its identity uses anyway: from another address or with another
+        credential, or there already before the finding's time."""
+        own = self._own_from_inside(finding)
+        if address not in self.cluster_addresses.own:
+            return False
+        first = min((event["received_at"] for event in own), default=finding.first_seen_at)
+        credentials = sorted({event["credential_id"] for event in own} - {None})
+        return bool(
+            self.store.rows(
+                "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent AND (source_address <> $address"
+                " OR $first IS NOT NULL AND received_at < $first - INTERVAL 5 MINUTE"
+                " OR len($credentials) > 0 AND NOT list_contains($credentials, credential_id)) LIMIT 1",
+                user=user,
+                agent=agent,
+                address=address,
+                first=first,
+                credentials=credentials,
+            )
+        )
+
+    def _own_from_inside(self, finding: Finding) -> list[Event]:
+        return [event for event in self.own_call(finding) if event["source_address"] in self.cluster_addresses.own]
+
+    def _from_inside(self) -> Iterator[tuple[list[Event], str, str]]:
+        for finding in self.findings:
+            if not any(address in self.cluster_addresses.own for _, address, _ in self.callers(finding)):
+                continue
+            own = self._own_from_inside(finding)
+            if not own:
+                continue
+            first = min(event["received_at"] for event in own)
+            credentials = sorted({event["credential_id"] or event["access_key_id"] for event in own} - {None})
+            event = own[0]
+            shown = self.cluster_addresses.own[event["source_address"]].says
+            yield (
+                self._events(
+                    "received_at >= $first AND user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
+                    " OR coalesce(credential_id, access_key_id) IS NULL AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent)",
+                    first=first,
+                    user=event["user_name"],
+                    credentials=credentials,
+                    address=event["source_address"],
+                    agent=event["user_agent"],
+                ),
+                f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart",
+                str(event["user_name"]),
+            )
+
+    def _perhaps_minted(self) -> Iterator[tuple[list[Event], str, str]]:
+        seen = set[tuple[Any, Any]]()
+        for event in [call.event for call in self.calls.values()]:
+            is_mint = event["subresource"] == "token" and event["resource"] == "serviceaccounts" and let_through(event)
+            if not is_mint or event["issued_credential_id"] or (event["namespace"], event["name"]) in seen:
+                continue
+            seen.add((event["namespace"], event["name"]))
+            user = _account_user(event)
+            known = {
+                row["credential_id"]
+                for row in self.store.rows(
+                    "SELECT DISTINCT credential_id FROM audit WHERE user_name = $user AND received_at < $at"
+                    " AND credential_id IS NOT NULL",
+                    user=user,
+                    at=event["received_at"],
+                )
+            }
+            later = self._events("user_name = $user AND received_at >= $at", user=user, at=event["received_at"])
+            outside = [
+                one
+                for one in later
+                if one["source_address"] not in self.cluster_addresses.own and one["credential_id"] not in known
+            ]
+            yield (
+                outside,
+                f"it may be the token that the attacker minted for {event['namespace']}/{event['name']}: the log does not name that credential",
+                str(event["user_name"]),
+            )
+
+    def _let_in(self) -> Iterator[tuple[list[Event], str, str]]:
+        for event in [call.event for call in self.calls.values()]:
+            if (
+                event["resource"] not in ("rolebindings", "clusterrolebindings")
+                or not creates(event)
+                or not event["name"]
+            ):
+                continue
+            kind = "ClusterRoleBinding" if event["resource"] == "clusterrolebindings" else "RoleBinding"
+            name = event["name"] if kind == "ClusterRoleBinding" else f"{event['name']}/{event['namespace']}"
+            through = self._events(
+                "received_at >= $at AND starts_with(decision_reason, $reason)",
+                at=event["received_at"],
+                reason=f'RBAC: allowed by {kind} "{name}" of ',
+            )
+            yield through, f"{kind} {name}, which the attacker made, let it through", str(event["user_name"])
 
     @cached_property
     def addresses(self) -> frozenset[str]:
         """The addresses that nobody but the attacker used."""
-        return frozenset(self._addresses_of([event for event, _ in self.calls.values()]))
+        return frozenset(self._addresses_of([call.event for call in self.calls.values()]))
 
     @cached_property
     def trail(self) -> dict[str, tuple[Event, str]]:
         """The attacker's CloudTrail events by eventID, oldest first, each with the reason: from an address that is his alone; or
         from another address of his, with an access key that he used, issuing such a key, or signing in with the token of a
         service account of his; or with a key that such a sign-in issued, from anywhere."""
-        events = [event for event, _ in self.calls.values()]
+        events = [call.event for call in self.calls.values()]
         his = {
             "keys": sorted({event["access_key_id"] for event in events} - {None}),
             "users": sorted({event["user_name"] for event in events} - {None}),
@@ -163,7 +376,7 @@ class Attacker:
 
     def follow(self, user_name: str) -> list[Event]:
         """The hostile events of an identity, of what it minted and made, and from the addresses that are the attacker's alone."""
-        hostile = {place: event for place, (event, _) in self.calls.items()}
+        hostile = {place: call.event for place, call in self.calls.items()}
         members = {place for place, event in hostile.items() if event["user_name"] == user_name}
         while True:
             present = [hostile[place] for place in members]
@@ -171,6 +384,8 @@ class Attacker:
             made = self._pods_made_by(present)
             accounts = {_account_user(event) for event in filter(_creates_account, present)}
             addresses = {event["source_address"] for event in present} & self.addresses
+            used = {event["credential_id"] for event in present} - {None}
+            pods = {event["claimed_pod_uid"] for event in present} - {None}
             more = {
                 place
                 for place, event in hostile.items()
@@ -178,6 +393,8 @@ class Attacker:
                 or event["claimed_pod_uid"] in made
                 or event["user_name"] in accounts
                 or event["source_address"] in addresses
+                or event["issued_credential_id"] in used
+                or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
             }
             if more <= members:
                 return [event for place, event in hostile.items() if place in members]
@@ -260,7 +477,7 @@ class Attacker:
     def others_at(self, address: str) -> list[tuple[str, int]]:
         """Who else used an address, with the number of calls that are not attributed."""
         hostile = [
-            f"{file}:{item}" for (file, _, item), (event, _) in self.calls.items() if event["source_address"] == address
+            f"{file}:{item}" for (file, _, item), call in self.calls.items() if call.event["source_address"] == address
         ]
         rows = self.store.rows(
             "SELECT user_name, count(*) AS calls FROM audit"

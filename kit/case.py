@@ -15,10 +15,12 @@ import pandas as pd
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
 from kit.inventory import Inventory
+from kit.limits import Limit
 from kit.raw import Raw
 from kit.refs import Ref
 from kit.scope import Scope, contract
 from kit.store import Store
+from kit.verdict import SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_window
 
 SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
@@ -151,9 +153,7 @@ class Case:
             for audit_id in finding["calls"]:
                 whose.setdefault(audit_id, []).append(finding["id"])
         places = {
-            place: because
-            for place, (event, because) in self._scope.attacker.calls.items()
-            if event["audit_id"] in whose
+            place: call.because for place, call in self._scope.attacker.calls.items() if call.event["audit_id"] in whose
         }
         rows = self.store.rows(
             "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
@@ -198,6 +198,20 @@ class Case:
                 row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
                 row["findings"].append(finding["id"])
         return pd.DataFrame(list(merged.values()), columns=["about", "start", "end", "says", "collect", "findings"])
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        return Evidence(self.store, self.inventory, self._scope.limits)
+
+    def verdict(self, kind: str, shown: int, window: Window | None = None) -> Verdict:
+        """The verdict on a question of kit.verdict.SHOWN_BY, such as a kind of subject. shown: how many things the evidence shows.
+
+        window: the stretch of time that it is about, the case's own without one. The limits of the scope on that kind count too.
+        """
+        rows = self.limits[self.limits["about"].map(lambda kinds: kind in kinds)].to_dict("records")
+        known = [Limit(tuple(row["about"]), row["says"], row["collect"]) for row in rows] if window is None else []
+        asked = window or self.window
+        return decide(shown, [*known, *(one for needs in SHOWN_BY[kind] for one in self._evidence.lacks(needs, asked))])
 
     @cached_property
     def ledger(self) -> pd.DataFrame:

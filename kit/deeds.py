@@ -9,18 +9,20 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
 from kit.attacker import Event, creates, let_through
-from kit.inventory import Inventory, Thing
+from kit.inventory import BOUND, WORKLOADS, Inventory, Thing
 from kit.limits import Limit
 from kit.store import Store
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
 RUNS_COMMANDS = ("exec", "attach", "portforward")
+# What a read gives away: resource → kind of subject, and its word.
+READ = {"secrets": ("secret", "secrets"), "configmaps": ("config_map", "config maps")}
 # Questions to the API server that store nothing.
 REVIEWS = {
     "selfsubjectaccessreviews",
@@ -45,7 +47,7 @@ class Deed:
 
 @dataclass(frozen=True)
 class _Life:
-    """A secret under one name from its birth to its end; None where the evidence does not tell."""
+    """A secret or config map under one name from its birth to its end; None where the evidence does not tell."""
 
     namespace: str
     name: str
@@ -74,6 +76,7 @@ class Deeds:
     def __init__(self, store: Store, inventory: Inventory) -> None:
         self.store = store
         self.inventory = inventory
+        self._known_lives = dict[str, list[_Life]]()
 
     def of(self, event: Event) -> Iterator[Deed | Limit]:
         """The deeds of an event; nothing for one that was refused, only asked, or stored nothing."""
@@ -81,8 +84,8 @@ class Deeds:
         if not let_through(event) or not resource or event["dry_run"]:
             return
         path = path_of(event)
-        if resource == "secrets" and not subresource and verb in ("get", "list", "watch"):
-            yield from self._secrets_read(event)
+        if resource in READ and not subresource and verb in ("get", "list", "watch"):
+            yield from self._objects_read(event)
         elif verb == "deletecollection":
             yield from self._deleted_together(event)
         elif resource == "serviceaccounts" and subresource == "token":
@@ -95,11 +98,15 @@ class Deeds:
         elif subresource in RUNS_COMMANDS:
             yield Deed("exec", path, _with_command(subresource, event))
         elif subresource == "proxy":
-            # The kubelet's own API runs commands too: /run/…, /exec/…
-            if resource == "nodes" and any(
-                f"/{word}/" in (event["request_uri"] or "") for word in ("run", "exec", "attach")
-            ):
-                yield Deed("exec", path, "a command through the kubelet's API")
+            if resource == "nodes":
+                # The kubelet's own API runs commands too: /run/…, /exec/…
+                ran = any(f"/{word}/" in (event["request_uri"] or "") for word in ("run", "exec", "attach"))
+                says = (
+                    "a command through the kubelet's API"
+                    if ran
+                    else "the kubelet's API was used through the API server"
+                )
+                yield Deed("exec", path, says, "affected" if ran else "possible")
         elif subresource == "eviction" or verb == "delete":
             yield Deed("deleted", path, "deleted" if verb == "delete" else "evicted")
         elif creates(event):
@@ -107,45 +114,90 @@ class Deeds:
                 return
             if path:
                 yield Deed("created", path, "created")
+                yield from self._brought(event)
             else:
                 what = f"{resource} in {event['namespace']}" if event["namespace"] else resource
                 says = f"The name of one of the {what} that was created cannot be told: its response was not logged"
                 yield Limit(("created",), says, "a cluster dump", event["received_at"])
         elif verb in ("update", "patch", "create"):
             yield Deed("changed", path, "changed")
+            yield from self._brought(event)
 
-    # ── secrets ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── permissions and images ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _secrets_read(self, event: Event) -> Iterator[Deed | Limit]:
-        """The secrets that a read returned: the one that it names, or those there were then that a list's selectors let in."""
+    def _brought(self, event: Event) -> Iterator[Deed | Limit]:
+        """The permissions that a written binding gives, and the images that a written pod or workload brings in."""
+        is_binding = event["resource"] in BOUND
+        if event["subresource"] or not (is_binding or event["resource"] in ("pods", *WORKLOADS.values())):
+            return
+        asked, answered = self._bodies(event)
+        body = answered or asked if is_binding else asked or answered
+        if not body:
+            what = "permissions" if is_binding else "images"
+            says = f"Which {what} {path_of(event)} brought in cannot be told: its body was not logged"
+            yield Limit(("granted" if is_binding else "introduced",), says, "a cluster dump", event["received_at"])
+        elif is_binding:
+            role, where = _dict(body.get("roleRef")), f" in {event['namespace']}" if event["namespace"] else ""
+            subjects = body.get("subjects")
+            for one in map(_dict, subjects if isinstance(subjects, list) else []):
+                name = "/".join(str(one[part]) for part in ("namespace", "name") if one.get(part))
+                key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
+                yield Deed("granted", key, f"given by {path_of(event)}")
+        else:
+            for image in dict.fromkeys(_images(body)):
+                yield Deed("introduced", image, f"brought in by {path_of(event)}")
+
+    def _bodies(self, event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
+        (row,) = self.store.rows(
+            "SELECT request_object, response_object FROM audit WHERE file = $file AND item = $item",
+            file=event["file"],
+            item=event["item"],
+        )
+        asked, answered = orjson.loads(row["request_object"] or "{}"), orjson.loads(row["response_object"] or "{}")
+        return asked if isinstance(asked, dict) else {}, answered if isinstance(answered, dict) else {}
+
+    # ── secrets and config maps ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _objects_read(self, event: Event) -> Iterator[Deed | Limit]:
+        """What a read returned: the secret or config map that it names, or those there were then that a list's selectors let in."""
+        kind, words = READ[event["resource"]]
         if event["verb"] == "get" and event["name"]:
-            yield Deed("secret", f"{event['namespace']}/{event['name']}", "read")
+            yield Deed(kind, f"{event['namespace']}/{event['name']}", "read")
             return
         query = parse_qs(urlsplit(event["request_uri"] or "").query)
         start, end = event["received_at"], event["received_at"]
         if event["verb"] == "watch":
             end = max(start, event["stage_at"] or start)
         chosen = dict[str, tuple[_Life, bool]]()
-        for life in self._secrets:
+        for life in self._lives(event["resource"]):
             fits = _fits(life, event, query) if life.overlaps(start, end) else False
             if fits is not False:
                 chosen[life.key] = (life, bool(fits) and not _only_changes(life, event, query))
         keys, in_full = _page(sorted(chosen), query)
         for key in keys:
-            yield Deed("secret", key, "named in a list", "affected" if chosen[key][1] and in_full else "possible")
-        if not self.inventory.is_dumped("secrets", event["namespace"]):
-            says = "Which secrets a list returned cannot be told in full: no cluster dump names the secrets"
-            yield Limit(("secret",), says, "`kubectl get secrets -A` (names suffice)")
+            yield Deed(kind, key, "named in a list", "affected" if chosen[key][1] and in_full else "possible")
+        if not self.inventory.is_dumped(event["resource"], event["namespace"]):
+            says = f"Which {words} a list returned cannot be told in full: no cluster dump names the {words}"
+            yield Limit((kind,), says, f"`kubectl get {event['resource']} -A` (names suffice)")
 
-    @cached_property
-    def _secrets(self) -> list[_Life]:
-        """Every secret that there ever was, by the dump and by the names in the log, where no bodies and uids are logged."""
+    def names(self, resource: str, start: datetime, end: datetime) -> list[str]:
+        """namespace/name of the secrets or config maps that there were at any moment of a stretch of time."""
+        return sorted({life.key for life in self._lives(resource) if life.overlaps(start, end)})
+
+    def _lives(self, resource: str) -> list[_Life]:
+        if resource not in self._known_lives:
+            self._known_lives[resource] = self._lives_of(resource)
+        return self._known_lives[resource]
+
+    def _lives_of(self, resource: str) -> list[_Life]:
+        """Every secret or config map that there ever was, by the dump and by the names in the log, where no bodies and uids are logged."""
         open_, closed = dict[tuple[str, str], _Life](), list[_Life]()
         for row in self.store.rows(
             "SELECT namespace, name, verb, response_code, received_at, request_uri FROM audit"
-            " WHERE resource = 'secrets' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
+            " WHERE resource = $resource AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
             " AND (name IS NOT NULL AND verb <> 'list' AND verb <> 'watch' OR verb = 'deletecollection')"
-            " ORDER BY received_at, file, item"
+            " ORDER BY received_at, file, item",
+            resource=resource,
         ):
             place, at = (str(row["namespace"]), str(row["name"])), row["received_at"]
             if row["verb"] == "deletecollection":
@@ -158,7 +210,7 @@ class Deeds:
                 open_[place] = _Life(*place, created_at=at)
             else:
                 open_.setdefault(place, _Life(*place))
-        for thing in self.inventory.of("secrets"):
+        for thing in self.inventory.of(resource):
             self._add_dumped(thing, open_, closed)
         return [*closed, *open_.values()]
 
@@ -197,6 +249,22 @@ class Deeds:
             if isinstance(about, dict) and about.get("name"):
                 one = {"resource": event["resource"], "namespace": about.get("namespace"), "name": about["name"]}
                 yield Deed("deleted", path_of(one), "deleted with others of its kind")
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _images(body: dict[str, Any]) -> Iterator[str]:
+    """The images of a pod or of a workload's template, as its body names them."""
+    spec = body.get("spec")
+    while isinstance(spec, dict):
+        for kind in ("initContainers", "containers", "ephemeralContainers"):
+            for one in spec.get(kind) or []:
+                if isinstance(one, dict) and one.get("image"):
+                    yield str(one["image"])
+        inner = spec.get("jobTemplate") or spec.get("template")
+        spec = inner.get("spec") if isinstance(inner, dict) else None
 
 
 def _with_command(subresource: str, event: Event) -> str:

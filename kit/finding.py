@@ -112,6 +112,18 @@ class Finding:
         return member(self.raw, "Service", "Action", "KubernetesApiCallAction") or {}
 
     @property
+    def network(self) -> tuple[str, str] | None:
+        """The caller's address and whose network GuardDuty takes it for: AS number, organisation, country. None without them."""
+        remote = self.api_call.get("RemoteIpDetails")
+        remote = remote if isinstance(remote, dict) else {}
+        address = remote.get("IpAddressV4") or remote.get("IpAddressV6")
+        owner, country = remote.get("Organization"), remote.get("Country")
+        owner, country = owner if isinstance(owner, dict) else {}, country if isinstance(country, dict) else {}
+        number = f"AS{owner['Asn']}" if owner.get("Asn") else None
+        words = [str(one) for one in (number, owner.get("AsnOrg"), country.get("CountryName")) if one]
+        return (str(address), ", ".join(words)) if address and words else None
+
+    @property
     def role_binding(self) -> dict[str, Any]:
         """KubernetesRoleBindingDetails: Kind, Name, Uid, RoleRefName, RoleRefKind; empty without them."""
         return member(self.raw, "Service", "Action", "KubernetesRoleBindingDetails") or {}

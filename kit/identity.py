@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 NODE = "system:node:"
+NODES = "system:nodes"
+ANONYMOUS = "system:anonymous"
+UNAUTHENTICATED = "system:unauthenticated"
 AUTHENTICATOR = "aws-iam-authenticator:"  # begins user.uid of everybody whom the EKS authenticator let in
 
 
@@ -36,18 +39,22 @@ def identity_of(
     role = role_of(arn) if arn else None
     signed_in_by_iam = (uid or "").startswith(AUTHENTICATOR) or role is not None
     known = bool(uid or arn or groups)
-    if user_name == "system:anonymous" or "system:unauthenticated" in (groups or []):
-        return Identity(user_name, "anonymous")
-    if user_name.startswith(NODE):
-        return Identity(user_name, "node", known, node=user_name.removeprefix(NODE), role=role)
     if signed_in_by_iam:
+        # aws-auth may give out any name, but the node authorizer asks for the group too.
+        is_node = user_name.startswith(NODE) and (not groups or NODES in groups)
+        if is_node:
+            return Identity(user_name, "node", node=user_name.removeprefix(NODE), role=role)
         return Identity(user_name, "iam", role=role)
+    if user_name == ANONYMOUS or UNAUTHENTICATED in (groups or []):
+        return Identity(user_name, "anonymous", known or user_name == ANONYMOUS)
+    if user_name.startswith(NODE):
+        return Identity(user_name, "node", known, node=user_name.removeprefix(NODE))
     if user_name.startswith(SERVICE_ACCOUNT):
         account = user_name.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
         return Identity(user_name, "service_account", known, service_account=account)
     if user_name.startswith(("system:", "eks:")):
         return Identity(user_name, "control_plane", known)
-    return Identity(user_name, "oidc", known)
+    return Identity(user_name, "oidc", known and not user_name.startswith("arn:"))
 
 
 def role_of(arn: str) -> str | None:
@@ -59,3 +66,9 @@ def role_of(arn: str) -> str | None:
     if session:
         return f"{session[1]}:iam::{session[2]}:role/{session[3]}"
     return arn if re.fullmatch(r"arn:[^:]+:iam::\d+:(role|user)/.+", arn) else None
+
+
+def instance_of(arn: str) -> str:
+    """The EC2 instance whose credentials a session's ARN is of: their session name is the instance id. "" for anything else."""
+    session = re.fullmatch(r"arn:[^:]+:sts::\d+:assumed-role/[^/]+/(i-[0-9a-f]{8,17})", arn)
+    return session[1] if session else ""

@@ -33,7 +33,19 @@ WORKLOADS = {
     "ReplicationController": "replicationcontrollers",
 }
 BOUND = {"rolebindings", "clusterrolebindings"}
-FOLLOWED = {"pods", "services", "serviceaccounts", "nodes", "secrets", *WORKLOADS.values(), *BOUND}
+ROLES = {"roles", "clusterroles"}
+FOLLOWED = {
+    "pods",
+    "services",
+    "serviceaccounts",
+    "nodes",
+    "secrets",
+    "configmaps",
+    "networkpolicies",
+    *WORKLOADS.values(),
+    *BOUND,
+    *ROLES,
+}
 ACCOUNT_GROUP = "system:serviceaccounts"  # all of them, or with :NAMESPACE those of one namespace
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM roles for service accounts"
 
@@ -96,6 +108,19 @@ class Thing:
             return None
         name = self.spec.get("serviceAccountName") or (None if self.partial else "default")
         return f"{self.namespace}/{name}" if name else None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of a pod or a node, as its status last had them."""
+        status = _dict(self.body.get("status"))
+        listed = [_dict(one).get("ip") for one in (*_list(status.get("podIPs")), *_list(status.get("hostIPs")))]
+        named = [
+            _dict(one).get("address")
+            for one in _list(status.get("addresses"))
+            if str(_dict(one).get("type")).endswith("IP")
+        ]
+        every = [status.get("podIP"), status.get("hostIP"), *listed, *named]
+        return list(dict.fromkeys(one for one in every if isinstance(one, str) and one))
 
     @property
     def ever(self) -> tuple[dict[str, Any], ...]:
@@ -181,7 +206,7 @@ class Inventory:
         found = defaultdict[str, set[str]](set)
         for row in self.store.rows(
             "SELECT DISTINCT resource, coalesce(namespace, '') AS namespace FROM objects WHERE uid IS NOT NULL"
-            " AND NOT starts_with(api_version, 'aws:')"
+            " AND NOT starts_with(api_version, 'aws:') AND NOT (resource = 'configmaps' AND name = 'aws-auth')"  # asked for by itself
         ):
             found[row["resource"]].add(row["namespace"])
         return found
@@ -427,12 +452,13 @@ def _both(dumped: Thing, logged: Thing) -> Thing:
     )
 
 
-_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts")
+_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom")
+_KEPT_OF_STATUS = ("podIP", "podIPs", "hostIP", "hostIPs", "addresses")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def essence(body: dict[str, Any]) -> dict[str, Any]:
-    """An object's body without what no rule reads and what takes the room: status, managed fields, probes, most variables."""
+    """An object's body without what no rule reads and what takes the room: managed fields, probes, most of the status and of the variables."""
     metadata, spec = dict(_dict(body.get("metadata"))), dict(_dict(body.get("spec")))
     metadata.pop("managedFields", None)
     annotations = _dict(metadata.get("annotations"))
@@ -441,12 +467,17 @@ def essence(body: dict[str, Any]) -> dict[str, Any]:
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         if kind in spec:
             spec[kind] = [_essence_of_container(_dict(one)) for one in _list(spec[kind])]
-    kept: dict[str, Any] = {"metadata": metadata, "spec": spec}
-    return kept | {name: body[name] for name in ("subjects", "roleRef") if name in body}
+    status = {name: value for name, value in _dict(body.get("status")).items() if name in _KEPT_OF_STATUS}
+    kept: dict[str, Any] = {"metadata": metadata, "spec": spec, "status": status}
+    return kept | {name: body[name] for name in ("subjects", "roleRef", "rules") if name in body}
 
 
 def _essence_of_container(container: dict[str, Any]) -> dict[str, Any]:
-    variables = [one for one in _list(container.get("env")) if _dict(one).get("name") == "AWS_ROLE_ARN"]
+    variables = [
+        one
+        for one in map(_dict, _list(container.get("env")))
+        if one.get("name") == "AWS_ROLE_ARN" or "secretKeyRef" in _dict(one.get("valueFrom"))
+    ]
     return {name: container[name] for name in _KEPT_OF_CONTAINER if name in container} | {"env": variables}
 
 

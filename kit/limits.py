@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
 from kit.attacker import Attacker
 from kit.finding import Finding
@@ -16,7 +15,7 @@ from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
 
-DEEDS = ("secret", "created", "changed", "deleted", "exec", "token")
+DEEDS = ("secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced")
 """The kinds of subjects that a caller's calls make."""
 EVERYTHING = (*DEEDS, "pod", "node", "service_account", "image", "iam_role", "identity")
 CALLS_ON_PODS = ("pod", "node", "service_account", "image", "iam_role", "created", "deleted", "exec")
@@ -328,7 +327,7 @@ class Limits:
 
     def _of_addresses(self, calls: set[str]) -> Iterator[Limit]:
         """Whose calls from the attacker's addresses are not attributed, because others use these addresses too."""
-        events: list[Any] = [event for event, _ in self.attacker.calls.values() if event["audit_id"] in calls]
+        events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in calls]
         for address in sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses):
             others = self.attacker.others_at(address)
             listed = few([f"{user} ({number} calls)" for user, number in others], 4)

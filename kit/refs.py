@@ -5,6 +5,7 @@ from __future__ import annotations
 from kit.errors import CallError
 
 KINDS = (
+    "access_key",  # a session or a long-term key of AWS, by access key id
     "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and item)
     "aws",  # something in AWS, by ARN
     "created",
@@ -20,6 +21,10 @@ KINDS = (
     "object",  # a stored object, by uid
     "pod",  # a pod, by uid
     "secret",
+    "config_map",  # namespace/name
+    "granted",  # a role and whom it was given to
+    "introduced",  # an image
+    "reachable",  # namespace/name of a secret that was in reach
     "service_account",
     "token",  # namespace/name
     "source_ip",  # an address that a request came from

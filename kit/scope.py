@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from kit.access import Access
 from kit.attacker import Attacker, Event, address_of, place_of
 from kit.deeds import Deed, Deeds
 from kit.errors import CallError
@@ -21,7 +22,10 @@ from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENC
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
 from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, few, utc
+from kit.profile import Profile, Profiles
 from kit.refs import Ref
+from kit.rights import Rights
+from kit.sessions import Session, Sessions, Use
 from kit.sources.cluster import plural
 from kit.store import Store
 from kit.window import Window
@@ -40,6 +44,16 @@ class Subject:
 
 
 @dataclass
+class UsedSession:
+    """A role session that a subject got, with what it was used for. certainty: affected when the attacker used it."""
+
+    session: Session
+    certainty: str
+    why: list[Why]
+    uses: list[Use]
+
+
+@dataclass
 class FindingScope:
     """What one finding affects."""
 
@@ -47,7 +61,10 @@ class FindingScope:
     window: Window | None
     subjects: dict[tuple[str, str, str | None], Subject] = field(default_factory=dict)
     calls: dict[str, None] = field(default_factory=dict)
+    possible_calls: dict[str, None] = field(default_factory=dict)
     aws_calls: dict[str, None] = field(default_factory=dict)
+    identities: list[Profile] = field(default_factory=list)
+    sessions: list[UsedSession] = field(default_factory=list)
     limits: dict[Limit, None] = field(default_factory=dict)
 
     def add(
@@ -105,6 +122,9 @@ class Scope:
         self.chosen = findings
         self.attacker = Attacker(store, inventory)
         self.deeds = Deeds(store, inventory)
+        self.sessions = Sessions(store, inventory, self.attacker.cluster_addresses)
+        self.access, self.rights = Access(store, inventory), Rights(inventory)
+        self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions)
         self._given = (start, end)
         self.window = self._window(start, end)
         self.limits = Limits(store, inventory, self.attacker, self.window)
@@ -169,6 +189,7 @@ class Scope:
             ]
             self._add_pods(scope, pods)
             self._add_deeds(scope)
+            self._add_pods(scope, self._touched_pods(scope))
             self._add_rest(scope)
 
     def is_about_eks(self, finding: Finding) -> bool:
@@ -178,8 +199,110 @@ class Scope:
 
     def _add_rest(self, scope: FindingScope) -> None:
         self._add_possible(scope)
+        self._add_sessions(scope)
+        self._add_identities(scope)
         kinds = {kind for kind, _, _ in scope.subjects}
         scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls))
+
+    def _add_identities(self, scope: FindingScope) -> None:
+        """The caller, those who did the attacker's calls with it, and those behind the pods of the finding's own call."""
+        caller = scope.finding.user.get("Username")
+        events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
+        users = [str(caller)] if caller else []
+        users += [str(event["user_name"]) for event in events if event["user_name"]]
+        scope.identities = self.profiles.of(users, scope.finding)
+        if events:
+            times = [event["received_at"] for event in events]
+            self._add_reach(scope, Window(min(times), max(times) + timedelta(microseconds=1)))
+
+    def _add_reach(self, scope: FindingScope, during: Window) -> None:
+        """The secrets that the attacker's identities could have read while he was there; those that he did read are subjects already."""
+        secrets = self.deeds.names("secrets", during.start, during.end)
+        unknown = dict[str, None]()
+        for profile in scope.identities:
+            groups = self.access.groups_of(profile.identity.user_name)
+            ways = [way for way in profile.ways if way.kind == "access_entry"]
+            found, bindings = self.rights.secrets_in_reach(profile.identity, groups, ways, secrets, during)
+            unknown |= {f"{binding.path}": None for binding in bindings}
+            for key, why in found.items():
+                if ("secret", key, None) not in scope.subjects:
+                    says = f"{profile.identity.user_name}: {why.says}"
+                    scope.add("reachable", key, Why(why.ref, says), certainty="possible")
+        if unknown:
+            says = f"What {len(unknown)} role bindings allow cannot be told, as no evidence has their roles: {few(list(unknown), 3)}"
+            scope.limit(("reachable",), says, "`kubectl get roles,clusterroles -A -o json`")
+        if not self.inventory.is_dumped("clusterrolebindings", None):
+            says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"
+            scope.limit(
+                ("reachable",), says, "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
+            )
+        if any(one.kind == "iam_role" for one in scope.subjects.values()):
+            says = "Which secrets of AWS the roles could read cannot be told: their policies are not looked into"
+            scope.limit(
+                ("reachable",),
+                says,
+                "`aws iam get-account-authorization-details`, and read there what the roles may do",
+            )
+
+    def _add_sessions(self, scope: FindingScope) -> None:
+        """The sessions of AWS that service accounts, pods and nodes of the scope got, and those that the caller signed in with; and
+        back: the pods and nodes whose session the attacker used, where the log of the cluster does not show it already."""
+        chosen = [one for one in scope.subjects.values() if one.certainty == "affected"]
+        accounts = {one.key for one in chosen if one.kind == "service_account"}
+        pods = {one.key for one in chosen if one.kind == "pod"}
+        caller = self._caller(scope.finding)
+        nodes = {caller.node} if caller and caller.node else set[str]()
+        if not scope.finding.workload and scope.finding.resource_type == "Instance":
+            nodes |= {one.key for one in chosen if one.kind == "node"}
+        trail = [self.attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in self.attacker.trail]
+        hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
+        hostile |= {
+            call.event["access_key_id"]
+            for call in self.attacker.calls.values()
+            if call.event["audit_id"] in scope.calls
+        } - {None}
+        found = {one.access_key_id: one for one in self.sessions.issued_to(accounts, pods, nodes)}
+        found |= self.sessions.of_keys(hostile)
+        uses = self.sessions.uses(list(found))
+        for key, session in found.items():
+            whys = [session.why] if session.why else []
+            outside = [use for use in uses.get(key, []) if use.inside is False]
+            whys += [use.why for use in outside]
+            if key in hostile:
+                row = next((row for row in trail if key in (row["access_key_id"], row["issued"])), None)
+                ref = (
+                    Ref.of("trail", row["event_id"])
+                    if row
+                    else session.why.ref
+                    if session.why
+                    else Ref.of("access_key", key)
+                )
+                whys.append(Why(ref, "the attacker used it"))
+                self._add_back(scope, session)
+            certainty = "affected" if key in hostile else "possible"
+            scope.sessions.append(UsedSession(session, certainty, whys, uses.get(key, [])))
+        scope.sessions.sort(key=lambda one: (one.certainty, str(one.session.issued_at), one.session.access_key_id))
+        if chosen and not self.attacker.cluster_addresses.way_out and any(uses.values()):
+            says = "Whether role sessions were used outside of the cluster cannot be told: its own way out to AWS is not known"
+            scope.limit(
+                ("iam_role",),
+                says,
+                "CloudTrail of the whole cluster (calls of its nodes), or the addresses of its NAT gateways",
+            )
+
+    def _add_back(self, scope: FindingScope, session: Session) -> None:
+        """From a session that the attacker used back to the pods and the node that it was given to."""
+        if session.why is None or session.role is None:
+            return
+        through = Ref.of("iam_role", session.role)
+        for pod, sure in self.sessions.pods_of(session):
+            if ("pod", pod.uid, None) not in scope.subjects:
+                says = f"{session.why.says}; the attacker used that session"
+                certainty = "affected" if sure else "possible"
+                scope.add("pod", pod.uid, Why(session.why.ref, says), certainty=certainty, thing=pod, through=through)
+        if session.node and ("node", session.node, None) not in scope.subjects:
+            says = f"the attacker used {session.why.says}"
+            scope.add("node", session.node, Why(session.why.ref, says), through=through)
 
     def _named_pods(self, scope: FindingScope) -> list[_Found]:
         """Pods that the finding names: itself, through its workload, or behind its service."""
@@ -423,6 +546,7 @@ class Scope:
                 scope.calls.setdefault(event["audit_id"])
                 through = None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown")
                 self._add_deed(scope, event, through)
+        self._add_possible_calls(scope, {str(event["user_name"]) for event in followed} | {str(user)})
         places = {event["source_address"] for event in followed} & self.attacker.addresses
         keys = {event["access_key_id"] for event in followed} - {None}
         users = {event["user_name"] for event in followed}
@@ -440,6 +564,21 @@ class Scope:
             if theirs and self._given_inside(row["event_at"]):
                 scope.aws_calls.setdefault(event_id)
 
+    def _add_possible_calls(self, scope: FindingScope, users: set[str]) -> None:
+        """What may be the attacker's doing or the victim's: its subjects are possible, and a limit says why nobody can tell."""
+        counted = dict[str, int]()
+        for call in self.attacker.possible.values():
+            if not call.whose & users or not self._inside(call.event["received_at"]):
+                continue
+            scope.possible_calls.setdefault(call.event["audit_id"])
+            counted[call.because] = counted.get(call.because, 0) + 1
+            self._add_deed(scope, call.event, None, possible=True)
+        for because, number in counted.items():
+            says = f"Whether {number} calls are the attacker's or the victim's cannot be told: {because}"
+            scope.limit(
+                (*DEEDS, "identity"), says, "Runtime Monitoring findings of that pod or node, or the victim's own logs"
+            )
+
     def _is_hostile(self, events: list[Event]) -> bool:
         return any(place_of(event) in self.attacker.calls for event in events)
 
@@ -451,7 +590,26 @@ class Scope:
         start, end = self._given
         return (start is None or start <= at) and (end is None or at < end)
 
-    def _add_deed(self, scope: FindingScope, event: Event, through: Ref | None) -> None:
+    def _touched_pods(self, scope: FindingScope) -> list[_Found]:
+        """The pods that the caller itself made, or whose workload it made, and those that it ran commands in."""
+        found = list[_Found]()
+        for subject in list(scope.subjects.values()):
+            if subject.through or subject.certainty != "affected" or subject.kind not in ("created", "exec"):
+                continue
+            why, thing = next(iter(subject.why)), subject.thing
+            resource, _, rest = subject.key.partition("/")
+            if thing is not None and resource in WORKLOADS.values():
+                owned = self.inventory.pods_of_workload(resource, thing.namespace, thing.name, thing.uid)
+                says = f"it belonged to {subject.key}, which the attacker made"
+                found += [(pod, Why(why.ref, says), sure) for pod, sure in owned]
+            elif resource == "pods":
+                namespace, _, name = rest.partition("/")
+                named = [thing] if thing else self.inventory.named("pods", namespace, name)
+                says = "the attacker made it" if subject.kind == "created" else "the attacker ran commands in it"
+                found += [(pod, Why(why.ref, says), len(named) == 1) for pod in named]
+        return found
+
+    def _add_deed(self, scope: FindingScope, event: Event, through: Ref | None, possible: bool = False) -> None:
         """The subjects that an event makes, and what cannot be told of it."""
         if not self._inside(event["received_at"]):
             return
@@ -461,9 +619,14 @@ class Scope:
             if not isinstance(deed, Deed):
                 scope.limits[deed] = None
                 continue
-            thing = None if deed.kind in ("secret", "token") else self.inventory.things.get(event["uid"] or "")
+            thing = (
+                None
+                if deed.kind not in ("created", "changed", "deleted", "exec")
+                else self.inventory.things.get(event["uid"] or "")
+            )
             why = Why(ref, f"{deed.says} {when}")
-            scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=deed.certainty)
+            certainty = "possible" if possible else deed.certainty
+            scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)
 
     # ── attack sequences and possible subjects ─────────────────────────────────────────────────────────────────────
 
@@ -566,7 +729,7 @@ def _iso(at: datetime | None) -> str | None:
 
 def contract(case: str, scope: Scope) -> dict[str, Any]:
     """The scope as JSON-ready data, in the stable form that docs/json.md describes."""
-    first = min((event["received_at"] for event, _ in scope.attacker.calls.values()), default=None)
+    first = min((call.event["received_at"] for call in scope.attacker.calls.values()), default=None)
     return {
         "case": case,
         "findings": [_finding_contract(one, first, scope.is_about_eks(one.finding)) for one in scope.scopes],
@@ -584,7 +747,10 @@ def _finding_contract(scope: FindingScope, first: datetime | None, about_eks: bo
         "window": {"start": _iso(window.start), "end": _iso(window.end)} if window else None,
         "subjects": [_subject_contract(one, first) for one in sorted(scope.subjects.values(), key=_order)],
         "calls": list(scope.calls),
+        "possible_calls": list(scope.possible_calls),
         "aws_calls": list(scope.aws_calls),
+        "identities": [_identity_contract(one) for one in scope.identities],
+        "sessions": [_session_contract(one) for one in scope.sessions],
         "limits": [
             {
                 "about": list(one.about),
@@ -605,7 +771,7 @@ def _order(subject: Subject) -> tuple[str, str, str, str]:
 def _subject_contract(subject: Subject, first: datetime | None) -> dict[str, Any]:
     thing = subject.thing
     namespace, name = (thing.namespace, thing.name) if thing else (None, None)
-    if thing is None and subject.kind in ("secret", "service_account", "token"):
+    if thing is None and subject.kind in ("secret", "config_map", "reachable", "service_account", "token"):
         namespace, _, name = subject.key.partition("/")
     gone = bool(thing and thing.deleted_at and first and thing.deleted_at < first)
     return {
@@ -623,4 +789,101 @@ def _subject_contract(subject: Subject, first: datetime | None) -> dict[str, Any
         "certainty": subject.certainty,
         "through": subject.through,
         "why": [{"ref": str(why.ref), "says": why.says} for why in subject.why],
+    }
+
+
+def _why_contract(why: Why | None) -> dict[str, str] | None:
+    return {"ref": str(why.ref), "says": why.says} if why else None
+
+
+def _identity_contract(profile: Profile) -> dict[str, Any]:
+    identity = profile.identity
+    return {
+        "user_name": identity.user_name,
+        "ref": str(Ref.of("identity", identity.user_name)),
+        "kind": identity.kind,
+        "certainty": "affected" if identity.sure else "possible",
+        "role": identity.role,
+        "why": _why_contract(profile.why),
+        "patient_zero": [_why_contract(why) for why in profile.patient_zero],
+        "credentials": [
+            {
+                "key": one.key or None,
+                "kind": one.kind,
+                "calls": one.calls,
+                "hostile_calls": one.hostile,
+                "first_at": _iso(one.first_at),
+                "last_at": _iso(one.last_at),
+                "addresses": sorted(one.addresses),
+                "pod": one.pod_uid,
+                "node": one.node,
+                "minted": _why_contract(one.minted),
+            }
+            for one in profile.credentials
+        ],
+        "sources": [
+            {
+                "address": one.address or None,
+                "user_agent": one.user_agent or None,
+                "inside": one.inside,
+                "network": one.network,
+                "calls": one.calls,
+                "hostile_calls": one.hostile,
+                "first_at": _iso(one.first_at),
+                "last_at": _iso(one.last_at),
+            }
+            for one in profile.sources
+        ],
+        "usual": {"until": _iso(profile.usual_until), "calls": [list(one) for one in profile.usual]},
+        "impersonates": profile.impersonates,
+        "impersonated_by": profile.impersonated_by,
+        "ways_in": [
+            {
+                "kind": way.kind,
+                "name": way.name,
+                "user_name": way.user_name,
+                "groups": list(way.groups),
+                "policies": list(way.policies),
+                "overruled": way.overruled,
+                "since": _iso(way.since),
+                "until": _iso(way.until),
+                "why": _why_contract(way.why),
+            }
+            for way in profile.ways
+        ],
+        "take_away": [
+            {"says": step.says, "command": step.command or None, "why": _why_contract(step.why)}
+            for step in profile.steps
+        ],
+        "came_from": [_why_contract(step.why) for step in profile.chain],
+    }
+
+
+def _session_contract(one: UsedSession) -> dict[str, Any]:
+    session = one.session
+    return {
+        "access_key_id": session.access_key_id,
+        "kind": session.kind,
+        "certainty": one.certainty,
+        "role": session.role,
+        "issued_at": _iso(session.issued_at),
+        "expires_at": session.expires_at,
+        "asked_by": session.asked_by,
+        "service_account": session.service_account,
+        "pod": session.pod_uid,
+        "node": session.node,
+        "why": [_why_contract(why) for why in one.why],
+        "uses": [
+            {
+                "address": use.address,
+                "inside": use.inside,
+                "calls": use.calls,
+                "failed": use.failed,
+                "first_at": _iso(use.first_at),
+                "last_at": _iso(use.last_at),
+                "services": list(use.services),
+                "ref": str(use.why.ref),
+            }
+            for use in one.uses
+        ],
     }

@@ -62,6 +62,10 @@ def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case(tmp_path: Path
     kit_json("new", tmp_path / "case", SAMPLE)
     case = Case(tmp_path / "case")
     said = {why["says"] for finding in case.scope["findings"] for one in finding["subjects"] for why in one["why"]}
-    said |= {*case.limits["says"], *case.calls["because"], *case.aws_calls["because"]}
+    said |= {*case.limits["says"], *"; ".join(case.calls["because"]).split("; "), *case.aws_calls["because"]}
+    for finding in case.scope["findings"]:
+        for one in finding["identities"]:
+            said |= {why["says"] for why in [one["why"], *one["patient_zero"], *one["take_away"]]}
+        said |= {why["says"] for one in finding["sessions"] for why in one["why"]}
     quoted = re.findall(r"^ *> (.+)$", (DOCS / "rules.md").read_text(), re.MULTILINE)
     assert len(quoted) > 10 and [one for one in quoted if one not in said] == []

@@ -35,6 +35,12 @@ def wanted(name: str, finding: dict[str, Any], listed: str = "pods") -> set[str]
     return {value["uid"] if isinstance(value, dict) else value for value in values}
 
 
+def named_pods(name: str, finding: dict[str, Any]) -> set[str]:
+    """The affected pods of a finding but for those that only the attacker's own hands put there: made, or commands run in them."""
+    touched = {pod["uid"] for pod in truth(name)["attacker_touched_pods"]}
+    return keys(finding, "pod") - (touched - wanted(name, finding))
+
+
 def hostile_event(events: list[Event], verb: str, resource: str) -> Event:
     """An event of the attacker of stolen_sa_token."""
     calls = set(truth(STOLEN)["attacker_calls"])
@@ -70,7 +76,7 @@ def test_order_stages_and_proxies_change_nothing(tmp_path: Path) -> None:
 
     scope = scope_of(varied(STOLEN, tmp_path, events=mixed))
     for finding in scope.values():
-        assert keys(finding, "pod") == wanted(STOLEN, finding)
+        assert named_pods(STOLEN, finding) == wanted(STOLEN, finding)
         assert keys(finding, "secret") == wanted(STOLEN, finding, "secrets_read")
 
 
@@ -81,7 +87,7 @@ def test_a_log_in_pieces_is_one_log(tmp_path: Path) -> None:
     for number in range(5):
         (evidence / f"piece-{number}.log").write_bytes(b"".join(lines[number::5]))
     for finding in scope_of(evidence).values():
-        assert keys(finding, "pod") == wanted(STOLEN, finding)
+        assert named_pods(STOLEN, finding) == wanted(STOLEN, finding)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_a_workload_type_in_any_spelling(tmp_path: Path, spelling: Any) -> None:
         return findings
 
     for finding in scope_of(varied(VANISHED, tmp_path, findings=spelt)).values():
-        assert keys(finding, "pod") == wanted(VANISHED, finding)
+        assert named_pods(VANISHED, finding) == wanted(VANISHED, finding)
 
 
 def test_findings_without_uids(tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_findings_without_uids(tmp_path: Path) -> None:
         return findings
 
     for finding in scope_of(varied(VANISHED, tmp_path, findings=without)).values():
-        assert keys(finding, "pod") == wanted(VANISHED, finding)
+        assert named_pods(VANISHED, finding) == wanted(VANISHED, finding)
 
 
 def test_a_workload_that_no_evidence_shows_is_a_limit_not_an_empty_list(tmp_path: Path) -> None:
@@ -118,7 +124,7 @@ def test_a_workload_that_no_evidence_shows_is_a_limit_not_an_empty_list(tmp_path
         return findings
 
     for finding in scope_of(varied(VANISHED, tmp_path, findings=renamed)).values():
-        assert keys(finding, "pod") == set()
+        assert keys(finding, "pod") <= {pod["uid"] for pod in truth(VANISHED)["attacker_touched_pods"]}
         assert "nowhere" in said(finding)
 
 
@@ -435,7 +441,7 @@ def test_an_audit_id_that_two_requests_bear_is_cited_by_its_line(tmp_path: Path)
 
 def test_without_a_dump_the_deleted_and_the_made_are_still_there(tmp_path: Path) -> None:
     for finding in scope_of(varied(VANISHED, tmp_path, without=["cluster"])).values():
-        assert keys(finding, "pod") == wanted(VANISHED, finding)
+        assert named_pods(VANISHED, finding) == wanted(VANISHED, finding)
         assert "There is no cluster dump" in said(finding)
         assert not any(subject["standing"] for subject in finding["subjects"])
 

@@ -20,6 +20,8 @@ from kit.case import Case
 from kit.figures import counted, records, user_words
 from kit.report import cited as evidence_of
 from kit.report.html_table import Shown, clock, fold, safe, table
+from kit.verdict import CANNOT_TELL
+from kit.window import Window
 
 Row = dict[str, Any]
 
@@ -33,13 +35,17 @@ KINDS = {
     "iam_role": ("IAM role or user", "IAM roles and users"),
     "image": ("image", "images"),
     "secret": ("secret read", "secrets read"),
+    "config_map": ("config map read", "config maps read"),
     "created": ("object created", "objects created"),
     "changed": ("object changed", "objects changed"),
     "deleted": ("object deleted", "objects deleted"),
     "exec": ("target of commands", "targets of commands"),
     "token": ("service account with a token minted", "service accounts with a token minted"),
+    "granted": ("permission given", "permissions given"),
+    "introduced": ("image brought in", "images brought in"),
+    "reachable": ("secret in reach", "secrets in reach"),
 }
-DEEDS = ("secret", "token", "exec", "created", "changed", "deleted")
+DEEDS = ("secret", "config_map", "token", "exec", "granted", "introduced", "created", "changed", "deleted")
 _TILES = ("pod", "node", "service_account", "iam_role", "image", "secret")
 _LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))
 _GROUP_FROM = 13  # pods; fewer are listed one by one
@@ -109,18 +115,14 @@ def _nothing(case: Case, kind: str) -> str:
     what = f"{KINDS[kind][1]} by the attacker" if kind in DEEDS else f"affected {KINDS[kind][1]}"
     if not len(case.findings):
         return f"{pill('nothing in scope', 'quiet')} There is no finding in this case, so nothing is put into scope."
-    about = case.limits[case.limits["about"].map(lambda kinds: kind in kinds)]
-    if len(about):
-        first = about.iloc[0]
-        return f"{pill('cannot tell', 'cannot')} {safe(first['says'])}. To be able to tell, collect {_collect(first['collect'])}."
-    if not _has_audit_log(case) or case.window is None:
-        return f"{pill('cannot tell', 'cannot')} This case has no audit log."
-    missing = case.unrecorded
-    window = _stretch(case.window.start, case.window.end)
-    if missing:
-        times = _list((_stretch(*one) for one in missing), 3)
-        return f"{pill('cannot tell', 'cannot')} No {what} in what was recorded, but {times} was not recorded."
-    return f"{pill('not observed', 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
+    verdict = case.verdict(kind, 0)
+    if verdict.word == CANNOT_TELL:
+        first = verdict.limits[0]
+        return (
+            f"{pill(verdict.word, 'cannot')} {safe(first.says)}. To be able to tell, collect {_collect(first.collect)}."
+        )
+    window = _stretch(case.window.start, case.window.end) if case.window else "what was looked at"
+    return f"{pill(verdict.word, 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
 
 
 def _collect(text: str) -> str:
@@ -257,18 +259,18 @@ def _tiles(case: Case) -> str:
 def _tile(case: Case, kind: str) -> str:
     rows, possible = _keys(case, kind), _keys(case, kind, "possible")
     noun = KINDS[kind][0 if len(rows) == 1 else 1]
-    limited = case.limits["about"].map(lambda kinds: kind in kinds).any() or not _has_audit_log(case)
+    verdict = case.verdict(kind, len(rows))
     below = []
     if len(rows) and kind in ("pod", "node"):
         gone = int(_gone(rows).sum())
         below.append(f"{gone:,} already gone" if gone else "none known to be gone")
     if len(possible):
         below.append(f"{len(possible):,} possible")
-    if not len(rows) and limited:
+    if verdict.word == CANNOT_TELL:
         number, word = "?", "– cannot tell"
     else:
         number, word = f"{len(rows):,}", "affected" if kind != "secret" else ""
-        if limited and len(rows):
+        if verdict.limits and len(rows):
             below.insert(0, "at least; see limits")
     title = f"{noun} {word}".strip()
     return f'<div class="tile{"" if len(rows) else " none"}"><b>{number}</b><span>{title}</span><small>{" · ".join(below) or "&nbsp;"}</small></div>'
@@ -310,14 +312,15 @@ def _still(case: Case) -> str:
     if not times:
         return f"{pill('cannot tell', 'cannot')} no call is attributed to the attacker, so none can be missed."
     quiet = (window.end - times[-1]).total_seconds()
-    later = [one[:2] for one in (*case.unrecorded, *case.partial) if one[1] > times[-1]]
-    if later:
-        return f"{pill('cannot tell', 'cannot')} after the last call, {_list((_stretch(*one) for one in later), 2)} was not recorded in full."
-    if quiet < _SOON_SECONDS:
+    soon = quiet < _SOON_SECONDS
+    verdict = case.verdict("identity", int(soon), Window(times[-1], window.end) if quiet > 0 else None)
+    if verdict.word == CANNOT_TELL:
+        return f"{pill(verdict.word, 'cannot')} after the last call: {_list((safe(one.says) for one in verdict.limits), 2)}."
+    if soon:
         return f"{pill('maybe', 'possible')} the last call came {_lasting(quiet)} before the log ends. Treat it as going on."
     left = [word for word in (_left(case, "service_account"), _left(case, "iam_role")) if word]
     stands = f" {_list(left)} are not known to be gone: their credentials may still serve." if left else ""
-    return f"{pill('not observed', 'quiet')} after the last call, in {_lasting(quiet)} of log without a gap (its delivery is best effort).{stands}"
+    return f"{pill(verdict.word, 'quiet')} after the last call, in {_lasting(quiet)} of log without a gap (its delivery is best effort).{stands}"
 
 
 def _left(case: Case, kind: str) -> str:
@@ -793,14 +796,9 @@ def _call_cell(row: Row) -> str:
 def aws_calls(case: Case) -> Shown:
     """The attacker's CloudTrail events, oldest first, each with why it is the attacker's."""
     if case.aws_calls.empty:
-        if "CloudTrail" not in set(case.ledger["taken_as"]):
-            return Shown(
-                f"<p>{pill('cannot tell', 'cannot')} There is no CloudTrail in this case.</p>", "no CloudTrail"
-            )
-        return Shown(
-            f"<p>{pill('not observed', 'quiet')} No CloudTrail event of this case is attributed to the attacker; what CloudTrail holds stands under the limits, and data events are there only where a trail records them.</p>",
-            "none",
-        )
+        verdict = case.verdict("aws_call", 0)
+        says = f"{pill(verdict.word, 'quiet' if verdict.word != CANNOT_TELL else 'cannot')} No CloudTrail event of this case is attributed to the attacker. "
+        return Shown(f"<p>{says}{'. '.join(safe(one.says) for one in verdict.limits)}</p>", verdict.word)
     columns: dict[str, Callable[[Row], str]] = {
         "At (UTC)": lambda row: clock(row["event_at"]),
         "Who": lambda row: safe(figures.arn_words(row["arn"])),

@@ -1,0 +1,162 @@
+"""What an identity may do by RBAC and EKS access policies, and which secrets that put in reach, whether or not they were read.
+
+Sources: Kubernetes "Using RBAC Authorization" (rules, resourceNames, groups), "Good practices for Secrets" (who may create a pod in a
+namespace may mount its secrets); EKS User Guide "Access policy permissions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kit.access import Way
+from kit.identity import Identity
+from kit.inventory import WORKLOADS, Inventory, Thing, Why
+from kit.refs import Ref
+from kit.window import Window
+
+# Those that let read secrets.
+ACCESS_POLICIES = {
+    "AmazonEKSClusterAdminPolicy",
+    "AmazonEKSAdminPolicy",
+    "AmazonEKSAdminViewPolicy",
+    "AmazonEKSEditPolicy",
+    "AmazonEKSSecretReaderPolicy",
+}
+_READS = {"get", "list", "watch"}
+_MAKERS = {"pods", *WORKLOADS.values()}
+_BY_POD = {"pods/exec", "pods/attach", "pods/ephemeralcontainers"}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role that an identity holds through a binding. namespace: None for the whole cluster."""
+
+    role: Thing | None
+    binding: Thing
+    namespace: str | None
+
+
+class Rights:
+    """Who may do what in the cluster, by the bindings and roles that the evidence shows."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+
+    @cached_property
+    def _bindings(self) -> list[Thing]:
+        return self.inventory.of("clusterrolebindings", "rolebindings")
+
+    def grants(self, identity: Identity, groups: Collection[str], during: Window) -> Iterator[Grant]:
+        """The roles that an identity held at any moment of a window under its name, as a service account, or through a group."""
+        account = identity.service_account or ""
+        for binding in self._bindings:
+            if not binding.existed(during.start, during.end):
+                continue
+            for one in (each for body in binding.ever for each in _dicts(body.get("subjects"))):
+                kind, name = one.get("kind"), str(one.get("name"))
+                holds = (
+                    (kind == "User" and name == identity.user_name)
+                    or (kind == "Group" and name in groups)
+                    or (kind == "ServiceAccount" and f"{one.get('namespace') or binding.namespace}/{name}" == account)
+                )
+                if holds:
+                    yield Grant(self._role(binding), binding, binding.namespace)
+                    break
+
+    def _role(self, binding: Thing) -> Thing | None:
+        named_role = dict[str, Any]()
+        for body in binding.ever:
+            named_role = named_role or _dict(body.get("roleRef"))
+        is_local = named_role.get("kind") == "Role"
+        resource, namespace = ("roles", binding.namespace) if is_local else ("clusterroles", None)
+        named = self.inventory.named(resource, namespace, named_role.get("name"))
+        return named[-1] if named else None
+
+    def secrets_in_reach(
+        self,
+        identity: Identity,
+        groups: Collection[str],
+        ways: Collection[Way],
+        secrets: Collection[str],
+        during: Window,
+    ) -> tuple[dict[str, Why], list[Thing]]:
+        """Of secrets (namespace/name) those that an identity could have read in a window, each with the way; and the bindings whose
+        roles no evidence shows. ways: its ways in, whose access policies count."""
+        found, unknown = dict[str, Why](), list[Thing]()
+        for grant in self.grants(identity, groups, during):
+            if grant.role is None or "rules" not in grant.role.body:
+                unknown.append(grant.binding)
+                continue
+            for rule in _dicts(grant.role.body.get("rules")):
+                self._add(found, rule, grant, secrets, during)
+        for way in ways:
+            for policy in way.policies:
+                arn, _, where = policy.partition(" in ")
+                name = arn.rpartition("/")[2]
+                for secret in secrets if name in ACCESS_POLICIES else ():
+                    if not where or secret.partition("/")[0] in where.split(", "):
+                        found.setdefault(secret, Why(way.why.ref, f"access policy {name} of {way.name} lets read it"))
+        if identity.kind == "node":
+            for pod in self.inventory.pods:
+                if pod.node == identity.node and pod.existed(during.start, during.end):
+                    says = (
+                        f"pod {pod.namespace}/{pod.name} uses it and ran on {identity.node}, whose kubelet may read it"
+                    )
+                    for name in mounted_secrets(pod):
+                        found.setdefault(f"{pod.namespace}/{name}", Why(pod.why[0].ref, says))
+        return found, unknown
+
+    def _add(
+        self, found: dict[str, Why], rule: dict[str, Any], grant: Grant, secrets: Collection[str], during: Window
+    ) -> None:
+        """What one rule of a role puts in reach: by reading secrets, by making pods that mount them, by commands in pods that do."""
+        groups, resources, verbs = (_texts(rule.get(name)) for name in ("apiGroups", "resources", "verbs"))
+        names, every, all_verbs = set(_texts(rule.get("resourceNames"))), "*" in resources, "*" in verbs
+        assert grant.role is not None
+        role = f"{grant.role.path} through {grant.binding.path}"
+        ref: Ref = (grant.binding.why or grant.role.why)[0].ref
+        inside = [one for one in secrets if grant.namespace in (None, one.partition("/")[0])]
+        core = "*" in groups or "" in groups
+        if core and (every or "secrets" in resources) and (all_verbs or _READS & set(verbs)):
+            for secret in inside:
+                if not names or secret.partition("/")[2] in names:
+                    found.setdefault(secret, Why(ref, f"{role} may read it"))
+        if (all_verbs or "create" in verbs) and (every or _MAKERS & set(resources)) and not names:
+            for secret in inside:
+                says = f"{role} may make pods in {secret.partition('/')[0]}, and a pod can mount it"
+                found.setdefault(secret, Why(ref, says))
+        if (all_verbs or {"create", "get"} & set(verbs)) and (every or _BY_POD & set(resources)):
+            for pod in self.inventory.pods:
+                if grant.namespace in (None, pod.namespace) and pod.existed(during.start, during.end):
+                    says = f"{role} may run commands in pod {pod.namespace}/{pod.name}, which uses it"
+                    for name in mounted_secrets(pod):
+                        found.setdefault(f"{pod.namespace}/{name}", Why(ref, says))
+
+
+def mounted_secrets(pod: Thing) -> list[str]:
+    """Names of the secrets that a pod mounts, has in variables, or pulls its images with."""
+    volumes = _dicts(pod.spec.get("volumes"))
+    named = [_dict(one.get("secret")).get("secretName") for one in volumes]
+    sources = [each for one in volumes for each in _dicts(_dict(one.get("projected")).get("sources"))]
+    named += [_dict(one.get("secret")).get("name") for one in sources]
+    named += [one.get("name") for one in _dicts(pod.spec.get("imagePullSecrets"))]
+    for container in pod.containers:
+        variables = [_dict(one.get("valueFrom")) for one in _dicts(container.get("env"))]
+        named += [_dict(one.get("secretKeyRef")).get("name") for one in variables]
+        named += [_dict(one.get("secretRef")).get("name") for one in _dicts(container.get("envFrom"))]
+    return list(dict.fromkeys(str(name) for name in named if name))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []

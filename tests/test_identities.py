@@ -1,0 +1,307 @@
+"""Who is behind a user name, where its credentials came from, how its access ends; and from the cluster into AWS and back."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+
+from kit.identity import identity_of
+from tests.command import RECORDINGS, SAMPLE, kit_json
+from tests.test_scope import STOLEN, another, hostile_event, of_type, truth
+from tests.variation import Event, keys, said, scope_of, varied
+
+Finding = dict[str, Any]
+
+
+@cache
+def scoped(name: str) -> dict[str, Finding]:
+    """The scope of a recording as it is."""
+    case = Path(mkdtemp()) / "case"
+    kit_json("new", case, SAMPLE if name == "sample" else RECORDINGS / name)
+    return {finding["id"]: finding for finding in kit_json("scope", case)["findings"]}
+
+
+def identity(name: str, user_name: str) -> dict[str, Any]:
+    """One identity of a recording, in the first finding that has it."""
+    return next(
+        one for finding in scoped(name).values() for one in finding["identities"] if one["user_name"] == user_name
+    )
+
+
+def steps(one: dict[str, Any]) -> str:
+    return "\n".join(f"{step['says']} | {step['command'] or ''}" for step in one["take_away"])
+
+
+# Recording, user name, kind, what patient zero says, what taking its access away has to say.
+KINDS = [
+    ("anonymous_access", "system:anonymous", "anonymous", "needed no credential", ["out of clusterrolebindings/"]),
+    (
+        "stolen_sa_token",
+        "system:serviceaccount:store:api",
+        "service_account",
+        "token that is bound to pod store/api-",
+        ["kubectl edit rolebindings api-reader -n store", "kubectl delete pod api-", "trust policy", "judged by STS alone"],
+    ),
+    (
+        "exec_kube_system",
+        "ops-erin",
+        "iam",
+        "a long-term key of arn:aws:iam::111122223333:user/ops-erin",
+        ["kubectl edit configmap aws-auth", "update-access-key --user-name ops-erin --access-key-id AKIA", "presigned GetCallerIdentity"],
+    ),
+    (
+        "access_entry_secrets",
+        "arn:aws:sts::444455556666:assumed-role/AuditReader/heidi-example.com",
+        "iam",
+        "AssumeRoleWithSAML",
+        ["delete-access-entry --cluster-name core-eks --principal-arn arn:aws:iam::444455556666:role/AuditReader", "AmazonEKSAdminViewPolicy", "Disable heidi@example.com at the SAML"],
+    ),
+    ("oidc_user_impact", "trent@example.com", "oidc", "", ["at the identity provider", "rolebindings/store/oidc-devs", "until it expires"]),
+    (
+        "sample",
+        "system:node:ip-10-0-2-185.eu-west-1.compute.internal",
+        "node",
+        "credential of node ip-10-0-2-185",
+        ["kubectl cordon", "terminate-instances --instance-ids i-06492848bd396afb5", "all nodes of the group sign in with it", "aws:userid"],
+    ),
+    ("default_sa_admin", "platform-frank", "iam", "AssumeRoleWithSAML", ["PlatformOps", "aws-auth", "Disable frank@example.com"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "user_name", "kind", "zero", "wanted"), KINDS, ids=[f"{one[0]}-{one[2]}" for one in KINDS]
+)
+def test_each_kind_of_user_and_how_its_access_is_taken_away(
+    name: str, user_name: str, kind: str, zero: str, wanted: list[str]
+) -> None:
+    one = identity(name, user_name)
+    assert (one["kind"], one["certainty"]) == (kind, "affected")
+    assert zero in "\n".join(why["says"] for why in one["patient_zero"])
+    assert [part for part in wanted if part not in steps(one)] == []
+    assert (
+        sum(source["hostile_calls"] for source in one["sources"])
+        == sum(each["hostile_calls"] for each in one["credentials"])
+        > 0
+    )
+    assert all(each["first_at"] <= each["last_at"] for each in (*one["sources"], *one["credentials"]))
+
+
+def test_a_users_normal_calls_stand_beside_the_attackers() -> None:
+    one = identity("stolen_sa_token", "system:serviceaccount:store:api")
+    hostile, *others = one["sources"]
+    assert not hostile["inside"] and "AS64496" in hostile["network"] and all(each["inside"] for each in others)
+    assert ["list pods", 40] in one["usual"]["calls"] and one["usual"]["until"]
+    (used,) = [each for each in one["credentials"] if each["hostile_calls"]]
+    assert used["minted"]["says"].startswith("minted by system:node:")
+
+
+def test_impersonation_is_told_on_both_sides() -> None:
+    one = identity("exec_kube_system", "ops-erin")
+    assert one["impersonates"] == ["kubernetes-admin"]
+
+
+@pytest.mark.parametrize(
+    ("user_name", "uid", "arn", "groups", "kind", "sure"),
+    [
+        ("kubernetes-admin", "aws-iam-authenticator:1:AIDA", None, None, "iam", True),
+        ("eve@example.com", "aws-iam-authenticator:1:AROA", None, ["x"], "iam", True),
+        ("system:anonymous", "aws-iam-authenticator:1:AROA", None, ["system:authenticated"], "iam", True),
+        ("system:serviceaccount:a:b", "aws-iam-authenticator:1:AROA", None, None, "iam", True),
+        ("system:node:n1", "aws-iam-authenticator:1:AROA", None, ["system:masters"], "iam", True),
+        ("system:node:n1", "aws-iam-authenticator:1:AROA", None, ["system:nodes"], "node", True),
+        ("system:node:n1", None, None, None, "node", False),
+        ("system:serviceaccount:a:b", None, None, None, "service_account", False),
+        ("system:anonymous", None, None, ["system:unauthenticated"], "anonymous", True),
+        ("eve@example.com", None, None, None, "oidc", False),
+        ("eks:addon-manager", None, None, ["system:authenticated"], "control_plane", True),
+    ],
+)
+def test_the_kind_is_decided_by_the_sign_in_and_only_possible_by_the_name(
+    user_name: str, uid: str | None, arn: str | None, groups: list[str] | None, kind: str, sure: bool
+) -> None:
+    found = identity_of(user_name, uid, arn, groups)
+    assert (found.kind, found.sure) == (kind, sure)
+
+
+def test_an_access_entry_beats_aws_auth_and_both_have_to_go(tmp_path: Path) -> None:
+    evidence = varied("exec_kube_system", tmp_path)
+    entry = json.loads((evidence / "aws" / "eks-describe-access-entry-dev.json").read_text())
+    entry["accessEntry"] |= {
+        "principalArn": "arn:aws:iam::111122223333:user/people/ops-erin",
+        "accessEntryArn": "arn:aws:eks:us-west-2:111122223333:access-entry/main-cluster/user/111122223333/ops-erin/1",
+    }
+    (evidence / "aws" / "eks-describe-access-entry-erin.json").write_text(json.dumps(entry))
+    one = next(
+        one
+        for finding in scope_of(evidence).values()
+        for one in finding["identities"]
+        if one["user_name"] == "ops-erin"
+    )
+    ways = {way["kind"]: way for way in one["ways_in"]}
+    assert ways["aws_auth"]["overruled"] and not ways["access_entry"]["overruled"]
+    assert "delete-access-entry" in steps(one) and "lets it in again" in steps(one)
+
+
+def test_names_in_commands_are_quoted(tmp_path: Path) -> None:
+    def renamed(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in items if resource == "rolebindings" else ():
+            if item["metadata"]["name"] == "api-reader":
+                item["metadata"]["name"] = "x; rm -rf ~"
+        return items
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, dump=renamed)), "SecretsAccessed")
+    (one,) = [one for one in finding["identities"] if one["kind"] == "service_account"][:1]
+    assert "kubectl edit rolebindings 'x; rm -rf ~' -n store" in steps(one)
+
+
+# ── into AWS and back ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_from_the_pod_to_its_role_its_session_and_what_that_did_outside() -> None:
+    finding = of_type(scoped("stolen_sa_token"), "SecretsAccessed")
+    (session,) = [one for one in finding["sessions"] if one["certainty"] == "affected"]
+    assert (session["kind"], session["service_account"]) == ("irsa", "store/api")
+    assert session["role"] in keys(finding, "iam_role")
+    outside = [use for use in session["uses"] if use["inside"] is False]
+    assert {use["address"] for use in outside} == set(truth(STOLEN)["attacker"]["source_ips"])
+    assert outside[0]["services"] == ["s3:GetBucketAcl", "s3:ListBuckets", "sts:GetCallerIdentity"]
+    assert any("not an address of the cluster" in why["says"] for why in session["why"])
+
+
+def test_pod_identity_names_the_pod_and_a_session_leads_back_to_it(tmp_path: Path) -> None:
+    """A session that Pod Identity gave to a pod is used from the attacker's address: that pod is affected through its role."""
+    import gzip
+
+    evidence = varied(STOLEN, tmp_path)
+    path = evidence / "cloudtrail.json.gz"
+    trail = json.loads(gzip.decompress(path.read_bytes()))["Records"]
+    given = next(one for one in trail if one["userIdentity"].get("invokedBy") == "pods.eks.amazonaws.com")
+    used = next(one for one in trail if one["sourceIPAddress"] in truth(STOLEN)["attacker"]["source_ips"])
+    identity_of_pod = {
+        "type": "AssumedRole",
+        "arn": given["responseElements"]["assumedRoleUser"]["arn"],
+        "accessKeyId": given["responseElements"]["credentials"]["accessKeyId"],
+    }
+    trail.append({**used, "eventID": "11111111-2222-4333-8444-555555555555", "userIdentity": identity_of_pod})
+    path.write_bytes(gzip.compress(json.dumps({"Records": trail}).encode()))
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    pod = next(tag["value"] for tag in given["requestParameters"]["tags"] if tag["key"] == "kubernetes-pod-uid")
+    (back,) = [one for one in finding["subjects"] if one["kind"] == "pod" and one["key"] == pod]
+    assert back["certainty"] == "affected" and back["through"] == f"iam_role:{given['requestParameters']['roleArn']}"
+
+
+def test_an_irsa_session_leads_back_to_pods_that_are_possible_unless_there_is_one() -> None:
+    finding = of_type(scoped("sample"), "SecretsAccessed")
+    session = next(one for one in finding["sessions"] if one["certainty"] == "affected" and one["kind"] == "irsa")
+    assert session["service_account"] == "checkout/api" and session["pod"] is None
+
+
+# ── attacker or victim ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_attacker_inside_the_pod_with_the_victims_client_leaves_possible_calls(tmp_path: Path) -> None:
+    """The account's other pods use the same client, so only the finding's own call is sure; the rest of that credential is possible."""
+
+    def same_client(events: list[Event]) -> list[Event]:
+        bad = [event for event in events if event["auditID"] in set(truth("default_sa_admin")["attacker_calls"])]
+        inside = [event for event in bad if "serviceaccount" in event["user"]["username"]]
+        other = another(inside[0], 77, sourceIPs=["10.0.99.9"])
+        other["user"] = {**other["user"], "extra": {}}
+        other["requestReceivedTimestamp"] = other["stageTimestamp"] = events[50]["requestReceivedTimestamp"]
+        return [*events, other]
+
+    finding = of_type(scope_of(varied("default_sa_admin", tmp_path, events=same_client)), "SecretsAccessed")
+    told = set(truth("default_sa_admin")["attacker_calls"])
+    assert finding["calls"] and set(finding["calls"]) < told
+    assert not set(finding["possible_calls"]) & set(finding["calls"])
+    assert "nothing tells attacker and victim apart" in said(finding)
+
+
+def test_who_minted_the_attackers_credential_from_his_address_is_hostile_from_then_on(tmp_path: Path) -> None:
+    def minted(events: list[Event]) -> list[Event]:
+        first = hostile_event(events, "get", "secrets")
+        used = first["user"]["extra"]["authentication.kubernetes.io/credential-id"][0]
+        at = events[20]["requestReceivedTimestamp"]
+        user = {"username": "ops-zoe", "groups": ["system:authenticated"]}
+        common = {
+            "user": user,
+            "sourceIPs": first["sourceIPs"],
+            "requestReceivedTimestamp": at,
+            "stageTimestamp": at,
+            "userAgent": "kubectl/v1.31.0",
+        }
+        reference = {
+            "resource": "serviceaccounts",
+            "namespace": "store",
+            "name": "api",
+            "subresource": "token",
+            "apiVersion": "v1",
+        }
+        mint = another(
+            first, 31, verb="create", objectRef=reference, requestURI="/api/v1/namespaces/store/serviceaccounts/api/token",
+            annotations={"authentication.kubernetes.io/issued-credential-id": used}, responseStatus={"metadata": {}, "code": 201}, **common,
+        )  # fmt: skip
+        before = another(first, 32, **{**common, "requestReceivedTimestamp": events[0]["requestReceivedTimestamp"]})
+        later = another(first, 33, **{**common, "requestReceivedTimestamp": events[-1]["requestReceivedTimestamp"]})
+        return [*events, mint, before, later]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=minted)), "SecretsAccessed")
+    ids = {number: another({"requestReceivedTimestamp": ""}, number)["auditID"] for number in (31, 32, 33)}
+    assert ids[31] in finding["calls"] and ids[33] in finding["calls"] and ids[32] not in finding["calls"]
+    assert "ops-zoe" in {one["user_name"] for one in finding["identities"]}
+
+
+def test_a_token_whose_credential_the_log_does_not_name_makes_later_calls_possible(tmp_path: Path) -> None:
+    def older(events: list[Event]) -> list[Event]:
+        first = hostile_event(events, "get", "secrets")
+        reference = {
+            "resource": "serviceaccounts",
+            "namespace": "store",
+            "name": "reporter",
+            "subresource": "token",
+            "apiVersion": "v1",
+        }
+        mint = another(
+            first, 41, verb="create", objectRef=reference, requestURI="/api/v1/namespaces/store/serviceaccounts/reporter/token",
+            annotations={}, responseStatus={"metadata": {}, "code": 201},
+        )  # fmt: skip
+        user = {"username": "system:serviceaccount:store:reporter", "groups": ["system:serviceaccounts"]}
+        used = another(first, 42, user=user, sourceIPs=["198.51.100.99"], userAgent="curl/8")
+        return [*events, mint, used]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=older)), "SecretsAccessed")
+    used = another({"requestReceivedTimestamp": ""}, 42)["auditID"]
+    assert used in finding["possible_calls"] and used not in finding["calls"]
+    assert "the log does not name that credential" in said(finding)
+
+
+# ── what was touched, and what was in reach ──────────────────────────────────────────────────────────────────────────
+
+
+def test_permissions_given_and_images_brought_in_are_named() -> None:
+    granted = of_type(scoped("default_sa_admin"), "RoleBindingCreated")
+    assert keys(granted, "granted") == {"ClusterRole cluster-admin in checkout to ServiceAccount checkout/default"}
+    assert keys(of_type(scoped("stolen_sa_token"), "WorkloadDeployed"), "introduced") == {
+        "docker.io/library/alpine:3.18"
+    }
+
+
+def test_config_maps_that_were_read_are_named() -> None:
+    assert keys(of_type(scoped("exec_kube_system"), "ExecInKubeSystemPod"), "config_map") == {"kube-system/aws-auth"}
+
+
+def test_secrets_in_reach_are_those_of_the_identitys_rights_and_not_those_it_read() -> None:
+    finding = of_type(scoped("exec_kube_system"), "ExecInKubeSystemPod")
+    dump = json.loads((RECORDINGS / "exec_kube_system" / "cluster" / "secrets.json").read_text())["items"]
+    every = {f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in dump}
+    assert keys(finding, "reachable", "possible") == every - keys(finding, "secret")
+    assert not keys(of_type(scoped("oidc_user_impact"), "Impact"), "reachable", "possible") - {
+        key
+        for key in every | keys(of_type(scoped("oidc_user_impact"), "Impact"), "reachable", "possible")
+        if key.startswith("store")
+    }
