@@ -386,6 +386,12 @@ class Attacker:
             addresses = {event["source_address"] for event in present} & self.addresses
             used = {event["credential_id"] for event in present} - {None}
             pods = {event["claimed_pod_uid"] for event in present} - {None}
+            makers = {
+                _caller_of(event)
+                for event in hostile.values()
+                if event["issued_credential_id"] in used
+                or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
+            }
             more = {
                 place
                 for place, event in hostile.items()
@@ -393,8 +399,7 @@ class Attacker:
                 or event["claimed_pod_uid"] in made
                 or event["user_name"] in accounts
                 or event["source_address"] in addresses
-                or event["issued_credential_id"] in used
-                or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
+                or _caller_of(event) in makers
             }
             if more <= members:
                 return [event for place, event in hostile.items() if place in members]
@@ -518,6 +523,10 @@ class Attacker:
                 )
                 made |= {pod.uid for pod, sure in owned if sure}
         return made
+
+
+def _caller_of(event: Event) -> tuple[Any, Any, Any]:
+    return event["user_name"], event["source_address"], event["user_agent"]
 
 
 def _creates_account(event: Event) -> bool:
