@@ -57,6 +57,7 @@ LAYERS = (
     ("kit.report.html_table", "kit.report.notebook"),
     ("kit.report.cited", "kit.report.page"),
     ("kit.report.show", "kit.report.run"),
+    ("kit.report.identities",),
     ("kit.report",),
     ("kit.cli",),
 )
