@@ -214,8 +214,9 @@ class Access:
 
     # ── how it is taken away ───────────────────────────────────────────────────────────────────────────────────────
 
-    def steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> list[Step]:
-        """How an identity's access is taken away, in order. pods: those whose tokens were used. credentials: the credential ids."""
+    def steps(self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]) -> list[Step]:
+        """How an identity's access is taken away, in order. groups: those that the API server saw it with. pods: those whose tokens
+        were used. credentials: access keys."""
         made: dict[str, Any] = {
             "anonymous": self._anonymous_steps,
             "service_account": self._account_steps,
@@ -224,7 +225,7 @@ class Access:
             "oidc": self._oidc_steps,
             "control_plane": self._control_plane_steps,
         }
-        return list(made[identity.kind](identity, pods, credentials))
+        return list(made[identity.kind](identity, groups, pods, credentials))
 
     def _bindings(self, *names: tuple[str, str]) -> list[Thing]:
         """Bindings that stand, or may, and name a subject (kind, name): of a service account, namespace/name."""
@@ -247,7 +248,9 @@ class Access:
             why = binding.why[0] if binding.why else None
             yield Step(says, f"kubectl edit {binding.resource} {shlex.quote(str(binding.name))}{space}", why)
 
-    def _anonymous_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _anonymous_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         bindings = self._bindings(("User", ANONYMOUS[0]), ("Group", ANONYMOUS[1]))
         yield from self._cut([one for one in bindings if one.name not in _STARTING], "anonymous users")
         if not bindings and not self.inventory.of("clusterrolebindings"):
@@ -262,7 +265,9 @@ class Access:
             f"aws eks update-cluster-config --name {name} --resources-vpc-config publicAccessCidrs=YOUR.OWN.ADDRESS/32"
         )
 
-    def _account_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _account_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         account = identity.service_account or "/"
         namespace, _, name = account.partition("/")
         space = f"-n {shlex.quote(namespace)}"
@@ -300,7 +305,9 @@ class Access:
             and one.annotations.get("kubernetes.io/service-account.name") == name
         ]
 
-    def _node_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _node_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         node = identity.node or ""
         instances = [instance for instance, name in self.inventory.node_of_instance.items() if name == node]
         yield Step(f"Cordon {node}, so that nothing new comes onto it", f"kubectl cordon {shlex.quote(node)}")
@@ -316,7 +323,9 @@ class Access:
             )
         yield Step("Rotate the service accounts and secrets of every pod on the node: its kubelet could read them all")
 
-    def _iam_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _iam_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         cluster = shlex.quote(self.inventory.cluster or "CLUSTER")
         ways = self.of(identity)
         for way in (way for way in ways if way.kind == "access_entry"):
@@ -336,11 +345,7 @@ class Access:
                        "kubectl edit configmap aws-auth -n kube-system", way.why)  # fmt: skip
         if not any(way.kind in ("access_entry", "aws_auth") for way in ways):
             yield from self._creator_steps(identity, ways)
-        groups = {("Group", group) for way in ways for group in way.groups} | {("User", identity.user_name)}
-        yield from self._cut(
-            [one for one in self._bindings(*groups) if ("User", identity.user_name) in _subjects(one)],
-            identity.user_name,
-        )
+        yield from self._cut(self._bindings(("User", identity.user_name)), identity.user_name)
         yield Step(
             "Both have to be gone, entry and mapping: no IAM policy can deny the sign-in, which is a presigned GetCallerIdentity"
         )
@@ -370,10 +375,11 @@ class Access:
                        f"aws eks list-access-entries --cluster-name {shlex.quote(self.inventory.cluster or 'CLUSTER')};"
                        " kubectl get configmap aws-auth -n kube-system -o yaml")  # fmt: skip
 
-    def _oidc_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _oidc_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         issuers = ", ".join(way.why.says for way in self.providers) or "no evidence names the identity provider"
         yield Step(f"Disable {identity.user_name} and its sessions at the identity provider ({issuers})")
-        groups = self.groups_of(identity.user_name)
         named = [
             ("User", identity.user_name),
             *(("Group", group) for group in groups if not group.startswith("system:")),
@@ -383,14 +389,9 @@ class Access:
             "The token at hand is valid until it expires; only detaching the provider ends it sooner, and that shuts out all its users"
         )
 
-    def groups_of(self, user_name: str) -> list[str]:
-        """The groups that the API server saw a user name with."""
-        rows = self.store.rows(
-            "SELECT DISTINCT unnest(user_groups) AS name FROM audit WHERE user_name = $user", user=user_name
-        )
-        return sorted(str(row["name"]) for row in rows)
-
-    def _control_plane_steps(self, identity: Identity, pods: list[Thing], credentials: list[str]) -> Iterator[Step]:
+    def _control_plane_steps(
+        self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    ) -> Iterator[Step]:
         yield Step(f"{identity.user_name} belongs to the control plane, which AWS runs: its credentials cannot be rotated by you."
                    " Called from elsewhere it is somebody with a minted or stolen credential: find who minted it, and ask AWS Support")  # fmt: skip
 

@@ -20,7 +20,7 @@ The whole log decides, whatever window is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -46,6 +46,7 @@ EVENT_COLUMNS = (
     " namespace, name, uid,"
     " response_code, dry_run, issued_credential_id, file, line, item"
 )
+_CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, ''), coalesce(user_agent, ''))"
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
 
@@ -92,8 +93,14 @@ class Call:
         return "; ".join(self.rules)
 
 
-_Accused = tuple[list[Event], str]
-"""Events, and the rule that makes them the attacker's."""
+@dataclass(frozen=True)
+class _Rule:
+    """What makes events the attacker's. column, values: one of the values stands in this column (SQL) of each. holds: and this is true of it."""
+
+    column: str
+    values: set[str]
+    holds: Callable[[Event], bool]
+    says: str
 
 
 class Attacker:
@@ -139,83 +146,92 @@ class Attacker:
         grown = bool(found)
         while grown:
             events = [call.event for call in found.values()]
-            grown = sum(take(fresh, rule) for each in rules for fresh, rule in each(events)) > 0
+            asked = [rule for each in rules for rule in each(events)]
+            fresh = self._matching(asked)
+            grown = sum(take(filter(rule.holds, fresh), rule.says) for rule in asked) > 0
         return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
 
     # ── rules 2 to 5 ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _minted(self, events: list[Event]) -> Iterator[_Accused]:
-        minted = sorted({event["issued_credential_id"] for event in events} - {None})
-        if minted:
-            yield (
-                self._events("list_contains($a, credential_id)", a=minted),
-                "its credential was minted by a call of the attacker",
-            )
+    def _matching(self, rules: list[_Rule]) -> list[Event]:
+        """The events that may fit any of some rules, in one pass over the log."""
+        named = dict[str, set[str]]()
+        for rule in rules:
+            named.setdefault(rule.column, set()).update(rule.values)
+        if not named:
+            return []
+        where = " OR ".join(f"list_contains($values_{number}, {column})" for number, column in enumerate(named))
+        values = {f"values_{number}": sorted(values) for number, values in enumerate(named.values())}
+        return self._events(where, **values)
 
-    def _of_made_pods(self, events: list[Event]) -> Iterator[_Accused]:
-        made = sorted(self._pods_made_by(events))
-        if made:
-            yield (
-                self._events("list_contains($a, claimed_pod_uid)", a=made),
-                "it was made with the token of a pod that the attacker created",
-            )
+    def _minted(self, events: list[Event]) -> Iterator[_Rule]:
+        minted = {event["issued_credential_id"] for event in events} - {None}
+        says = "its credential was minted by a call of the attacker"
+        yield _Rule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
 
-    def _of_made_accounts(self, events: list[Event]) -> Iterator[_Accused]:
-        for event in filter(_creates_account, events):
-            yield (
-                self._of_account(event),
-                f"the attacker created its service account {event['namespace']}/{event['name']}",
-            )
+    def _of_made_pods(self, events: list[Event]) -> Iterator[_Rule]:
+        made = self._pods_made_by(events)
+        says = "it was made with the token of a pod that the attacker created"
+        yield _Rule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
 
-    def _alone(self, events: list[Event]) -> Iterator[_Accused]:
-        addresses = self._addresses_of(events)
-        if addresses:
-            fresh = self._events("list_contains($a, source_address)", a=addresses)
-            for address in addresses:
-                yield (
-                    [event for event in fresh if event["source_address"] == address],
-                    f"it comes from {address}, which nobody but the attacker used",
-                )
+    def _of_made_accounts(self, events: list[Event]) -> Iterator[_Rule]:
+        made = {(_account_user(event), event["uid"]): event for event in reversed(events) if _creates_account(event)}
+        for (user, uid), event in made.items():
 
-    def _before(self, events: list[Event]) -> Iterator[_Accused]:
+            def holds(one: Event, user: str = user, uid: str | None = uid, at: datetime = event["received_at"]) -> bool:
+                same = not uid or not one["user_uid"] or one["user_uid"] == uid
+                return bool(one["user_name"] == user and same and one["received_at"] >= at)
+
+            says = f"the attacker created its service account {event['namespace']}/{event['name']}"
+            yield _Rule("user_name", {user}, holds, says)
+
+    def _alone(self, events: list[Event]) -> Iterator[_Rule]:
+        for address in self._addresses_of(events):
+            says = f"it comes from {address}, which nobody but the attacker used"
+
+            def holds(one: Event, address: str = address) -> bool:
+                return bool(one["source_address"] == address)
+
+            yield _Rule("source_address", {address}, holds, says)
+
+    def _before(self, events: list[Event]) -> Iterator[_Rule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
         caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
-        used = sorted({event["credential_id"] for event in events} - {None})
-        pods = sorted({event["claimed_pod_uid"] for event in events} - {None})
-        addresses = sorted({event["source_address"] for event in events} - {None})
-        makers = self._events(
+        makers = dict[tuple[Any, Any, Any], Event]()
+        for maker in self._makers(events):
+            inside = maker["source_address"] in self.cluster_addresses.own
+            if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
+                makers.setdefault(_caller_of(maker), maker)
+        for caller, maker in makers.items():
+
+            def holds(one: Event, caller: Any = caller, at: datetime = maker["received_at"]) -> bool:
+                return bool(_caller_of(one) == caller and one["received_at"] >= at)
+
+            what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
+            says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
+            yield _Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+
+    def _makers(self, events: list[Event]) -> list[Event]:
+        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first."""
+        return self._events(
             "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
             " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
-            addresses=addresses,
-            used=used,
-            pods=pods,
+            addresses=sorted({event["source_address"] for event in events} - {None}),
+            used=sorted({event["credential_id"] for event in events} - {None}),
+            pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
         )
-        for maker in makers:
-            inside = maker["source_address"] in self.cluster_addresses.own
-            if inside or not let_through(maker) or maker["user_name"] in CONTROL_PLANE:
-                continue
-            what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
-            yield (
-                self._events(
-                    "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c AND received_at >= $d",
-                    a=maker["user_name"],
-                    b=maker["source_address"],
-                    c=maker["user_agent"],
-                    d=maker["received_at"],
-                ),
-                f"its caller {what} that the attacker used from the same address {maker['source_address']}",
-            )
 
-    def _pretending(self, events: list[Event]) -> Iterator[_Accused]:
+    def _pretending(self, events: list[Event]) -> Iterator[_Rule]:
         at_home = self.cluster_addresses.control_plane
-        addresses = sorted({event["source_address"] for event in events} - {None} - at_home)
-        if at_home and addresses:
-            fresh = self._events(
-                "list_contains($users, user_name) AND list_contains($addresses, source_address)",
-                users=list(CONTROL_PLANE),
-                addresses=addresses,
+        addresses = {event["source_address"] for event in events} - {None} - at_home
+        says = "it has the name of a part of the control plane, and the control plane never calls from there"
+        if at_home and addresses - set(self.cluster_addresses.own):
+            yield _Rule(
+                "source_address",
+                addresses,
+                lambda event: event["source_address"] in addresses and event["user_name"] in CONTROL_PLANE,
+                says,
             )
-            yield fresh, "it has the name of a part of the control plane, and the control plane never calls from there"
 
     # ── rules 6 to 8 ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,6 +326,7 @@ class Attacker:
             )
 
     def _let_in(self) -> Iterator[tuple[list[Event], str, str]]:
+        made = dict[str, Event]()
         for event in [call.event for call in self.calls.values()]:
             if (
                 event["resource"] not in ("rolebindings", "clusterrolebindings")
@@ -319,12 +336,14 @@ class Attacker:
                 continue
             kind = "ClusterRoleBinding" if event["resource"] == "clusterrolebindings" else "RoleBinding"
             name = event["name"] if kind == "ClusterRoleBinding" else f"{event['name']}/{event['namespace']}"
+            made.setdefault(f'{kind} "{name}"', event)
+        for binding, event in made.items():
             through = self._events(
                 "received_at >= $at AND starts_with(decision_reason, $reason)",
                 at=event["received_at"],
-                reason=f'RBAC: allowed by {kind} "{name}" of ',
+                reason=f"RBAC: allowed by {binding} of ",
             )
-            yield through, f"{kind} {name}, which the attacker made, let it through", str(event["user_name"])
+            yield through, f"{binding}, which the attacker made, let it through", str(event["user_name"])
 
     @cached_property
     def addresses(self) -> frozenset[str]:
@@ -450,15 +469,6 @@ class Attacker:
     def _events(self, where: str, **values: Any) -> list[Event]:
         sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
         return self.store.rows(sql, **values)
-
-    def _of_account(self, event: Event) -> list[Event]:
-        """The events of a service account after the event that created it; by uid where both events have it."""
-        return self._events(
-            "user_name = $user AND received_at >= $at AND ($uid IS NULL OR user_uid IS NULL OR user_uid = $uid)",
-            user=_account_user(event),
-            at=event["received_at"],
-            uid=event["uid"],
-        )
 
     def callers(self, finding: Finding) -> list[tuple[str, str, str | None]]:
         """Identity, connection address and user agent of a hostile finding's call. What the finding does not say comes from the

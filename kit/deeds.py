@@ -6,7 +6,8 @@ Sources: audit.k8s.io/v1; Kubernetes API concepts (lists in pages, watches, dry 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,6 +77,7 @@ class Deeds:
     def __init__(self, store: Store, inventory: Inventory) -> None:
         self.store = store
         self.inventory = inventory
+        self._known_bodies = dict[tuple[str, int], tuple[dict[str, Any], dict[str, Any]]]()
         self._known_lives = dict[str, list[_Life]]()
 
     def of(self, event: Event) -> Iterator[Deed | Limit]:
@@ -147,14 +149,31 @@ class Deeds:
             for image in dict.fromkeys(_images(body)):
                 yield Deed("introduced", image, f"brought in by {path_of(event)}")
 
+    def read_bodies(self, events: Iterable[Event]) -> None:
+        """Read the bodies that the deeds of events need, in one pass a file: asked for one by one they would cost one each."""
+        wanted = defaultdict[str, list[int]](list)
+        for event in events:
+            if event["resource"] in (*BOUND, "pods", *WORKLOADS.values()) and event["verb"] in (
+                "create",
+                "update",
+                "patch",
+            ):
+                wanted[event["file"]].append(event["item"])
+        for file, items in wanted.items():
+            for batch in self.store.batches(
+                "SELECT item, request_object, response_object FROM audit WHERE file = $file AND item IN (SELECT unnest($items))",
+                file=file,
+                items=items,
+            ):
+                for row in batch:
+                    bodies = [_dict(orjson.loads(row[name] or "{}")) for name in ("request_object", "response_object")]
+                    self._known_bodies[(file, row["item"])] = (_brief(bodies[0]), _brief(bodies[1]))
+
     def _bodies(self, event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
-        (row,) = self.store.rows(
-            "SELECT request_object, response_object FROM audit WHERE file = $file AND item = $item",
-            file=event["file"],
-            item=event["item"],
-        )
-        asked, answered = orjson.loads(row["request_object"] or "{}"), orjson.loads(row["response_object"] or "{}")
-        return asked if isinstance(asked, dict) else {}, answered if isinstance(answered, dict) else {}
+        place = (event["file"], event["item"])
+        if place not in self._known_bodies:
+            self.read_bodies([event])
+        return self._known_bodies[place]
 
     # ── secrets and config maps ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,12 +274,21 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _brief(body: dict[str, Any]) -> dict[str, Any]:
+    """Of a body what deeds are told from: many are held at once."""
+    if "subjects" in body or "roleRef" in body:
+        return {name: body[name] for name in ("roleRef", "subjects") if name in body}
+    images = list(dict.fromkeys(_images(body)))
+    return {"spec": {"containers": [{"image": image} for image in images]}} if body else {}
+
+
 def _images(body: dict[str, Any]) -> Iterator[str]:
     """The images of a pod or of a workload's template, as its body names them."""
     spec = body.get("spec")
     while isinstance(spec, dict):
         for kind in ("initContainers", "containers", "ephemeralContainers"):
-            for one in spec.get(kind) or []:
+            listed = spec.get(kind)
+            for one in listed if isinstance(listed, list) else []:
                 if isinstance(one, dict) and one.get("image"):
                     yield str(one["image"])
         inner = spec.get("jobTemplate") or spec.get("template")

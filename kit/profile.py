@@ -73,6 +73,7 @@ class Profile:
     impersonates: list[str]
     impersonated_by: list[str]
     ways: list[Way]
+    groups: list[str]
     steps: list[Step]
     chain: list[Session]
     patient_zero: list[Why]
@@ -102,7 +103,7 @@ class Profiles:
 
     def _make(self, user_names: list[str], finding: Finding) -> None:
         rows = self.store.rows(
-            "SELECT user_name, user_uid, any_value(arn) AS arn, any_value(user_groups) AS user_groups, coalesce(credential_id, access_key_id) AS credential,"
+            "SELECT user_name, user_uid, any_value(arn) AS arn, list(DISTINCT user_groups) AS user_groups, coalesce(credential_id, access_key_id) AS credential,"
             " credential_id IS NULL AS is_key, any_value(claimed_pod_uid) AS pod_uid, any_value(claimed_node_name) AS node,"
             " source_address, user_agent, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
             " list(DISTINCT impersonated_user_name) FILTER (impersonated_user_name IS NOT NULL) AS impersonates,"
@@ -116,16 +117,25 @@ class Profiles:
             " WHERE list_contains($users, impersonated_user_name) ORDER BY user_name",
             users=user_names,
         )
+        usual = self._usual(user_names)
         for name in user_names:
             mine = [row for row in rows if row["user_name"] == name]
             by = [str(row["user_name"]) for row in behind if row["impersonated"] == name]
-            self._made[name] = self._profile(name, mine, by, finding)
+            self._made[name] = self._profile(name, mine, by, usual, finding)
 
-    def _profile(self, name: str, rows: list[dict[str, Any]], by: list[str], finding: Finding) -> Profile:
+    def _profile(
+        self,
+        name: str,
+        rows: list[dict[str, Any]],
+        by: list[str],
+        usual: tuple[dict[str, list[tuple[str, int]]], datetime | None],
+        finding: Finding,
+    ) -> Profile:
         identity, why = self._identity(name, rows, finding)
         hostile = [call.event for call in self.attacker.calls.values() if call.event["user_name"] == name]
         credentials = self._credentials(rows, hostile)
-        usual, until = self._usual(name, hostile)
+        calls, until = usual
+        groups = sorted({str(one) for row in rows for listed in row["user_groups"] or () for one in listed or ()})
         used = [one for one in credentials if one.hostile]
         keys = [one.key for one in used or credentials if one.kind == "access_key"]
         chain = [step for key in dict.fromkeys(keys) for step in self.sessions.chain(key)]
@@ -135,12 +145,13 @@ class Profiles:
             why=why,
             credentials=credentials,
             sources=self._sources(rows, hostile),
-            usual=usual,
-            usual_until=until,
+            usual=calls.get(name, []) if hostile else [],
+            usual_until=until if hostile else None,
             impersonates=sorted({other for row in rows for other in row["impersonates"] or ()}),
             impersonated_by=by,
             ways=self.access.of(identity),
-            steps=[*self.access.steps(identity, pods, keys), *_session_steps(chain)],
+            groups=groups,
+            steps=[*self.access.steps(identity, groups, pods, keys), *_session_steps(chain)],
             chain=chain,
             patient_zero=list(self._patient_zero(identity, used, chain)),
         )
@@ -155,7 +166,7 @@ class Profiles:
             identity = identity_of(name, str(user.get("Uid") or "") or None, None, groups)
             return identity, Why(finding.ref(), "by what the finding says of it alone: the audit log has no call of it")
         row = (arns or rows)[0]
-        groups = [str(one) for one in row["user_groups"] or ()]
+        groups = sorted({str(one) for listed in row["user_groups"] or () for one in listed or ()})
         identity = identity_of(name, row["user_uid"], row["arn"], groups)
         if identity.kind == "oidc":
             identity = Identity(name, "oidc", bool(self.access.providers))
@@ -223,19 +234,22 @@ class Profiles:
                 one.first_at, one.last_at = min(one.first_at, row["first_at"]), max(one.last_at, row["last_at"])
         return sorted(found.values(), key=lambda one: (-one.hostile, -one.calls, one.address, one.user_agent))
 
-    def _usual(self, name: str, hostile: list[dict[str, Any]]) -> tuple[list[tuple[str, int]], datetime | None]:
-        """What an identity did before the first hostile call of the case. An attacker who was there before it is in it too."""
+    def _usual(self, user_names: list[str]) -> tuple[dict[str, list[tuple[str, int]]], datetime | None]:
+        """What identities did before the first hostile call of the case. An attacker who was there before it is in it too."""
         first = min((call.event["received_at"] for call in self.attacker.calls.values()), default=None)
-        if not hostile or first is None:
-            return [], None
-        rows = self.store.rows(
-            "SELECT verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '') AS what, count(*) AS calls"
-            " FROM audit WHERE user_name = $user AND received_at < $first GROUP BY what ORDER BY calls DESC, what LIMIT $most",
-            user=name,
+        if first is None:
+            return {}, None
+        found = dict[str, list[tuple[str, int]]]()
+        for row in self.store.rows(
+            "SELECT user_name, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '') AS what, count(*) AS calls"
+            " FROM audit WHERE list_contains($users, user_name) AND received_at < $first GROUP BY user_name, what"
+            " QUALIFY row_number() OVER (PARTITION BY user_name ORDER BY calls DESC, what) <= $most ORDER BY calls DESC, what",
+            users=user_names,
             first=first,
             most=_USUAL,
-        )
-        return [(str(row["what"]), int(row["calls"])) for row in rows], first
+        ):
+            found.setdefault(row["user_name"], []).append((str(row["what"]), int(row["calls"])))
+        return found, first
 
     def _patient_zero(self, identity: Identity, used: list[Credential], chain: list[Session]) -> Iterable[Why]:
         minted = {call.event["issued_credential_id"] for call in self.attacker.calls.values()} - {None}

@@ -220,9 +220,8 @@ class Scope:
         secrets = self.deeds.names("secrets", during.start, during.end)
         unknown = dict[str, None]()
         for profile in scope.identities:
-            groups = self.access.groups_of(profile.identity.user_name)
             ways = [way for way in profile.ways if way.kind == "access_entry"]
-            found, bindings = self.rights.secrets_in_reach(profile.identity, groups, ways, secrets, during)
+            found, bindings = self.rights.secrets_in_reach(profile.identity, profile.groups, ways, secrets, during)
             unknown |= {f"{binding.path}": None for binding in bindings}
             for key, why in found.items():
                 if ("secret", key, None) not in scope.subjects:
@@ -541,6 +540,7 @@ class Scope:
         if finding.is_policy and not self._is_hostile(own):
             return
         followed = self.attacker.follow(str(user))
+        self.deeds.read_bodies(followed)
         for event in followed:
             if self._inside(event["received_at"]):
                 scope.calls.setdefault(event["audit_id"])

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ SLOW_LINES = 50_000  # pandas and json_normalize hold everything; their time is 
 # Of CPU per GB: the kit's, divided by another's, at most this.
 GOALS = {"pandas": 1 / 8, "json_normalize": 1 / 10, "bare DuckDB": 1.5, "floor": 3.0}
 SLOWER_IS_A_FAULT = 2.5  # than bare DuckDB: goals are reported, a fall behind them fails
+WHOLE = 20_000  # lines that hold the sample's attack whole
+MOST_PASSES = 10  # of the audit log that the scope of one finding may take
 LINEAR = 1.3  # of CPU per line at the end, over that of a tenth of the lines
 _TIME = re.compile(rb'"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"')
 
@@ -160,12 +163,17 @@ def main() -> int:
             results.append(_of_kit("kit", place / f"{lines}.jsonl.gz", place, lines, size, 0, faults))
         size = sizes[given.lines]
         results.append(_of_kit("kit, one line broken", place / "damaged.jsonl.gz", place, given.lines, size, 1, faults))
+        scoped = [
+            _of_scope(place / f"{lines}.jsonl.gz", place, lines, sizes[lines], faults)
+            for lines in sizes
+            if lines >= WHOLE
+        ]
         if not given.alone:
             results += _of_others(place, sizes, given.lines)
     _print(results, given.lines, faults)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        rows = [asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte} for one in results]
+        rows = [asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte} for one in (*results, *scoped)]
         given.json.write_text(json.dumps({"goals": GOALS, "measured": rows, "faults": faults}, indent=1))
     return 1 if faults else 0
 
@@ -196,6 +204,48 @@ def _of_others(place: Path, sizes: dict[int, int], lines: int) -> Iterator[Measu
         few = min(SLOW_LINES, lines) if name in ("pandas", "json_normalize") else lines
         command = [sys.executable, "-c", program, str(place / f"{few}.jsonl.gz"), str(place)]
         yield measured(name, command, few, sizes[few])[0]
+
+
+# In a Python of its own, with a case as argument: wall seconds of one full pass over the audit columns that the scope reads, of the
+# scope of one finding, and what is left when the start of Python and of the store is not counted.
+_SCOPE = """
+import json, sys, time
+from kit.case import open_case
+from kit.store import Store
+store = Store(__import__('pathlib').Path(sys.argv[1]))
+left_out = ('user_extra', 'annotations', 'event_hash', 'source_addresses', 'user_groups', 'impersonated_groups')
+columns = [row for row in store.rows('DESCRIBE audit') if row['column_name'] not in left_out]
+# The length of texts, because the largest of them may be known without reading them.
+read = [f"sum(strlen({row['column_name']}))" if row['column_type'] == 'VARCHAR' else f"max({row['column_name']})" for row in columns]
+asked = 'SELECT ' + ', '.join(read) + ' FROM audit'
+passes = []
+for _ in range(3):
+    began = time.monotonic(); store.rows(asked); passes.append(time.monotonic() - began)
+(finding,) = [row['id'] for row in store.rows("SELECT id FROM findings WHERE type LIKE '%SecretsAccessed%'")]
+began = time.monotonic(); scope = open_case(sys.argv[1], finding).scope
+print(json.dumps({'pass': min(passes), 'scope': time.monotonic() - began, 'calls': len(scope['findings'][0]['calls'])}))
+"""
+
+
+def _of_scope(log: Path, folder: Path, lines: int, size: int, faults: list[str]) -> Measured:
+    """The scope of one finding of the sample on a log of that many lines, in full passes over the columns that it reads."""
+    evidence, case = folder / "evidence", folder / "scoped"
+    shutil.copytree(SAMPLE, evidence, ignore=shutil.ignore_patterns("audit*", "ground_truth.json"))
+    os.link(log, evidence / "audit.jsonl.gz")
+    subprocess.run([str(KIT), "new", str(case), str(evidence)], check=True, capture_output=True)
+    taken, printed = measured(f"kit scope, {lines:,}", [sys.executable, "-c", _SCOPE, str(case)], lines, size)
+    told = json.loads(printed)
+    ratio = told["scope"] / told["pass"]
+    said = "met" if ratio <= MOST_PASSES else "NOT MET"
+    print(
+        f"scope of one finding, {lines:,} events: {told['scope']:.2f} s, {ratio:.1f} full passes of {told['pass']:.2f} s over the columns that"
+        f" it reads (goal at most {MOST_PASSES}: {said}), {told['calls']:,} hostile calls, {taken.peak:,.0f} MB at the peak"
+    )
+    if not told["calls"]:
+        faults.append("the scope has no call of the attacker: nothing was measured")
+    shutil.rmtree(evidence)
+    shutil.rmtree(case)
+    return taken
 
 
 def _print(results: list[Measured], lines: int, faults: list[str]) -> None:
