@@ -98,15 +98,17 @@ class Access:
     def _entries(self) -> Iterator[Way]:
         policies = dict[str, list[str]]()
         for value, _ in self._described("AccessPolicies"):
-            for one in value.get("associatedAccessPolicies") or []:
-                scope = one.get("accessScope") or {}
-                where = " in " + ", ".join(scope["namespaces"]) if scope.get("namespaces") else ""
+            for one in dicts(value.get("associatedAccessPolicies")):
+                scope = one.get("accessScope")
+                names = scope.get("namespaces") if isinstance(scope, dict) else None
+                where = " in " + ", ".join(map(str, names)) if isinstance(names, list) and names else ""
                 policies.setdefault(str(value.get("principalArn")), []).append(f"{one.get('policyArn')}{where}")
         for value, uid in self._described("AccessEntry"):
             arn = str(value.get("principalArn"))
             if "accessEntryArn" not in value:
                 continue  # of list-access-entries, which names principals alone
-            groups = tuple(str(one) for one in value.get("kubernetesGroups") or ())
+            listed = value.get("kubernetesGroups")
+            groups = tuple(str(one) for one in listed) if isinstance(listed, list) else ()
             yield Way(
                 "access_entry",
                 arn,
@@ -115,11 +117,11 @@ class Access:
                 Why(Ref.of("aws", uid), f"access entry of {arn}"),
                 policies=tuple(policies.get(arn, ())),
             )
-        listed = {str(way) for value, way in self._described("AccessEntry") if "accessEntryArn" not in value}
+        names = {str(way) for value, way in self._described("AccessEntry") if "accessEntryArn" not in value}
         known = {
             str(value.get("principalArn")) for value, _ in self._described("AccessEntry") if "accessEntryArn" in value
         }
-        for arn in sorted(listed - known):
+        for arn in sorted(names - known):
             if arn.startswith("arn:"):
                 yield Way("access_entry", arn, "", (), Why(Ref.of("aws", arn), f"access entry of {arn}, not described"))
 
@@ -231,8 +233,7 @@ class Access:
         """Bindings that stand, or may, and name a subject (kind, name): of a service account, namespace/name."""
         found = list[Thing]()
         for binding in self.inventory.of("clusterrolebindings", "rolebindings"):
-            subjects = binding.body.get("subjects")
-            for one in subjects if isinstance(subjects, list) else []:
+            for one in dicts(binding.body.get("subjects")):
                 kind, name = str(one.get("kind")), str(one.get("name"))
                 if kind == "ServiceAccount":
                     name = f"{one.get('namespace') or binding.namespace}/{name}"
@@ -242,7 +243,7 @@ class Access:
 
     def _cut(self, bindings: list[Thing], whose: str) -> Iterator[Step]:
         for binding in bindings:
-            role = binding.body.get("roleRef") or {}
+            (role,) = dicts([binding.body.get("roleRef")]) or [{}]
             space = f" -n {shlex.quote(binding.namespace)}" if binding.namespace else ""
             says = f"Take {whose} out of {binding.path}, which gives {role.get('kind')} {role.get('name')}"
             why = binding.why[0] if binding.why else None
@@ -401,11 +402,6 @@ def principal_of(arn: str) -> str:
     return re.sub(r"^(arn:[^:]*:iam::\d*:(?:role|user))/.*?([^/]+)$", r"\1/\2", arn)
 
 
-def _subjects(binding: Thing) -> list[tuple[str, str]]:
-    subjects = binding.body.get("subjects")
-    return [(str(one.get("kind")), str(one.get("name"))) for one in subjects] if isinstance(subjects, list) else []
-
-
 def _fits(template: str, user_name: str) -> bool:
     """Whether a user name may come from a mapping's name, with its {{placeholders}}."""
     pattern = "".join(
@@ -419,6 +415,11 @@ def _listed(text: Any) -> list[dict[str, Any]]:
         value = yaml.safe_load(text) if isinstance(text, str) else None
     except (yaml.YAMLError, RecursionError):
         return []
+    return dicts(value)
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list in evidence, whose members may be anything; empty for what is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 

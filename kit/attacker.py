@@ -133,15 +133,19 @@ class Attacker:
                 call.rules[rule] = None
             return grown
 
+        named = dict[tuple[str, str, str | None], list[Finding]]()
         for finding in self.findings:
-            for user, address, agent in self.callers(finding):
-                rule = f"same identity, address and user agent as the call of finding {finding.id}"
-                if self._is_habit(finding, user, address, agent):
+            for caller in self.callers(finding):
+                if self._is_habit(finding, *caller):
                     # Inside the cluster the victim has all three too: only the finding's own call is told apart.
                     take(self._own_from_inside(finding), f"it is the call of finding {finding.id}")
-                    continue
-                same = "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c"
-                take(self._events(same, a=user, b=address, c=agent), rule)
+                else:
+                    named.setdefault(caller, []).append(finding)
+        for (user, address, agent), findings in named.items():
+            same = "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c"
+            events = self._events(same, a=user, b=address, c=agent)
+            for finding in findings:
+                take(events, f"same identity, address and user agent as the call of finding {finding.id}")
         rules = (self._minted, self._of_made_pods, self._of_made_accounts, self._alone, self._before, self._pretending)
         grown = bool(found)
         while grown:
@@ -250,9 +254,9 @@ class Attacker:
     def _is_habit(self, finding: Finding, user: str, address: str, agent: str | None) -> bool:
         """Whether a caller inside of the cluster uses a client that its identity uses anyway: from another address or with another
         credential, or there already before the finding's time."""
-        own = self._own_from_inside(finding)
         if address not in self.cluster_addresses.own:
             return False
+        own = self._own_from_inside(finding)
         first = min((event["received_at"] for event in own), default=finding.first_seen_at)
         credentials = sorted({event["credential_id"] for event in own} - {None})
         return bool(

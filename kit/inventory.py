@@ -511,8 +511,10 @@ _LIVES = """
 WITH writes AS (
   SELECT resource, namespace, name, coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, verb,
     coalesce(subresource, '') AS subresource, response_code, received_at, audit_id, user_name, file, line, item,
-    list_contains($bodies, coalesce(subresource, '')) AND json_extract_string(response_object, '$.metadata.uid') IS NOT NULL AS has_body,
-    json_extract_string(response_object, ['$.metadata.labels', '$.spec.selector', '$.subjects']) AS parts,
+    list_contains($bodies, coalesce(subresource, '')) AND response_object IS NOT NULL
+      AND (verb <> 'delete' OR json_extract_string(response_object, '$.metadata.uid') IS NOT NULL) AS has_body,
+    CASE WHEN subresource IS NULL
+      THEN json_extract_string(response_object, ['$.metadata.labels', '$.spec.selector', '$.subjects']) END AS parts,
     CASE WHEN subresource = 'binding' THEN json_extract_string(request_object, '$.target.name')
       WHEN resource = 'pods' AND subresource = 'status' AND starts_with(user_name, 'system:node:') THEN substr(user_name, 13)
       END AS node,
@@ -530,7 +532,7 @@ SELECT uid, any_value(resource) AS resource, any_value(namespace) AS namespace, 
   max_by(event, received_at) FILTER (node IS NOT NULL) AS placed,
   min_by(event, received_at) AS first,
   max_by(event, received_at) FILTER (has_body) AS last_body,
-  list(DISTINCT parts) FILTER (has_body AND (resource <> 'pods' OR subresource = '')) AS parts
+  list(DISTINCT parts) FILTER (has_body AND subresource = '') AS parts
 FROM writes WHERE uid IS NOT NULL GROUP BY uid
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kit.access import Way
+from kit.access import Way, dicts
 from kit.identity import Identity
 from kit.inventory import WORKLOADS, Inventory, Thing, Why
 from kit.refs import Ref
@@ -55,7 +55,7 @@ class Rights:
         for binding in self._bindings:
             if not binding.existed(during.start, during.end):
                 continue
-            for one in (each for body in binding.ever for each in _dicts(body.get("subjects"))):
+            for one in (each for body in binding.ever for each in dicts(body.get("subjects"))):
                 kind, name = one.get("kind"), str(one.get("name"))
                 holds = (
                     (kind == "User" and name == identity.user_name)
@@ -90,7 +90,7 @@ class Rights:
             if grant.role is None or "rules" not in grant.role.body:
                 unknown.append(grant.binding)
                 continue
-            for rule in _dicts(grant.role.body.get("rules")):
+            for rule in dicts(grant.role.body.get("rules")):
                 self._add(found, rule, grant, secrets, during)
         for way in ways:
             for policy in way.policies:
@@ -138,24 +138,20 @@ class Rights:
 
 def mounted_secrets(pod: Thing) -> list[str]:
     """Names of the secrets that a pod mounts, has in variables, or pulls its images with."""
-    volumes = _dicts(pod.spec.get("volumes"))
+    volumes = dicts(pod.spec.get("volumes"))
     named = [_dict(one.get("secret")).get("secretName") for one in volumes]
-    sources = [each for one in volumes for each in _dicts(_dict(one.get("projected")).get("sources"))]
+    sources = [each for one in volumes for each in dicts(_dict(one.get("projected")).get("sources"))]
     named += [_dict(one.get("secret")).get("name") for one in sources]
-    named += [one.get("name") for one in _dicts(pod.spec.get("imagePullSecrets"))]
+    named += [one.get("name") for one in dicts(pod.spec.get("imagePullSecrets"))]
     for container in pod.containers:
-        variables = [_dict(one.get("valueFrom")) for one in _dicts(container.get("env"))]
+        variables = [_dict(one.get("valueFrom")) for one in dicts(container.get("env"))]
         named += [_dict(one.get("secretKeyRef")).get("name") for one in variables]
-        named += [_dict(one.get("secretRef")).get("name") for one in _dicts(container.get("envFrom"))]
+        named += [_dict(one.get("secretRef")).get("name") for one in dicts(container.get("envFrom"))]
     return list(dict.fromkeys(str(name) for name in named if name))
 
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _texts(value: Any) -> list[str]:

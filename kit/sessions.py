@@ -242,4 +242,5 @@ def _tags(text: str | None) -> dict[str, str]:
         listed = orjson.loads(text or "[]")
     except ValueError:
         return {}
-    return {str(one.get("key")): str(one.get("value")) for one in listed if isinstance(one, dict)}
+    every = listed if isinstance(listed, list) else []
+    return {str(one.get("key")): str(one.get("value")) for one in every if isinstance(one, dict)}

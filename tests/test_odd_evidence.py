@@ -1,0 +1,79 @@
+"""Evidence in which members have other types than the API gives: never a traceback, and what is right beside it still counts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_scope import STOLEN, named_pods, of_type, wanted
+from tests.variation import Event, scope_of, varied
+
+ODD: tuple[Any, ...] = (None, "text", 7, [], ["text", None, 3], {}, {"x": "y"})
+
+
+def _replaced(value: Any, name: str, odd: Any) -> Any:
+    """A body in which each member of one name holds something else."""
+    if isinstance(value, dict):
+        return {key: odd if key == name else _replaced(one, name, odd) for key, one in value.items()}
+    return [_replaced(one, name, odd) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "roleRef",
+        "subjects",
+        "rules",
+        "containers",
+        "volumes",
+        "podIPs",
+        "addresses",
+        "annotations",
+        "imagePullSecrets",
+        "env",
+    ],
+)
+def test_odd_members_of_objects(tmp_path: Path, name: str, odd: Any) -> None:
+    def changed(events: list[Event]) -> list[Event]:
+        for event in events:
+            for body in ("requestObject", "responseObject"):
+                if event.get(body):
+                    event[body] = _replaced(event[body], name, odd)
+        return events
+
+    def dumped(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [_replaced(item, name, odd) for item in items]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=changed, dump=dumped)), "SecretsAccessed")
+    assert named_pods(STOLEN, finding) <= wanted(STOLEN, finding)
+
+
+@pytest.mark.parametrize("odd", [None, "text", ["text", None]], ids=repr)
+def test_odd_descriptions_of_aws_and_odd_events_of_cloudtrail(tmp_path: Path, odd: Any) -> None:
+    evidence = varied(STOLEN, tmp_path)
+    for path in sorted((evidence / "aws").glob("*.json")):
+        value = json.loads(path.read_text())
+        for name in (
+            "associatedAccessPolicies",
+            "kubernetesGroups",
+            "oidc",
+            "accessConfig",
+            "accessScope",
+            "IamInstanceProfile",
+        ):
+            value = _replaced(value, name, odd)
+        path.write_text(json.dumps(value))
+    trail = json.loads(gzip.decompress((evidence / "cloudtrail.json.gz").read_bytes()))
+    for name in ("tags", "credentials", "assumedRoleUser"):
+        trail["Records"] += _replaced(trail["Records"], name, odd)
+    for number, record in enumerate(trail["Records"]):
+        record["eventID"] = f"{number:08x}{record['eventID'][8:]}"
+    (evidence / "cloudtrail.json.gz").write_bytes(gzip.compress(json.dumps(trail).encode()))
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    assert named_pods(STOLEN, finding) == wanted(STOLEN, finding)
