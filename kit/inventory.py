@@ -194,6 +194,7 @@ class Inventory:
                 and logged.created_at <= taken_at
             )
             found[uid] = replace(logged, standing=False if gone else None)
+        _delete_together(self.store, found)
         for uid, claimed in _from_claims(self.store).items():
             found.setdefault(
                 uid, replace(claimed, standing=False if self.is_dumped("pods", claimed.namespace) else None)
@@ -440,8 +441,7 @@ def _age(thing: Thing) -> tuple[bool, str, str]:
 
 def _both(dumped: Thing, logged: Thing) -> Thing:
     """What dump and log say of one object. A dump that shows no deletion under way was taken before a deletion in the log."""
-    terminating = bool(_dict(dumped.body.get("metadata")).get("deletionTimestamp"))
-    gone = logged.deleted_at is not None and not terminating
+    gone = logged.deleted_at is not None and not _is_terminating(dumped)
     return replace(
         dumped,
         standing=not gone,
@@ -450,6 +450,10 @@ def _both(dumped: Thing, logged: Thing) -> Thing:
         node=dumped.node or logged.node,
         earlier=logged.ever if logged.body else logged.earlier,
     )
+
+
+def _is_terminating(thing: Thing) -> bool:
+    return bool(_dict(thing.body.get("metadata")).get("deletionTimestamp"))
 
 
 _KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom")
@@ -569,6 +573,38 @@ def _from_log(store: Store) -> dict[str, Thing]:
             earlier=tuple(_part_of_body(*parts) for parts in row["parts"] or ()),
         )
     return found
+
+
+def _delete_together(store: Store, found: dict[str, Thing]) -> None:
+    """End the lives of what a deletecollection deleted: the items of its response; without one and without a selector, as when a
+    namespace is deleted, all that there was of its resource and namespace and that the dump does not have."""
+    for batch in store.batches(
+        "SELECT audit_id, file, item, user_name, received_at, resource, namespace, request_uri, response_object FROM audit"
+        " WHERE verb = 'deletecollection' AND list_contains($resources, resource) AND response_code BETWEEN 200 AND 299"
+        " AND NOT dry_run ORDER BY received_at, file, item",
+        size=20,
+        resources=sorted(FOLLOWED),
+    ):
+        for row in batch:
+            at, says = row["received_at"], f"deletion with others of its kind asked for by {row['user_name']}"
+            why = Why(Ref.of("audit", row["audit_id"]), says)
+            items = _dict(orjson.loads(row["response_object"] or "{}")).get("items")
+            if isinstance(items, list):
+                uids = [str(_dict(_dict(one).get("metadata")).get("uid")) for one in items]
+            elif "elector" in (row["request_uri"] or ""):
+                continue
+            else:
+                place = row["resource"], row["namespace"] or None
+                uids = [
+                    thing.uid
+                    for thing in found.values()
+                    if (thing.resource, thing.namespace) == place
+                    and thing.standing is not True
+                    and thing.existed_at(at)
+                ]
+            for thing in (found[uid] for uid in uids if uid in found):
+                if thing.deleted_at is None and not _is_terminating(thing):
+                    found[thing.uid] = replace(thing, deleted_at=at, standing=False, why=(*thing.why, why))
 
 
 def _last_bodies(store: Store, lives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import kit
-from tests.command import RECORDINGS, kit_json
+from kit.case import Case
+from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import Event, keys, said, scope_of, varied
 
 STOLEN, VANISHED, ANONYMOUS = "stolen_sa_token", "vanished_deployment", "anonymous_access"
@@ -562,3 +563,18 @@ def test_members_of_a_wrong_type_do_not_end_it(tmp_path: Path, odd: dict[str, An
         return findings
 
     assert scope_of(varied(STOLEN, tmp_path, findings=wrong))
+
+
+def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on(tmp_path: Path) -> None:
+    """A collection delete with a response names what it deleted; that of a namespace that goes has none, and ends all of its kind."""
+    kit_json("new", tmp_path / "case", SAMPLE)
+    inventory = Case(tmp_path / "case").inventory
+    together = [
+        one for one in inventory.things.values() if any("with others of its kind" in why.says for why in one.why)
+    ]
+    assert {"rolebindings", "serviceaccounts", "services"} & {one.resource for one in together}
+    for one in together:
+        assert one.deleted_at and one.standing is False
+        assert one not in inventory.at(one.deleted_at) and (
+            one.created_at is None or one in inventory.at(one.created_at)
+        )
