@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cached_property
+from ipaddress import ip_address
 
 import orjson
 
@@ -34,7 +35,7 @@ class Addresses:
         """Addresses of nodes and pods, and those that kubelets come from: address → what shows it."""
         found = dict[str, Why]()
         for thing in self.inventory.of("nodes", "pods"):
-            for address in thing.addresses:
+            for address in filter(_is_of_a_network, thing.addresses):
                 ref = thing.why[0].ref if thing.why else Ref.of("object", thing.uid)
                 found.setdefault(address, Why(ref, f"{address} is an address of {thing.path}"))
         for row in self.store.rows("SELECT uid, object FROM objects WHERE kind = 'Instance'"):
@@ -96,3 +97,13 @@ class Addresses:
         several = Counter(address for of_one in calls.values() for address in of_one)
         mostly = {address for of_one in calls.values() for address, _ in of_one.most_common(1)}
         return frozenset(mostly | {address for address, users in several.items() if users > 1})
+
+
+def _is_of_a_network(address: str) -> bool:
+    """Whether an address in a status may be the cluster's. Whoever has a node's credential writes the status of its pods, and could
+    clear his own address so; pods have public IPv4 addresses nowhere, and nodes' stand in `aws ec2 describe-instances` too."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return parsed.version == 6 or not parsed.is_global

@@ -358,7 +358,8 @@ class Attacker:
     def trail(self) -> dict[str, tuple[Event, str]]:
         """The attacker's CloudTrail events by eventID, oldest first, each with the reason: from an address that is his alone; or
         from another address of his, with an access key that he used, issuing such a key, or signing in with the token of a
-        service account of his; or with a key that such a sign-in issued, from anywhere."""
+        service account of his; or with a key that such a sign-in issued, from anywhere. From the cluster's own addresses, where
+        the victim calls too, nothing is told apart."""
         events = [call.event for call in self.calls.values()]
         his = {
             "keys": sorted({event["access_key_id"] for event in events} - {None}),
@@ -388,7 +389,7 @@ class Attacker:
         address, key = row["source_address"], row["access_key_id"]
         if address in self.addresses:
             return f"it comes from {address}, which nobody but the attacker used"
-        if address in his["addresses"]:
+        if address in his["addresses"] and address not in self.cluster_addresses.own:
             if key in his["keys"]:
                 return f"access key {key} and address {address} are the attacker's"
             if row["issued"] in his["keys"]:
@@ -396,6 +397,10 @@ class Attacker:
             if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in his["users"]:
                 return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
         return f"access key {key} was issued to the attacker" if key in issued else ""
+
+    def is_inside(self, events: Iterable[Event]) -> bool:
+        """Whether any of some events came from one of the cluster's own addresses."""
+        return any(event["source_address"] in self.cluster_addresses.own for event in events)
 
     def follow(self, user_name: str) -> list[Event]:
         """The hostile events of an identity, of what it minted and made, and from the addresses that are the attacker's alone."""

@@ -255,11 +255,8 @@ class Scope:
             nodes |= {one.key for one in chosen if one.kind == "node"}
         trail = [self.attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in self.attacker.trail]
         hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
-        hostile |= {
-            call.event["access_key_id"]
-            for call in self.attacker.calls.values()
-            if call.event["audit_id"] in scope.calls
-        } - {None}
+        calls = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
+        hostile |= {event["access_key_id"] for event in calls} - {None}
         found = {one.access_key_id: one for one in self.sessions.issued_to(accounts, pods, nodes)}
         found |= self.sessions.of_keys(hostile)
         uses = self.sessions.uses(list(found))
@@ -281,6 +278,11 @@ class Scope:
             certainty = "affected" if key in hostile else "possible"
             scope.sessions.append(UsedSession(session, certainty, whys, uses.get(key, [])))
         scope.sessions.sort(key=lambda one: (one.certainty, str(one.session.issued_at), one.session.access_key_id))
+        if self.attacker.is_inside(calls):
+            says = "What the attacker did in AWS from inside of the cluster cannot be told: its own pods and nodes call from the same addresses"
+            scope.limit(
+                ("iam_role",), says, "what the sessions of these pods and nodes did then, beside what they usually do"
+            )
         if chosen and not self.attacker.cluster_addresses.way_out and any(uses.values()):
             says = "Whether role sessions were used outside of the cluster cannot be told: its own way out to AWS is not known"
             scope.limit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -179,8 +180,6 @@ def test_from_the_pod_to_its_role_its_session_and_what_that_did_outside() -> Non
 
 def test_pod_identity_names_the_pod_and_a_session_leads_back_to_it(tmp_path: Path) -> None:
     """A session that Pod Identity gave to a pod is used from the attacker's address: that pod is affected through its role."""
-    import gzip
-
     evidence = varied(STOLEN, tmp_path)
     path = evidence / "cloudtrail.json.gz"
     trail = json.loads(gzip.decompress(path.read_bytes()))["Records"]
@@ -227,6 +226,67 @@ def test_an_attacker_inside_the_pod_with_the_victims_client_leaves_possible_call
     assert another({"requestReceivedTimestamp": ""}, 78)["auditID"] in finding["possible_calls"]
     assert not set(finding["possible_calls"]) & set(finding["calls"])
     assert "nothing tells attacker and victim apart" in said(finding)
+
+
+def _at_the_way_out(events: list[Event], address: str) -> list[Event]:
+    """All kubelets and pods come from one address, as without a private endpoint; so does the attacker inside."""
+    for event in events:
+        if (
+            event["user"].get("username", "").startswith(("system:node:", "system:serviceaccount:"))
+            and event["sourceIPs"][-1] != "127.0.0.1"
+        ):
+            event["sourceIPs"] = [address]
+    return events
+
+
+def test_behind_the_clusters_own_way_out_only_a_new_client_tells_apart_and_nothing_in_aws(tmp_path: Path) -> None:
+    trail = json.loads(gzip.decompress((RECORDINGS / "default_sa_admin" / "cloudtrail.json.gz").read_bytes()))[
+        "Records"
+    ]
+    (way_out,) = {one["sourceIPAddress"] for one in trail if one["eventName"] == "AssumeRoleForPodIdentity"}
+
+    def moved(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            user = finding["Resource"].get("KubernetesDetails", {}).get("KubernetesUserDetails", {})
+            if user.get("Username", "").startswith("system:serviceaccount"):
+                call = finding["Service"]["Action"]["KubernetesApiCallAction"]
+                call |= {"SourceIps": [way_out], "RemoteIpDetails": {"IpAddressV4": way_out}}
+        return findings
+
+    evidence = varied(
+        "default_sa_admin", tmp_path, events=lambda events: _at_the_way_out(events, way_out), findings=moved
+    )
+    sign_in = next(one for one in trail if one["eventName"] == "AssumeRoleWithWebIdentity")
+    user = {**sign_in["userIdentity"], "userName": "system:serviceaccount:checkout:default"}
+    trail.append({**sign_in, "eventID": "11111111-2222-4333-8444-555555555555", "userIdentity": user})
+    (evidence / "cloudtrail.json.gz").write_bytes(gzip.compress(json.dumps({"Records": trail}).encode()))
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    told = set(truth("default_sa_admin")["attacker_calls"])
+    assert len(finding["calls"]) > 1 and set(finding["calls"]) <= told
+    assert not finding["aws_calls"] and "in AWS from inside of the cluster cannot be told" in said(finding)
+
+
+def test_a_status_cannot_make_a_public_address_the_clusters(tmp_path: Path) -> None:
+    def claimed(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in items if resource == "pods" else ():
+            item["status"]["podIP"] = "45.155.205.9"
+        return items
+
+    def from_there(events: list[Event]) -> list[Event]:
+        bad = set(truth(STOLEN)["attacker_calls"])
+        return [{**event, "sourceIPs": ["45.155.205.9"]} if event["auditID"] in bad else event for event in events]
+
+    def told(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            call = finding["Service"].get("Action", {}).get("KubernetesApiCallAction")
+            if call:
+                call |= {"SourceIps": ["45.155.205.9"], "RemoteIpDetails": {"IpAddressV4": "45.155.205.9"}}
+        return findings
+
+    finding = of_type(
+        scope_of(varied(STOLEN, tmp_path, events=from_there, findings=told, dump=claimed)), "SecretsAccessed"
+    )
+    assert set(finding["calls"]) == set(truth(STOLEN)["attacker_calls"])
 
 
 def test_who_minted_the_attackers_credential_from_his_address_is_hostile_from_then_on(tmp_path: Path) -> None:
