@@ -205,7 +205,29 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
             if subjects:
                 _print(table)
         counted = f"{len(one['calls'])} calls of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"
-        click.echo(counted)
+        maybe = f"; {len(one['possible_calls'])} more may be" if one["possible_calls"] else ""
+        click.echo(counted + maybe)
+        for identity in one["identities"]:
+            zero = (
+                "; ".join(why["says"] for why in identity["patient_zero"])
+                or "where its credential came from cannot be told"
+            )
+            click.echo(
+                printable(
+                    f"  {identity['user_name']} ({identity['kind'].replace('_', ' ')}): {zero}. To take its access away:"
+                )
+            )
+            for number, step in enumerate(identity["take_away"], 1):
+                command = f"  $ {step['command']}" if step["command"] else ""
+                click.echo(printable(f"    {number}. {step['says']}{command}"))
+        outside = [
+            session["access_key_id"]
+            for session in one["sessions"]
+            if any(use["inside"] is False for use in session["uses"])
+        ]
+        if outside:
+            listed = ", ".join(outside[:5]) + (" and more" if len(outside) > 5 else "")
+            click.echo(printable(f"  AWS sessions used from outside of the cluster: {len(outside)} ({listed})"))
         for limit in one["limits"]:
             click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
 

@@ -14,7 +14,21 @@ import pytest
 from kit import cli
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
-FINDING = ["id", "type", "severity", "sample", "about_eks", "window", "subjects", "calls", "aws_calls", "limits"]
+FINDING = [
+    "id",
+    "type",
+    "severity",
+    "sample",
+    "about_eks",
+    "window",
+    "subjects",
+    "calls",
+    "possible_calls",
+    "aws_calls",
+    "identities",
+    "sessions",
+    "limits",
+]
 SUBJECT = [
     "kind",
     "key",
@@ -52,6 +66,9 @@ def test_the_json_page_has_every_member(case: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "json.md").read_text()
     printed = kit_json("scope", case)
     assert [name for name in [*FINDING, *SUBJECT] if f'"{name}"' not in page] == []
+    for listed in ("identities", "sessions"):
+        (one, *_) = [one for finding in printed["findings"] for one in finding[listed]]
+        assert [name for name in one if f'"{name}"' not in page] == []
     kinds = {subject["kind"] for finding in printed["findings"] for subject in finding["subjects"]}
     assert [kind for kind in kinds if f"`{kind}`" not in page] == []
 
