@@ -25,6 +25,12 @@ from kit.store import Store
 
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")
+_MAPS = {
+    "mapRoles": "rolearn",
+    "mapUsers": "userarn",
+    "mapAccounts": "",
+}  # of aws-auth: member → its members with the ARN
+_MOST_PLACEHOLDERS = 3  # in a user name of a mapping
 _STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluster: health and version
 
 
@@ -126,49 +132,42 @@ class Access:
                 yield Way("access_entry", arn, "", (), Why(Ref.of("aws", arn), f"access entry of {arn}, not described"))
 
     def _mappings(self) -> Iterator[Way]:
-        """What aws-auth mapped: as the dump has it, and as each change in the log left it."""
-        seen = dict[tuple[str, str], Way]()
-        (log,) = self.store.rows("SELECT max(received_at) AS ended_at FROM audit")
-        for at, data, why in self._config_maps():
-            known = bool(seen)
-            present = set[tuple[str, str]]()
-            for key, arn_of in (("mapRoles", "rolearn"), ("mapUsers", "userarn")):
-                for one in _listed(data.get(key)):
-                    arn, user = str(one.get(arn_of, "")), str(one.get("username", ""))
-                    listed = one.get("groups")
-                    groups = tuple(str(group) for group in listed) if isinstance(listed, list) else ()
-                    present.add((arn, user))
-                    says = f"aws-auth maps {arn} to {user or 'its ARN'} with groups {', '.join(groups) or 'none'}"
-                    way = Way(
-                        "aws_auth",
-                        arn,
-                        user,
-                        groups,
-                        replace(why, says=f"{says} ({why.says})"),
-                        since=at if known else None,
-                    )
-                    seen.setdefault((arn, user), way)
-            for gone in set(seen) - present:
-                seen[gone] = replace(seen[gone], until=seen[gone].until or at or log["ended_at"])
+        """What aws-auth mapped: as the dump has it, and as each change in the log left it. One is over when the last change left it out
+        and the dump, which may be older or newer, has not got it either."""
+        seen, dumped = dict[tuple[str, ...], Way](), set[tuple[str, ...]]()
+        for at, data, why, is_whole in self._config_maps():
+            known = {key for key, *_ in seen}
+            for key in _MAPS if is_whole else _MAPS.keys() & data.keys():
+                present = {(key, way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
+                for place, way in present.items():
+                    fresh = replace(way, since=at if key in known else None)
+                    seen[place] = replace(seen.get(place, fresh), until=None)
+                if at is None:
+                    dumped |= set(present)
+                for place in [
+                    place for place in seen if place[0] == key and place not in present and place not in dumped
+                ]:
+                    seen[place] = replace(seen[place], until=seen[place].until or at)
         yield from seen.values()
 
-    def _config_maps(self) -> Iterator[tuple[datetime | None, dict[str, Any], Why]]:
-        for row in self.store.rows(
-            "SELECT audit_id, file, item, received_at, user_name, verb, request_object, response_object FROM audit"
-            " WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth' AND NOT dry_run"
-            " AND verb IN ('create', 'update', 'patch') AND response_code BETWEEN 200 AND 299 ORDER BY received_at, file, item"
-        ):
-            body = _object(row["response_object"]) or _object(row["request_object"])
-            data = body.get("data")
-            if isinstance(data, dict):
-                says = f"aws-auth as {row['user_name']} left it"
-                yield row["received_at"], data, Why(self.store.event_ref(row), says)
+    def _config_maps(self) -> Iterator[tuple[datetime | None, dict[str, Any], Why, bool]]:
+        """The data of aws-auth in the dump, then after each change: when, what, and whether that is all of it or what was patched."""
         for row in self.store.rows(
             "SELECT uid, object FROM objects WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth'"
         ):
             data = _object(row["object"]).get("data")
             if isinstance(data, dict):
-                yield None, data, Why(Ref.of("object", str(row["uid"])), "aws-auth in the cluster dump")
+                yield None, data, Why(Ref.of("object", str(row["uid"])), "aws-auth in the cluster dump"), True
+        for row in self.store.rows(
+            "SELECT audit_id, file, item, received_at, user_name, verb, request_object, response_object FROM audit"
+            " WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth' AND NOT dry_run"
+            " AND verb IN ('create', 'update', 'patch') AND response_code BETWEEN 200 AND 299 ORDER BY received_at, file, item"
+        ):
+            answered, asked = _object(row["response_object"]).get("data"), _object(row["request_object"]).get("data")
+            data = answered if isinstance(answered, dict) else asked
+            if isinstance(data, dict):
+                why = Why(self.store.event_ref(row), f"aws-auth as {row['user_name']} left it")
+                yield row["received_at"], data, why, data is answered or row["verb"] != "patch"
 
     @cached_property
     def providers(self) -> list[Way]:
@@ -206,7 +205,12 @@ class Access:
         if identity.kind not in ("iam", "node"):
             return []
         if identity.role:
-            found = [way for way in self.ways if principal_of(way.name) == principal_of(identity.role)]
+            found = [
+                way
+                for way in self.ways
+                if principal_of(way.name) == principal_of(identity.role)
+                or (way.name.endswith(":*") and identity.role.startswith(way.name[:-1]))
+            ]
         else:
             found = [way for way in self.ways if _fits(way.user_name, identity.user_name)]
         by_name = identity.user_name == "kubernetes-admin" and not found
@@ -244,10 +248,9 @@ class Access:
     def _cut(self, bindings: list[Thing], whose: str) -> Iterator[Step]:
         for binding in bindings:
             (role,) = dicts([binding.body.get("roleRef")]) or [{}]
-            space = f" -n {shlex.quote(binding.namespace)}" if binding.namespace else ""
             says = f"Take {whose} out of {binding.path}, which gives {role.get('kind')} {role.get('name')}"
             why = binding.why[0] if binding.why else None
-            yield Step(says, f"kubectl edit {binding.resource} {shlex.quote(str(binding.name))}{space}", why)
+            yield Step(says, _kubectl("edit", binding.resource, binding.name, binding.namespace), why)
 
     def _anonymous_steps(
         self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
@@ -271,7 +274,6 @@ class Access:
     ) -> Iterator[Step]:
         account = identity.service_account or "/"
         namespace, _, name = account.partition("/")
-        space = f"-n {shlex.quote(namespace)}"
         yield from self._cut(
             self._bindings(("ServiceAccount", account), ("User", identity.user_name)), f"service account {account}"
         )
@@ -280,16 +282,16 @@ class Access:
                 f"Delete pod {pod.namespace}/{pod.name}, once captured: the token bound to it ends about a minute later"
             )
             why = pod.why[0] if pod.why else None
-            yield Step(says, f"kubectl delete pod {shlex.quote(str(pod.name))} {space}", why)
+            yield Step(says, _kubectl("delete", "pod", pod.name, namespace), why)
         if not pods:
             yield Step(
                 "Its token is bound to no pod that the evidence shows: it lives until it expires, or until the account is deleted"
                 " and made again, after which all its pods must restart",
-                f"kubectl delete serviceaccount {shlex.quote(name)} {space}",
+                _kubectl("delete", "serviceaccount", name, namespace),
             )
         for secret in self._token_secrets(namespace, name):
             says = f"Delete Secret {secret.namespace}/{secret.name}: a token in a Secret does not expire"
-            yield Step(says, f"kubectl delete secret {shlex.quote(str(secret.name))} {space}", secret.why[0])
+            yield Step(says, _kubectl("delete", "secret", secret.name, namespace), secret.why[0])
         for role, why in self.inventory.service_account_roles.get(account, {}).items():
             if "Pod Identity" in why.says:
                 says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
@@ -311,11 +313,11 @@ class Access:
     ) -> Iterator[Step]:
         node = identity.node or ""
         instances = [instance for instance, name in self.inventory.node_of_instance.items() if name == node]
-        yield Step(f"Cordon {node}, so that nothing new comes onto it", f"kubectl cordon {shlex.quote(node)}")
+        yield Step(f"Cordon {node}, so that nothing new comes onto it", _kubectl("cordon", "", node, None))
         yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
         for instance in instances:
             yield Step(f"Terminate instance {instance}, once captured and drained: its credentials stay valid until they expire, hours later",
-                       f"aws ec2 terminate-instances --instance-ids {instance}")  # fmt: skip
+                       f"aws ec2 terminate-instances --instance-ids {shlex.quote(instance)}")  # fmt: skip
         if not instances:
             yield Step("Find its EC2 instance, which the evidence does not name, and terminate it once captured")
         if identity.role:
@@ -397,6 +399,13 @@ class Access:
                    " Called from elsewhere it is somebody with a minted or stolen credential: find who minted it, and ask AWS Support")  # fmt: skip
 
 
+def _kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -> str:
+    """A command on one object: quoted, and a name that begins with a dash kept from being taken for an option."""
+    words = ["kubectl", verb, resource] if resource else ["kubectl", verb]
+    space, named = ["-n", shlex.quote(namespace)] if namespace else [], shlex.quote(str(name))
+    return " ".join([*words, *space, "--", named] if str(name).startswith("-") else [*words, named, *space])
+
+
 def principal_of(arn: str) -> str:
     """An IAM ARN without its path: aws-auth and the authenticator name roles without, access entries with."""
     return re.sub(r"^(arn:[^:]*:iam::\d*:(?:role|user))/.*?([^/]+)$", r"\1/\2", arn)
@@ -404,18 +413,37 @@ def principal_of(arn: str) -> str:
 
 def _fits(template: str, user_name: str) -> bool:
     """Whether a user name may come from a mapping's name, with its {{placeholders}}."""
+    if template.count("{{") > _MOST_PLACEHOLDERS:
+        return False
     pattern = "".join(
         ".+" if part.startswith("{{") else re.escape(part) for part in re.split(r"(\{\{.*?\}\})", template)
     )
     return bool(template) and re.fullmatch(pattern, user_name) is not None
 
 
-def _listed(text: Any) -> list[dict[str, Any]]:
+def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:
+    """The mappings in one member of aws-auth."""
+    for one in _listed(text):
+        if not isinstance(one, dict):
+            if key == "mapAccounts":
+                says = f"aws-auth lets in all of account {one} under their ARNs ({why.says})"
+                yield Way("aws_auth", f"arn:aws:iam::{one}:*", "", (), replace(why, says=says))
+            continue
+        arn, user, listed = str(one.get(_MAPS[key], "")), str(one.get("username", "")), one.get("groups")
+        groups = tuple(str(group) for group in listed) if isinstance(listed, list) else ()
+        says = f"aws-auth maps {arn} to {user or 'its ARN'} with groups {', '.join(groups) or 'none'} ({why.says})"
+        yield Way("aws_auth", arn, user, groups, replace(why, says=says))
+
+
+def _listed(text: Any) -> list[Any]:
+    """The list in a member of aws-auth, all values as texts. Aliases can unfold without end, and nobody writes them there."""
     try:
-        value = yaml.safe_load(text) if isinstance(text, str) else None
-    except (yaml.YAMLError, RecursionError):
+        if not isinstance(text, str) or any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text)):
+            return []
+        value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 it makes texts, lists and mappings alone
+    except (yaml.YAMLError, ValueError, RecursionError):
         return []
-    return dicts(value)
+    return value if isinstance(value, list) else []
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ import orjson
 
 from kit.addresses import CONTROL_PLANE, Addresses
 from kit.finding import Finding, finding_of
-from kit.identity import SERVICE_ACCOUNT
+from kit.identity import NODE, SERVICE_ACCOUNT
 from kit.inventory import Inventory
 from kit.store import Store
 
@@ -181,13 +181,34 @@ class Attacker:
     def _of_made_accounts(self, events: list[Event]) -> Iterator[_Rule]:
         made = {(_account_user(event), event["uid"]): event for event in reversed(events) if _creates_account(event)}
         for (user, uid), event in made.items():
+            end = None if uid else self._deleted_at(event)
 
-            def holds(one: Event, user: str = user, uid: str | None = uid, at: datetime = event["received_at"]) -> bool:
+            def holds(
+                one: Event,
+                user: str = user,
+                uid: str | None = uid,
+                at: datetime = event["received_at"],
+                end: datetime | None = end,
+            ) -> bool:
                 same = not uid or not one["user_uid"] or one["user_uid"] == uid
-                return bool(one["user_name"] == user and same and one["received_at"] >= at)
+                lived = one["received_at"] >= at and (end is None or one["received_at"] < end)
+                return bool(one["user_name"] == user and same and lived)
 
             says = f"the attacker created its service account {event['namespace']}/{event['name']}"
             yield _Rule("user_name", {user}, holds, says)
+
+    def _deleted_at(self, event: Event) -> datetime | None:
+        """When the object that an event created was first deleted again, by name; None when no event shows that."""
+        (row,) = self.store.rows(
+            "SELECT min(received_at) AS at FROM audit WHERE resource = $resource AND namespace = $namespace AND name = $name"
+            " AND verb = 'delete' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND received_at > $after",
+            resource=event["resource"],
+            namespace=event["namespace"],
+            name=event["name"],
+            after=event["received_at"],
+        )
+        at: datetime | None = row["at"]
+        return at
 
     def _alone(self, events: list[Event]) -> Iterator[_Rule]:
         for address in self._addresses_of(events):
@@ -203,7 +224,7 @@ class Attacker:
         caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
         makers = dict[tuple[Any, Any, Any], Event]()
         for maker in self._makers(events):
-            inside = maker["source_address"] in self.cluster_addresses.own
+            inside = maker["source_address"] in self.cluster_addresses.own or self._is_at_home(maker)
             if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
                 makers.setdefault(_caller_of(maker), maker)
         for caller, maker in makers.items():
@@ -214,6 +235,13 @@ class Attacker:
             what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
             says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
             yield _Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+
+    def _is_at_home(self, maker: Event) -> bool:
+        """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
+        if not maker["user_name"].startswith(NODE):
+            return False
+        elsewhere = "SELECT 1 FROM audit WHERE user_name = $user AND source_address <> $address LIMIT 1"
+        return not self.store.rows(elsewhere, user=maker["user_name"], address=maker["source_address"])
 
     def _makers(self, events: list[Event]) -> list[Event]:
         """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first."""
@@ -334,7 +362,9 @@ class Attacker:
         for event in [call.event for call in self.calls.values()]:
             if (
                 event["resource"] not in ("rolebindings", "clusterrolebindings")
-                or not creates(event)
+                or event["verb"] not in ("create", "patch", "update")
+                or event["subresource"]
+                or not let_through(event)
                 or not event["name"]
             ):
                 continue
@@ -347,7 +377,7 @@ class Attacker:
                 at=event["received_at"],
                 reason=f"RBAC: allowed by {binding} of ",
             )
-            yield through, f"{binding}, which the attacker made, let it through", str(event["user_name"])
+            yield through, f"{binding}, which the attacker wrote, let it through", str(event["user_name"])
 
     @cached_property
     def addresses(self) -> frozenset[str]:
@@ -513,11 +543,11 @@ class Attacker:
         return [(str(row["user_name"]), row["calls"]) for row in rows]
 
     def _addresses_of(self, hostile: list[Event]) -> list[str]:
-        """Those of the addresses of hostile events that nobody else used: every identity seen there is the attacker's, and was
+        """Those of the addresses of hostile events, but for the cluster's own, that nobody else used: every identity seen there is the attacker's, and was
         not there before the first hostile call from it. Anonymous callers are nobody in particular and clear nothing."""
         first = dict[str, datetime]()
         for event in hostile:
-            if event["source_address"]:
+            if event["source_address"] and event["source_address"] not in self.cluster_addresses.own:
                 at = first.setdefault(event["source_address"], event["received_at"])
                 first[event["source_address"]] = min(at, event["received_at"])
         identities = {event["user_name"] for event in hostile}

@@ -132,6 +132,8 @@ class Deeds:
         is_binding = event["resource"] in BOUND
         if event["subresource"] or not (is_binding or event["resource"] in ("pods", *WORKLOADS.values())):
             return
+        # What is written over may have held the same before.
+        certainty = "affected" if creates(event) else "possible"
         asked, answered = self._bodies(event)
         body = answered or asked if is_binding else asked or answered
         if not body:
@@ -144,10 +146,10 @@ class Deeds:
             for one in map(_dict, subjects if isinstance(subjects, list) else []):
                 name = "/".join(str(one[part]) for part in ("namespace", "name") if one.get(part))
                 key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
-                yield Deed("granted", key, f"given by {path_of(event)}")
+                yield Deed("granted", key, f"given by {path_of(event)}", certainty)
         else:
             for image in dict.fromkeys(_images(body)):
-                yield Deed("introduced", image, f"brought in by {path_of(event)}")
+                yield Deed("introduced", image, f"brought in by {path_of(event)}", certainty)
 
     def read_bodies(self, events: Iterable[Event]) -> None:
         """Read the bodies that the deeds of events need, in one pass a file: asked for one by one they would cost one each."""

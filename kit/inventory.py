@@ -321,7 +321,7 @@ class Inventory:
                 found[row["session_name"]] = row["user_name"].removeprefix(NODE)
         for node in self.of("nodes"):
             instance_id = str(node.spec.get("providerID", "")).rsplit("/", 1)[-1]
-            if instance_id.startswith("i-") and node.name:
+            if re.fullmatch(r"i-[0-9a-f]{8,17}", instance_id) and node.name:
                 found[instance_id] = node.name
         return found
 
@@ -561,7 +561,7 @@ def _from_log(store: Store) -> dict[str, Thing]:
         found[uid] = Thing(
             resource=row["resource"],
             namespace=row["namespace"] or None,
-            name=metadata.get("name") or row["name"],
+            name=_text(metadata.get("name")) or row["name"],
             uid=uid,
             created_at=_time(metadata.get("creationTimestamp")) or row["created_at"],
             deleted_at=row["deleted_at"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,7 @@ ACCESS_POLICIES = {
     "AmazonEKSSecretReaderPolicy",
 }
 _READS = {"get", "list", "watch"}
+_WRITES = {"create", "update", "patch"}
 _MAKERS = {"pods", *WORKLOADS.values()}
 _BY_POD = {"pods/exec", "pods/attach", "pods/ephemeralcontainers"}
 
@@ -72,7 +74,7 @@ class Rights:
             named_role = named_role or _dict(body.get("roleRef"))
         is_local = named_role.get("kind") == "Role"
         resource, namespace = ("roles", binding.namespace) if is_local else ("clusterroles", None)
-        named = self.inventory.named(resource, namespace, named_role.get("name"))
+        named = self.inventory.named(resource, namespace, str(named_role.get("name")))
         return named[-1] if named else None
 
     def secrets_in_reach(
@@ -92,12 +94,15 @@ class Rights:
                 continue
             for rule in dicts(grant.role.body.get("rules")):
                 self._add(found, rule, grant, secrets, during)
+                if _takes_on_more(rule):
+                    unknown.append(grant.binding)
         for way in ways:
             for policy in way.policies:
                 arn, _, where = policy.partition(" in ")
                 name = arn.rpartition("/")[2]
                 for secret in secrets if name in ACCESS_POLICIES else ():
-                    if not where or secret.partition("/")[0] in where.split(", "):
+                    namespace = secret.partition("/")[0]
+                    if not where or any(fnmatchcase(namespace, one) for one in where.split(", ")):
                         found.setdefault(secret, Why(way.why.ref, f"access policy {name} of {way.name} lets read it"))
         if identity.kind == "node":
             for pod in self.inventory.pods:
@@ -124,16 +129,24 @@ class Rights:
             for secret in inside:
                 if not names or secret.partition("/")[2] in names:
                     found.setdefault(secret, Why(ref, f"{role} may read it"))
-        if (all_verbs or "create" in verbs) and (every or _MAKERS & set(resources)) and not names:
+        if (all_verbs or _WRITES & set(verbs)) and (every or _MAKERS & set(resources)) and not names:
             for secret in inside:
                 says = f"{role} may make pods in {secret.partition('/')[0]}, and a pod can mount it"
                 found.setdefault(secret, Why(ref, says))
-        if (all_verbs or {"create", "get"} & set(verbs)) and (every or _BY_POD & set(resources)):
+        if (all_verbs or {"get", *_WRITES} & set(verbs)) and (every or _BY_POD & set(resources)):
             for pod in self.inventory.pods:
                 if grant.namespace in (None, pod.namespace) and pod.existed(during.start, during.end):
                     says = f"{role} may run commands in pod {pod.namespace}/{pod.name}, which uses it"
                     for name in mounted_secrets(pod):
                         found.setdefault(f"{pod.namespace}/{name}", Why(ref, says))
+
+
+def _takes_on_more(rule: dict[str, Any]) -> bool:
+    """Whether a rule lets take on rights that it does not name: those of other identities, roles or nodes."""
+    resources, verbs = set(_texts(rule.get("resources"))), set(_texts(rule.get("verbs")))
+    writes = bool(_WRITES & verbs)
+    other = {"impersonate", "bind", "escalate"} & verbs
+    return bool(other or (writes and "serviceaccounts/token" in resources) or "nodes/proxy" in resources)
 
 
 def mounted_secrets(pod: Thing) -> list[str]:

@@ -205,7 +205,7 @@ class Scope:
         scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls))
 
     def _add_identities(self, scope: FindingScope) -> None:
-        """The caller, those who did the attacker's calls with it, and those behind the pods of the finding's own call."""
+        """The caller, and those who made the attacker's calls with it; and what they could have read."""
         caller = scope.finding.user.get("Username")
         events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
         users = [str(caller)] if caller else []
@@ -228,7 +228,7 @@ class Scope:
                     says = f"{profile.identity.user_name}: {why.says}"
                     scope.add("reachable", key, Why(why.ref, says), certainty="possible")
         if unknown:
-            says = f"What {len(unknown)} role bindings allow cannot be told, as no evidence has their roles: {few(list(unknown), 3)}"
+            says = f"What {len(unknown)} role bindings allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
             scope.limit(("reachable",), says, "`kubectl get roles,clusterroles -A -o json`")
         if not self.inventory.is_dumped("clusterrolebindings", None):
             says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"
@@ -650,6 +650,7 @@ class Scope:
                 for one in part.subjects.values():
                     scope.add(one.kind, one.key, one.why, certainty=one.certainty, thing=one.thing, through=one.through)
                 scope.calls |= part.calls
+                scope.possible_calls |= part.possible_calls
                 scope.aws_calls |= part.aws_calls
                 scope.limits |= part.limits
         if missing:

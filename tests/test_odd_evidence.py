@@ -36,6 +36,7 @@ def _replaced(value: Any, name: str, odd: Any) -> Any:
         "addresses",
         "annotations",
         "imagePullSecrets",
+        "name",
         "env",
     ],
 )

@@ -71,9 +71,11 @@ def _profile(case: Case, one: Row) -> str:
         if names:
             parts.append(f"<p>{words}: {', '.join(safe(user_words(name)) for name in names)}.</p>")
     steps = "".join(f"<li>{_step(case, step)}</li>" for step in one["take_away"])
-    parts.append(
-        f"<p>To take its access away, in this order (nothing of it is done by this kit yet):</p><ol>{steps}</ol>"
-    )
+    hostile = sum(source["hostile_calls"] for source in one["sources"])
+    lead = "To take its access away, in this order (nothing of it is done by this kit yet):"
+    if not hostile:
+        lead = "No call of it is attributed to an attacker. Should its access have to go, in this order:"
+    parts.append(f"<p>{lead}</p><ol>{steps}</ol>")
     parts.append(_sources(one))
     parts.append(fold(f"{counted(len(one['credentials']), 'credential')}", _credentials(case, one)))
     if one["usual"]["calls"]:
