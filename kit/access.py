@@ -23,7 +23,6 @@ from kit.inventory import Inventory, Thing, Why
 from kit.refs import Ref
 from kit.store import Store
 
-MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 _MAPS = {
     "mapRoles": "rolearn",
@@ -83,7 +82,7 @@ class Access:
 
     @cached_property
     def mode(self) -> str | None:
-        """The cluster's authentication mode, one of MODES; None where `aws eks describe-cluster` is not there."""
+        """The cluster's authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API; None where `aws eks describe-cluster` is not there."""
         found = [value.get("accessConfig") for value, _ in self._described("Cluster")]
         modes = [
             str(one["authenticationMode"]) for one in found if isinstance(one, dict) and "authenticationMode" in one

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from kit.attacker import Event, creates, let_through
-from kit.inventory import BOUND, WORKLOADS, Inventory, Thing
+from kit.inventory import BOUND, WORKLOADS, Inventory, Thing, dict_of
 from kit.limits import Limit
 from kit.store import Store
 
@@ -141,9 +141,9 @@ class Deeds:
             says = f"Which {what} {path_of(event)} brought in cannot be told: its body was not logged"
             yield Limit(("granted" if is_binding else "introduced",), says, "a cluster dump", event["received_at"])
         elif is_binding:
-            role, where = _dict(body.get("roleRef")), f" in {event['namespace']}" if event["namespace"] else ""
+            role, where = dict_of(body.get("roleRef")), f" in {event['namespace']}" if event["namespace"] else ""
             subjects = body.get("subjects")
-            for one in map(_dict, subjects if isinstance(subjects, list) else []):
+            for one in map(dict_of, subjects if isinstance(subjects, list) else []):
                 name = "/".join(str(one[part]) for part in ("namespace", "name") if one.get(part))
                 key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
                 yield Deed("granted", key, f"given by {path_of(event)}", certainty)
@@ -168,7 +168,9 @@ class Deeds:
                 items=items,
             ):
                 for row in batch:
-                    bodies = [_dict(orjson.loads(row[name] or "{}")) for name in ("request_object", "response_object")]
+                    bodies = [
+                        dict_of(orjson.loads(row[name] or "{}")) for name in ("request_object", "response_object")
+                    ]
                     self._known_bodies[(file, row["item"])] = (_brief(bodies[0]), _brief(bodies[1]))
 
     def _bodies(self, event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -270,10 +272,6 @@ class Deeds:
             if isinstance(about, dict) and about.get("name"):
                 one = {"resource": event["resource"], "namespace": about.get("namespace"), "name": about["name"]}
                 yield Deed("deleted", path_of(one), "deleted with others of its kind")
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _brief(body: dict[str, Any]) -> dict[str, Any]:

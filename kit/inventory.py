@@ -84,17 +84,17 @@ class Thing:
     @property
     def spec(self) -> dict[str, Any]:
         """The spec as last seen; {} without a body."""
-        return _dict(self.body.get("spec"))
+        return dict_of(self.body.get("spec"))
 
     @property
     def labels(self) -> dict[str, str]:
         """Its labels as last seen."""
-        return _dict(_dict(self.body.get("metadata")).get("labels"))
+        return dict_of(dict_of(self.body.get("metadata")).get("labels"))
 
     @property
     def annotations(self) -> dict[str, str]:
         """Its annotations as last seen."""
-        return _dict(_dict(self.body.get("metadata")).get("annotations"))
+        return dict_of(dict_of(self.body.get("metadata")).get("annotations"))
 
     @property
     def path(self) -> str:
@@ -112,12 +112,12 @@ class Thing:
     @property
     def addresses(self) -> list[str]:
         """The addresses of a pod or a node, as its status last had them."""
-        status = _dict(self.body.get("status"))
-        listed = [_dict(one).get("ip") for one in (*_list(status.get("podIPs")), *_list(status.get("hostIPs")))]
+        status = dict_of(self.body.get("status"))
+        listed = [dict_of(one).get("ip") for one in (*_list(status.get("podIPs")), *_list(status.get("hostIPs")))]
         named = [
-            _dict(one).get("address")
+            dict_of(one).get("address")
             for one in _list(status.get("addresses"))
-            if str(_dict(one).get("type")).endswith("IP")
+            if str(dict_of(one).get("type")).endswith("IP")
         ]
         every = [status.get("podIP"), status.get("hostIP"), *listed, *named]
         return list(dict.fromkeys(one for one in every if isinstance(one, str) and one))
@@ -130,13 +130,13 @@ class Thing:
     @property
     def labels_ever(self) -> list[dict[str, str]]:
         """The labels that it had at any time of its life."""
-        return [_dict(_dict(body.get("metadata")).get("labels")) for body in self.ever]
+        return [dict_of(dict_of(body.get("metadata")).get("labels")) for body in self.ever]
 
     @property
     def containers(self) -> list[dict[str, Any]]:
         """All containers of a pod: init and ephemeral ones too."""
         kinds = ("initContainers", "containers", "ephemeralContainers")
-        return [_dict(one) for kind in kinds for one in _list(self.spec.get(kind))]
+        return [dict_of(one) for kind in kinds for one in _list(self.spec.get(kind))]
 
     @property
     def images(self) -> list[str]:
@@ -147,9 +147,9 @@ class Thing:
     def host_access(self) -> str:
         """Why a pod reaches its node: privileged, host namespaces, host mounts; empty when it does not."""
         found = [flag for flag in ("hostNetwork", "hostPID", "hostIPC") if self.spec.get(flag) is True]
-        if any(_dict(one.get("securityContext")).get("privileged") is True for one in self.containers):
+        if any(dict_of(one.get("securityContext")).get("privileged") is True for one in self.containers):
             found.append("privileged")
-        mounts = [_dict(_dict(one).get("hostPath")).get("path") for one in _list(self.spec.get("volumes"))]
+        mounts = [dict_of(dict_of(one).get("hostPath")).get("path") for one in _list(self.spec.get("volumes"))]
         return ", ".join(found + [f"hostPath {path}" for path in mounts if path])
 
     def existed(self, start: datetime | None, end: datetime | None) -> bool:
@@ -163,7 +163,8 @@ class Thing:
         return self.existed(at, at + timedelta(seconds=1))
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def dict_of(value: Any) -> dict[str, Any]:
+    """An object in evidence, whose members may be anything; {} for what is none."""
     return value if isinstance(value, dict) else {}
 
 
@@ -250,8 +251,8 @@ class Inventory:
         chain = list[tuple[str, str, str | None, bool]]()
         present: Thing | None = thing
         while present is not None and len(chain) < 8:
-            references = _list(_dict(present.body.get("metadata")).get("ownerReferences"))
-            owner = next((_dict(one) for one in references if _dict(one).get("controller")), None)
+            references = _list(dict_of(present.body.get("metadata")).get("ownerReferences"))
+            owner = next((dict_of(one) for one in references if dict_of(one).get("controller")), None)
             if owner is None:
                 break
             kind, name, uid = str(owner.get("kind")), str(owner.get("name")), str(owner.get("uid"))
@@ -376,8 +377,8 @@ class Inventory:
             "SELECT event_id, request_parameters FROM trail WHERE event_name = 'AssumeRole' AND error_code IS NULL"
             " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"
         ):
-            request = _dict(orjson.loads(row["request_parameters"] or "{}"))
-            tags = {str(_dict(tag).get("key")): _dict(tag).get("value") for tag in _list(request.get("tags"))}
+            request = dict_of(orjson.loads(row["request_parameters"] or "{}"))
+            tags = {str(dict_of(tag).get("key")): dict_of(tag).get("value") for tag in _list(request.get("tags"))}
             if self.cluster and tags.get("eks-cluster-name", self.cluster) != self.cluster:
                 continue
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
@@ -386,9 +387,9 @@ class Inventory:
         for pod in self.pods:
             for container in pod.containers:
                 for variable in _list(container.get("env")):
-                    if _dict(variable).get("name") == "AWS_ROLE_ARN" and pod.service_account:
+                    if dict_of(variable).get("name") == "AWS_ROLE_ARN" and pod.service_account:
                         says = f"pod {pod.namespace}/{pod.name} was given AWS_ROLE_ARN"
-                        add(pod.service_account, _dict(variable).get("value"), Ref.of("object", pod.uid), says)
+                        add(pod.service_account, dict_of(variable).get("value"), Ref.of("object", pod.uid), says)
         return found
 
     @cached_property
@@ -406,7 +407,7 @@ class Inventory:
         for row in self.store.rows(
             "SELECT object FROM objects WHERE kind = 'Cluster' AND starts_with(api_version, 'aws:')"
         ):
-            issuer = _dict(_dict(_dict(orjson.loads(row["object"])).get("identity")).get("oidc")).get("issuer")
+            issuer = dict_of(dict_of(dict_of(orjson.loads(row["object"])).get("identity")).get("oidc")).get("issuer")
             if isinstance(issuer, str):
                 return issuer.removeprefix("https://")
         return None
@@ -422,7 +423,7 @@ class Inventory:
         found = dict[str, None]()
         for body in binding.ever:
             for bound in _list(body.get("subjects")):
-                one = _dict(bound)
+                one = dict_of(bound)
                 name = str(one.get("name", ""))
                 if one.get("kind") == "ServiceAccount":
                     found[f"{one.get('namespace') or binding.namespace}/{name}"] = None
@@ -453,7 +454,7 @@ def _both(dumped: Thing, logged: Thing) -> Thing:
 
 
 def _is_terminating(thing: Thing) -> bool:
-    return bool(_dict(thing.body.get("metadata")).get("deletionTimestamp"))
+    return bool(dict_of(thing.body.get("metadata")).get("deletionTimestamp"))
 
 
 _KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom")
@@ -463,15 +464,15 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 def essence(body: dict[str, Any]) -> dict[str, Any]:
     """An object's body without what no rule reads and what takes the room: managed fields, probes, most of the status and of the variables."""
-    metadata, spec = dict(_dict(body.get("metadata"))), dict(_dict(body.get("spec")))
+    metadata, spec = dict(dict_of(body.get("metadata"))), dict(dict_of(body.get("spec")))
     metadata.pop("managedFields", None)
-    annotations = _dict(metadata.get("annotations"))
+    annotations = dict_of(metadata.get("annotations"))
     metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
     spec.pop("template", None)
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         if kind in spec:
-            spec[kind] = [_essence_of_container(_dict(one)) for one in _list(spec[kind])]
-    status = {name: value for name, value in _dict(body.get("status")).items() if name in _KEPT_OF_STATUS}
+            spec[kind] = [_essence_of_container(dict_of(one)) for one in _list(spec[kind])]
+    status = {name: value for name, value in dict_of(body.get("status")).items() if name in _KEPT_OF_STATUS}
     kept: dict[str, Any] = {"metadata": metadata, "spec": spec, "status": status}
     return kept | {name: body[name] for name in ("subjects", "roleRef", "rules") if name in body}
 
@@ -479,8 +480,8 @@ def essence(body: dict[str, Any]) -> dict[str, Any]:
 def _essence_of_container(container: dict[str, Any]) -> dict[str, Any]:
     variables = [
         one
-        for one in map(_dict, _list(container.get("env")))
-        if one.get("name") == "AWS_ROLE_ARN" or "secretKeyRef" in _dict(one.get("valueFrom"))
+        for one in map(dict_of, _list(container.get("env")))
+        if one.get("name") == "AWS_ROLE_ARN" or "secretKeyRef" in dict_of(one.get("valueFrom"))
     ]
     return {name: container[name] for name in _KEPT_OF_CONTAINER if name in container} | {"env": variables}
 
@@ -499,7 +500,7 @@ def _from_dump(store: Store) -> dict[str, Thing]:
                 namespace=row["namespace"] or None,
                 name=row["name"],
                 uid=row["uid"],
-                created_at=_time(_dict(body.get("metadata")).get("creationTimestamp")),
+                created_at=_time(dict_of(body.get("metadata")).get("creationTimestamp")),
                 standing=True,
                 body=body,
                 node=_text(body["spec"].get("nodeName")) if row["resource"] == "pods" else None,
@@ -547,8 +548,8 @@ def _from_log(store: Store) -> dict[str, Thing]:
     found = dict[str, Thing]()
     for uid, row in lives.items():
         body = bodies.get(uid, {})
-        metadata = _dict(body.get("metadata"))
-        placed = _dict(row["placed"])
+        metadata = dict_of(body.get("metadata"))
+        placed = dict_of(row["placed"])
         why = list[Why]()
         if row["created"]:
             why.append(Why(store.event_ref(row["created"]), f"created by {row['created']['user_name']}"))
@@ -566,7 +567,7 @@ def _from_log(store: Store) -> dict[str, Thing]:
             created_at=_time(metadata.get("creationTimestamp")) or row["created_at"],
             deleted_at=row["deleted_at"],
             body=body,
-            node=_text(_dict(body.get("spec")).get("nodeName")) or placed.get("node")
+            node=_text(dict_of(body.get("spec")).get("nodeName")) or placed.get("node")
             if row["resource"] == "pods"
             else None,
             why=tuple(why),
@@ -588,9 +589,9 @@ def _delete_together(store: Store, found: dict[str, Thing]) -> None:
         for row in batch:
             at, says = row["received_at"], f"deletion with others of its kind asked for by {row['user_name']}"
             why = Why(Ref.of("audit", row["audit_id"]), says)
-            items = _dict(orjson.loads(row["response_object"] or "{}")).get("items")
+            items = dict_of(orjson.loads(row["response_object"] or "{}")).get("items")
             if isinstance(items, list):
-                uids = [str(_dict(_dict(one).get("metadata")).get("uid")) for one in items]
+                uids = [str(dict_of(dict_of(one).get("metadata")).get("uid")) for one in items]
             elif "elector" in (row["request_uri"] or ""):
                 continue
             else:

@@ -14,7 +14,7 @@ from typing import Any
 
 from kit.access import Way, dicts
 from kit.identity import Identity
-from kit.inventory import WORKLOADS, Inventory, Thing, Why
+from kit.inventory import WORKLOADS, Inventory, Thing, Why, dict_of
 from kit.refs import Ref
 from kit.window import Window
 
@@ -71,7 +71,7 @@ class Rights:
     def _role(self, binding: Thing) -> Thing | None:
         named_role = dict[str, Any]()
         for body in binding.ever:
-            named_role = named_role or _dict(body.get("roleRef"))
+            named_role = named_role or dict_of(body.get("roleRef"))
         is_local = named_role.get("kind") == "Role"
         resource, namespace = ("roles", binding.namespace) if is_local else ("clusterroles", None)
         named = self.inventory.named(resource, namespace, str(named_role.get("name")))
@@ -152,19 +152,15 @@ def _takes_on_more(rule: dict[str, Any]) -> bool:
 def mounted_secrets(pod: Thing) -> list[str]:
     """Names of the secrets that a pod mounts, has in variables, or pulls its images with."""
     volumes = dicts(pod.spec.get("volumes"))
-    named = [_dict(one.get("secret")).get("secretName") for one in volumes]
-    sources = [each for one in volumes for each in dicts(_dict(one.get("projected")).get("sources"))]
-    named += [_dict(one.get("secret")).get("name") for one in sources]
+    named = [dict_of(one.get("secret")).get("secretName") for one in volumes]
+    sources = [each for one in volumes for each in dicts(dict_of(one.get("projected")).get("sources"))]
+    named += [dict_of(one.get("secret")).get("name") for one in sources]
     named += [one.get("name") for one in dicts(pod.spec.get("imagePullSecrets"))]
     for container in pod.containers:
-        variables = [_dict(one.get("valueFrom")) for one in dicts(container.get("env"))]
-        named += [_dict(one.get("secretKeyRef")).get("name") for one in variables]
-        named += [_dict(one.get("secretRef")).get("name") for one in dicts(container.get("envFrom"))]
+        variables = [dict_of(one.get("valueFrom")) for one in dicts(container.get("env"))]
+        named += [dict_of(one.get("secretKeyRef")).get("name") for one in variables]
+        named += [dict_of(one.get("secretRef")).get("name") for one in dicts(container.get("envFrom"))]
     return list(dict.fromkeys(str(name) for name in named if name))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _texts(value: Any) -> list[str]:

@@ -207,13 +207,16 @@ class Scope:
     def _add_identities(self, scope: FindingScope) -> None:
         """The caller, and those who made the attacker's calls with it; and what they could have read."""
         caller = scope.finding.user.get("Username")
-        events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
+        events = self._hostile_events(scope)
         users = [str(caller)] if caller else []
         users += [str(event["user_name"]) for event in events if event["user_name"]]
         scope.identities = self.profiles.of(users, scope.finding)
         if events:
             times = [event["received_at"] for event in events]
             self._add_reach(scope, Window(min(times), max(times) + timedelta(microseconds=1)))
+
+    def _hostile_events(self, scope: FindingScope) -> list[Event]:
+        return [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
 
     def _add_reach(self, scope: FindingScope, during: Window) -> None:
         """The secrets that the attacker's identities could have read while he was there; those that he did read are subjects already."""
@@ -255,7 +258,7 @@ class Scope:
             nodes |= {one.key for one in chosen if one.kind == "node"}
         trail = [self.attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in self.attacker.trail]
         hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
-        calls = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
+        calls = self._hostile_events(scope)
         hostile |= {event["access_key_id"] for event in calls} - {None}
         found = {one.access_key_id: one for one in self.sessions.issued_to(accounts, pods, nodes)}
         found |= self.sessions.of_keys(hostile)
