@@ -231,7 +231,7 @@ class Scope:
                     says = f"{profile.identity.user_name}: {why.says}"
                     scope.add("reachable", key, Why(why.ref, says), certainty="possible")
         if unknown:
-            says = f"What {len(unknown)} role bindings allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
+            says = f"What some role bindings ({len(unknown)}) allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
             scope.limit(("reachable",), says, "`kubectl get roles,clusterroles -A -o json`")
         if not self.inventory.is_dumped("clusterrolebindings", None):
             says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"

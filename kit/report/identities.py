@@ -102,14 +102,18 @@ def _time(text: Any) -> str:
 def _sources(one: Row) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "Address": lambda row: f"<code>{safe(row['address'] or 'not recorded')}</code>",
-        "Whose": lambda row: "the cluster's own" if row["inside"] else safe(row["network"] or ""),
+        "Whose": lambda row: (
+            "the cluster's own" if row["inside"] else safe(row["network"]) if isinstance(row["network"], str) else ""
+        ),
         "Client": lambda row: safe(row["user_agent"] or "", 60),
         "Calls": lambda row: f"{row['calls']:,}",
         "Hostile": lambda row: f"<b>{row['hostile_calls']:,}</b>" if row["hostile_calls"] else "0",
         "First (UTC)": lambda row: _time(row["first_at"]),
         "Last (UTC)": lambda row: _time(row["last_at"]),
     }
-    return table(pd.DataFrame(one["sources"]), columns, most=8, narrow=("First (UTC)", "Last (UTC)"))
+    return table(
+        pd.DataFrame(one["sources"]), columns, most=8, narrow=("Address", "Calls", "First (UTC)", "Last (UTC)")
+    )
 
 
 def _credentials(case: Case, one: Row) -> str:
