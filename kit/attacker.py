@@ -20,6 +20,7 @@ The whole log decides, whatever window is looked at.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,6 +47,9 @@ EVENT_COLUMNS = (
     " namespace, name, uid,"
     " response_code, dry_run, issued_credential_id, file, line, item"
 )
+_Caller = tuple[str | None, str | None, str | None]
+"""Identity, connection address and user agent of a call."""
+
 _CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, ''), coalesce(user_agent, ''))"
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
@@ -111,6 +115,9 @@ class Attacker:
         self.inventory = inventory
         self.cluster_addresses = Addresses(store, inventory)
         self._own_calls = dict[str, list[Event]]()
+        self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
+        self._may_fit = dict[Place, Event]()
+        self._callers_at = dict[str, list[tuple[str, datetime]]]()
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -133,7 +140,7 @@ class Attacker:
                 call.rules[rule] = None
             return grown
 
-        named = dict[tuple[str, str, str | None], list[Finding]]()
+        named = dict[_Caller, list[Finding]]()
         for finding in self.findings:
             for caller in self.callers(finding):
                 if self._is_habit(finding, *caller):
@@ -141,32 +148,36 @@ class Attacker:
                     take(self._own_from_inside(finding), f"it is the call of finding {finding.id}")
                 else:
                     named.setdefault(caller, []).append(finding)
-        for (user, address, agent), findings in named.items():
-            same = "user_name = $a AND source_address = $b AND user_agent IS NOT DISTINCT FROM $c"
-            events = self._events(same, a=user, b=address, c=agent)
-            for finding in findings:
-                take(events, f"same identity, address and user agent as the call of finding {finding.id}")
+        called = [
+            _of_caller(caller, None, f"same identity, address and user agent as the call of finding {finding.id}")
+            for caller, findings in named.items()
+            for finding in findings
+        ]
         rules = (self._minted, self._of_made_pods, self._of_made_accounts, self._alone, self._before, self._pretending)
-        grown = bool(found)
+        grown = True
         while grown:
             events = [call.event for call in found.values()]
-            asked = [rule for each in rules for rule in each(events)]
-            fresh = self._matching(asked)
-            grown = sum(take(filter(rule.holds, fresh), rule.says) for rule in asked) > 0
+            asked = [*called, *(rule for each in rules for rule in each(events))]
+            may_fit = self._matching(asked)
+            grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in asked) > 0
         return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
 
-    # ── rules 2 to 5 ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── rules 1 to 5 ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _matching(self, rules: list[_Rule]) -> list[Event]:
-        """The events that may fit any of some rules, in one pass over the log."""
-        named = dict[str, set[str]]()
+        """The events that may fit any of some rules, and those asked for before, in one pass over the log for what is new."""
+        new = dict[str, set[str]]()
         for rule in rules:
-            named.setdefault(rule.column, set()).update(rule.values)
-        if not named:
-            return []
-        where = " OR ".join(f"list_contains($values_{number}, {column})" for number, column in enumerate(named))
-        values = {f"values_{number}": sorted(values) for number, values in enumerate(named.values())}
-        return self._events(where, **values)
+            values = rule.values - self._asked[rule.column]
+            if values:
+                new.setdefault(rule.column, set()).update(values)
+        if new:
+            where = " OR ".join(f"list_contains($values_{number}, {column})" for number, column in enumerate(new))
+            lists = {f"values_{number}": sorted(values) for number, values in enumerate(new.values())}
+            self._may_fit |= {place_of(event): event for event in self._events(where, **lists)}
+            for column, values in new.items():
+                self._asked[column] |= values
+        return sorted(self._may_fit.values(), key=lambda event: (event["received_at"], event["file"], event["item"]))
 
     def _minted(self, events: list[Event]) -> Iterator[_Rule]:
         minted = {event["issued_credential_id"] for event in events} - {None}
@@ -222,32 +233,41 @@ class Attacker:
     def _before(self, events: list[Event]) -> Iterator[_Rule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
         caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
-        makers = dict[tuple[Any, Any, Any], Event]()
+        makers = dict[_Caller, Event]()
         for maker in self._makers(events):
             inside = maker["source_address"] in self.cluster_addresses.own or self._is_at_home(maker)
             if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
                 makers.setdefault(_caller_of(maker), maker)
         for caller, maker in makers.items():
-
-            def holds(one: Event, caller: Any = caller, at: datetime = maker["received_at"]) -> bool:
-                return bool(_caller_of(one) == caller and one["received_at"] >= at)
-
             what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
             says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
-            yield _Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+            yield _of_caller(caller, maker["received_at"], says)
 
     def _is_at_home(self, maker: Event) -> bool:
         """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
         if not maker["user_name"].startswith(NODE):
             return False
-        elsewhere = "SELECT 1 FROM audit WHERE user_name = $user AND source_address <> $address LIMIT 1"
-        return not self.store.rows(elsewhere, user=maker["user_name"], address=maker["source_address"])
+        return self._addresses_of_nodes[maker["user_name"]] <= {maker["source_address"]}
+
+    @cached_property
+    def _addresses_of_nodes(self) -> dict[str, set[str]]:
+        """Where the credential of each node was used."""
+        found = defaultdict[str, set[str]](set)
+        for row in self.store.rows(
+            "SELECT DISTINCT user_name, source_address FROM audit WHERE starts_with(user_name, $prefix) AND source_address IS NOT NULL",
+            prefix=NODE,
+        ):
+            found[row["user_name"]].add(row["source_address"])
+        return found
 
     def _makers(self, events: list[Event]) -> list[Event]:
-        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first."""
-        return self._events(
-            "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
-            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
+        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first, with the
+        columns that the callers look at."""
+        return self.store.rows(
+            "SELECT user_name, source_address, user_agent, received_at, issued_credential_id, response_code FROM audit"
+            " WHERE list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
+            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))"
+            " ORDER BY received_at, file, item",
             addresses=sorted({event["source_address"] for event in events} - {None}),
             used=sorted({event["credential_id"] for event in events} - {None}),
             pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
@@ -551,15 +571,20 @@ class Attacker:
                 at = first.setdefault(event["source_address"], event["received_at"])
                 first[event["source_address"]] = min(at, event["received_at"])
         identities = {event["user_name"] for event in hostile}
-        others = set[str]()
-        for row in self.store.rows(
-            "SELECT source_address, user_name, min(received_at) AS first_at FROM audit"
-            " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous' GROUP BY ALL",
-            addresses=sorted(first),
-        ):
-            if row["user_name"] not in identities or row["first_at"] < first[row["source_address"]]:
-                others.add(row["source_address"])
-        return sorted(set(first) - others)
+        new = sorted(set(first) - set(self._callers_at))
+        if new:
+            self._callers_at |= {address: [] for address in new}
+            for row in self.store.rows(
+                "SELECT source_address, user_name, min(received_at) AS first_at FROM audit"
+                " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous' GROUP BY ALL",
+                addresses=new,
+            ):
+                self._callers_at[row["source_address"]].append((row["user_name"], row["first_at"]))
+        return sorted(
+            address
+            for address, first_hostile in first.items()
+            if all(user in identities and at >= first_hostile for user, at in self._callers_at[address])
+        )
 
     def _pods_made_by(self, events: Iterable[Event]) -> set[str]:
         made = set[str]()
@@ -574,8 +599,15 @@ class Attacker:
         return made
 
 
-def _caller_of(event: Event) -> tuple[Any, Any, Any]:
+def _caller_of(event: Event) -> _Caller:
     return event["user_name"], event["source_address"], event["user_agent"]
+
+
+def _of_caller(caller: _Caller, since: datetime | None, says: str) -> _Rule:
+    def holds(event: Event) -> bool:
+        return _caller_of(event) == caller and (since is None or event["received_at"] >= since)
+
+    return _Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
 
 
 def _creates_account(event: Event) -> bool:

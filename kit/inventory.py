@@ -517,8 +517,9 @@ WITH writes AS (
   SELECT resource, namespace, name, coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, verb,
     coalesce(subresource, '') AS subresource, response_code, received_at, audit_id, user_name, file, line, item,
     list_contains($bodies, coalesce(subresource, '')) AND response_object IS NOT NULL
-      AND (verb <> 'delete' OR json_extract_string(response_object, '$.metadata.uid') IS NOT NULL) AS has_body,
-    CASE WHEN subresource IS NULL
+      -- A delete is answered with the object or with a Status. Only CASE spares the others the parse.
+      AND CASE WHEN verb = 'delete' THEN json_extract_string(response_object, '$.metadata.uid') IS NOT NULL ELSE true END AS has_body,
+    CASE WHEN subresource IS NULL AND verb <> 'delete' AND list_contains(['pods', 'services', 'rolebindings', 'clusterrolebindings'], resource)
       THEN json_extract_string(response_object, ['$.metadata.labels', '$.spec.selector', '$.subjects']) END AS parts,
     CASE WHEN subresource = 'binding' THEN json_extract_string(request_object, '$.target.name')
       WHEN resource = 'pods' AND subresource = 'status' AND starts_with(user_name, 'system:node:') THEN substr(user_name, 13)
@@ -537,7 +538,7 @@ SELECT uid, any_value(resource) AS resource, any_value(namespace) AS namespace, 
   max_by(event, received_at) FILTER (node IS NOT NULL) AS placed,
   min_by(event, received_at) AS first,
   max_by(event, received_at) FILTER (has_body) AS last_body,
-  list(DISTINCT parts) FILTER (has_body AND subresource = '') AS parts
+  list(DISTINCT parts) FILTER (has_body AND parts IS NOT NULL) AS parts
 FROM writes WHERE uid IS NOT NULL GROUP BY uid
 """
 
@@ -579,6 +580,10 @@ def _from_log(store: Store) -> dict[str, Thing]:
 def _delete_together(store: Store, found: dict[str, Thing]) -> None:
     """End the lives of what a deletecollection deleted: the items of its response; without one and without a selector, as when a
     namespace is deleted, all that there was of its resource and namespace and that the dump does not have."""
+    of_place = defaultdict[tuple[str, str | None], list[str]](list)
+    for thing in found.values():
+        if thing.standing is not True and thing.deleted_at is None:
+            of_place[thing.resource, thing.namespace].append(thing.uid)
     for batch in store.batches(
         "SELECT audit_id, file, item, user_name, received_at, resource, namespace, request_uri, response_object FROM audit"
         " WHERE verb = 'deletecollection' AND list_contains($resources, resource) AND response_code BETWEEN 200 AND 299"
@@ -595,14 +600,8 @@ def _delete_together(store: Store, found: dict[str, Thing]) -> None:
             elif "elector" in (row["request_uri"] or ""):
                 continue
             else:
-                place = row["resource"], row["namespace"] or None
-                uids = [
-                    thing.uid
-                    for thing in found.values()
-                    if (thing.resource, thing.namespace) == place
-                    and thing.standing is not True
-                    and thing.existed_at(at)
-                ]
+                place = of_place[row["resource"], row["namespace"] or None]
+                uids = [uid for uid in place if found[uid].existed_at(at)]
             for thing in (found[uid] for uid in uids if uid in found):
                 if thing.deleted_at is None and not _is_terminating(thing):
                     found[thing.uid] = replace(thing, deleted_at=at, standing=False, why=(*thing.why, why))

@@ -103,6 +103,7 @@ class Store:
         self._ledger = ledger_of(case)
         self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
         self._database = connect(spill=Path(self._scratch.name))
+        self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
         here = plain_path(case, Path(self._scratch.name), "case")
         settings = tomllib.loads((case / "case.toml").read_text())
         last = self._ledger["parts"]
