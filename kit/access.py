@@ -249,7 +249,7 @@ class Access:
             (role,) = dicts([binding.body.get("roleRef")]) or [{}]
             says = f"Take {whose} out of {binding.path}, which gives {role.get('kind')} {role.get('name')}"
             why = binding.why[0] if binding.why else None
-            yield Step(says, _kubectl("edit", binding.resource, binding.name, binding.namespace), why)
+            yield Step(says, kubectl("edit", binding.resource, binding.name, binding.namespace), why)
 
     def _anonymous_steps(
         self, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
@@ -281,16 +281,16 @@ class Access:
                 f"Delete pod {pod.namespace}/{pod.name}, once captured: the token bound to it ends about a minute later"
             )
             why = pod.why[0] if pod.why else None
-            yield Step(says, _kubectl("delete", "pod", pod.name, namespace), why)
+            yield Step(says, kubectl("delete", "pod", pod.name, namespace), why)
         if not pods:
             yield Step(
                 "Its token is bound to no pod that the evidence shows: it lives until it expires, or until the account is deleted"
                 " and made again, after which all its pods must restart",
-                _kubectl("delete", "serviceaccount", name, namespace),
+                kubectl("delete", "serviceaccount", name, namespace),
             )
         for secret in self._token_secrets(namespace, name):
             says = f"Delete Secret {secret.namespace}/{secret.name}: a token in a Secret does not expire"
-            yield Step(says, _kubectl("delete", "secret", secret.name, namespace), secret.why[0])
+            yield Step(says, kubectl("delete", "secret", secret.name, namespace), secret.why[0])
         for role, why in self.inventory.service_account_roles.get(account, {}).items():
             if "Pod Identity" in why.says:
                 says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
@@ -312,7 +312,7 @@ class Access:
     ) -> Iterator[Step]:
         node = identity.node or ""
         instances = [instance for instance, name in self.inventory.node_of_instance.items() if name == node]
-        yield Step(f"Cordon {node}, so that nothing new comes onto it", _kubectl("cordon", "", node, None))
+        yield Step(f"Cordon {node}, so that nothing new comes onto it", kubectl("cordon", "", node, None))
         yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
         for instance in instances:
             yield Step(f"Terminate instance {instance}, once captured and drained: its credentials stay valid until they expire, hours later",
@@ -398,7 +398,7 @@ class Access:
                    " Called from elsewhere it is somebody with a minted or stolen credential: find who minted it, and ask AWS Support")  # fmt: skip
 
 
-def _kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -> str:
+def kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -> str:
     """A command on one object: quoted, and a name that begins with a dash kept from being taken for an option."""
     words = ["kubectl", verb, resource] if resource else ["kubectl", verb]
     space, named = ["-n", shlex.quote(namespace)] if namespace else [], shlex.quote(str(name))

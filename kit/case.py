@@ -12,14 +12,19 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from kit.actions import Action, Target
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
-from kit.inventory import Inventory
+from kit.inventory import BOUND, ROLES, Inventory
 from kit.limits import Limit
+from kit.marks import Mark, add_mark, marks_of
+from kit.playbook import playbook_of
+from kit.question import QUESTIONS, Answer, Asked, ask
 from kit.raw import Raw
 from kit.refs import Ref
 from kit.scope import Scope, contract
 from kit.store import Store
+from kit.suppression import Suppression, suppression
 from kit.verdict import SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_window
 
@@ -64,6 +69,7 @@ class Case:
         self.account: str | None = settings.get("account")
         self.region: str | None = settings.get("region")
         self._finding = finding
+        self._answers = dict[str, list[Answer]]()
         if finding and finding not in set(self._finding_rows["id"]):
             known = "; ".join(f"{row['id']} {row['type']}" for row in self._finding_rows.to_dict("records")) or "none"
             raise CallError(f"this case has no finding {finding!r}", where="--finding", next=f"it has: {known}")
@@ -213,6 +219,65 @@ class Case:
         asked = window or self.window
         return decide(shown, [*known, *(one for needs in SHOWN_BY[kind] for one in self._evidence.lacks(needs, asked))])
 
+    def answers(self, finding_id: str) -> list[Answer]:
+        """What the evidence says to each question of a finding's playbook, in its order. Raises PlaybookError."""
+        if finding_id not in self._answers:
+            asked = self._asked(finding_id)
+            played = playbook_of(asked.finding.type)
+            self._answers[finding_id] = [ask(one.question, asked) for one in played.questions]
+        return self._answers[finding_id]
+
+    def _asked(self, finding_id: str) -> Asked:
+        return Asked(self.store, self.inventory, self._scope, self._scope.of(self.finding(finding_id)), self._evidence)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What people said of findings and answers, oldest first; read anew each time."""
+        return marks_of(self.path)
+
+    def mark(self, finding_id: str, word: str, note: str, question: str = "") -> Mark:
+        """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""
+        if finding_id not in set(self._finding_rows["id"]):
+            raise CallError(
+                f"this case has no finding {finding_id!r}", where="--finding", next="`kit findings CASE` lists them"
+            )
+        known = [one.question.name for one in playbook_of(self.finding(finding_id).type).questions]
+        if question and question not in known:
+            raise CallError(
+                f"{question!r} is not asked of this finding",
+                where="--question",
+                next=f"it is one of {', '.join(known)}",
+            )
+        return add_mark(self.path, finding_id, question, word, note)
+
+    def suppression(self, finding_id: str) -> Suppression:
+        """The narrowest suppression filter for a finding that is marked as expected. Raises CallError for one that is not."""
+        every = [self.finding(one) for one in self._finding_rows["id"]]
+        return suppression(self.finding(finding_id), every, self.marks)
+
+    def targets(self, action: Action) -> list[Target]:
+        """What an action would be done to: the affected subjects of its kinds, those in reach and the cluster included."""
+        found = dict[tuple[str, str], Target]()
+        instances = {node: instance for instance, node in self.inventory.node_of_instance.items()}
+        for scope in self._scope.scopes:
+            for one in scope.subjects.values():
+                kinds = {one.kind}
+                if one.kind == "created":
+                    kinds = {"written_binding"} if one.key.partition("/")[0] in (*BOUND, *ROLES) else {"created"}
+                gone = one.thing is not None and one.thing.standing is False
+                if kinds & set(action.kinds) and (one.certainty == "affected" or one.kind == "reachable") and not gone:
+                    instance = instances.get(one.key) if one.kind == "node" else None
+                    found.setdefault((one.kind, one.key), Target(one.kind, one.key, one.thing, self.cluster, instance))
+        for kind, name in _OF_ANSWERS.items():
+            if kind in action.kinds and len(self.findings):
+                for row in QUESTIONS[name].find(self._asked(str(self.findings["id"].iloc[0]))).rows:
+                    path = str(row["What"]).partition(" ")[0]
+                    if "/" in path and row.get("Stands") != "gone":
+                        found.setdefault((kind, path), Target(kind, path, None, self.cluster))
+        if "cluster" in action.kinds:
+            found["cluster", self.cluster or ""] = Target("cluster", self.cluster or "CLUSTER", None, self.cluster)
+        return list(found.values())
+
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """What became of each file (columns: kit.load.LedgerEntry)."""
@@ -328,6 +393,11 @@ _AWS_CALL_COLUMNS = (
     "line",
     "item",
 )
+_OF_ANSWERS = {
+    "anonymous_binding": "anonymous_access",
+    "default_binding": "default_accounts_with_rights",
+    "exposed": "exposed_services",
+}
 _RAW = {
     "audit": ("audit", "audit_id"),
     "trail": ("trail", "event_id"),

@@ -3,6 +3,8 @@
 KitError                 what went wrong, where, and what to do next; the command line prints it as one sentence, exit code 2
 ├── EvidenceError        a piece of evidence cannot be read, or none of it can be taken
 ├── CaseError            a case folder is missing, exists already, is damaged or cannot be written
+├── PlaybookError        a playbook cannot be used: a missing member, an unknown question, a finding type that stands twice
+├── PlaybookError        a playbook cannot be used: a missing member, an unknown question, a finding type that stands twice
 ├── CallError            the call is wrong: an unknown finding, an empty window, a parameter that does not exist
 └── WorkError            the work itself failed although the input was right (a notebook cell raised); exit code 1
 """
@@ -35,6 +37,10 @@ class CaseError(KitError):
 
 class CallError(KitError):
     """A call that cannot be right: an unknown finding, an empty window, a parameter that does not exist."""
+
+
+class PlaybookError(KitError):
+    """A playbook that cannot be used: a missing member, an unknown question or action, a finding type that stands twice."""
 
 
 class WorkError(KitError):

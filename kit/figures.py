@@ -22,6 +22,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
+from kit.words import counted
+
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
 
@@ -40,7 +42,6 @@ MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, wi
 MOST_LINES = 24  # of identities in the timeline
 MOST_GROUPS = 14  # boxes in a column of the graph
 MOST_LETTERS = 28  # in a line of a box
-_PLURALS = {"identity": "identities"}
 
 
 def visible(text: Any, keep: str = "") -> str:
@@ -67,11 +68,6 @@ def label(text: Any, most: int = 0) -> str:
         head = most * 2 // 3
         shown = f"{shown[:head]}…{shown[len(shown) - (most - head - 1) :]}"
     return html.escape(shown, quote=False)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: 1 pod, 12 pods, 2 identities."""
-    return f"{number:,} {noun if number == 1 else plural or _PLURALS.get(noun, noun + 's')}"
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 
 from kit.attacker import Attacker
@@ -14,6 +14,7 @@ from kit.inventory import Inventory
 from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
+from kit.words import few, utc
 
 DEEDS = ("secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced")
 """The kinds of subjects that a caller's calls make."""
@@ -46,16 +47,6 @@ class Limit:
     collect: str
     start: datetime | None = None
     end: datetime | None = None
-
-
-def utc(at: datetime) -> str:
-    """A time in words: 2026-01-31 14:00:00 UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def few(names: list[str], most: int) -> str:
-    """Names in a row: of many the first ones, and how many more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class Limits:

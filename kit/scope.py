@@ -21,7 +21,7 @@ from kit.errors import CallError
 from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
-from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits, few, utc
+from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits
 from kit.profile import Profile, Profiles
 from kit.refs import Ref
 from kit.rights import Rights
@@ -29,6 +29,7 @@ from kit.sessions import Session, Sessions, Use
 from kit.sources.cluster import plural
 from kit.store import Store
 from kit.window import Window
+from kit.words import few, utc
 
 
 @dataclass
@@ -151,7 +152,11 @@ class Scope:
     @cached_property
     def scopes(self) -> list[FindingScope]:
         """One scope for each chosen finding."""
-        return [self._of(finding, frozenset()) for finding in self.chosen]
+        return [self.of(finding) for finding in self.chosen]
+
+    def of(self, finding: Finding) -> FindingScope:
+        """The scope of any finding of the case, chosen or not."""
+        return self._of(finding, frozenset())
 
     def _of(self, finding: Finding, above: frozenset[str]) -> FindingScope:
         """The scope of a finding; made once, as attack sequences ask for those of their signals. above: sequences it is part of."""
@@ -207,7 +212,7 @@ class Scope:
     def _add_identities(self, scope: FindingScope) -> None:
         """The caller, and those who made the attacker's calls with it; and what they could have read."""
         caller = scope.finding.user.get("Username")
-        events = self._hostile_events(scope)
+        events = self.hostile_events(scope)
         users = [str(caller)] if caller else []
         users += [str(event["user_name"]) for event in events if event["user_name"]]
         scope.identities = self.profiles.of(users, scope.finding)
@@ -215,7 +220,8 @@ class Scope:
             times = [event["received_at"] for event in events]
             self._add_reach(scope, Window(min(times), max(times) + timedelta(microseconds=1)))
 
-    def _hostile_events(self, scope: FindingScope) -> list[Event]:
+    def hostile_events(self, scope: FindingScope) -> list[Event]:
+        """The attacker's audit events in the scope of a finding, oldest first."""
         return [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in scope.calls]
 
     def _add_reach(self, scope: FindingScope, during: Window) -> None:
@@ -258,7 +264,7 @@ class Scope:
             nodes |= {one.key for one in chosen if one.kind == "node"}
         trail = [self.attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in self.attacker.trail]
         hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
-        calls = self._hostile_events(scope)
+        calls = self.hostile_events(scope)
         hostile |= {event["access_key_id"] for event in calls} - {None}
         found = {one.access_key_id: one for one in self.sessions.issued_to(accounts, pods, nodes)}
         found |= self.sessions.of_keys(hostile)

@@ -12,9 +12,10 @@ from datetime import timedelta
 from functools import cached_property
 
 from kit.inventory import Inventory
-from kit.limits import AUDIT_LOG, DUMP, Limit, Limits, utc
+from kit.limits import AUDIT_LOG, DUMP, Limit, Limits
 from kit.store import Store
 from kit.window import Window
+from kit.words import utc
 
 OBSERVED, NOT_OBSERVED, CANNOT_TELL = "observed", "not observed", "cannot tell"
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")

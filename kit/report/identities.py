@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from kit.case import Case
-from kit.figures import arn_words, counted, user_words
+from kit.figures import arn_words, user_words
 from kit.report import cited as evidence_of
 from kit.report.html_table import Shown, clock, fold, safe, table
 from kit.report.show import pill
+from kit.words import counted
 
 Row = dict[str, Any]
 

@@ -17,11 +17,12 @@ import pandas as pd
 
 from kit import figures
 from kit.case import Case
-from kit.figures import counted, records, user_words
+from kit.figures import records, user_words
 from kit.report import cited as evidence_of
 from kit.report.html_table import Shown, clock, fold, safe, table
 from kit.verdict import CANNOT_TELL
 from kit.window import Window
+from kit.words import counted
 
 Row = dict[str, Any]
 

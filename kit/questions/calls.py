@@ -1,0 +1,268 @@
+"""Questions about what the attacker's calls did: read, minted, ran, deleted; asked and refused; and what was done to the evidence.
+
+Sources: Kubernetes API reference (authorization.k8s.io reviews, TokenRequest, pods/exec), audit.k8s.io/v1 (auditID may be chosen by the
+client); EKS User Guide "Control plane logging"; CloudTrail and GuardDuty API references (calls that end a recording).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+
+from kit.attacker import Event, let_through
+from kit.limits import AUDIT_LOG, Limit
+from kit.question import Asked, Found, Row, question, row, whys
+from kit.questions.identity import LOG
+from kit.verdict import Needs
+from kit.window import Window
+from kit.words import counted, utc
+
+REVIEWS = (
+    "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+    "selfsubjectreviews",
+    "subjectaccessreviews",
+    "localsubjectaccessreviews",
+)
+_BURST, _WITHIN = 5, timedelta(minutes=10)  # refused calls of one identity that look like trying
+ENDS_RECORDING = {
+    "cloudtrail.amazonaws.com": ("StopLogging", "DeleteTrail", "UpdateTrail", "PutEventSelectors", "DeleteEventDataStore"),
+    "guardduty.amazonaws.com": (
+        "DeleteDetector", "UpdateDetector", "StopMonitoringMembers", "DisassociateMembers", "ArchiveFindings", "CreateFilter",
+        "UpdateFilter", "DeletePublishingDestination", "CreateIPSet", "UpdateIPSet", "CreateTrustedEntitySet",
+    ),
+    "logs.amazonaws.com": ("DeleteLogGroup", "DeleteLogStream", "PutRetentionPolicy", "DeleteSubscriptionFilter"),
+    "eks.amazonaws.com": ("UpdateClusterConfig", "DeleteAddon"),
+    "s3.amazonaws.com": ("PutBucketLifecycle", "DeleteBucket", "PutBucketPolicy"),
+}  # fmt: skip
+"""CloudTrail: service → calls that end or thin out a recording, or hide findings."""
+
+
+def _of_subjects(asked: Asked, kind: str, heading: str) -> list[Row]:
+    rows = []
+    for one in asked.subjects(kind):
+        stands = {True: "yes", False: "gone", None: ""}[one.thing.standing] if one.thing else ""
+        cells = {heading: one.key, "What": whys(list(one.why)[:3]), "Stands": stands}
+        rows.append(row([why.ref for why in one.why], one.certainty, **cells))
+    return rows
+
+
+def _counted(rows: list[Row], noun: str, plural: str) -> str:
+    return counted(sum(one["certainty"] == "affected" for one in rows), noun, plural)
+
+
+@question("Which secrets were read?", Needs("audit", "Metadata", ("secrets",)), about=("secret",))
+def secrets_read(asked: Asked) -> Found:
+    """Secrets that the attacker's calls were given, by name or in a list."""
+    rows = _of_subjects(asked, "secret", "Secret")
+    return Found(
+        rows,
+        f"{_counted(rows, 'secret was', 'secrets were')} read.",
+        "No read of a secret by the attacker was let through.",
+    )
+
+
+@question("Which secrets could it have read?", LOG, Needs("dump"), about=("reachable",))
+def secrets_in_reach(asked: Asked) -> Found:
+    """Secrets that the rights of the attacker's identities reached and that were not read."""
+    rows = [one | {"certainty": "affected"} for one in _of_subjects(asked, "reachable", "Secret")]
+    says = f"{_counted(rows, 'more secret was', 'more secrets were')} in reach."
+    return Found(rows, says, "No secret beside those that were read was in reach.")
+
+
+@question("Which config maps were read?", Needs("audit", "Metadata", ("configmaps",)), about=("config_map",))
+def config_maps_read(asked: Asked) -> Found:
+    """Config maps that the attacker's calls were given."""
+    rows = _of_subjects(asked, "config_map", "Config_map")
+    return Found(
+        rows,
+        f"{_counted(rows, 'config map was', 'config maps were')} read.",
+        "No read of a config map by the attacker was let through.",
+    )
+
+
+@question("For which service accounts were tokens minted?", LOG, about=("token",))
+def tokens_minted(asked: Asked) -> Found:
+    """Service accounts for which the attacker's calls minted a token."""
+    rows = _of_subjects(asked, "token", "Service_account")
+    return Found(
+        rows,
+        f"Tokens were minted for {_counted(rows, 'service account', 'service accounts')}.",
+        "The attacker minted no token.",
+    )
+
+
+@question("In which pods or nodes were commands run?", LOG, about=("exec",))
+def commands_run(asked: Asked) -> Found:
+    """Exec, attach and port-forward by the attacker; what was typed in an interactive shell is in no audit log."""
+    rows = _of_subjects(asked, "exec", "In")
+    says = f"Commands were run in {_counted(rows, 'pod or node', 'pods or nodes')}; what was typed inside is in no audit log."
+    return Found(rows, says, "The attacker opened no exec, attach or port-forward through the API server.")
+
+
+@question("What was deleted or evicted?", LOG, about=("deleted",))
+def objects_deleted(asked: Asked) -> Found:
+    """Objects that the attacker's calls deleted or evicted."""
+    rows = _of_subjects(asked, "deleted", "Object")
+    return Found(
+        rows, f"{_counted(rows, 'object was', 'objects were')} deleted or evicted.", "The attacker deleted nothing."
+    )
+
+
+@question("What was refused first and let through later?", LOG, about=("identity",))
+def refused_then_allowed(asked: Asked) -> Found:
+    """Calls of one kind that the attacker was refused, and that were let through afterwards."""
+    refused, rows = dict[tuple[str, str, str], Event](), dict[tuple[str, str, str], Row]()
+    for event in asked.hostile:
+        place = (str(event["verb"]), str(event["resource"] or event["request_uri"]), str(event["namespace"] or ""))
+        if event["response_code"] in (401, 403):
+            refused.setdefault(place, event)
+        elif place in refused and let_through(event) and place not in rows:
+            before = refused[place]
+            rows[place] = row(
+                [asked.ref(before), asked.ref(event)], Call=f"{place[0]} {place[1]}", Namespace=place[2],
+                Refused=before["received_at"], Refused_as=before["user_name"], Let_through=event["received_at"], As=event["user_name"],
+            )  # fmt: skip
+    says = f"{counted(len(rows), 'kind')} of calls {'was' if len(rows) == 1 else 'were'} refused first and let through later: rights were gained in between."
+    return Found(
+        list(rows.values()), says, "No kind of call was refused first and let through later.", limits=asked.nobody
+    )
+
+
+@question("Did it ask what it may do?", LOG, about=("identity",))
+def permissions_probed(asked: Asked) -> Found:
+    """Access reviews about itself, and runs of refused calls, by the attacker."""
+    asking, refused = defaultdict[str, list[Event]](list), defaultdict[str, list[Event]](list)
+    for event in asked.hostile:
+        user = str(event["user_name"])
+        if event["resource"] in REVIEWS and event["verb"] == "create":
+            asking[user].append(event)
+        elif event["response_code"] in (401, 403):
+            refused[user].append(event)
+    rows = [_probe(asked, user, "asked what it may do", events) for user, events in asking.items()]
+    for user, events in refused.items():
+        spans = [
+            late["received_at"] - early["received_at"]
+            for early, late in zip(events, events[_BURST - 1 :], strict=False)
+        ]
+        if any(span <= _WITHIN for span in spans):
+            rows.append(
+                _probe(
+                    asked, user, f"was refused {_BURST} times or more within {_WITHIN.seconds // 60} minutes", events
+                )
+            )
+    says = f"{', '.join(sorted({one['Identity'] for one in rows}))} tried out its rights: a stranger to them."
+    return Found(
+        rows,
+        says,
+        "The attacker neither asked for its rights nor ran into a row of refusals.",
+        limits=asked.nobody,
+    )
+
+
+def _probe(asked: Asked, user: str, what: str, events: list[Event]) -> Row:
+    first, last = events[0], events[-1]
+    return row(
+        [asked.ref(first), asked.ref(last)],
+        Identity=user,
+        What=what,
+        Calls=len(events),
+        First=first["received_at"],
+        Last=last["received_at"],
+    )
+
+
+@question("Was evidence removed or recording turned off?", LOG, Needs("trail"), about=("deleted",))
+def evidence_tampered(asked: Asked) -> Found:
+    """Recordings that were ended or thinned out, Events and own workloads that the attacker deleted, auditIDs used twice, gaps in the log."""
+    rows = _recordings(asked)
+    for event in asked.hostile:
+        if event["verb"] in ("delete", "deletecollection") and let_through(event):
+            made = {one.key for one in asked.subjects("created")}
+            path = "/".join(part for part in (event["resource"], event["namespace"], event["name"]) if part)
+            if event["resource"] == "events":
+                rows.append(
+                    _tampering(
+                        asked.ref(event), "Events of the cluster were deleted", event["user_name"], event["received_at"]
+                    )
+                )
+            elif path in made:
+                rows.append(
+                    _tampering(
+                        asked.ref(event),
+                        f"{path}, which the attacker made, was deleted again",
+                        event["user_name"],
+                        event["received_at"],
+                    )
+                )
+        if event["audit_id"] in asked.store.reused_audit_ids:
+            rows.append(
+                _tampering(
+                    asked.ref(event),
+                    f"auditID {event['audit_id']} stands on more than one request",
+                    event["user_name"],
+                    event["received_at"],
+                )
+            )
+    rows += [
+        _tampering(asked.finding_ref(), f"the audit log has a gap until {utc(end)}", "", start, "possible")
+        for start, end in asked.scope.limits.unrecorded
+    ]
+    number = sum(one["certainty"] == "affected" for one in rows)
+    return Found(
+        rows,
+        f"{counted(number, 'sign')} that evidence was removed or recording turned off.",
+        "No sign that evidence was removed or recording turned off.",
+    )
+
+
+def _recordings(asked: Asked) -> list[Row]:
+    start = asked.window.start if asked.window else None
+    rows = []
+    for one in asked.store.rows(
+        "SELECT event_id, event_at, event_source, event_name, arn, user_name, request_parameters FROM trail"
+        " WHERE list_contains($names, event_source || ' ' || event_name) AND error_code IS NULL"
+        " AND ($start IS NULL OR event_at >= $start) ORDER BY event_at, event_id",
+        names=[f"{service} {name}" for service, names in ENDS_RECORDING.items() for name in names],
+        start=start,
+    ):
+        if one["event_name"] == "UpdateClusterConfig" and '"logging"' not in (one["request_parameters"] or ""):
+            continue
+        hostile = one["event_id"] in asked.scope.attacker.trail
+        what = f"{one['event_source'].partition('.')[0]} {one['event_name']}"
+        rows.append(
+            _tampering(
+                f"trail:{one['event_id']}",
+                what,
+                one["arn"] or one["user_name"],
+                one["event_at"],
+                "affected" if hostile else "possible",
+            )
+        )
+    return rows
+
+
+def _tampering(ref: str, what: str, by: str | None, at: datetime, certainty: str = "affected") -> Row:
+    return row([ref], certainty, What=what, By=by or "", At=at)
+
+
+@question("Is it still going on?", LOG)
+def going_on(asked: Asked) -> Found:
+    """Whether the last hostile call came within five minutes of the end of the log."""
+    events = asked.hostile
+    if not events or asked.window is None:
+        says = "Whether it is still going on cannot be told: no call is attributed to the attacker"
+        return Found([], "", "", limits=(Limit(("identity",), says, AUDIT_LOG),))
+    last = events[-1]
+    quiet = asked.window.end - last["received_at"]
+    minutes = int(quiet.total_seconds() // 60)
+    rows = [row([asked.ref(last)], Last_call=last["received_at"], Identity=last["user_name"], From=last["source_address"],
+                Log_ends=asked.window.end)]  # fmt: skip
+    goes_on = quiet <= timedelta(minutes=5)
+    return Found(
+        rows,
+        f"The last hostile call came {int(quiet.total_seconds())} s before the log ends ({utc(asked.window.end)}): treat it as going on.",
+        f"The last hostile call was at {utc(last['received_at'])}, {minutes:,} minutes before the log ends; the credential may still serve.",
+        int(goes_on),
+        window=Window(last["received_at"], asked.window.end) if not goes_on else None,
+    )

@@ -1,0 +1,221 @@
+"""Questions about what the cluster lets in: permissions, anonymous access, default service accounts, what is reachable from outside.
+
+Sources: Kubernetes "Using RBAC Authorization" (escalate, bind, impersonate; default roles and bindings; before 1.14 system:discovery and
+system:basic-user were bound to system:unauthenticated, and an upgrade keeps that); EKS User Guide "Cluster endpoint access".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from kit.access import dicts
+from kit.inventory import ACCOUNT_GROUP, BOUND, ROLES, Thing, dict_of
+from kit.limits import DUMP, Limit
+from kit.question import Asked, Found, Row, question, row, whys
+from kit.questions.identity import LOG
+from kit.refs import Ref
+from kit.verdict import SHOWN_BY, Needs
+from kit.words import counted, few
+
+ANONYMOUS = ("system:anonymous", "system:unauthenticated")
+_HARMLESS = ("system:public-info-viewer",)
+_DUMP = Needs("dump")
+_DASHBOARDS = (
+    "kubernetes-dashboard",
+    "kubeflow",
+    "istio-ingressgateway",
+    "argocd-server",
+    "grafana",
+    "rancher",
+    "headlamp",
+)
+_TAKES_ON = ("bind", "escalate", "impersonate")
+
+
+@question("Which bindings and roles were written, and what do they allow?", *SHOWN_BY["granted"], about=("granted",))
+def permissions_given(asked: Asked) -> Found:
+    """Bindings and roles that the attacker's calls wrote, with what is dangerous in them."""
+    rows = []
+    for one in asked.subjects("granted"):
+        role, _, to = one.key.rpartition(" to ")
+        kind, _, name = role.partition(" ")
+        where = name.partition(" in ")
+        rows.append(row([why.ref for why in one.why], one.certainty, Permission=role, To=to, What=whys(list(one.why)[:1]),
+                        Allows=_allows(asked, kind, where[2] or None, where[0])))  # fmt: skip
+    for one in asked.subjects("created", "changed"):
+        resource = one.key.partition("/")[0]
+        if resource in ROLES and one.thing:
+            rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To="", What=whys(list(one.why)[:1]),
+                            Allows=too_much(one.thing)))  # fmt: skip
+    strong = [
+        f"{one['Permission']} to {one['To']}" if one["To"] else str(one["Permission"]) for one in rows if one["Allows"]
+    ]
+    says = f"{counted(sum(one['certainty'] == 'affected' for one in rows), 'permission was', 'permissions were')} written{f'; far-reaching: {few(strong, 3)}' if strong else ''}."
+    return Found(rows, says, "The attacker wrote no role and no binding.")
+
+
+def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[str]:
+    if (kind, name) == ("ClusterRole", "cluster-admin"):
+        return ["everything"]
+    known = asked.inventory.named(
+        "roles" if kind == "Role" else "clusterroles", namespace if kind == "Role" else None, name
+    )
+    return too_much(known[-1]) if known else ["cannot tell: no evidence has its rules"]
+
+
+def too_much(role: Thing) -> list[str]:
+    """What in a role's rules reaches far: wildcards, secrets, escalation, commands in pods, tokens."""
+    found = dict[str, None]()
+    for rule in dicts(role.body.get("rules")):
+        verbs, resources = _texts(rule.get("verbs")), _texts(rule.get("resources"))
+        if "*" in verbs and "*" in resources:
+            found["everything"] = None
+        elif "*" in verbs or "*" in resources:
+            found[f"wildcard: {' '.join(verbs)} {' '.join(resources)}"] = None
+        for verb in (one for one in verbs if one in _TAKES_ON):
+            found[f"{verb} {' '.join(resources)}"] = None
+        if {"secrets", "*"} & set(resources) and {"get", "list", "watch", "*"} & set(verbs):
+            found["reads secrets"] = None
+        for resource, word in (
+            ("pods/exec", "runs commands in pods"),
+            ("serviceaccounts/token", "mints tokens"),
+            ("nodes/proxy", "uses kubelets"),
+            ("pods", "creates pods"),
+        ):
+            if (
+                resource in resources
+                and {"create", "get", "*"} & set(verbs)
+                and (resource != "pods" or {"create", "*"} & set(verbs))
+            ):
+                found[word] = None
+    return list(found)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+@question("What may anonymous callers do, and what did they do?", LOG, _DUMP, about=("identity",))
+def anonymous_access(asked: Asked) -> Found:
+    """Bindings that name system:anonymous or system:unauthenticated, the pre-1.14 ones included, and anonymous calls that were let through
+    by such a binding."""
+    rows = list(_bound_to(asked, lambda one: one.get("name") in ANONYMOUS, _HARMLESS))
+    for one in asked.store.rows(
+        "SELECT verb || ' ' || coalesce(resource, '') AS call, namespace, count(*) AS calls, min(received_at) AS first_at,"
+        " max(received_at) AS last_at, min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
+        " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC"
+    ):
+        rows.append(row([asked.ref(one["first"])], What=f"{one['calls']:,} anonymous calls let through: {one['call']}",
+                        Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=""))  # fmt: skip
+    bindings = [one for one in rows if one["Stands"] != ""]
+    says = f"{counted(len(bindings), 'binding lets', 'bindings let')} anonymous callers in; {counted(len(rows) - len(bindings), 'kind')} of their calls let through."
+    return Found(
+        rows,
+        says,
+        "No binding but system:public-info-viewer names anonymous callers, and none of their calls on objects was let through.",
+    )
+
+
+@question("Which default service accounts have rights?", *SHOWN_BY["granted"], _DUMP)
+def default_accounts_with_rights(asked: Asked) -> Found:
+    """Bindings that give rights to a default service account, itself or through a group of service accounts."""
+
+    def is_default(one: dict[str, Any]) -> bool:
+        named = one.get("kind") == "ServiceAccount" and one.get("name") == "default"
+        user = str(one.get("name", "")).startswith("system:serviceaccount:") and str(one.get("name")).endswith(
+            ":default"
+        )
+        group = one.get("kind") == "Group" and str(one.get("name", "")).startswith(ACCOUNT_GROUP)
+        return named or user or group
+
+    rows = list(_bound_to(asked, is_default, ("system:service-account-issuer-discovery",)))
+    return Found(
+        rows,
+        f"{counted(len(rows), 'binding gives', 'bindings give')} rights to default service accounts.",
+        "No default service account is given rights.",
+    )
+
+
+def _bound_to(asked: Asked, fits: Any, harmless: tuple[str, ...]) -> Iterator[Row]:
+    for binding in asked.inventory.of(*BOUND):
+        if binding.name in harmless:
+            continue
+        found = dict[str, None]()
+        for body in binding.ever:
+            for one in dicts(body.get("subjects")):
+                if fits(one):
+                    found[
+                        f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
+                    ] = None
+        if found:
+            named = next((dict_of(body.get("roleRef")) for body in binding.ever if body.get("roleRef")), {})
+            refs = [why.ref for why in binding.why] or [Ref.of("object", binding.uid)]
+            stands = {True: "yes", False: "gone", None: "cannot tell"}[binding.standing]
+            yield row(refs, What=f"{binding.path} gives {named.get('kind')} {named.get('name')}", Who=list(found),
+                      Where=binding.namespace or "cluster", Since=binding.created_at, Stands=stands)  # fmt: skip
+
+
+@question("What is reachable from outside?", _DUMP)
+def exposed_services(asked: Asked) -> Found:
+    """Services with an address or port of their own outside, ingresses, and a cluster endpoint that is open to the world."""
+    affected = asked.things("pod")
+    rows = []
+    for service in asked.inventory.of("services"):
+        kind = service.spec.get("type")
+        external = kind in ("LoadBalancer", "NodePort") or bool(service.spec.get("externalIPs"))
+        if not external or service.standing is False:
+            continue
+        selector = dict_of(service.spec.get("selector"))
+        hit = [
+            f"{pod.namespace}/{pod.name}"
+            for pod in affected
+            if selector
+            and pod.namespace == service.namespace
+            and any(selector.items() <= labels.items() for labels in pod.labels_ever)
+        ]
+        ranges = _texts(service.spec.get("loadBalancerSourceRanges"))
+        dashboard = any(word in (service.name or "") or word in (service.namespace or "") for word in _DASHBOARDS)
+        internal = "internal" in json.dumps(
+            [service.annotations.get(name) for name in service.annotations if "load-balancer" in name]
+        )
+        certainty = "possible" if internal else "affected"
+        refs = [why.ref for why in service.why] or [Ref.of("object", service.uid)]
+        rows.append(row(refs, certainty, What=service.path, How=f"{kind}{' (internal)' if internal else ''}", From=ranges or ["anywhere"],
+                        Dashboard="yes" if dashboard else "", Leads_to_affected_pods=hit))  # fmt: skip
+    for one in asked.store.rows(
+        "SELECT namespace, name, uid FROM objects WHERE resource = 'ingresses' ORDER BY namespace, name"
+    ):
+        rows.append(row([f"object:{one['uid']}"], What=f"ingresses/{one['namespace']}/{one['name']}", How="Ingress", From=["as its controller says"],
+                        Dashboard="", Leads_to_affected_pods=[]))  # fmt: skip
+    rows += _endpoint(asked)
+    limits = (
+        []
+        if asked.inventory.is_dumped("services", None)
+        else [Limit(("service",), "Which services there are cannot be told: no cluster dump has them", DUMP)]
+    )
+    names = [str(one["What"]) for one in sorted(rows, key=lambda one: -len(one["Leads to affected pods"]))]
+    return Found(
+        rows,
+        f"{counted(len(rows), 'way')} in from outside: {few(names, 3)}.",
+        "Nothing of the cluster is shown to be reachable from outside.",
+        limits=tuple(limits),
+    )
+
+
+def _endpoint(asked: Asked) -> Iterator[Row]:
+    for one in asked.store.rows(
+        "SELECT uid, object FROM objects WHERE kind = 'Cluster' AND starts_with(api_version, 'aws:')"
+    ):
+        access = dict_of(dict_of(json.loads(one["object"])).get("resourcesVpcConfig"))
+        ranges = _texts(access.get("publicAccessCidrs")) or ["0.0.0.0/0"]
+        if access.get("endpointPublicAccess") is True and any(each in ("0.0.0.0/0", "::/0") for each in ranges):
+            yield row(
+                [f"aws:{one['uid']}"],
+                What="the cluster endpoint",
+                How="public access",
+                From=ranges,
+                Dashboard="",
+                Leads_to_affected_pods=[],
+            )

@@ -1,0 +1,295 @@
+"""Questions about the incident as a whole: sample or not, what GuardDuty's agents saw, the way in, what is left, what belongs together.
+
+Sources: GuardDuty API reference (RuntimeDetails, EbsVolumeScanDetails, Service.AdditionalInfo); IAM and EKS API references (calls that let
+somebody in); EC2 "Instance metadata options" (hop limit 1 keeps pods from the node's role).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kit.inventory import dict_of
+from kit.limits import AUDIT_LOG, Limit
+from kit.question import Asked, Found, Row, question, row, whys
+from kit.questions.configuration import ANONYMOUS
+from kit.questions.identity import LOG
+from kit.sources.json_document import member
+from kit.verdict import Needs
+from kit.words import counted, few
+
+_LETS_IN = {
+    "eks.amazonaws.com": ("CreateAccessEntry", "UpdateAccessEntry", "AssociateAccessPolicy", "CreatePodIdentityAssociation",
+                          "UpdatePodIdentityAssociation", "AssociateIdentityProviderConfig", "UpdateClusterConfig"),
+    "iam.amazonaws.com": ("CreateUser", "CreateAccessKey", "CreateLoginProfile", "UpdateLoginProfile", "CreateRole", "UpdateAssumeRolePolicy",
+                          "AttachRolePolicy", "AttachUserPolicy", "PutRolePolicy", "PutUserPolicy", "CreateOpenIDConnectProvider",
+                          "CreateSAMLProvider", "AddUserToGroup", "CreatePolicyVersion", "DeactivateMFADevice"),
+    "lambda.amazonaws.com": ("CreateFunction20150331", "AddPermission20150331v2"),
+    "ec2.amazonaws.com": ("CreateKeyPair", "ImportKeyPair", "AuthorizeSecurityGroupIngress", "RunInstances"),
+}  # fmt: skip
+_COMES_BACK = ("cronjobs", "daemonsets", "deployments", "statefulsets", "replicasets", "mutatingwebhookconfigurations",
+               "validatingwebhookconfigurations", "rolebindings", "clusterrolebindings", "roles", "clusterroles", "serviceaccounts",
+               "customresourcedefinitions", "apiservices", "certificatesigningrequests")  # fmt: skip
+
+
+@question("Is it a sample finding that AWS made for practice?")
+def is_it_a_sample(asked: Asked) -> Found:
+    """Whether GuardDuty marks the finding as a sample."""
+    rows = (
+        [row([asked.finding_ref("service.additionalInfo")], Member="service.additionalInfo.sample", Value="true")]
+        if asked.finding.sample
+        else []
+    )
+    return Found(rows, "Yes: nothing in it exists. Archive it.", "No: GuardDuty does not mark it as a sample.")
+
+
+@question("What did Runtime Monitoring see?")
+def seen_at_runtime(asked: Asked) -> Found:
+    """Process, its lineage, and what the finding's context names: files, domains, addresses, sockets; without interpretation."""
+    details = member(asked.finding.raw, "Service", "RuntimeDetails")
+    rows = list(_members(asked, "process", dict_of(dict_of(details).get("Process"))))
+    rows += _members(asked, "context", dict_of(dict_of(details).get("Context")))
+    for word, path in (
+        ("network", ("Service", "Action", "NetworkConnectionAction")),
+        ("DNS request", ("Service", "Action", "DnsRequestAction")),
+    ):
+        rows += _members(asked, word, dict_of(member(asked.finding.raw, *path)))
+    process = dict_of(dict_of(details).get("Process"))
+    user = f" as user {process['User']}" if process.get("User") else ""
+    name = process.get("ExecutablePath") or process.get("Name") or "a process"
+    limits = []
+    if not rows:
+        says = "What ran cannot be told: the finding has no runtime details"
+        limits.append(
+            Limit(
+                ("runtime",),
+                says,
+                "`aws guardduty get-findings` for this finding, and the other Runtime Monitoring findings of that pod",
+            )
+        )
+    return Found(rows, f"Runtime Monitoring saw {name} run{user}.", "", limits=tuple(limits))
+
+
+def _members(asked: Asked, word: str, value: dict[str, Any], above: str = "") -> list[Row]:
+    rows = []
+    for name, one in value.items():
+        if isinstance(one, dict):
+            rows += _members(asked, word, one, f"{above}{name}.")
+        elif one not in (None, "", []):
+            text = (
+                [json.dumps(each, default=str) if isinstance(each, dict) else str(each) for each in one]
+                if isinstance(one, list)
+                else str(one)
+            )
+            rows.append(
+                row([asked.finding_ref("service.runtimeDetails")], Of=word, Member=f"{above}{name}", Value=text)
+            )
+    return rows
+
+
+@question("Which files did the malware scan find?")
+def scanned_files(asked: Asked) -> Found:
+    """The files that the finding's malware scan names: threat, path, hash, volume."""
+    scan = dict_of(member(asked.finding.raw, "Service", "EbsVolumeScanDetails"))
+    threats = dict_of(dict_of(scan.get("ScanDetections")).get("ThreatDetectedByName")).get("ThreatNames")
+    rows = []
+    for threat in threats if isinstance(threats, list) else []:
+        for one in dict_of(threat).get("FilePaths") or []:
+            path = dict_of(one)
+            rows.append(row([asked.finding_ref("service.ebsVolumeScanDetails")], Threat=threat.get("Name"), File=path.get("FilePath") or path.get("FileName"),
+                            Hash=path.get("Hash"), Volume=path.get("VolumeArn")))  # fmt: skip
+    limits = []
+    if not rows:
+        says = "Which files carry malware cannot be told: no scan result is in the finding"
+        limits.append(Limit(("scan",), says, "a GuardDuty malware scan of the node's volumes"))
+    return Found(
+        rows, f"{counted(len(rows), 'file')}: {few([str(one['File']) for one in rows], 3)}.", "", limits=tuple(limits)
+    )
+
+
+@question("How did they get in?", LOG, Needs("dump"), Needs("trail"))
+def way_in(asked: Asked) -> Found:
+    """What shows the way in: the pod, node or session that the credential came from; and what may have been it."""
+    rows = [
+        row([why.ref], Way="credential", What=f"{profile.identity.user_name}: {why.says}")
+        for profile in asked.profiles
+        for why in profile.patient_zero
+    ]
+    if any(event["user_name"] in ANONYMOUS for event in asked.hostile):
+        rows.append(
+            row(
+                [asked.ref(asked.hostile[0])],
+                Way="anonymous access",
+                What="the API server let calls without any credential through",
+            )
+        )
+    first = asked.first_hostile_at
+    for other in asked.scope.attacker.findings:
+        early = other.first_seen_at and first and other.first_seen_at <= first
+        if ":Runtime/" in other.type and early and not other.sample and _same_pod(asked, other.workload):
+            rows.append(
+                row(
+                    [str(other.ref())],
+                    Way="the pod itself",
+                    What=f"{other.type} was seen in an affected pod before the first hostile call",
+                )
+            )
+    rows += _exposed_pods(asked)
+    if any(profile.identity.node for profile in asked.profiles):
+        rows += _metadata_options(asked)
+    sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]
+    nothing = "Nothing shows how they got in."
+    limits = (
+        ()
+        if sure
+        else (
+            Limit(
+                ("way_in",),
+                "How they got in cannot be told: no evidence shows where the credential came from",
+                f"{AUDIT_LOG}, from before the first bad sign; the image scan of the pod",
+            ),
+        )
+    )
+    return Found(rows, f"{sure[0][:1].upper()}{sure[0][1:]}." if sure else "", nothing, limits=limits)
+
+
+def _same_pod(asked: Asked, workload: dict[str, Any]) -> bool:
+    uids = {one.key for one in asked.subjects("pod") if one.certainty == "affected"}
+    names = {(one.thing.namespace, one.thing.name) for one in asked.subjects("pod") if one.thing}
+    owners = {(pod.namespace, name) for pod in asked.things("pod") for _, name, _, _ in asked.inventory.owners(pod)}
+    return workload.get("Uid") in uids or (workload.get("Namespace"), workload.get("Name")) in names | owners
+
+
+def _exposed_pods(asked: Asked) -> list[Row]:
+    from kit.question import QUESTIONS
+
+    found = QUESTIONS["exposed_services"].find(asked).rows
+    return [row(one["refs"], "possible", Way="exposed service", What=f"{one['What']} leads to {few(one['Leads to affected pods'], 2)} from {few(one['From'], 2)}")
+            for one in found if one["Leads to affected pods"]]  # fmt: skip
+
+
+def _metadata_options(asked: Asked) -> list[Row]:
+    nodes = {str(profile.identity.node) for profile in asked.profiles if profile.identity.node}
+    rows = []
+    for one in asked.store.rows("SELECT uid, object FROM objects WHERE kind = 'Instance'"):
+        instance = dict_of(json.loads(one["object"]))
+        options = dict_of(instance.get("MetadataOptions"))
+        node = asked.inventory.node_of_instance.get(str(instance.get("InstanceId")))
+        hops = options.get("HttpPutResponseHopLimit")
+        if node in nodes and (options.get("HttpTokens") == "optional" or (isinstance(hops, int) and hops > 1)):
+            what = f"pods on {node} reach its role through instance metadata (tokens {options.get('HttpTokens')}, hop limit {hops})"
+            rows.append(row([f"aws:{one['uid']}"], "possible", Way="instance metadata", What=what))
+    return rows
+
+
+@question("What lets them back?", LOG, Needs("trail"), about=("created", "changed", "granted", "token"))
+def ways_back(asked: Asked) -> Found:
+    """What the attacker left that lets in again or starts again; and calls of others in AWS since the first bad sign that let somebody in."""
+    rows = []
+    for one in asked.subjects("created", "changed"):
+        resource = one.key.partition("/")[0]
+        gone = one.thing is not None and one.thing.standing is False
+        if (
+            resource in _COMES_BACK or one.key.endswith("/aws-auth") or (resource == "secrets" and _is_token(one.thing))
+        ) and not gone:
+            rows.append(
+                row(
+                    [why.ref for why in one.why],
+                    one.certainty,
+                    What=one.key,
+                    How=whys(list(one.why)[:1]),
+                    Stands=_stands(one.thing),
+                )
+            )
+    for one in asked.subjects("token"):
+        rows.append(
+            row(
+                [why.ref for why in one.why],
+                one.certainty,
+                What=f"token of {one.key}",
+                How=whys(list(one.why)[:1]),
+                Stands="until it expires",
+            )
+        )
+    for event in asked.hostile:
+        if event["subresource"] == "ephemeralcontainers" and event["response_code"] and event["response_code"] < 300:
+            rows.append(
+                row(
+                    [asked.ref(event)],
+                    What=f"ephemeral container in {event['namespace']}/{event['name']}",
+                    How="added",
+                    Stands="as long as the pod",
+                )
+            )
+    for event in asked.store.rows(
+        "SELECT event_id, event_at, event_source, event_name, arn, user_name FROM trail WHERE error_code IS NULL"
+        " AND list_contains($names, event_source || ' ' || event_name) AND ($first IS NULL OR event_at >= $first) ORDER BY event_at, event_id",
+        names=[f"{service} {name}" for service, names in _LETS_IN.items() for name in names],
+        first=asked.first_hostile_at,
+    ):
+        certainty = "affected" if event["event_id"] in asked.scope.attacker.trail else "possible"
+        rows.append(row([f"trail:{event['event_id']}"], certainty, What=f"{event['event_source'].partition('.')[0]} {event['event_name']}",
+                        How=f"by {event['arn'] or event['user_name']}", Stands=""))  # fmt: skip
+    sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]
+    return Found(
+        rows,
+        f"{counted(len(sure), 'way')} back: {few(sure, 3)}.",
+        "The attacker left nothing that the evidence shows to let in again.",
+    )
+
+
+def _is_token(thing: Any) -> bool:
+    return bool(thing and thing.body.get("type") == "kubernetes.io/service-account-token")
+
+
+@question("What of the attacker's still stands?", LOG, Needs("dump"), about=("created", "changed"))
+def still_standing(asked: Asked) -> Found:
+    """Objects that the attacker made or changed and that are not known to be gone."""
+    rows = []
+    for one in asked.subjects("created"):
+        stands = one.thing.standing if one.thing else None
+        if stands is not False and one.key not in {each.key for each in asked.subjects("deleted")}:
+            rows.append(
+                row(
+                    [why.ref for why in one.why],
+                    "affected" if stands else "possible",
+                    Object=one.key,
+                    Made=whys(list(one.why)[:1]),
+                    Stands=_stands(one.thing),
+                )
+            )
+    number = sum(one["certainty"] == "affected" for one in rows)
+    return Found(
+        rows,
+        f"{counted(number, 'object')} that the attacker made still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
+        "Nothing that the attacker made still stands.",
+    )
+
+
+def _stands(thing: Any) -> str:
+    return {True: "yes", False: "gone", None: "cannot tell"}[thing.standing if thing else None]
+
+
+@question("Which other findings belong to the same incident?")
+def belongs_together(asked: Asked) -> Found:
+    """Other findings of the case that share an affected pod, node, identity, address or session with this one."""
+    pods = {one.key: one.thing.name for one in asked.subjects("pod") if one.thing}
+    rows = []
+    for scope, shared in asked.together:
+        names = [f"{kind.replace('_', ' ')} {pods.get(key) or key}" for kind, key in shared]
+        other = scope.finding
+        rows.append(
+            row(
+                [other.ref()],
+                Finding=other.type,
+                Id=other.id,
+                Severity=other.severity,
+                First_seen=other.first_seen_at,
+                Shares=names[:6],
+            )
+        )
+    known = any(one.certainty == "affected" for one in asked.of.subjects.values())
+    says = "Which findings belong together cannot be told: nothing is known to be affected by this one"
+    limits = () if known else (Limit(("finding",), says, AUDIT_LOG),)
+    says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, node, identity or address with it: work on them as one incident."
+    return Found(rows, says, "No other finding of this case shares anything with it.", limits=limits)

@@ -1,0 +1,187 @@
+"""Questions about pods, workloads, images and nodes.
+
+Sources: Kubernetes "Pod Security Standards" (privileged, host namespaces, hostPath, capabilities); OCI distribution (a reference
+without a registry is docker.io's).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kit.access import dicts
+from kit.inventory import WORKLOADS, Thing, dict_of, in_window
+from kit.limits import DUMP, Limit
+from kit.question import Asked, Found, question, row, whys
+from kit.verdict import SHOWN_BY
+from kit.words import counted, few
+
+_STRONG = ("ALL", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
+_MADE = ("pods", *WORKLOADS.values())
+
+
+@question(
+    "Which pods and workloads were created or changed, and how dangerous are they?",
+    *SHOWN_BY["introduced"],
+    about=("created", "changed"),
+)
+def workloads_written(asked: Asked) -> Found:
+    """Pods and workloads that the attacker's calls wrote; those that reach their node first."""
+    rows = []
+    for one in asked.subjects("created", "changed"):
+        if one.key.partition("/")[0] not in _MADE:
+            continue
+        spec = pod_spec(one.thing) if one.thing else {}
+        rows.append(
+            row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=dangers(spec),
+                Images=images(spec), Known="" if spec else "no body of it is in the evidence",
+                Stands=_stands(one.thing))
+        )  # fmt: skip
+    rows.sort(key=lambda one: -len(one["Dangers"]))
+    worst = [str(one["Object"]) for one in rows if one["Dangers"]]
+    made = sum(one["certainty"] == "affected" for one in rows)
+    says = f"{counted(made, 'workload')} {'was' if made == 1 else 'were'} written; {few(worst, 3) + (' reach' if len(worst) > 1 else ' reaches') + ' beyond the container' if worst else 'none is known to reach beyond its container'}."
+    return Found(rows, says, "The attacker wrote no pod and no workload.")
+
+
+@question("Which images or registries are new?", *SHOWN_BY["introduced"], about=("introduced",))
+def images_brought_in(asked: Asked) -> Found:
+    """Images that the attacker's calls brought in, and whether anything used their registry before."""
+    first = asked.first_hostile_at
+    before = [pod for pod in asked.inventory.pods if first and (pod.created_at is None or pod.created_at < first)]
+    known = {image for pod in before for image in pod.images}
+    registries = {registry_of(image) for image in known}
+    rows = [
+        row([why.ref for why in one.why], one.certainty, Image=one.key, What=whys(list(one.why)[:1]),
+            Image_is="known" if one.key in known else "new", Registry=registry_of(one.key),
+            Registry_is="known" if registry_of(one.key) in registries else "new")
+        for one in asked.subjects("introduced")
+    ]  # fmt: skip
+    new = [str(one["Image"]) for one in rows if one["Image is"] == "new"]
+    says = f"{counted(sum(one['certainty'] == 'affected' for one in rows), 'image was', 'images were')} brought in{f', new here: {few(new, 3)}' if new else ', all of them known here'}."
+    return Found(rows, says, "The attacker brought in no image.")
+
+
+@question("Which other pods run the affected images?", *SHOWN_BY["image"], about=("image",))
+def image_used_elsewhere(asked: Asked) -> Found:
+    """Pods of the window that run an affected image and are not affected themselves."""
+    affected = {one.key for one in asked.subjects("pod") if one.certainty == "affected"}
+    bad = {one.key for one in asked.subjects("image", "introduced") if one.certainty == "affected"}
+    start, end = (asked.window.start, asked.window.end) if asked.window else (None, None)
+    rows = [
+        row(
+            [(pod.why[0].ref if pod.why else f"object:{pod.uid}")],
+            Pod=f"{pod.namespace}/{pod.name}",
+            Image=image,
+            Node=pod.node,
+            Stands=_stands(pod),
+        )
+        for pod in in_window(asked.inventory.pods, start, end)
+        for image in pod.images
+        if image in bad and pod.uid not in affected
+    ]
+    limits = []
+    if not bad:
+        says = "Which images are affected cannot be told, so neither where else they run"
+        limits.append(Limit(("image",), says, DUMP))
+    return Found(
+        rows,
+        f"{counted(len({one['Pod'] for one in rows}), 'other pod runs', 'other pods run')} an affected image (compared by name; a digest would be sure).",
+        "No other pod runs an affected image.",
+        limits=tuple(limits),
+    )
+
+
+@question("Which nodes could be taken over from an affected pod?", *SHOWN_BY["node"], about=("node",))
+def node_reached(asked: Asked) -> Found:
+    """Nodes with an affected pod that is privileged, shares the host's namespaces or mounts its paths; or whose own credential was used."""
+    rows = []
+    for pod in asked.things("pod"):
+        if pod.node and pod.host_access:
+            others = sum(one.node == pod.node for one in asked.inventory.pods) - 1
+            rows.append(
+                row([(pod.why[0].ref if pod.why else f"object:{pod.uid}")], Node=pod.node, Through=f"pod {pod.namespace}/{pod.name}",
+                    How=pod.host_access, Other_pods_on_it=others)
+            )  # fmt: skip
+    bodiless = [pod.path for pod in asked.things("pod") if not pod.spec]
+    limits = []
+    if bodiless:
+        says = f"Whether {few(bodiless, 3)} reached the node cannot be told: no body of it is in the evidence"
+        limits.append(Limit(("node",), says, DUMP))
+    for profile in asked.profiles:
+        node = profile.identity.node
+        if node:
+            rows.append(
+                row(
+                    [profile.why.ref],
+                    Node=node,
+                    Through="its own credential",
+                    How="used by the attacker",
+                    Other_pods_on_it=sum(one.node == node for one in asked.inventory.pods),
+                )
+            )
+    if asked.finding.resource_type == "Instance" and not asked.finding.workload:
+        for one in asked.subjects("node"):
+            rows.append(
+                row(
+                    [why.ref for why in one.why],
+                    one.certainty,
+                    Node=one.key,
+                    Through="the finding names it",
+                    How="",
+                    Other_pods_on_it=sum(each.node == one.key for each in asked.inventory.pods),
+                )
+            )
+    nodes = sorted({str(one["Node"]) for one in rows})
+    return Found(
+        rows,
+        f"{few(nodes, 3)}: take each as compromised, with every pod on it.",
+        "No affected pod reaches its node.",
+        limits=tuple(limits),
+    )
+
+
+def pod_spec(thing: Thing) -> dict[str, Any]:
+    """The spec of a pod, or of the pods that a workload makes; {} without a body."""
+    spec = thing.spec
+    for _ in range(3):
+        inner = dict_of(spec.get("jobTemplate")) or dict_of(spec.get("template"))
+        if not inner:
+            break
+        spec = dict_of(inner.get("spec"))
+    return spec
+
+
+def dangers(spec: dict[str, Any]) -> list[str]:
+    """What lets a pod reach beyond its container."""
+    found = [flag for flag in ("hostNetwork", "hostPID", "hostIPC") if spec.get(flag) is True]
+    containers = [
+        one for kind in ("initContainers", "containers", "ephemeralContainers") for one in dicts(spec.get(kind))
+    ]
+    for one in containers:
+        context = dict_of(one.get("securityContext"))
+        if context.get("privileged") is True:
+            found.append("privileged")
+        added = dict_of(context.get("capabilities")).get("add")
+        found += [f"capability {name}" for name in added if str(name) in _STRONG] if isinstance(added, list) else []
+    paths = [dict_of(one.get("hostPath")).get("path") for one in dicts(spec.get("volumes"))]
+    return list(dict.fromkeys([*found, *(f"hostPath {path}" for path in paths if path)]))
+
+
+def images(spec: dict[str, Any]) -> list[str]:
+    """The images of a pod's spec, each once."""
+    kinds = ("initContainers", "containers", "ephemeralContainers")
+    return list(dict.fromkeys(str(one["image"]) for kind in kinds for one in dicts(spec.get(kind)) if one.get("image")))
+
+
+def registry_of(image: str) -> str:
+    """The registry that an image comes from.
+
+    >>> registry_of("nginx:1.27"), registry_of("registry.example.com:5000/a/b@sha256:00")
+    ('docker.io', 'registry.example.com:5000')
+    """
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def _stands(thing: Thing | None) -> str:
+    return {True: "yes", False: "gone", None: ""}[thing.standing] if thing else ""

@@ -1,0 +1,23 @@
+"""Numbers, times and lists in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+_PLURALS = {"identity": "identities"}
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: 1 pod, 12 pods, 2 identities."""
+    return f"{number:,} {noun if number == 1 else plural or _PLURALS.get(noun, noun + 's')}"
+
+
+def utc(at: datetime) -> str:
+    """A time in words: 2026-01-31 14:00:00 UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """Names in a row: of many the first ones, and how many more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
