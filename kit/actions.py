@@ -128,7 +128,7 @@ def _revoke(target: Target) -> list[str]:
 
 _CANNOT = "what was deleted is gone; what was captured before stays"
 _ALL = (
-    Action("keep_objects", "freeze", "Save the YAML, the logs, the previous logs and the Events of each affected pod", "nothing", cannot_undo="nothing was changed", kinds=("pod",), commands=_keep),
+    Action("keep_objects", "freeze", "Save the YAML, the logs, the previous logs and the Events of each affected pod", "nothing", undo="nothing to undo: it changes nothing", kinds=("pod",), commands=_keep),
     Action("protect_node", "freeze", "Protect each node's instance from termination, scale-in and disruption", "scaling in of that node",
            undo="switch the protections off again", kinds=("node",),
            commands=_instance("aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE",
@@ -161,11 +161,11 @@ _ALL = (
     Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again", kinds=("service_account",),
            commands=lambda target: [f"aws eks list-pod-identity-associations --cluster-name {shlex.quote(target.cluster or 'CLUSTER')} --namespace {shlex.quote(target.namespace or '')} --service-account {shlex.quote(target.name)}"]),
     Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds",
-           cannot_undo="nothing was changed", kinds=("pod",),
+           undo="nothing to undo: it changes nothing", kinds=("pod",),
            commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/CONTAINER')} -f /dev/null"] if target.thing and target.thing.node else []),
-    Action("capture_node", "capture", "Capture memory, process tree, open ports and console output of each node", "nothing; it takes minutes to hours", cannot_undo="nothing was changed", kinds=("node",),
+    Action("capture_node", "capture", "Capture memory, process tree, open ports and console output of each node", "nothing; it takes minutes to hours", undo="nothing to undo: it changes nothing", kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE")),
-    Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware", "nothing; it costs money", cannot_undo="nothing was changed", kinds=("node",),
+    Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware", "nothing; it costs money", undo="nothing to undo: it changes nothing", kinds=("node",),
            commands=lambda target: [f"aws guardduty start-malware-scan --resource-arn {shlex.quote(f'arn:aws:ec2:REGION:ACCOUNT:instance/{target.instance_id}')}"] if target.instance_id else []),
     Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", undo="delete the copy", kinds=("image",),
            commands=lambda target: [f"docker pull {shlex.quote(target.key)}", f"docker save {shlex.quote(target.key)} -o image.tar"]),

@@ -34,6 +34,7 @@ from kit.finding import Finding, finding_of
 from kit.identity import NODE, SERVICE_ACCOUNT
 from kit.inventory import Inventory
 from kit.store import Store
+from kit.words import few
 
 Event = dict[str, Any]
 """A row of the audit table: the columns in EVENT_COLUMNS."""
@@ -149,9 +150,12 @@ class Attacker:
                 else:
                     named.setdefault(caller, []).append(finding)
         called = [
-            _of_caller(caller, None, f"same identity, address and user agent as the call of finding {finding.id}")
+            _of_caller(
+                caller,
+                None,
+                f"same identity, address and user agent as the call of finding {few([one.id for one in findings], 2)}",
+            )
             for caller, findings in named.items()
-            for finding in findings
         ]
         rules = (self._minted, self._of_made_pods, self._of_made_accounts, self._alone, self._before, self._pretending)
         grown = True

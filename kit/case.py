@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from kit.refs import Ref
 from kit.scope import Scope, contract
 from kit.store import Store
 from kit.suppression import Suppression, suppression
-from kit.verdict import SHOWN_BY, Evidence, Verdict, decide
+from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_window
 
 SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
@@ -230,6 +230,95 @@ class Case:
     def _asked(self, finding_id: str) -> Asked:
         return Asked(self.store, self.inventory, self._scope, self._scope.of(self.finding(finding_id)), self._evidence)
 
+    def answer(self, finding_id: str, name: str) -> Answer:
+        """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
+        return ask(QUESTIONS[name], self._asked(finding_id))
+
+    @property
+    def first_hostile_at(self) -> datetime | None:
+        """The first bad sign of the case, UTC; None when nothing is attributed to an attacker."""
+        return self._asked(str(self.findings["id"].iloc[0])).first_hostile_at if len(self.findings) else None
+
+    def answers_contract(self) -> dict[str, Any]:
+        """The answers in their JSON form (docs/json.md)."""
+        return {"case": self.name, "findings": [self._answers_of(str(one)) for one in self.findings["id"]]}
+
+    def _answers_of(self, finding_id: str) -> dict[str, Any]:
+        finding = self.finding(finding_id)
+        played = playbook_of(finding.type)
+        next_steps = {one.question.name: one for one in played.questions}
+        marks = [one for one in self.marks if one.finding == finding_id]
+        return {
+            "id": finding_id,
+            "type": finding.type,
+            "family": played.family,
+            "title": played.title,
+            "saw": played.saw,
+            "telling": played.telling.name,
+            "marks": [_mark_contract(one) for one in marks if not one.question],
+            "answers": [
+                {
+                    "question": one.question.name,
+                    "asks": one.question.asks,
+                    "verdict": one.verdict.word,
+                    "says": one.says,
+                    "next_step": next_steps[one.question.name].next_step(one.verdict.word),
+                    "window": {"start": _iso(one.window.start), "end": _iso(one.window.end)} if one.window else None,
+                    "rows": [{name: _iso(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in one.rows],
+                    "rests_on": one.rests_on,
+                    "limits": [{"says": limit.says, "collect": limit.collect} for limit in one.verdict.limits],
+                    "marks": [_mark_contract(each) for each in marks if each.question == one.question.name],
+                }
+                for one in self.answers(finding_id)
+            ],
+            "actions": [
+                {"action": one.action.name, "stage": one.action.stage, "does": one.action.does, "undo": one.action.undo or None, "when_not": one.when_not}
+                for one in played.actions
+            ],
+        }  # fmt: skip
+
+    def activity(self, stretches: int) -> pd.DataFrame:
+        """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.
+
+        stretches: into how many the time between the hour before the first hostile call and the hour after the last is cut.
+        """
+        hostile = self._scope.attacker.calls
+        users = sorted({one.identity.user_name for scope in self._scope.scopes for one in scope.identities})
+        times = [call.event["received_at"] for call in hostile.values()]
+        columns = ["at", "call", "calls", "hostile"]
+        if not times or self.window is None or not users:
+            return pd.DataFrame(columns=columns)
+        room = max((max(times) - min(times)) / 2, timedelta(minutes=10))
+        start, end = max(self.window.start, min(times) - room), min(self.window.end, max(times) + room)
+        seconds = max((end - start).total_seconds() / stretches, 1)
+        rows = self.store.rows(
+            "SELECT floor(epoch(received_at - $start) / $seconds)::BIGINT AS stretch, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''),"
+            " 'other') AS call, count(*) AS calls, count(*) FILTER (list_contains($hostile, file || ':' || item)) AS hostile FROM audit"
+            " WHERE list_contains($users, user_name) AND received_at >= $start AND received_at < $end GROUP BY ALL ORDER BY stretch, call",
+            start=start,
+            end=end,
+            seconds=seconds,
+            users=users,
+            hostile=[f"{file}:{item}" for file, _, item in hostile],
+        )
+        found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
+        return pd.DataFrame(found, columns=columns)
+
+    def stop_unless(self, *kinds: str) -> None:
+        """Raise StopNotebook when the scope has no subject of these kinds: this branch does not apply, or cannot be told to."""
+        if self.subjects["kind"].isin(kinds).any():
+            return
+        word = " or ".join(_BRANCH_WORDS.get(kind, kind) for kind in kinds)
+        verdict = self.verdict(kinds[0], 0)
+        if not len(self.findings):
+            raise StopNotebook("This branch does not apply: there is no finding in this case.")
+        if verdict.word == CANNOT_TELL:
+            first = verdict.limits[0]
+            raise StopNotebook(
+                f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {first.collect}."
+            )
+        raise StopNotebook(f"This branch does not apply: no {word} is in the scope of these findings.")
+
     @property
     def marks(self) -> list[Mark]:
         """What people said of findings and answers, oldest first; read anew each time."""
@@ -393,6 +482,17 @@ _AWS_CALL_COLUMNS = (
     "line",
     "item",
 )
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _mark_contract(one: Mark) -> dict[str, str]:
+    return {"mark": one.word, "note": one.note, "at": _iso(one.at)}
+
+
+_BRANCH_WORDS = {"introduced": "new image"}
 _OF_ANSWERS = {
     "anonymous_binding": "anonymous_access",
     "default_binding": "default_accounts_with_rights",

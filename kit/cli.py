@@ -228,6 +228,79 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
             click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
 
 
+@main.command(epilog="Example: kit answers case-1 --finding 8cb4… --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Ask the playbook's questions of each finding of CASE: observed, not observed or cannot tell, and what each means next."""
+    with _Progress() as progress:
+        progress("asking the questions", 0, 1)
+        opened = _open(case, finding, start, end)
+        said = opened.answers_contract()
+    if as_json:
+        _print_json(said)
+        return
+    for one in said["findings"]:
+        click.echo()
+        click.echo(printable(f"{one['type']}  {one['id']}\n{one['title']}: {one['saw']}"))
+        for answer in one["answers"]:
+            mark = "".join(f" [{each['mark']}: {each['note']}]" for each in answer["marks"])
+            click.echo(printable(f"  {answer['verdict']:12}  {answer['asks']} {answer['says']}{mark}"))
+            click.echo(printable(f"                → {answer['next_step']}"))
+
+
+@main.command(
+    epilog="Example: kit mark case-1 --finding 8cb4… --question secrets_read --as confirmed --note 'seen in the vault log'"
+)
+@CASE
+@click.option("--finding", required=True, metavar="ID", help="The finding.")
+@click.option(
+    "--question",
+    default="",
+    metavar="NAME",
+    help="The question whose answer is marked; the finding as a whole without it.",
+)
+@click.option(
+    "--as",
+    "word",
+    required=True,
+    metavar="WORD",
+    help="confirmed, wrong, or expected (of a finding as a whole, with a note).",
+)
+@click.option("--note", default="", help="Why; stands in the report.")
+@shows_errors
+def mark(case: Path, finding: str, question: str, word: str, note: str) -> None:
+    """Record what a person says of an answer or a finding of CASE. The kit itself never closes a finding as expected."""
+    made = _open(case, "", "", "").mark(finding, word, note, question)
+    click.echo(printable(f"marked as {made.word}: {made.question or 'the finding'} of {made.finding}"))
+
+
+@main.command(epilog="Example: kit suppress case-1 --finding 8cb4… > criteria.json")
+@CASE
+@click.option("--finding", required=True, metavar="ID", help="A finding that is marked as expected.")
+@shows_errors
+def suppress(case: Path, finding: str) -> None:
+    """Print the narrowest GuardDuty filter (CreateFilter's criteria) for a finding of CASE that a person has marked as expected.
+
+    Nothing is created. On stderr: which findings of the case it would hide, which of them are not alike, and what is lost.
+    """
+    made = _open(case, finding, "", "").suppression(finding)
+    _print_json(made.criteria)
+    click.echo(
+        printable(f"It would hide {len(made.hides)} of this case's findings: {', '.join(made.hides)}."), err=True
+    )
+    if made.unlike:
+        click.echo(
+            printable(
+                f"WARNING: {len(made.unlike)} of them are not like it: {', '.join(made.unlike)}. Do not create it."
+            ),
+            err=True,
+        )
+    click.echo(made.loses, err=True)
+
+
 @main.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
 @CASE
 @chosen

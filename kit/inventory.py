@@ -468,13 +468,20 @@ def essence(body: dict[str, Any]) -> dict[str, Any]:
     metadata.pop("managedFields", None)
     annotations = dict_of(metadata.get("annotations"))
     metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
-    spec.pop("template", None)
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        if kind in spec:
-            spec[kind] = [_essence_of_container(dict_of(one)) for one in _list(spec[kind])]
+    spec = _essence_of_spec(spec)
     status = {name: value for name, value in dict_of(body.get("status")).items() if name in _KEPT_OF_STATUS}
     kept: dict[str, Any] = {"metadata": metadata, "spec": spec, "status": status}
-    return kept | {name: body[name] for name in ("subjects", "roleRef", "rules") if name in body}
+    return kept | {name: body[name] for name in ("subjects", "roleRef", "rules", "type") if name in body}
+
+
+def _essence_of_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        if kind in spec:
+            spec = spec | {kind: [_essence_of_container(dict_of(one)) for one in _list(spec[kind])]}
+    for inner in ("template", "jobTemplate"):
+        if inner in spec:
+            spec = spec | {inner: {"spec": _essence_of_spec(dict_of(dict_of(spec[inner]).get("spec")))}}
+    return spec
 
 
 def _essence_of_container(container: dict[str, Any]) -> dict[str, Any]:

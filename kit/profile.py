@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kit.access import Access, Step, Way
-from kit.attacker import Attacker
+from kit.attacker import Attacker, let_through
 from kit.finding import Finding
 from kit.identity import ANONYMOUS, Identity, identity_of
 from kit.inventory import Inventory, Why
@@ -265,7 +265,10 @@ class Profiles:
         if chain and identity.kind == "iam" and chain[-1].why:
             yield Why(chain[-1].why.ref, f"the AWS credentials lead back to: {chain[-1].why.says}")
         if identity.user_name == ANONYMOUS and used:
-            yield Why(Ref.of("identity", ANONYMOUS), "the attacker needed no credential: anonymous users had rights")
+            calls = [call.event for call in self.attacker.calls.values() if call.event["user_name"] == ANONYMOUS]
+            allowed = any(let_through(event) and event["resource"] for event in calls)
+            rights = "anonymous users had rights" if allowed else "but anonymous users were refused"
+            yield Why(Ref.of("identity", ANONYMOUS), f"the attacker needed no credential: {rights}")
 
 
 def _session_steps(chain: list[Session]) -> Iterable[Step]:

@@ -15,7 +15,7 @@ from kit.question import Asked, Found, Row, question, row, whys
 from kit.questions.identity import LOG
 from kit.verdict import Needs
 from kit.window import Window
-from kit.words import counted, utc
+from kit.words import counted, few, utc
 
 REVIEWS = (
     "selfsubjectaccessreviews",
@@ -211,7 +211,7 @@ def evidence_tampered(asked: Asked) -> Found:
     number = sum(one["certainty"] == "affected" for one in rows)
     return Found(
         rows,
-        f"{counted(number, 'sign')} that evidence was removed or recording turned off.",
+        f"{counted(number, 'sign')} of it: {few([str(one['What']) for one in rows if one['certainty'] == 'affected'], 2)}.",
         "No sign that evidence was removed or recording turned off.",
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kit.attacker import let_through
 from kit.inventory import dict_of
 from kit.limits import AUDIT_LOG, Limit
 from kit.question import Asked, Found, Row, question, row, whys
@@ -114,11 +115,13 @@ def way_in(asked: Asked) -> Found:
         row([why.ref], Way="credential", What=f"{profile.identity.user_name}: {why.says}")
         for profile in asked.profiles
         for why in profile.patient_zero
+        if profile.identity.user_name not in ANONYMOUS
     ]
-    if any(event["user_name"] in ANONYMOUS for event in asked.hostile):
+    unsigned = [one for one in asked.hostile if one["user_name"] in ANONYMOUS and let_through(one) and one["resource"]]
+    if unsigned:
         rows.append(
             row(
-                [asked.ref(asked.hostile[0])],
+                [asked.ref(unsigned[0])],
                 Way="anonymous access",
                 What="the API server let calls without any credential through",
             )
@@ -150,7 +153,7 @@ def way_in(asked: Asked) -> Found:
             ),
         )
     )
-    return Found(rows, f"{sure[0][:1].upper()}{sure[0][1:]}." if sure else "", nothing, limits=limits)
+    return Found(rows, f"{sure[0]}." if sure else "", nothing, limits=limits)
 
 
 def _same_pod(asked: Asked, workload: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ without a registry is docker.io's).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kit.access import dicts
@@ -31,9 +32,10 @@ def workloads_written(asked: Asked) -> Found:
         if one.key.partition("/")[0] not in _MADE:
             continue
         spec = pod_spec(one.thing) if one.thing else {}
+        specs = [spec, *(pod.spec for pod in _pods_of(asked, one.thing))]
         rows.append(
-            row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=dangers(spec),
-                Images=images(spec), Known="" if spec else "no body of it is in the evidence",
+            row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=_each(dangers, specs),
+                Images=_each(images, specs), Known="" if any(specs) else "no body of it is in the evidence",
                 Stands=_stands(one.thing))
         )  # fmt: skip
     rows.sort(key=lambda one: -len(one["Dangers"]))
@@ -138,6 +140,17 @@ def node_reached(asked: Asked) -> Found:
         "No affected pod reaches its node.",
         limits=tuple(limits),
     )
+
+
+def _pods_of(asked: Asked, thing: Thing | None) -> list[Thing]:
+    if thing is None or thing.resource == "pods":
+        return []
+    owned = asked.inventory.pods_of_workload(thing.resource, thing.namespace, thing.name, thing.uid)
+    return [pod for pod, sure in owned if sure]
+
+
+def _each(of: Callable[[dict[str, Any]], list[str]], specs: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(found for spec in specs for found in of(spec)))
 
 
 def pod_spec(thing: Thing) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kit.playbook import Ask, Playbook, finding_types, playbook_of
 from kit.question import Answer
 from kit.report import cited as evidence_of
 from kit.report.html_table import Shown, clock, fold, safe, table, write_csv
-from kit.report.show import pill
+from kit.report.show import pill, with_code
 from kit.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
 from kit.words import counted
 
@@ -32,9 +32,9 @@ def playbooks(case: Case) -> Shown:
         note = f" {pill('configuration issue', 'quiet')}" if played.configuration_issue else ""
         tactic = f"Tactic: {safe(', '.join(tactics))}. " if tactics else ""
         parts.append(
-            f"<h3>{safe(played.title)}{note}</h3><p>{_codes(types)}</p><p>{safe(played.saw)}</p>"
-            f"<p><b>False alarm?</b> {safe(played.commonly)} {safe(played.tell)}</p>"
-            f'<p class="quiet">{tactic}Techniques, our own mapping: {techniques}. After: {", ".join(map(_source, played.sources))}.</p>'
+            f"<h3>{safe(played.title)}{note}</h3><p>{_codes(types)}</p><p>{with_code(played.saw)}</p>"
+            f"<p><b>False alarm?</b> {with_code(played.commonly)} {with_code(played.tell)}</p>"
+            f'<p class="quiet">{tactic}Techniques, our own mapping: {techniques}. After: {", ".join(_sources(played.sources))}.</p>'
         )
     return Shown(
         "".join(parts) or "<p>There is no finding in this case.</p>", counted(len(parts), "family", "families")
@@ -52,9 +52,12 @@ def _codes(types: list[str]) -> str:
     return " ".join(f"<code>{safe(one)}</code>" for one in types)
 
 
-def _source(url: str) -> str:
-    name = url.rpartition("/")[2].partition("#")[0].removesuffix(".html")
-    return f'<a href="{safe(url)}" rel="noreferrer">{safe(name)}</a>'
+def _sources(urls: tuple[str, ...]) -> list[str]:
+    """Links to the pages, each once."""
+    pages = dict[str, str]()
+    for url in urls:
+        pages.setdefault(url.rpartition("/")[2].partition("#")[0].removesuffix(".html"), url)
+    return [f'<a href="{safe(url)}" rel="noreferrer">{safe(name)}</a>' for name, url in pages.items()]
 
 
 def verdicts(case: Case) -> Shown:
@@ -90,6 +93,30 @@ def verdicts(case: Case) -> Shown:
     return Shown("".join(parts) or "<p>There is no finding to ask about.</p>", counted(len(exported), "answer"))
 
 
+def about(case: Case, *names: str) -> Shown:
+    """The answers to some questions, by name, for all chosen findings; those that are the same stand once."""
+    parts = []
+    for name in names:
+        alike = dict[tuple[str, str], list[Answer]]()
+        for finding_id in case.findings["id"]:
+            answer = case.answer(str(finding_id), name)
+            alike.setdefault((answer.verdict.word, answer.says), []).append(answer)
+        order = sorted(alike.values(), key=lambda one: (OBSERVED, CANNOT_TELL, NOT_OBSERVED).index(one[0].verdict.word))
+        for number, answers in enumerate(order):
+            title = f"<h3>{safe(answers[0].question.asks)}</h3>" if not number else ""
+            types = list(dict.fromkeys(one.finding.type for one in answers))
+            whose = (
+                f' <span class="quiet">({_codes(types[:3])}{f" and {len(types) - 3} more" if len(types) > 3 else ""})</span>'
+                if len(order) > 1
+                else ""
+            )
+            answer = max(answers, key=lambda one: len(one.rows))
+            parts.append(
+                f"{title}<p>{_verdict(answer.verdict.word)} {safe(answer.says, 400)}{whose}</p>{_missing(answer)}{rows(case, answer)}"
+            )
+    return Shown("".join(parts) or "<p>There is no finding to ask about.</p>", counted(len(names), "question"))
+
+
 def _verdict(word: str) -> str:
     return pill(word, _WORDS[word])
 
@@ -102,7 +129,7 @@ def _answer_row(case: Case, one: Ask, answers: list[Answer], findings: int) -> s
     marks = "".join(_mark(case, each) for each in answers)
     return (
         f"<tr><td>{safe(one.question.asks)}</td><td>{_verdict(answer.verdict.word)}{mine}</td><td>{safe(answer.says, 400)}{marks}{_missing(answer)}"
-        f"{rows(case, answer)}</td><td>{safe(one.next_step(answer.verdict.word))}</td></tr>"
+        f"{rows(case, answer)}</td><td>{with_code(one.next_step(answer.verdict.word))}</td></tr>"
     )
 
 
@@ -116,7 +143,9 @@ def _mark(case: Case, answer: Answer) -> str:
 
 def _missing(answer: Answer) -> str:
     limits = answer.verdict.limits
-    said = "".join(f"<li>{safe(one.says)}. Collect: {safe(one.collect)}.</li>" for one in limits[:6])
+    if not limits:
+        return ""
+    said = "".join(f"<li>{safe(one.says)}. Collect: {with_code(one.collect)}.</li>" for one in limits[:6])
     more = f"<li>{len(limits) - 6} more stand under What cannot be told.</li>" if len(limits) > 6 else ""
     title = "at least; what is missing" if answer.verdict.word == OBSERVED else "what is missing"
     return fold(f"{title} ({len(limits)})", f"<ul>{said}{more}</ul>")

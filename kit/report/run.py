@@ -15,7 +15,17 @@ from kit.case import open_case
 from kit.errors import CaseError, WorkError
 from kit.whole_file import write_whole
 
-NOTEBOOKS = ("00_triage", "10_scope", "20_timeline", "30_identities", "40_report")
+NOTEBOOKS = (
+    "00_triage",
+    "10_scope",
+    "20_timeline",
+    "30_identities",
+    "31_pods",
+    "32_images",
+    "33_nodes",
+    "34_configuration",
+    "40_report",
+)
 NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
 Progress = Callable[[str, int, int], None]
 

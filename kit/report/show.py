@@ -119,14 +119,13 @@ def _nothing(case: Case, kind: str) -> str:
     verdict = case.verdict(kind, 0)
     if verdict.word == CANNOT_TELL:
         first = verdict.limits[0]
-        return (
-            f"{pill(verdict.word, 'cannot')} {safe(first.says)}. To be able to tell, collect {_collect(first.collect)}."
-        )
+        return f"{pill(verdict.word, 'cannot')} {safe(first.says)}. To be able to tell, collect {with_code(first.collect)}."
     window = _stretch(case.window.start, case.window.end) if case.window else "what was looked at"
     return f"{pill(verdict.word, 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
 
 
-def _collect(text: str) -> str:
+def with_code(text: str) -> str:
+    """A sentence of ours as HTML; what stands between backticks is code."""
     parts = safe(text).split("`")
     return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
 
@@ -732,7 +731,8 @@ def _why(case: Case, row: Row, most: int = 2) -> str:
 # ── pictures and calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _picture(chart: figures.Chart, below: str) -> Shown:
+def picture(chart: figures.Chart, below: str) -> Shown:
+    """A figure with what stands below it."""
     return Shown(
         f"<figure>{figures.plotly_js()}{chart.drawing()}<script>{figures.DRAW}</script></figure>{below}", repr(chart)
     )
@@ -751,7 +751,7 @@ def timeline(case: Case) -> Shown:
         "Calls": lambda row: _number(row["count"]),
     }
     inside = table(chart.rows, columns, export=_export(case, "timeline"), narrow=("At (UTC)",))
-    return _picture(chart, fold("The same as a table", inside))
+    return picture(chart, fold("The same as a table", inside))
 
 
 def graph(case: Case) -> Shown:
@@ -765,7 +765,7 @@ def graph(case: Case) -> Shown:
         "Certainty": lambda row: pill(row["certainty"]),
         "How many": lambda row: _number(row["count"]),
     }
-    return _picture(chart, fold("The same as a table", table(chart.rows, columns, export=_export(case, "graph"))))
+    return picture(chart, fold("The same as a table", table(chart.rows, columns, export=_export(case, "graph"))))
 
 
 def calls(case: Case) -> Shown:
@@ -832,7 +832,7 @@ def limits(case: Case) -> Shown:
     columns: dict[str, Callable[[Row], str]] = {
         "Cannot be told": lambda row: safe(row["says"]),
         "About": lambda row: safe(", ".join(KINDS.get(kind, (kind, kind))[1] for kind in row["about"])),
-        "To be able to tell, collect": lambda row: _collect(row["collect"] or ""),
+        "To be able to tell, collect": lambda row: with_code(row["collect"] or ""),
         "Findings": lambda row: f"{len(set(row['findings'])):,}",
     }
     return Shown(table(case.limits, columns, export=_export(case, "limits")), "limits")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kit.actions import STAGES, Action
+from kit.actions import ACTIONS, STAGES, Action
 from kit.case import Case
 from kit.playbook import playbook_of
 from kit.report.html_table import Shown, fold, safe
-from kit.report.show import pill
+from kit.report.show import pill, with_code
 from kit.words import counted
 
 _MOST_TARGETS = 20
@@ -18,7 +18,8 @@ def steps(case: Case, *kinds: str) -> Shown:
     for finding_type in case.findings["type"]:
         for do in playbook_of(str(finding_type)).actions:
             asked.setdefault(do.action, {})[do.when_not] = None
-    shown = {one: warnings for one, warnings in asked.items() if not kinds or set(one.kinds) & set(kinds)}
+    # Several families may want the same; then the register's order holds.
+    shown = {one: asked[one] for one in ACTIONS.values() if one in asked and (not kinds or set(one.kinds) & set(kinds))}
     parts = []
     for stage in STAGES:
         listed = "".join(_action(case, one, list(warnings)) for one, warnings in shown.items() if one.stage == stage)
@@ -33,11 +34,11 @@ def steps(case: Case, *kinds: str) -> Shown:
 def _action(case: Case, action: Action, warnings: list[str]) -> str:
     targets = case.targets(action)
     undo = (
-        f"Undo: {safe(action.undo)}"
+        f"Undo: {with_code(action.undo)}"
         if action.undo
-        else f"{pill('cannot be undone', 'cannot')} {safe(action.cannot_undo)}"
+        else f"{pill('cannot be undone', 'cannot')} {with_code(action.cannot_undo)}"
     )
-    not_if = "".join(f"<li>{safe(one)}</li>" for one in warnings)
+    not_if = "".join(f"<li>{with_code(one)}</li>" for one in warnings)
     lines = [line for target in targets[:_MOST_TARGETS] for line in action.commands(target)]
     commands = "".join(f"<code>{safe(line)}</code><br>" for line in lines)
     more = len(targets) - _MOST_TARGETS

@@ -1,0 +1,184 @@
+"""The two pictures of a case: what the attacker did over time, and how a finding leads to what it affects.
+
+The only importer of plotly. Every text from evidence goes through `label`, as plotly reads a part of HTML in any text.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.offline import get_plotlyjs
+
+INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
+FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
+
+# What a call did, with a colour of Okabe and Ito's palette for the colour-blind and a symbol of its own. Drawn in this order.
+DEEDS = {
+    "refused": ("refused or failed", "#767676", "x-thin-open"),
+    "asked": ("asked what it may do", "#56b4e9", "circle-open"),
+    "read": ("read", "#0072b2", "circle"),
+    "changed": ("created or changed", "#e69f00", "square"),
+    "minted": ("minted a token", "#cc79a7", "diamond"),
+    "deleted": ("deleted", "#000000", "cross"),
+    "ran": ("ran a command in a pod", "#d55e00", "star"),
+    "aws": ("AWS call", "#009e73", "triangle-up"),
+}
+MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
+MOST_LINES = 24  # of identities in the timeline
+MOST_GROUPS = 14  # boxes in a column of the graph
+MOST_LETTERS = 28  # in a line of a box
+
+
+def visible(text: Any, keep: str = "") -> str:
+    """A text from evidence with what a reader could not see, or that would turn the line around, written out: ⟨U+202E⟩.
+
+    keep: characters to leave as they are, such as a newline.
+    """
+    written = str(text)
+    if written.isascii() and written.isprintable():
+        return written
+    return "".join(
+        f"⟨U+{ord(letter):04X}⟩" if unicodedata.category(letter) in _UNSEEN and letter not in keep else letter
+        for letter in written
+    )
+
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def label(text: Any, most: int = 0) -> str:
+    """A text from evidence as plotly may have it: inert, and cut in the middle when longer than `most` characters."""
+    shown = visible(text)
+    if most and len(shown) > most:
+        head = most * 2 // 3
+        shown = f"{shown[:head]}…{shown[len(shown) - (most - head - 1) :]}"
+    return html.escape(shown, quote=False)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows, each as column → value."""
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))
+
+
+def user_words(user_name: Any) -> str:
+    """A user name of the cluster as a person says it: `service account shop/cart`, `node ip-…`."""
+    text = str(user_name)
+    account = re.fullmatch(r"system:serviceaccount:([^:]+):([^:]+)", text)
+    if account:
+        return f"service account {account[1]}/{account[2]}"
+    if text.startswith("system:node:"):
+        return f"node {text.removeprefix('system:node:')}"
+    return "anonymous (no credential)" if text == "system:anonymous" else text
+
+
+def deed(call: Mapping[str, Any]) -> str:
+    """What an audit event did: a key of DEEDS. Subresource first, as exec arrives as `get` or `create` (KEP-4006)."""
+    code, verb, resource, subresource = (
+        call.get(name) for name in ("response_code", "verb", "resource", "subresource")
+    )
+    if not pd.isna(code) and int(code) >= 400:
+        return "refused"
+    if subresource in ("exec", "attach", "portforward", "proxy"):
+        return "ran"
+    if resource == "serviceaccounts" and subresource == "token":
+        return "minted"
+    if str(resource or "").endswith(("accessreviews", "rulesreviews", "subjectreviews", "tokenreviews")):
+        return "asked"
+    if verb in ("delete", "deletecollection") or subresource == "eviction":
+        return "deleted"
+    return "read" if verb in ("get", "list", "watch", "head", "options") else "changed"
+
+
+@functools.cache
+def plotly_js() -> str:
+    """plotly.js as one script element; identical in every chart, so that a page can keep it once."""
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+# Draws every chart of the page that is not drawn yet; the figure lies in the page as data, never as code.
+DRAW = """(() => {
+  for (const box of document.querySelectorAll(".kit-chart:not([data-drawn])")) {
+    box.dataset.drawn = "yes";
+    const figure = JSON.parse(box.querySelector("script").textContent);
+    Plotly.newPlot(box.querySelector("div"), figure.data, figure.layout, figure.config);
+  }
+})();"""
+# plotly's own mode bar can send a chart's data to plotly's cloud: the button goes, and the address that it would use.
+CONFIG = '{"displaylogo":false,"plotlyServerURL":"","responsive":true,"modeBarButtonsToRemove":["sendChartToCloud","lasso2d","select2d"]}'
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure that shows itself in JupyterLab and in the report, offline, and without plotly's button to its cloud.
+
+    name: of the figure. says: what it shows, in one sentence. rows: the same facts as a table.
+    """
+
+    name: str
+    says: str
+    figure: go.Figure
+    rows: pd.DataFrame
+
+    def drawing(self) -> str:
+        """The figure as HTML that needs plotly.js and DRAW on its page."""
+        data, layout = (_part(self.figure, part) for part in ("data", "layout"))
+        text = f'{{"data":{data},"layout":{layout},"config":{CONFIG}}}'
+        height = int(self.figure.layout.height or 400)
+        return (
+            f'<div class="kit-chart" data-name="{html.escape(self.name)}"><script type="application/json">{text}</script>'
+            f'<div style="height:{height}px"></div></div>'
+        )
+
+    def _repr_html_(self) -> str:
+        return f"{plotly_js()}{self.drawing()}<script>{DRAW}</script>"
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.says}"
+
+
+def _part(figure: go.Figure, part: str) -> str:
+    text = pio.to_json(go.Figure(**{part: figure[part]}), validate=False, engine="json")
+    assert text is not None
+    return (
+        json.dumps(json.loads(text)[part], separators=(",", ":"), sort_keys=True)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+    )
+
+
+def layout(height: int, **more: Any) -> go.Layout:
+    """The layout that all figures share. height: in pixels."""
+    return go.Layout(
+        height=height,
+        template="none",
+        font={"family": FONT, "size": 12, "color": INK},
+        paper_bgcolor="#ffffff",
+        plot_bgcolor="#ffffff",
+        hoverlabel={
+            "align": "left",
+            "bgcolor": "#ffffff",
+            "bordercolor": LINE,
+            "font": {"family": FONT, "size": 12, "color": INK},
+        },
+        **more,
+    )
+
+
+def plain(at: Any) -> str:
+    """A time as plotly takes it, in UTC."""
+    return pd.Timestamp(at).tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def clock(at: Any) -> str:
+    """A time in words, to the second."""
+    return pd.Timestamp(at).strftime("%Y-%m-%d %H:%M:%S")
