@@ -13,7 +13,7 @@ It is possibly the attacker's when nothing but time tells it from the victim's:
 6. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
 7. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-8. a role binding that such an event made let it through.
+8. a role binding that such an event made or changed let it through.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -194,36 +194,44 @@ class Attacker:
         yield _Rule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
 
     def _of_made_accounts(self, events: list[Event]) -> Iterator[_Rule]:
-        made = {(_account_user(event), event["uid"]): event for event in reversed(events) if _creates_account(event)}
-        for (user, uid), event in made.items():
-            end = None if uid else self._deleted_at(event)
+        made = defaultdict[tuple[str, str | None], list[Event]](list)
+        for event in filter(_creates_account, events):
+            made[(_account_user(event), event["uid"])].append(event)
+        for (user, uid), created in made.items():
+            # Without a uid the name alone tells, and that somebody else may use once the account is gone.
+            lives = [(event["received_at"], None if uid else self._deleted_at(event)) for event in created]
 
             def holds(
                 one: Event,
                 user: str = user,
                 uid: str | None = uid,
-                at: datetime = event["received_at"],
-                end: datetime | None = end,
+                lives: list[tuple[datetime, datetime | None]] = lives,
             ) -> bool:
-                same = not uid or not one["user_uid"] or one["user_uid"] == uid
-                lived = one["received_at"] >= at and (end is None or one["received_at"] < end)
-                return bool(one["user_name"] == user and same and lived)
+                same = one["user_name"] == user and (not uid or not one["user_uid"] or one["user_uid"] == uid)
+                at = one["received_at"]
+                return same and any(start <= at and (end is None or at < end) for start, end in lives)
 
-            says = f"the attacker created its service account {event['namespace']}/{event['name']}"
+            says = f"the attacker created its service account {created[0]['namespace']}/{created[0]['name']}"
             yield _Rule("user_name", {user}, holds, says)
 
     def _deleted_at(self, event: Event) -> datetime | None:
-        """When the object that an event created was first deleted again, by name; None when no event shows that."""
-        (row,) = self.store.rows(
-            "SELECT min(received_at) AS at FROM audit WHERE resource = $resource AND namespace = $namespace AND name = $name"
-            " AND verb = 'delete' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND received_at > $after",
-            resource=event["resource"],
-            namespace=event["namespace"],
-            name=event["name"],
-            after=event["received_at"],
-        )
-        at: datetime | None = row["at"]
-        return at
+        """When the service account that an event created was first deleted again; None when no event shows that."""
+        namespace, after = event["namespace"], event["received_at"]
+        ends = [at for name in (event["name"], None) for at in self._accounts_deleted[(namespace, name)] if at > after]
+        return min(ends, default=None)
+
+    @cached_property
+    def _accounts_deleted(self) -> dict[tuple[str | None, str | None], list[datetime]]:
+        """Namespace and name of service accounts → when they were deleted; without a name: when all of the namespace were."""
+        found = defaultdict[tuple[str | None, str | None], list[datetime]](list)
+        for row in self.store.rows(
+            "SELECT namespace, CASE verb WHEN 'delete' THEN name END AS name, received_at FROM audit"
+            " WHERE resource = 'serviceaccounts' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
+            " AND (verb = 'delete' AND name IS NOT NULL"
+            " OR verb = 'deletecollection' AND NOT contains(coalesce(request_uri, ''), 'Selector'))"
+        ):
+            found[(row["namespace"], row["name"])].append(row["received_at"])
+        return found
 
     def _alone(self, events: list[Event]) -> Iterator[_Rule]:
         for address in self._addresses_of(events):
@@ -389,6 +397,7 @@ class Attacker:
                 or event["verb"] not in ("create", "patch", "update")
                 or event["subresource"]
                 or not let_through(event)
+                or event["dry_run"]
                 or not event["name"]
             ):
                 continue

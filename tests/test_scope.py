@@ -260,6 +260,79 @@ def test_a_service_account_that_the_attacker_made_is_the_attackers(tmp_path: Pat
     assert through == "identity:system:serviceaccount:store:backup"
 
 
+@pytest.mark.parametrize(
+    ("ended", "still"),
+    [
+        ({"verb": "delete"}, False),
+        ({"verb": "deletecollection"}, False),
+        ({"verb": "delete", "query": "?dryRun=All"}, True),
+        ({"verb": "deletecollection", "query": "?labelSelector=app%3Dweb"}, True),
+        ({"verb": "delete", "again": True}, True),
+    ],
+    ids=["deleted", "deleted-with-others", "dry-run", "only-some-deleted", "made-again-by-the-attacker"],
+)
+def test_a_service_account_that_somebody_made_anew_is_the_attackers_no_more(
+    tmp_path: Path, ended: dict[str, Any], still: bool
+) -> None:
+    # The log has no bodies, so nothing but the name tells which account a call is of.
+    def anew(events: list[Event]) -> list[Event]:
+        read = hostile_event(events, "get", "secrets")
+        times = sorted(event["requestReceivedTimestamp"] for event in events)
+        reference = {"resource": "serviceaccounts", "namespace": "store", "name": "backup", "apiVersion": "v1"}
+        uri = "/api/v1/namespaces/store/serviceaccounts"
+        admin = {"username": "ops-zoe", "groups": ["system:authenticated"]}
+
+        def at(place: int, number: int, **more: Any) -> Event:
+            made = another(read, number, responseStatus={"metadata": {}, "code": 200}, **more)
+            return made | {"requestReceivedTimestamp": times[place], "stageTimestamp": times[place]}
+
+        made = {"verb": "create", "objectRef": reference, "requestURI": uri}
+        name = "backup" if ended["verb"] == "delete" else None
+        path = f"{uri}/{name}" if name else uri
+        gone = {
+            "verb": ended["verb"],
+            "objectRef": {**reference, "name": name},
+            "requestURI": f"{path}{ended.get('query', '')}",
+        }
+        by = {} if "again" in ended else {"user": admin, "sourceIPs": ["192.0.2.99"]}
+        user = {"username": "system:serviceaccount:store:backup", "groups": ["system:serviceaccounts"]}
+        return [
+            *events,
+            at(-40, 60, **made),
+            at(-30, 61, **gone, user=admin, sourceIPs=["192.0.2.99"]),
+            at(-20, 62, **made, **by),
+            at(-10, 63, user=user, sourceIPs=["198.51.100.77"]),
+        ]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=anew)), "SecretsAccessed")
+    ids = {number: another({"requestReceivedTimestamp": ""}, number)["auditID"] for number in (60, 63)}
+    assert ids[60] in finding["calls"] and (ids[63] in finding["calls"]) == still
+
+
+@pytest.mark.parametrize(("query", "seen"), [("", True), ("?dryRun=All", False)])
+def test_who_comes_in_through_a_binding_that_the_attacker_changed_is_possible(
+    tmp_path: Path, query: str, seen: bool
+) -> None:
+    def let_in(events: list[Event]) -> list[Event]:
+        read = hostile_event(events, "get", "secrets")
+        reference = {"resource": "clusterrolebindings", "name": "old", "apiGroup": "rbac.authorization.k8s.io"}
+        patched = another(
+            read, 64, verb="patch", objectRef=reference, responseStatus={"metadata": {}, "code": 200},
+            requestURI=f"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/old{query}",
+        )  # fmt: skip
+        reason = 'RBAC: allowed by ClusterRoleBinding "old" of ClusterRole "view" to User "eve@example.com"'
+        through = _call_as(
+            read, 65, {"username": "eve@example.com"}, annotations={"authorization.k8s.io/reason": reason}
+        )
+        through["requestReceivedTimestamp"] = through["stageTimestamp"] = events[-1]["stageTimestamp"]
+        return [*events, patched, through]
+
+    finding = of_type(scope_of(varied(STOLEN, tmp_path, events=let_in)), "SecretsAccessed")
+    ids = {number: another({"requestReceivedTimestamp": ""}, number)["auditID"] for number in (64, 65)}
+    assert ids[64] in finding["calls"] and ids[65] not in finding["calls"]
+    assert (ids[65] in finding["possible_calls"]) == seen == ('ClusterRoleBinding "old"' in said(finding))
+
+
 def test_a_finding_that_does_not_say_where_its_call_came_from_accuses_nobody_by_chance(tmp_path: Path) -> None:
     def vague(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for finding in findings:
@@ -351,6 +424,41 @@ def test_a_proxied_request_neither_deletes_nor_changes_the_service_and_the_kubel
     )
     assert not {"services/store/web"} & (keys(finding, "deleted") | keys(finding, "changed"))
     assert "nodes/ip-x" in keys(finding, "exec")
+
+
+@pytest.mark.parametrize(
+    ("verb", "uri", "body", "kind", "key"),
+    [
+        (
+            "patch",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/store/rolebindings/old",
+            {
+                "roleRef": {"kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "Group", "name": "platform-admins"}],
+            },
+            "granted",
+            "ClusterRole view in store to Group platform-admins",
+        ),
+        (
+            "update",
+            "/apis/apps/v1/namespaces/store/deployments/old",
+            {"spec": {"replicas": 0, "template": {"spec": {"containers": [{"name": "a", "image": "shop/old:1"}]}}}},
+            "introduced",
+            "shop/old:1",
+        ),
+    ],
+)
+def test_what_an_object_has_that_was_written_over_may_have_been_there_before(
+    tmp_path: Path, verb: str, uri: str, body: dict[str, Any], kind: str, key: str
+) -> None:
+    whole = {"metadata": {"name": "old", "namespace": "store", "uid": "u-9"}, **body}
+    asked = {"metadata": {"labels": {"a": "b"}}} if verb == "patch" else whole
+    reference = {"resource": uri.split("/")[-2], "apiGroup": uri.split("/")[2], "namespace": "store", "name": "old"}
+    finding = _deeds(
+        tmp_path,
+        {"verb": verb, "objectRef": reference, "requestURI": uri, "requestObject": asked, "responseObject": whole},
+    )
+    assert key in keys(finding, kind, "possible") and key not in keys(finding, kind)
 
 
 def _names(namespace: str) -> list[str]:
