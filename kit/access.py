@@ -29,7 +29,6 @@ _MAPS = {
     "mapUsers": "userarn",
     "mapAccounts": "",
 }  # of aws-auth: member → its members with the ARN
-_MOST_PLACEHOLDERS = 3  # in a user name of a mapping
 _STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluster: health and version
 
 
@@ -208,7 +207,7 @@ class Access:
                 way
                 for way in self.ways
                 if principal_of(way.name) == principal_of(identity.role)
-                or (way.name.endswith(":*") and identity.role.startswith(way.name[:-1]))
+                or (way.name.endswith(":*") and way.name.split(":")[4:5] == identity.role.split(":")[4:5])
             ]
         else:
             found = [way for way in self.ways if _fits(way.user_name, identity.user_name)]
@@ -343,7 +342,7 @@ class Access:
                 if way.overruled
                 else ""
             )
-            yield Step(f"Take the mapping of {way.name} to {way.user_name} out of aws-auth{overruled}",
+            yield Step(f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}",
                        "kubectl edit configmap aws-auth -n kube-system", way.why)  # fmt: skip
         if not any(way.kind in ("access_entry", "aws_auth") for way in ways):
             yield from self._creator_steps(identity, ways)
@@ -412,11 +411,9 @@ def principal_of(arn: str) -> str:
 
 def _fits(template: str, user_name: str) -> bool:
     """Whether a user name may come from a mapping's name, with its {{placeholders}}."""
-    if template.count("{{") > _MOST_PLACEHOLDERS:
-        return False
-    pattern = "".join(
-        ".+" if part.startswith("{{") else re.escape(part) for part in re.split(r"(\{\{.*?\}\})", template)
-    )
+    first, *rest = map(re.escape, re.split(r"\{\{.*?\}\}", template))
+    # Each text between two placeholders is taken where it first stands and not looked for again: else many of them take for ever.
+    pattern = first + "".join(f"(?>.+?{part})" for part in rest[:-1]) + "".join(f".+{part}" for part in rest[-1:])
     return bool(template) and re.fullmatch(pattern, user_name) is not None
 
 

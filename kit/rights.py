@@ -27,9 +27,16 @@ ACCESS_POLICIES = {
     "AmazonEKSSecretReaderPolicy",
 }
 _READS = {"get", "list", "watch"}
-_WRITES = {"create", "update", "patch"}
+_CHANGES = {"update", "patch"}
+_WRITES = {"create", *_CHANGES}
 _MAKERS = {"pods", *WORKLOADS.values()}
-_BY_POD = {"pods/exec", "pods/attach", "pods/ephemeralcontainers"}
+_BY_POD = {f"{of}/{into}" for of in ("pods", "*") for into in ("exec", "attach", "ephemeralcontainers")}
+# Verbs that let take on rights: the group and the resources of which `*` means them too.
+_TAKES_ON = {
+    "impersonate": ("", {"users", "groups", "serviceaccounts"}),
+    "bind": ("rbac.authorization.k8s.io", {"roles", "clusterroles"}),
+    "escalate": ("rbac.authorization.k8s.io", {"roles", "clusterroles"}),
+}
 
 
 @dataclass(frozen=True)
@@ -129,11 +136,16 @@ class Rights:
             for secret in inside:
                 if not names or secret.partition("/")[2] in names:
                     found.setdefault(secret, Why(ref, f"{role} may read it"))
-        if (all_verbs or _WRITES & set(verbs)) and (every or _MAKERS & set(resources)) and not names:
+        # A new object has no name yet that could be compared. A pod that runs can be changed in little more than its image.
+        creates = (all_verbs or "create" in verbs) and not names
+        changes = all_verbs or bool(_CHANGES & set(verbs))
+        makers = (_MAKERS if creates else set()) | (_MAKERS - {"pods"} if changes else set())
+        if makers and (every or makers & set(resources)):
             for secret in inside:
                 says = f"{role} may make pods in {secret.partition('/')[0]}, and a pod can mount it"
                 found.setdefault(secret, Why(ref, says))
-        if (all_verbs or {"get", *_WRITES} & set(verbs)) and (every or _BY_POD & set(resources)):
+        into = _BY_POD | ({"pods"} if changes else set())
+        if (all_verbs or {"get", *_WRITES} & set(verbs)) and (every or into & set(resources)):
             for pod in self.inventory.pods:
                 if grant.namespace in (None, pod.namespace) and pod.existed(during.start, during.end):
                     says = f"{role} may run commands in pod {pod.namespace}/{pod.name}, which uses it"
@@ -143,10 +155,13 @@ class Rights:
 
 def _takes_on_more(rule: dict[str, Any]) -> bool:
     """Whether a rule lets take on rights that it does not name: those of other identities, roles or nodes."""
-    resources, verbs = set(_texts(rule.get("resources"))), set(_texts(rule.get("verbs")))
-    writes = bool(_WRITES & verbs)
-    other = {"impersonate", "bind", "escalate"} & verbs
-    return bool(other or (writes and "serviceaccounts/token" in resources) or "nodes/proxy" in resources)
+    groups, resources, verbs = (set(_texts(rule.get(name))) for name in ("apiGroups", "resources", "verbs"))
+    other = any(
+        verb in verbs or ("*" in verbs and {"*", group} & groups and named & resources)
+        for verb, (group, named) in _TAKES_ON.items()
+    )
+    mints = {"*", "create"} & verbs and {"serviceaccounts/token", "*/token"} & resources
+    return bool(other or mints or {"nodes/proxy", "*/proxy"} & resources)
 
 
 def mounted_secrets(pod: Thing) -> list[str]:

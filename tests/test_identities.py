@@ -204,28 +204,81 @@ def test_an_irsa_session_leads_back_to_pods_that_are_possible_unless_there_is_on
     assert session["service_account"] == "checkout/api" and session["pod"] is None
 
 
+@pytest.mark.parametrize(
+    ("account", "pods"),
+    [
+        ("prometheus", {"prometheus-0": "affected"}),
+        ("grafana", {"grafana-86c99bb5fd-l4x7r": "possible", "grafana-86c99bb5fd-tprd5": "possible"}),
+    ],
+)
+def test_a_pod_that_is_gone_may_have_signed_in_with_its_token_too(
+    tmp_path: Path, account: str, pods: dict[str, str]
+) -> None:
+    name = "exec_kube_system"
+
+    # The token is good for a day, so one pod is sure only where the log goes back as far.
+    def longer(events: list[Event]) -> list[Event]:
+        return [another(events[0], 70, requestReceivedTimestamp="2026-11-22T09:00:00.000000Z"), *events]
+
+    evidence = varied(name, tmp_path, events=longer)
+    path = evidence / "cloudtrail.json.gz"
+    trail = json.loads(gzip.decompress(path.read_bytes()))["Records"]
+    model = next(one for one in trail if one["eventName"] == "AssumeRoleWithWebIdentity")
+    user = model["userIdentity"]["userName"]
+    sign_in = json.loads(json.dumps(model).replace(user, f"system:serviceaccount:monitoring:{account}"))
+    sign_in["responseElements"]["credentials"]["accessKeyId"] = "ASIAMONITORING000001"
+    (address,) = truth(name)["attacker"]["source_ips"]
+    latest = max(one["eventTime"] for one in trail)
+    sign_in |= {"eventID": "11111111-2222-4333-8444-555555555555", "sourceIPAddress": address, "eventTime": latest}
+    path.write_bytes(gzip.compress(json.dumps({"Records": [*trail, sign_in]}).encode()))
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    assert {
+        one["name"]: one["certainty"] for one in finding["subjects"] if one["kind"] == "pod" and one["through"]
+    } == pods
+
+
 # ── attacker or victim ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _same_client(events: list[Event]) -> list[Event]:
+    bad = [event for event in events if event["auditID"] in set(truth("default_sa_admin")["attacker_calls"])]
+    inside = [event for event in bad if "serviceaccount" in event["user"]["username"]]
+    other = another(inside[0], 77, sourceIPs=["10.0.99.9"])
+    other["user"] = {**other["user"], "extra": {}}
+    other["requestReceivedTimestamp"] = other["stageTimestamp"] = events[50]["requestReceivedTimestamp"]
+    later = another(inside[1], 78)
+    later["requestReceivedTimestamp"] = later["stageTimestamp"] = events[-1]["stageTimestamp"]
+    return [*events, other, later]
 
 
 def test_an_attacker_inside_the_pod_with_the_victims_client_leaves_possible_calls(tmp_path: Path) -> None:
     """The account's other pods use the same client, so only the finding's own call is sure; the rest of that credential is possible."""
 
-    def same_client(events: list[Event]) -> list[Event]:
-        bad = [event for event in events if event["auditID"] in set(truth("default_sa_admin")["attacker_calls"])]
-        inside = [event for event in bad if "serviceaccount" in event["user"]["username"]]
-        other = another(inside[0], 77, sourceIPs=["10.0.99.9"])
-        other["user"] = {**other["user"], "extra": {}}
-        other["requestReceivedTimestamp"] = other["stageTimestamp"] = events[50]["requestReceivedTimestamp"]
-        later = another(inside[1], 78)
-        later["requestReceivedTimestamp"] = later["stageTimestamp"] = events[-1]["stageTimestamp"]
-        return [*events, other, later]
-
-    finding = of_type(scope_of(varied("default_sa_admin", tmp_path, events=same_client)), "SecretsAccessed")
+    finding = of_type(scope_of(varied("default_sa_admin", tmp_path, events=_same_client)), "SecretsAccessed")
     told = set(truth("default_sa_admin")["attacker_calls"])
     assert finding["calls"] and set(finding["calls"]) < told
     assert another({"requestReceivedTimestamp": ""}, 78)["auditID"] in finding["possible_calls"]
     assert not set(finding["possible_calls"]) & set(finding["calls"])
     assert "nothing tells attacker and victim apart" in said(finding)
+
+
+def test_an_attack_sequence_has_the_possible_calls_of_its_signals(tmp_path: Path) -> None:
+    def in_sequence(findings: list[Finding]) -> list[Finding]:
+        made = list[Finding]()
+        for one in findings:
+            if one["Type"].endswith("SecretsAccessed"):
+                signals = [{"Uid": one["Arn"], "Type": "FINDING", "Name": "secrets"}]
+                sequence = {"Uid": "s", "Description": "", "Signals": signals, "Resources": []}
+                service = {**one["Service"], "Detection": {"Sequence": sequence}}
+                service.pop("Action")
+                resource = {"ResourceType": "AttackSequence"}
+                made.append(one | {"Id": "f" * 32, "Arn": one["Arn"].replace(one["Id"], "f" * 32)})
+                made[-1] |= {"Type": "AttackSequence:EKS/CompromisedCluster", "Resource": resource, "Service": service}
+        return [*findings, *made]
+
+    scope = scope_of(varied("default_sa_admin", tmp_path, events=_same_client, findings=in_sequence))
+    signal, sequence = of_type(scope, "SecretsAccessed"), of_type(scope, "CompromisedCluster")
+    assert signal["possible_calls"] and sequence["possible_calls"] == signal["possible_calls"]
 
 
 def _at_the_way_out(events: list[Event], address: str) -> list[Event]:
@@ -372,6 +425,83 @@ def test_secrets_in_reach_are_those_of_the_identitys_rights_and_not_those_it_rea
     assert of_user and all(key.startswith(("store/", "store-staging/")) for key in of_user)
 
 
+def _reach_of_user(tmp_path: Path, *rules: dict[str, Any]) -> Finding:
+    """The last finding about the user from the identity provider, who may do in two namespaces what some rules let."""
+
+    def ruled(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in items if resource == "clusterroles" else ():
+            if one["metadata"]["name"] in ("edit", "view"):
+                one["rules"] = list(rules) if one["metadata"]["name"] == "edit" else []
+        return items
+
+    scope = scope_of(varied("oidc_user_impact", tmp_path, dump=ruled))
+    return dict(list(scope.values())[-1])
+
+
+USED = {"store/api-keys", "store/db-credentials", "store-staging/api-keys"}  # by pods
+
+
+@pytest.mark.parametrize(
+    ("rule", "reached"),
+    [
+        ({"resources": ["pods"], "verbs": ["create"]}, None),
+        ({"resources": ["deployments"], "verbs": ["patch"]}, None),
+        ({"resources": ["cronjobs"], "verbs": ["update"], "resourceNames": ["report"]}, None),
+        ({"resources": ["cronjobs"], "verbs": ["create"], "resourceNames": ["report"]}, set()),
+        ({"resources": ["pods"], "verbs": ["patch"]}, USED),  # a pod can get another image, but no other mounts
+        ({"resources": ["pods/ephemeralcontainers"], "verbs": ["patch"]}, USED),
+        ({"resources": ["*/exec"], "verbs": ["create"]}, USED),
+    ],
+)
+def test_who_may_change_workloads_or_get_into_pods_has_their_secrets_in_reach(
+    tmp_path: Path, rule: dict[str, Any], reached: set[str] | None
+) -> None:
+    finding = _reach_of_user(tmp_path, {"apiGroups": ["*"], **rule})
+    dumped = json.loads((RECORDINGS / "oidc_user_impact" / "cluster" / "secrets.json").read_text())["items"]
+    every = {f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in dumped}
+    wanted = reached if reached is not None else {one for one in every if one.startswith(("store/", "store-staging/"))}
+    assert keys(finding, "reachable", "possible") == wanted - keys(finding, "secret")
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"),
+    [
+        ("serviceaccounts/token", "create"),
+        ("serviceaccounts/token", "*"),
+        ("users", "impersonate"),
+        ("groups", "*"),
+        ("clusterroles", "bind"),
+        ("roles", "escalate"),
+        ("roles", "*"),
+        ("nodes/proxy", "get"),
+    ],
+)
+def test_rights_that_let_take_on_others_are_a_limit(tmp_path: Path, resource: str, verb: str) -> None:
+    finding = _reach_of_user(tmp_path, {"apiGroups": ["*"], "resources": [resource], "verbs": [verb]})
+    assert "let take on other rights: rolebindings/store" in said(finding)
+
+
+def test_an_access_policy_reaches_the_namespaces_that_its_wildcard_means(tmp_path: Path) -> None:
+    def refused(events: list[Event]) -> list[Event]:
+        for event in events:
+            if event["verb"] == "list" and event["objectRef"]["resource"] == "secrets":
+                event["responseStatus"] = {"metadata": {}, "code": 403}
+        return events
+
+    evidence = varied("access_entry_secrets", tmp_path, events=refused)
+    path = evidence / "aws" / "eks-list-associated-access-policies-AuditReader.json"
+    listed = json.loads(path.read_text())
+    listed["associatedAccessPolicies"][0]["accessScope"] = {"type": "namespace", "namespaces": ["store-*", "build"]}
+    path.write_text(json.dumps(listed))
+    finding = of_type(scope_of(evidence), "SecretsAccessed")
+    secrets = json.loads((evidence / "cluster" / "secrets.json").read_text())["items"]
+    every = {f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in secrets}
+    wanted = {one for one in every if one.startswith(("store-staging/", "build/"))} - keys(finding, "secret")
+    assert keys(finding, "reachable", "possible") == wanted and {"build", "store-staging"} == {
+        one.partition("/")[0] for one in wanted
+    }
+
+
 # ── evidence that wants to do harm, or is odd ────────────────────────────────────────────────────────────────────────
 
 
@@ -419,6 +549,76 @@ def test_a_mapping_is_over_only_when_log_and_dump_have_it_no_more(
     scope = scope_of(varied("exec_kube_system", tmp_path, events=changed))
     one = next(one for finding in scope.values() for one in finding["identities"] if one["user_name"] == "ops-erin")
     assert ("out of aws-auth" in steps(one)) == stands
+
+
+def _erin(scope: dict[str, Finding], user_name: str = "ops-erin") -> dict[str, Any]:
+    users = [one for finding in scope.values() for one in finding["identities"] if one["user_name"] == user_name]
+    return dict(users[0])
+
+
+def _aws_auth(data: dict[str, str] | None) -> Any:
+    """A function of the dump's items that gives aws-auth these members, or takes it out."""
+
+    def changed(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        kept = list[dict[str, Any]]()
+        for one in items:
+            if resource == "configmaps" and one["metadata"]["name"] == "aws-auth":
+                kept += [] if data is None else [one | {"data": data}]
+            else:
+                kept.append(one)
+        return kept
+
+    return changed
+
+
+def _not_about_aws_auth(events: list[Event]) -> list[Event]:
+    return [one for one in events if (one.get("objectRef") or {}).get("name") != "aws-auth"]
+
+
+def test_a_patch_of_one_member_of_aws_auth_does_not_end_what_another_maps(tmp_path: Path) -> None:
+    # No dump has it, and the log has what was asked but not what was answered.
+    def patched(events: list[Event]) -> list[Event]:
+        patch = next(
+            one for one in events if (one.get("objectRef") or {}).get("name") == "aws-auth" and one["verb"] == "patch"
+        )
+        made = another(patch, 50, verb="create", requestObject={"data": {"mapUsers": ERIN}}, responseObject=None)
+        later = another(patch, 51, requestObject={"data": {"mapRoles": "[]"}}, responseObject=None)
+        return [*_not_about_aws_auth(events), made, later]
+
+    one = _erin(scope_of(varied("exec_kube_system", tmp_path, events=patched, dump=_aws_auth(None))))
+    assert [way["until"] for way in one["ways_in"]] == [None] and "out of aws-auth" in steps(one)
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-us-gov"])
+def test_a_mapping_of_a_whole_account_lets_in_all_of_it(tmp_path: Path, partition: str) -> None:
+    def elsewhere(events: list[Event]) -> list[Event]:
+        text = json.dumps(_not_about_aws_auth(events)).replace("arn:aws:iam::", f"arn:{partition}:iam::")
+        return list(json.loads(text))
+
+    data = {"mapAccounts": '- "111122223333"\n- "444455556666"\n'}
+    one = _erin(scope_of(varied("exec_kube_system", tmp_path, events=elsewhere, dump=_aws_auth(data))))
+    assert [way["name"] for way in one["ways_in"]] == ["arn:aws:iam::111122223333:*"]
+    assert "Take the mapping of arn:aws:iam::111122223333:* to its ARN out of aws-auth" in steps(one)
+    assert "no mapping in aws-auth is in the evidence" not in steps(one)
+
+
+def test_a_name_of_a_mapping_with_many_placeholders_is_compared_as_it_is(tmp_path: Path) -> None:
+    # Its ARN is not logged, so only the name that a mapping may give tells how it comes in.
+    name, many = "ops-erin-of-the-platform-team@example.com", "{{SessionName}}" * 20
+    mapped = {"this": f"ops-{many}", "not": f"{many}-erin-{many}", "nor": f"{many}!", "neither": f"{name}m"}
+    data = {"mapRoles": json.dumps([{"rolearn": arn, "username": user} for arn, user in mapped.items()])}
+
+    def without_arn(events: list[Event]) -> list[Event]:
+        for event in events:
+            if event["user"].get("username") == "ops-erin":
+                event["user"] |= {"username": name, "extra": {}}
+        return _not_about_aws_auth(events)
+
+    def told(findings: list[Finding]) -> list[Finding]:
+        return list(json.loads(json.dumps(findings).replace('"ops-erin"', json.dumps(name))))
+
+    evidence = varied("exec_kube_system", tmp_path, events=without_arn, findings=told, dump=_aws_auth(data))
+    assert [way["name"] for way in _erin(scope_of(evidence), name)["ways_in"]] == ["this"]
 
 
 def test_a_kubelet_behind_what_all_share_is_not_accused_for_minting(tmp_path: Path) -> None:
