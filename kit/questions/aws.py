@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from kit.question import Asked, Found, question, row
+from kit.questions.identity import LOG
 from kit.verdict import SHOWN_BY, Needs
 from kit.words import counted
 
@@ -20,7 +21,7 @@ _TAKES_DATA = (
 _COPIES = ("tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump")
 
 
-@question("What did roles of affected pods and nodes do in AWS?", Needs("trail"), about=("iam_role",))
+@question("What did roles of affected pods and nodes do in AWS?", LOG, Needs("trail"), about=("iam_role",))
 def used_in_aws(asked: Asked) -> Found:
     """The attacker's calls in CloudTrail, by role session, service and call; failed ones too."""
     by_call = defaultdict[tuple[str, str, str], list[dict[str, Any]]](list)
@@ -33,7 +34,7 @@ def used_in_aws(asked: Asked) -> Found:
     ]  # fmt: skip
     number = sum(one["Calls"] for one in rows)
     says = f"{counted(number, 'call')} in CloudTrail {'is' if number == 1 else 'are'} the attacker's: {', '.join(list(dict.fromkeys(str(one['Call']) for one in rows))[:5])}."
-    return Found(rows, says, "CloudTrail shows no call of the attacker.")
+    return Found(rows, says, "CloudTrail shows no call of the attacker.", limits=asked.nobody)
 
 
 @question("Was data taken out?", *SHOWN_BY["data_out"], about=("aws_call",))

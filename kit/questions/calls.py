@@ -163,7 +163,7 @@ def permissions_probed(asked: Asked) -> Found:
 def _probe(asked: Asked, user: str, what: str, events: list[Event]) -> Row:
     first, last = events[0], events[-1]
     return row(
-        [asked.ref(first), asked.ref(last)],
+        map(asked.ref, events),
         Identity=user,
         What=what,
         Calls=len(events),

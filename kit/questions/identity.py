@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from kit.attacker import Event, place_of
 from kit.identity import NODE
-from kit.limits import AUDIT_LOG, Limit
+from kit.limits import AUDIT_LOG, DUMP, Limit
 from kit.question import Asked, Found, Row, question, row, whys
 from kit.verdict import Needs
 from kit.words import counted, utc
@@ -187,7 +187,12 @@ def who_else_used_the_address(asked: Asked) -> Found:
     )
 
 
-@question("Was a credential of an affected pod or node used from outside of the cluster?", LOG, Needs("trail"))
+@question(
+    "Was a credential of an affected pod or node used from outside of the cluster?",
+    LOG,
+    Needs("trail"),
+    about=("pod", "node", "iam_role"),
+)
 def credentials_used_outside(asked: Asked) -> Found:
     """Tokens bound to affected pods, kubelets' credentials of affected nodes, and their AWS sessions, used from addresses that are not the cluster's."""
     own = asked.scope.attacker.cluster_addresses.own
@@ -218,6 +223,9 @@ def credentials_used_outside(asked: Asked) -> Found:
                         First=use.first_at, Last=use.last_at)
                 )  # fmt: skip
     limits = []
+    if not pods and not nodes:
+        says = "Whose credentials to look for cannot be told: no pod and no node is known to be affected"
+        limits.append(Limit(("pod", "node"), says, f"{AUDIT_LOG}, or {DUMP}"))
     if not own:
         says = "Which addresses are the cluster's own cannot be told, so neither what was used outside"
         limits.append(
@@ -253,6 +261,7 @@ def impersonated(asked: Asked) -> Found:
         rows,
         f"The attacker called in the name of {', '.join(names)}.",
         "No call of these identities was in another's name.",
+        limits=asked.nobody,
     )
 
 

@@ -93,7 +93,7 @@ def image_used_elsewhere(asked: Asked) -> Found:
     )
 
 
-@question("Which nodes could be taken over from an affected pod?", *SHOWN_BY["node"], about=("node",))
+@question("Which nodes could be taken over from an affected pod?", *SHOWN_BY["node"], about=("node", "pod"))
 def node_reached(asked: Asked) -> Found:
     """Nodes with an affected pod that is privileged, shares the host's namespaces or mounts its paths; or whose own credential was used."""
     rows = []
