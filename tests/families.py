@@ -198,9 +198,7 @@ FAMILIES = {
     "cryptomining": Family("stolen_sa_token", "Execution:Runtime/ReverseShell"),
     "dashboard-exposed": Family("anonymous_access", "Policy:Kubernetes/AnonymousAccessGranted"),
     "data-drop": Family("exec_kube_system", "Execution:Runtime/SuspiciousCommand"),
-    "default-account-admin": Family(
-        "stolen_sa_token", "Execution:Runtime/ReverseShell", _OUT
-    ),
+    "default-account-admin": Family("stolen_sa_token", "Execution:Runtime/ReverseShell", _OUT),
     "generic": Family("sample", "CredentialAccess:Kubernetes/MaliciousIPCaller", ends_with_a_call=True),
     "malware-file": Family("sample", "Execution:Kubernetes/MaliciousFile"),
     "metadata-rebind": Family("exec_kube_system", "Execution:Runtime/SuspiciousCommand", ("cloudtrail.json.gz",)),
