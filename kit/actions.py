@@ -51,7 +51,7 @@ class Target:
 class Action:
     """One kind of change. undo: how it is taken back; cannot_undo: why it cannot. kinds: of subjects that it is done to, none: by hand.
 
-    stops: what else stops working. destroys: whether evidence is lost by it.
+    stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Action:
     kinds: tuple[str, ...] = ()
     commands: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
     destroys: bool = False
+    identities: tuple[str, ...] = ()
 
 
 def _pod(verb: str, *more: str) -> Callable[[Target], list[str]]:
@@ -149,13 +150,13 @@ _ALL = (
     Action("remove_anonymous_access", "revoke", "Take system:anonymous and system:unauthenticated out of all bindings but system:public-info-viewer", "whoever calls without signing in: old health checks",
            undo="add the subject again", kinds=("anonymous_binding",), commands=_object("edit")),
     Action("remove_cluster_access", "revoke", "Delete the caller's access entry and its mapping in aws-auth, both", "all that this IAM principal does in the cluster",
-           undo="create entry and mapping again from the saved ones", kinds=("identity",)),
-    Action("end_oidc_access", "revoke", "Disable the user at the identity provider and take it out of its bindings", "that user's other work", undo="enable the user again", kinds=("identity",)),
+           undo="create entry and mapping again from the saved ones", kinds=("identity",), identities=("iam",)),
+    Action("end_oidc_access", "revoke", "Disable the user at the identity provider and take it out of its bindings", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",)),
     Action("revoke_role_sessions", "revoke", "Deny everything to sessions of the role that were issued before now", "all users of the role until they get new sessions",
            undo="delete the policy AWSRevokeOlderSessions", kinds=("iam_role",), commands=_revoke),
-    Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it", "whatever uses that key", undo="set the key active again", kinds=("identity",)),
+    Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",)),
     Action("end_service_account_tokens", "revoke", "End the tokens of the service account: those bound to a pod with that pod, those in Secrets with the Secret", "all pods of that service account when it has to be made again",
-           cannot_undo="an ended token is not valid again; pods get new ones", kinds=("identity",)),
+           cannot_undo="an ended token is not valid again; pods get new ones", kinds=("identity",), identities=("service_account",)),
     Action("change_role_trust", "revoke", "Change the trust policy of the IRSA role, so that the stolen token gets no new session", "all pods that take on the role",
            undo="put the old trust policy back", kinds=("iam_role",)),
     Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again", kinds=("service_account",),

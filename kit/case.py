@@ -22,7 +22,7 @@ from kit.playbook import playbook_of
 from kit.question import QUESTIONS, Answer, Asked, ask
 from kit.raw import Raw
 from kit.refs import Ref
-from kit.scope import Scope, contract
+from kit.scope import FindingScope, Scope, contract
 from kit.store import Store
 from kit.suppression import Suppression, suppression
 from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
@@ -239,6 +239,10 @@ class Case:
         """The first bad sign of the case, UTC; None when nothing is attributed to an attacker."""
         return self._asked(str(self.findings["id"].iloc[0])).first_hostile_at if len(self.findings) else None
 
+    @staticmethod
+    def _is_of_kind(scope: FindingScope, user_name: str, kinds: tuple[str, ...]) -> bool:
+        return any(one.identity.user_name == user_name and one.identity.kind in kinds for one in scope.identities)
+
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
         return {"case": self.name, "findings": [self._answers_of(str(one)) for one in self.findings["id"]]}
@@ -353,6 +357,12 @@ class Case:
                 kinds = {one.kind}
                 if one.kind == "created":
                     kinds = {"written_binding"} if one.key.partition("/")[0] in (*BOUND, *ROLES) else {"created"}
+                if (
+                    one.kind == "identity"
+                    and action.identities
+                    and not self._is_of_kind(scope, one.key, action.identities)
+                ):
+                    continue
                 gone = one.thing is not None and one.thing.standing is False
                 if kinds & set(action.kinds) and (one.certainty == "affected" or one.kind == "reachable") and not gone:
                     instance = instances.get(one.key) if one.kind == "node" else None

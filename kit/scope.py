@@ -29,7 +29,7 @@ from kit.sessions import Session, Sessions, Use
 from kit.sources.cluster import plural
 from kit.store import Store
 from kit.window import Window
-from kit.words import few, utc
+from kit.words import counted, few, utc
 
 
 @dataclass
@@ -534,7 +534,7 @@ class Scope:
         ):
             named = sorted({f"{pod.namespace}/{pod.name}" for pod in lacking})
             if named:
-                says = f"The {what} of {len(named)} pods in scope cannot be told: {few(named, 5)}"
+                says = f"The {what} of {counted(len(named), 'pod')} in scope cannot be told: {few(named, 5)}"
                 scope.limit(about, says, f"{AUDIT_LOG}, or {DUMP}")
 
     # ── what the caller did ────────────────────────────────────────────────────────────────────────────────────────

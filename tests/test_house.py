@@ -65,7 +65,7 @@ LAYERS = (
     ("kit.figures",),
     ("kit",),
     ("kit.report.html_table", "kit.report.notebook"),
-    ("kit.report.cited", "kit.report.page"),
+    ("kit.report.cited", "kit.report.page", "kit.report.console"),
     ("kit.report.show", "kit.report.run"),
     ("kit.report.identities", "kit.report.answers", "kit.report.pictures", "kit.report.steps"),
     ("kit.report",),

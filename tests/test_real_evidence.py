@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,27 @@ def test_all_of_it_at_once_is_accounted_for(tmp_path: Path) -> None:
         assert entry["taken_as"] or entry["note"].startswith("not taken: "), name
     assert entries["panther__kubernetes_rules_eks.jsonl"]["records"] == 149
     assert entries["prowler__ocsf14_kubernetes_list.json"]["records"] == 6
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not REAL.is_dir(), reason="the findings from the wild lie beside the project")
+@pytest.mark.parametrize("name", [name for name, (taken, *_) in TAKEN.items() if taken == FINDINGS])
+def test_a_finding_alone_is_reported_and_nothing_is_said_that_no_log_shows(name: str, tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", REAL / name)
+    for finding in kit_json("answers", tmp_path / "case")["findings"]:
+        denied = {one["question"] for one in finding["answers"] if one["verdict"] == "not observed"}
+        assert denied <= {"is_it_a_sample", "belongs_together"}
+    report = Path(kit_json("report", tmp_path / "case")["report"]).read_text()
+    assert "cannot tell" in report and "Error" not in re.findall(r"<pre[^>]*>(.*?)</pre>", report)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "sample", sorted((Path(__file__).parent / "data" / "samples").iterdir()), ids=lambda path: path.name
+)
+def test_a_sample_alone_is_reported_and_nothing_is_said_that_no_log_shows(sample: Path, tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", sample)
+    for finding in kit_json("answers", tmp_path / "case")["findings"]:
+        denied = {one["question"] for one in finding["answers"] if one["verdict"] == "not observed"}
+        assert denied <= {"is_it_a_sample", "belongs_together"}
+    assert "cannot tell" in Path(kit_json("report", tmp_path / "case")["report"]).read_text()

@@ -126,7 +126,7 @@ def way_in(asked: Asked) -> Found:
                 What="the API server let calls without any credential through",
             )
         )
-    first = asked.first_hostile_at
+    first = min((call.event["received_at"] for call in asked.scope.attacker.calls.values()), default=None)
     for other in asked.scope.attacker.findings:
         early = other.first_seen_at and first and other.first_seen_at <= first
         if ":Runtime/" in other.type and early and not other.sample and _same_pod(asked, other.workload):
@@ -273,7 +273,7 @@ def _stands(thing: Any) -> str:
     return {True: "yes", False: "gone", None: "cannot tell"}[thing.standing if thing else None]
 
 
-@question("Which other findings belong to the same incident?")
+@question("Which other findings belong to the same incident?", about=("identity",))
 def belongs_together(asked: Asked) -> Found:
     """Other findings of the case that share an affected pod, node, identity, address or session with this one."""
     pods = {one.key: one.thing.name for one in asked.subjects("pod") if one.thing}

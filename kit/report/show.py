@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ import pandas as pd
 from kit import figures
 from kit.case import Case
 from kit.figures import records, user_words
+from kit.playbook import finding_types, playbook_of
 from kit.report import cited as evidence_of
+from kit.report import console
 from kit.report.html_table import Shown, clock, fold, safe, table
 from kit.verdict import CANNOT_TELL
 from kit.window import Window
@@ -61,16 +62,10 @@ def level(severity: float) -> str:
     return next(word for least, word in _LEVELS if severity >= least)
 
 
-@functools.cache
-def _finding_types() -> dict[str, dict[str, Any]]:
-    path = Path(__file__).parents[1] / "playbooks" / "finding_types.json"
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
 def plain_words(finding: Row) -> str:
     """What a finding means in plain words; GuardDuty's own title for a type that this kit does not know."""
-    known = _finding_types().get(str(finding["type"]))
-    return known["summary"] if known else f"This kit has no words for this type; GuardDuty says: {finding['title']}"
+    known = finding_types().get(str(finding["type"]))
+    return known.summary if known else f"This kit has no words for this type; GuardDuty says: {finding['title']}"
 
 
 def pill(word: str, kind: str = "") -> str:
@@ -146,6 +141,8 @@ def summary(case: Case) -> Shown:
         ("As", _places(case, "identity")),
         ("First and last call", _first_and_last(case)),
         ("Still going on?", _still(case)),
+        ("Still stands", _stands(case)),
+        ("Next steps", _next_steps(case)),
     ]
     listed = "".join(f"<dt>{term}</dt><dd>{said}</dd>" for term, said in facts)
     return Shown(
@@ -323,6 +320,21 @@ def _still(case: Case) -> str:
     return f"{pill(verdict.word, 'quiet')} after the last call, in {_lasting(quiet)} of log without a gap (its delivery is best effort).{stands}"
 
 
+def _stands(case: Case) -> str:
+    answer = case.answer(str(case.findings["id"].iloc[0]), "still_standing")
+    return f"{pill(answer.verdict.word, 'cannot' if answer.verdict.word == CANNOT_TELL else 'quiet')} {safe(answer.says, 200)}"
+
+
+def _next_steps(case: Case) -> str:
+    """The first step of each of the first stages that the most severe finding's playbook has something in scope for."""
+    first = dict[str, str]()
+    for do in playbook_of(str(case.findings["type"].iloc[0])).actions:
+        if do.action.stage not in first and (not do.action.kinds or case.targets(do.action)):
+            first[do.action.stage] = do.action.does
+    listed = "".join(f"<li>{safe(does)}.</li>" for does in list(first.values())[:3])
+    return f'<ol class="tight">{listed}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'
+
+
 def _left(case: Case, kind: str) -> str:
     rows = _keys(case, kind)
     number = len(rows) - int(_gone(rows).sum())
@@ -357,7 +369,10 @@ def findings(case: Case) -> Shown:
         "Last seen (UTC)": lambda row: clock(row["last_seen_at"], "not given"),
         "Count": lambda row: "" if pd.isna(row["count"]) else f"{int(row['count']):,}",
         "Affected": lambda row: _affected_by(case, row["id"]),
-        "Id": lambda row: evidence_of.link(case, f"finding:{row['id']}", safe(row["id"])[:8]),
+        "Id": lambda row: (
+            evidence_of.link(case, f"finding:{row['id']}", safe(row["id"])[:8])
+            + console.links(case, "finding", row["id"], row["region"])
+        ),
     }
     html_ = table(
         case.findings, columns, narrow=("Severity", "First seen (UTC)", "Last seen (UTC)", "Count", "Affected", "Id")
@@ -657,7 +672,9 @@ def _workloads(case: Case, rows: pd.DataFrame) -> str:
 
 
 def _subject_columns(case: Case, kind: str, rows: pd.DataFrame) -> dict[str, Callable[[Row], str]]:
-    columns: dict[str, Callable[[Row], str]] = {KINDS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>"}
+    columns: dict[str, Callable[[Row], str]] = {
+        KINDS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>{console.links(case, row['kind'], row['key'])}"
+    }
     if rows["node"].notna().any():
         columns["Node"] = lambda row: safe(_short(str(row["node"]))) if isinstance(row["node"], str) else "never placed"
     if (
@@ -806,7 +823,9 @@ def aws_calls(case: Case) -> Shown:
         "From": lambda row: (
             f"<code>{safe(row['source_address'])}</code>" if isinstance(row["source_address"], str) else "not recorded"
         ),
-        "What": lambda row: safe(figures.aws_words(row), 160),
+        "What": lambda row: (
+            f"{safe(figures.aws_words(row), 160)}{console.links(case, 'trail', row['event_id'], row['region'])}"
+        ),
         "Client": lambda row: safe(row["user_agent"], 60) if isinstance(row["user_agent"], str) else "",
         "Why it is the attacker's": lambda row: f"{safe(row['because'], 200)} {evidence_of.link(case, row['ref'])}",
     }

@@ -47,7 +47,8 @@ def _action(case: Case, action: Action, warnings: list[str]) -> str:
         if more > 0 and lines
         else ""
     )
-    number = f" ({counted(len(targets), 'subject')})" if targets else ""
+    none = ' <span class="quiet">(nothing in scope for it)</span>' if action.kinds else ""
+    number = f" ({counted(len(targets), 'subject')})" if targets else none
     return (
         f"<li><b>{safe(action.does)}</b>{number}. Stops: {safe(action.stops)}. {undo}."
         f"{fold('When not', f'<ul>{not_if}</ul>')}{fold(counted(len(lines), 'command'), f'<p>{commands}</p>{rest}') if lines else ''}</li>"
