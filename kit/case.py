@@ -26,7 +26,7 @@ from kit.scope import FindingScope, Scope, contract
 from kit.store import Store
 from kit.suppression import Suppression, suppression
 from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
-from kit.window import Window, checked_window
+from kit.window import Window, checked_time, checked_window
 
 SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
 
@@ -38,21 +38,21 @@ class StopNotebook(Exception):
         return [str(self)]
 
 
-def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "") -> Case:
+def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "", baseline: str = "") -> Case:
     """Open a case folder that `kit new` made.
 
     case_dir: "" opens the folder in the environment's KIT_CASE, else the sample case that `make lab` makes.
     finding: a finding's Id, "" for all. start, end: ISO 8601, UTC where no zone is given, end excluded; "" for all that the
-    audit log covers. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
+    audit log covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
     """
     path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
-    return Case(path, finding, start, end)
+    return Case(path, finding, start, end, baseline)
 
 
 class Case:
     """One case under a choice of findings and a window. The frames' columns stand in docs/tables.md and docs/json.md."""
 
-    def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "") -> None:
+    def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "", baseline: str = "") -> None:
         if not path.is_dir():
             partial = path.with_name(path.name + ".partial")
             way_out = "make it with `kit new CASE EVIDENCE...`"
@@ -64,6 +64,7 @@ class Case:
         self.store = Store(path)
         self._raw = Raw(path)
         self._start, self._end = checked_window(start, end)
+        self._baseline = checked_time("baseline", baseline)
         settings = tomllib.loads((path / "case.toml").read_text())
         self.cluster: str | None = settings.get("cluster")
         self.account: str | None = settings.get("account")
@@ -228,7 +229,14 @@ class Case:
         return self._answers[finding_id]
 
     def _asked(self, finding_id: str) -> Asked:
-        return Asked(self.store, self.inventory, self._scope, self._scope.of(self.finding(finding_id)), self._evidence)
+        return Asked(
+            self.store,
+            self.inventory,
+            self._scope,
+            self._scope.of(self.finding(finding_id)),
+            self._evidence,
+            self._baseline,
+        )
 
     def answer(self, finding_id: str, name: str) -> Answer:
         """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
@@ -411,11 +419,26 @@ class Case:
 
     def raw(self, ref: str) -> str:
         """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
+        return self._raw.text(*self._record(ref))
+
+    def place(self, ref: str) -> tuple[str, int]:
+        """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
+        file, item = self._record(ref)
+        for table in ("audit", "trail", "findings", "objects"):
+            rows = self.store.rows(
+                f"SELECT line FROM {table} WHERE file = $file AND item = $item LIMIT 1", file=file, item=item
+            )
+            if rows:
+                return file, int(rows[0]["line"])
+        return file, item
+
+    def _record(self, ref: str) -> tuple[str, int]:
+        """File and item of what a ref names."""
         parsed = Ref.parse(ref)
         if parsed.kind == "line":
             digest, _, item = parsed.key.rpartition(":")
             file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
-            return self._raw.text(file, int(item))
+            return file, int(item)
         key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
         table, column = _RAW.get(parsed.kind, ("", ""))
         if not table:
@@ -431,7 +454,7 @@ class Case:
             )
         if not rows:
             raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
-        return self._raw.text(rows[0]["file"], rows[0]["item"])
+        return rows[0]["file"], rows[0]["item"]
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""

@@ -56,6 +56,7 @@ class Asked:
     scope: Scope
     of: FindingScope
     evidence: Evidence
+    baseline: datetime | None = None
 
     @property
     def finding(self) -> Finding:
@@ -135,7 +136,10 @@ class Asked:
 
     @cached_property
     def first_hostile_at(self) -> datetime | None:
-        """The first bad sign of the whole case: the first hostile call, or what a finding saw before."""
+        """The first bad sign of the whole case, or the end of the baseline that a person gave: the first hostile call, or what a
+        finding saw before."""
+        if self.baseline is not None:
+            return self.baseline
         times = [call.event["received_at"] for call in self.scope.attacker.calls.values()]
         seen = [one.first_seen_at for one in self.scope.attacker.findings if one.first_seen_at and not one.is_policy]
         return min([*times, *seen], default=None)

@@ -32,6 +32,11 @@ def checked_window(start: str, end: str) -> tuple[datetime | None, datetime | No
     return begin, finish
 
 
+def checked_time(flag: str, text: str) -> datetime | None:
+    """A time from ISO 8601 text, None for ""; text without a zone is UTC. flag: what it was given as. Raises CallError."""
+    return _time(flag, text)
+
+
 def _time(flag: str, text: str) -> datetime | None:
     if not text:
         return None

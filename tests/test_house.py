@@ -68,6 +68,7 @@ LAYERS = (
     ("kit.report.cited", "kit.report.page", "kit.report.console"),
     ("kit.report.show", "kit.report.run"),
     ("kit.report.identities", "kit.report.answers", "kit.report.pictures", "kit.report.steps"),
+    ("kit.report.lab",),
     ("kit.report",),
     ("kit.cli",),
 )
@@ -75,6 +76,8 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 # Packages that one room alone may import.
 OWNERS = {
     "plotly": ("kit.figures",),
+    "ipywidgets": ("kit.report.lab",),
+    "itables": ("kit.report.lab",),
     "papermill": ("kit.report",),
     "nbconvert": ("kit.report",),
     "click": ("kit.cli",),

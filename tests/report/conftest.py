@@ -51,7 +51,7 @@ def report(make_case: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def look(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, Any]]:
     """A function that opens a page in a headless browser and returns what it measured, with the addresses it asked for."""
-    browser = shutil.which("chromium-headless-shell") or _no_browser()
+    browser = browser_path()
 
     def look_at(page: Path) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("browser")
@@ -77,6 +77,11 @@ def look(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str,
         return {**json.loads(title), "asked": _addresses(log)}
 
     return look_at
+
+
+def browser_path() -> str:
+    """Where the headless browser is; without one the test is skipped, or fails where one is required."""
+    return shutil.which("chromium-headless-shell") or _no_browser()
 
 
 def _addresses(log: Path) -> list[str]:

@@ -1,0 +1,109 @@
+"""JupyterLab in a real browser: open 00_triage, run all cells, pick another finding, see what is drawn; no error in the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from kit.report.run import NOTEBOOK_FOLDER
+from tests.command import RECORDINGS, kit_json
+from tests.report.conftest import browser_path
+
+pytestmark = pytest.mark.browser
+_MINUTE = 60_000
+_CELLS = ".jp-Notebook .jp-Cell"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Jupyter server on copies of the notebooks, with a case; its address with the token."""
+    folder = tmp_path_factory.mktemp("lab")
+    kit_json("new", folder / "case", RECORDINGS / "stolen_sa_token")
+    shutil.copytree(NOTEBOOK_FOLDER, folder / "notebooks")
+    runtime = folder / "runtime"
+    # Without it cells that are scrolled away are not in the page.
+    tracker = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')
+    home = {
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
+    options = [
+        "--no-browser",
+        "--port=0",
+        "--allow-root",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates",
+    ]
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("jupyter"), "lab", str(folder / "notebooks"), *options],
+        env=os.environ | home | {"KIT_CASE": str(folder / "case")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield _address(runtime)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _address(runtime: Path) -> str:
+    for _ in range(120):
+        for path in runtime.glob("jpserver-*.json") if runtime.exists() else ():
+            told = json.loads(path.read_text())
+            try:
+                urllib.request.urlopen(f"{told['url']}api?token={told['token']}", timeout=2)  # noqa: S310 - our own server
+            except OSError:
+                continue
+            return f"{told['url']}lab/tree/00_triage.ipynb?token={told['token']}"
+        time.sleep(0.5)
+    raise AssertionError("no Jupyter server came up within a minute")
+
+
+def test_an_analyst_runs_triage_and_picks_another_finding(lab: str) -> None:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        errors = list[str]()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(lab)
+        _run_all(page)
+        expect(page.locator(".kit .verdict").first).to_contain_text("GuardDuty reports 6 findings", timeout=2 * _MINUTE)
+        expect(page.locator(".kit table").first).to_be_visible()
+        pickers = page.locator(".widget-dropdown select")
+        expect(pickers.first).to_be_visible(timeout=_MINUTE)
+        options = [one.replace("\xa0", " ") for one in pickers.first.locator("option").all_text_contents()]
+        assert len(options) == 7 and options[0] == "all findings"
+        pickers.first.select_option(index=next(place for place, one in enumerate(options) if "ReverseShell" in one))
+        drawn = page.locator(".jp-OutputArea .jp-OutputArea")
+        expect(drawn.locator(".kit .verdict").first).to_contain_text("GuardDuty reports 1 finding", timeout=2 * _MINUTE)
+        expect(drawn.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=_MINUTE)
+        expect(drawn.get_by_text("Contact with a command-and-control server").first).to_be_visible()
+        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        browser.close()
+    assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
+
+
+def _run_all(page: Page) -> None:
+    expect(page.locator(_CELLS).first).to_be_visible(timeout=2 * _MINUTE)
+    expect(page.get_by_text("| Idle").first).to_be_visible(
+        timeout=2 * _MINUTE
+    )  # else the lab asks which kernel it should be
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
