@@ -46,7 +46,17 @@ def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end
     audit log covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
     """
     path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
-    return Case(path, finding, start, end, baseline)
+    ledger = path / "store" / "ledger.json"
+    key = (path.resolve(), finding, start, end, baseline, ledger.stat().st_mtime_ns if ledger.is_file() else 0)
+    if key not in _opened:
+        made = Case(path, finding, start, end, baseline)
+        _opened.clear()
+        _opened[key] = made
+    return _opened[key]
+
+
+_opened = dict[tuple[Any, ...], "Case"]()
+"""The case that was opened last, while its evidence is the same: notebooks run in one kernel, and its scope is worked out once."""
 
 
 class Case:

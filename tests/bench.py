@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 from isal import igzip
 
+from kit.report.run import NOTEBOOKS
 from tests.command import KIT, SAMPLE
 
 LIMIT_MEGABYTES = 1000
@@ -35,6 +36,7 @@ SLOW_LINES = 50_000  # pandas and json_normalize hold everything; their time is 
 GOALS = {"pandas": 1 / 8, "json_normalize": 1 / 10, "bare DuckDB": 1.5, "floor": 3.0}
 SLOWER_IS_A_FAULT = 2.5  # than bare DuckDB: goals are reported, a fall behind them fails
 WHOLE = 20_000  # lines that hold the sample's attack whole
+MOST_OF_EMPTY = 3  # CPU of the report in that of as many empty notebooks
 MOST_PASSES = 10  # of the audit log that the scope of one finding may take
 LINEAR = 1.3  # of CPU per line at the end, over that of a tenth of the lines
 _TIME = re.compile(rb'"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"')
@@ -174,13 +176,15 @@ def main() -> int:
             print(
                 f"scope, from {few.lines:,} to {many.lines:,} events: {passes:.1f} full passes more; the rest is fixed"
             )
+        reported = _of_report(place)
         if not given.alone:
             results += _of_others(place, sizes, given.lines)
     _print(results, given.lines, faults)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         rows = [
-            asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte} for one in (*results, *(one for one, _ in scoped))
+            asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte}
+            for one in (*results, *reported, *(one for one, _ in scoped))
         ]
         given.json.write_text(json.dumps({"goals": GOALS, "measured": rows, "faults": faults}, indent=1))
     return 1 if faults else 0
@@ -255,6 +259,35 @@ def _of_scope(log: Path, folder: Path, lines: int, size: int, faults: list[str])
     shutil.rmtree(evidence)
     shutil.rmtree(case)
     return taken, told
+
+
+# In a Python of its own, with a folder and a number: as many runs of an empty notebook by papermill, and one page by nbconvert.
+_EMPTY = """
+import sys, nbformat, papermill
+from nbconvert import HTMLExporter
+empty, out = f'{sys.argv[1]}/empty.ipynb', f'{sys.argv[1]}/out.ipynb'
+cell = nbformat.v4.new_code_cell('x = 1', metadata={'tags': ['parameters']})
+spec = {'kernelspec': {'name': 'python3', 'language': 'python', 'display_name': 'python3'}}
+nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=spec), empty)
+for _ in range(int(sys.argv[2])):
+    papermill.execute_notebook(empty, out, progress_bar=False)
+HTMLExporter().from_filename(out)
+"""
+
+
+def _of_report(folder: Path) -> list[Measured]:
+    """The report of the sample case, and as many empty notebooks."""
+    case = folder / "sample"
+    subprocess.run([str(KIT), "new", str(case), str(SAMPLE)], check=True, capture_output=True)
+    report, _ = measured("kit report", [str(KIT), "report", str(case)], 1, 1)
+    empty, _ = measured("empty notebooks", [sys.executable, "-c", _EMPTY, str(folder), str(len(NOTEBOOKS))], 1, 1)
+    ratio = report.cpu / empty.cpu
+    said = "met" if ratio <= MOST_OF_EMPTY else "NOT MET"
+    print(
+        f"report of the sample case, {len(NOTEBOOKS)} notebooks: {report.cpu:.1f} CPU s, {ratio:.1f} x as many empty ones with one page of"
+        f" nbconvert ({empty.cpu:.1f} CPU s; goal at most {MOST_OF_EMPTY}: {said})"
+    )
+    return [report, empty]
 
 
 def _print(results: list[Measured], lines: int, faults: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import os
@@ -17,11 +18,13 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 from zmq import ZMQError
 
 from kit.errors import CallError
+from kit.figures import HEADLESS, PLOTLY_HERE, plotly_js
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STOP = "StopNotebook"
@@ -63,7 +66,7 @@ class _Kernels(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The kernel, whichever is asked for."""
         # IPython runs a user's start-up files in its own process; a kernel for evidence has none. A set's order must not vary.
-        env = {"IPYTHONDIR": self.scratch, "JUPYTER_RUNTIME_DIR": self.scratch, "PYTHONHASHSEED": "0"}
+        env = {"IPYTHONDIR": self.scratch, "JUPYTER_RUNTIME_DIR": self.scratch, "PYTHONHASHSEED": "0", HEADLESS: "1"}
         argv = [sys.executable, "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
 
@@ -86,13 +89,50 @@ def check_parameters(path: Path, parameters: Mapping[str, str]) -> None:
             )
 
 
-def run(path: Path, parameters: Mapping[str, str], scratch: Path) -> Executed:
+class Kernel:
+    """The kernel that notebooks run in, one after the other: starting Python, importing and working out the scope costs once.
+
+    Each notebook finds an empty namespace. After one in which it died a new kernel starts. scratch: a folder for its own files.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self._class = _manager(scratch)
+        self._manager: AsyncKernelManager | None = None
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._manager is not None and self._manager.has_kernel:
+            run_sync(self._manager.shutdown_kernel)(now=True)
+
+    def ready(self) -> AsyncKernelManager:
+        """The manager of a kernel with an empty namespace, or of one that is to be started."""
+        if self._manager is not None and self._manager.has_kernel and run_sync(self._manager.is_alive)():
+            run_sync(_reset)(self._manager)
+        else:
+            self._manager = self._class(kernel_name="python3")
+        return self._manager
+
+
+async def _reset(manager: AsyncKernelManager) -> None:
+    client = manager.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+        await client._async_execute_interactive("get_ipython().reset()", silent=True, store_history=False, timeout=60)
+    finally:
+        client.stop_channels()
+
+
+def run(path: Path, parameters: Mapping[str, str], kernel: Kernel) -> Executed:
     """Run a notebook to its end, its stop or its failing cell; that the cell raised is told, not raised.
 
-    scratch: a folder for the kernel's own files. Raises CallError as check_parameters does.
+    Raises CallError as check_parameters does.
     """
     check_parameters(path, parameters)
-    out = scratch / path.name
+    out = kernel.scratch / path.name
     problem = ""
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
@@ -106,7 +146,8 @@ def run(path: Path, parameters: Mapping[str, str], scratch: Path) -> Executed:
                 language="python",
                 progress_bar=False,
                 cwd=str(path.parent),
-                kernel_manager_class=_manager(scratch),
+                km=kernel.ready(),
+                skip_cells_with_tag="notebook_only",  # for a person in JupyterLab
             )
     except PapermillExecutionError:
         pass  # the cell's output holds the error
@@ -120,6 +161,18 @@ def run(path: Path, parameters: Mapping[str, str], scratch: Path) -> Executed:
     if raised is not None:
         return Executed(path.name, notebook, Failure(path.name, place, _says(raised)), stopped=False)
     return Executed(path.name, notebook, Failure(path.name, 0, problem) if problem else None, stopped=False)
+
+
+def by_itself(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook that draws its figures without the others: with plotly.js at its first one."""
+    alone = copy.deepcopy(notebook)
+    for cell in alone.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/html", "")
+            if PLOTLY_HERE in text:
+                output["data"]["text/html"] = text.replace(PLOTLY_HERE, plotly_js(), 1)
+                return alone
+    return alone
 
 
 def _read(path: Path) -> nbformat.NotebookNode:

@@ -13,7 +13,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from kit.figures import plotly_js, visible
+from kit.figures import PLOTLY_HERE, plotly_js, visible
 from kit.report.html_table import STYLE
 from kit.report.notebook import Executed
 
@@ -37,7 +37,7 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
         "shown_style": STYLE,
         "page_style": (_TEMPLATES / "forensic" / "page.css").read_text(),
         "plotly_js": plotly_js()
-        if any(plotly_js() in text for each in executed for text in _htmls(each.notebook))
+        if any(PLOTLY_HERE in text for each in executed for text in _htmls(each.notebook))
         else "",
     }
     text, _ = _exporter().from_notebook_node(joined, resources={"report": resources})
@@ -90,7 +90,7 @@ def _without_repeats(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for output in cell.get("outputs", []):
         shown = output.get("data", {})
         if "text/html" in shown:
-            shown["text/html"] = shown["text/html"].replace(plotly_js(), "").replace(STYLE, "")
+            shown["text/html"] = shown["text/html"].replace(PLOTLY_HERE, "").replace(STYLE, "")
     return cell
 
 

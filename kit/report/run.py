@@ -48,6 +48,8 @@ def make_report(
     case = open_case(case_dir, finding, start, end)
     _ = case.window  # raises for one that misses the log, before a kernel starts
     from kit.report.notebook import (  # papermill: a second to import
+        Kernel,
+        by_itself,
         check_parameters,
         run,
     )
@@ -67,13 +69,13 @@ def make_report(
         check_parameters(path, parameters)
     facts = _facts(parameters)
     executed = []
-    with tempfile.TemporaryDirectory(prefix="kit-report-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="kit-report-") as scratch, Kernel(Path(scratch)) as kernel:
         for done, path in enumerate(paths):
             tell(f"running {path.stem}", done, len(paths) + 1)
             began = time.monotonic()
-            executed.append(run(path, parameters, Path(scratch)))
+            executed.append(run(path, parameters, kernel))
             facts[path.name] = f"{time.monotonic() - began:.1f} s"
-            _keep(case.path / "notebooks" / path.name, _as_text(executed[-1].notebook))
+            _keep(case.path / "notebooks" / path.name, _as_text(by_itself(executed[-1].notebook)))
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
     _keep(report, page(f"Case report: {case.name}", executed, facts))

@@ -750,9 +750,7 @@ def _why(case: Case, row: Row, most: int = 2) -> str:
 
 def picture(chart: figures.Chart, below: str) -> Shown:
     """A figure with what stands below it."""
-    return Shown(
-        f"<figure>{figures.plotly_js()}{chart.drawing()}<script>{figures.DRAW}</script></figure>{below}", repr(chart)
-    )
+    return Shown(f"<figure>{chart._repr_html_()}</figure>{below}", repr(chart))
 
 
 def timeline(case: Case) -> Shown:

@@ -15,7 +15,7 @@ import pytest
 
 from kit.errors import CallError, CaseError, WorkError
 from kit.report import make_report
-from kit.report.notebook import check_parameters, run
+from kit.report.notebook import Kernel, check_parameters, run
 from kit.report.run import NOTEBOOKS
 from tests.command import RECORDINGS
 
@@ -114,7 +114,7 @@ def test_an_unknown_parameter_is_refused_before_a_kernel_starts(
     with pytest.raises(
         CallError, match=r"10_scope\.ipynb: the notebook declares no parameter 'finding'. It declares: case_dir"
     ):
-        run(path, PARAMETERS, tmp_path)
+        run(path, PARAMETERS, Kernel(tmp_path))
     with pytest.raises(CallError, match="int, not text"):
         check_parameters(path, {"case_dir": 3})  # type: ignore[dict-item]
 
@@ -135,7 +135,8 @@ def test_a_hostile_parameter_arrives_as_it_is(tmp_path: Path, hostile: str) -> N
     path = notebook(tmp_path, "00_triage", "print(ascii(finding))")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    done = run(path, {**PARAMETERS, "finding": hostile}, scratch)
+    with Kernel(scratch) as kernel:
+        done = run(path, {**PARAMETERS, "finding": hostile}, kernel)
     assert done.failure is None
     assert done.notebook.cells[2].outputs[0].text.strip() == ascii(hostile)
 
@@ -156,7 +157,7 @@ def test_an_empty_home_with_a_kernel_that_lies_changes_nothing(tmp_path: Path) -
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("finding = 'changed by a start-up file'\nimport builtins; builtins.changed = True")
     path = notebook(tmp_path, "00_triage", "import builtins, sys\nprint(sys.executable, hasattr(builtins, 'changed'))")
-    script = "import sys; from pathlib import Path; from kit.report.notebook import run; print(run(Path(sys.argv[1]), {}, Path(sys.argv[2])).notebook.cells[-1].outputs[0].text)"
+    script = "import sys; from pathlib import Path; from kit.report.notebook import Kernel, run; print(run(Path(sys.argv[1]), {}, Kernel(Path(sys.argv[2]))).notebook.cells[-1].outputs[0].text)"
     done = subprocess.run(
         [sys.executable, "-c", script, str(path), str(tmp_path)],
         env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
