@@ -17,6 +17,7 @@ from kit.figures.timeline import arn_words
 from kit.words import counted
 
 COLUMNS = ("finding", "identity", "pod", "node", "iam_role")
+_ROW = 56  # pixels: three lines
 _TITLES = ("Finding", "Caller", "Pods, by name", "Nodes", "IAM roles and users")
 _FILLS = {"finding": "#fdecea", "identity": "#e8f1fa", "pod": "#f6f8fa", "node": "#f6f8fa", "iam_role": "#fff4df"}
 
@@ -33,8 +34,14 @@ class _Box:
     key: str
 
 
-def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
+def incident_graph(
+    subjects: pd.DataFrame,
+    findings: pd.DataFrame,
+    calls: pd.DataFrame | None = None,
+    aws_calls: pd.DataFrame | None = None,
+) -> Chart:
     """From the findings to their callers, the pods, the nodes and the roles, left to right; what is many is grouped and counted.
+    A caller says how many calls are the attacker's and from where (calls), a role what was done with it in AWS (aws_calls).
 
     A line says that the same finding puts both into scope; from pods to nodes, that the pods ran there. An attack sequence is
     the sum of its findings, so it leads to their callers, and to the rest only where none of them does.
@@ -47,7 +54,7 @@ def incident_graph(subjects: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     subjects = subjects.assign(findings=pd.Series(of_parts, index=subjects.index, dtype=object))
     columns = [
         _finding_boxes(findings),
-        *(_boxes(subjects, kind, place) for place, kind in enumerate(COLUMNS) if place),
+        *(_boxes(subjects, kind, place, _notes(calls, aws_calls)) for place, kind in enumerate(COLUMNS) if place),
     ]
     most = max(len(boxes) for boxes in columns)
     figure = go.Figure(layout=_graph_layout(most))
@@ -85,7 +92,7 @@ def _unbroken(says: str) -> str:
 def _graph_layout(most: int) -> go.Layout:
     hidden = {"visible": False, "fixedrange": True}
     return layout(
-        70 + 44 * max(most, 3),
+        70 + _ROW * max(most, 3),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis={**hidden, "range": [-0.5, len(COLUMNS) - 0.5]},
         yaxis={**hidden, "range": [max(most, 3) + 0.1, -1.0]},
@@ -127,7 +134,22 @@ def _finding_boxes(findings: pd.DataFrame) -> list[_Box]:
     return boxes
 
 
-def _boxes(subjects: pd.DataFrame, kind: str, column: int) -> list[_Box]:
+def _notes(calls: pd.DataFrame | None, aws_calls: pd.DataFrame | None) -> dict[tuple[str, str], str]:
+    """Kind and name of a box → what the attacker did with it: calls and addresses of a caller, calls in AWS of a role."""
+    found = dict[tuple[str, str], str]()
+    for user, of in calls.groupby("user_name") if calls is not None and len(calls) else ():
+        addresses = list(of["source_address"].dropna().value_counts().index)
+        more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""
+        where = f" from {label(addresses[0], 18)}{more}" if addresses else ""
+        found["identity", user_words(user)] = f"{counted(len(of), 'call')}{where}"
+    if aws_calls is not None and len(aws_calls):
+        roles = aws_calls["arn"].astype(str).str.extract(r":assumed-role/([^/]+)/|:user/(?:.*/)?([^/]+)$")
+        for role, number in roles[0].fillna(roles[1]).value_counts().items():
+            found["iam_role", str(role)] = counted(int(number), "AWS call")
+    return found
+
+
+def _boxes(subjects: pd.DataFrame, kind: str, column: int, notes: dict[tuple[str, str], str]) -> list[_Box]:
     """The boxes of a column: the affected first; few stand alone, many are grouped by name and the rest by count."""
     chosen = subjects[(subjects["kind"] == kind)]
     if kind == "identity":
@@ -141,10 +163,19 @@ def _boxes(subjects: pd.DataFrame, kind: str, column: int) -> list[_Box]:
         ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
         keep = len(ordered) if len(ordered) <= MOST_GROUPS else MOST_GROUPS - 1
         for name, of in ordered[:keep]:
-            boxes.append(_box(column, kind, name, of, certainty))
+            boxes.append(
+                _box(
+                    column,
+                    kind,
+                    name,
+                    of,
+                    certainty,
+                    notes.get((kind, name.rpartition("/")[2] if kind == "iam_role" else name), ""),
+                )
+            )
         if ordered[keep:]:
             rest = [row for _, of in ordered[keep:] for row in of]
-            boxes.append(_box(column, kind, f"{len(ordered) - keep} more names", rest, certainty))
+            boxes.append(_box(column, kind, f"{len(ordered) - keep} more names", rest, certainty, ""))
     return boxes
 
 
@@ -171,7 +202,7 @@ def workload_pattern(pod_name: str) -> str:
     )
 
 
-def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certainty: str) -> _Box:
+def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certainty: str, note: str) -> _Box:
     noun = {"pod": "pod", "node": "node", "iam_role": "role or user", "identity": "identity"}[kind]
     plural = "roles and users" if kind == "iam_role" else ""
     gone = sum(row["standing"] is False or not pd.isna(row["deleted_at"]) for row in rows)
@@ -187,6 +218,8 @@ def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certaint
         count = counted(len(rows), noun)
         says += f"<br>{count}" if len(rows) > 1 else ""
         says += (", " if len(rows) > 1 else "<br>") + (f"{gone} gone" if len(rows) > 1 else "gone") if gone else ""
+    if note and not possible:
+        says += f"<br>{note}"
     listed = "<br>".join(label(row["name"] or row["key"], 80) for row in rows[:12])
     more = f"<br>and {len(rows) - 12:,} more" if len(rows) > 12 else ""
     nodes = Counter(str(row["node"]) for row in rows if kind == "pod" and isinstance(row["node"], str))

@@ -773,7 +773,7 @@ def graph(case: Case) -> Shown:
     """From the findings to callers, pods, nodes and roles, as a picture and as a table."""
     if case.subjects.empty:
         return Shown(f"<p>{_nothing(case, 'pod')}</p>", "no subjects")
-    chart = figures.incident_graph(case.subjects, case.findings)
+    chart = figures.incident_graph(case.subjects, case.findings, case.calls, case.aws_calls)
     columns: dict[str, Callable[[Row], str]] = {
         "What": lambda row: safe(row["what"]),
         "Which": lambda row: safe(row["which"]),
