@@ -17,7 +17,7 @@ from kit.figures.timeline import arn_words
 from kit.words import counted
 
 COLUMNS = ("finding", "identity", "pod", "node", "iam_role")
-_ROW = 56  # pixels: three lines
+_ROW = 54  # pixels: three lines
 _TITLES = ("Finding", "Caller", "Pods, by name", "Nodes", "IAM roles and users")
 _FILLS = {"finding": "#fdecea", "identity": "#e8f1fa", "pod": "#f6f8fa", "node": "#f6f8fa", "iam_role": "#fff4df"}
 

@@ -107,7 +107,7 @@ def anonymous_access(asked: Asked) -> Found:
         " max(received_at) AS last_at, min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
         " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC"
     ):
-        rows.append(row([asked.ref(one["first"])], What=f"{one['calls']:,} anonymous calls let through: {one['call']}",
+        rows.append(row([asked.ref(one["first"])], What=f"{counted(one['calls'], 'anonymous call')} let through: {one['call']}",
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=""))  # fmt: skip
     bindings = [one for one in rows if one["Stands"] != ""]
     says = f"{counted(len(bindings), 'binding lets', 'bindings let')} anonymous callers in; {counted(len(rows) - len(bindings), 'kind')} of their calls let through."

@@ -245,7 +245,7 @@ def _is_token(thing: Any) -> bool:
     return bool(thing and thing.body.get("type") == "kubernetes.io/service-account-token")
 
 
-@question("What of the attacker's still stands?", LOG, Needs("dump"), about=("created", "changed"))
+@question("What of it still stands?", LOG, Needs("dump"), about=("created", "changed"))
 def still_standing(asked: Asked) -> Found:
     """Objects that the attacker made or changed and that are not known to be gone."""
     rows = []
@@ -264,8 +264,8 @@ def still_standing(asked: Asked) -> Found:
     number = sum(one["certainty"] == "affected" for one in rows)
     return Found(
         rows,
-        f"{counted(number, 'object')} that the attacker made still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
-        "Nothing that the attacker made still stands.",
+        f"{counted(number, 'object')} that {'was' if number == 1 else 'were'} made with it still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
+        "Nothing that was made with it still stands.",
     )
 
 

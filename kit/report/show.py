@@ -192,7 +192,11 @@ def _done(case: Case) -> str:
     sources = [f"{counted(len(case.calls), 'call')} in the audit log"] if len(case.calls) else []
     sources += [f"{counted(len(case.aws_calls), 'call')} in CloudTrail"] if len(case.aws_calls) else []
     refused = sum(figures.deed(call) == "refused" for call in records(case.calls))
-    number = {kind: len(_keys(case, kind)) for kind in DEEDS}
+    # A policy finding's caller, who may be an administrator, has deeds and no hostile call.
+    hostile = {one["id"] for one in case.scope["findings"] if one["calls"]}
+    number = {
+        kind: int(_keys(case, kind)["findings"].map(lambda ids: bool(hostile & set(ids))).sum()) for kind in DEEDS
+    }
     words = [
         number["secret"] and f"read <b>{counted(number['secret'], 'secret')}</b>",
         number["token"] and f"minted tokens for {counted(number['token'], 'service account')}",
