@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -399,6 +400,12 @@ class Case:
     def ledger(self) -> pd.DataFrame:
         """What became of each file (columns: kit.load.LedgerEntry)."""
         return pd.DataFrame(self.store.ledger)
+
+    @cached_property
+    def evidence_digest(self) -> str:
+        """SHA-256 over the hashes and paths of all files that were given, in the order of their paths."""
+        lines = sorted(f"{entry['sha256']}  {entry['path']}\n" for entry in self.store.ledger)
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @cached_property
     def coverage(self) -> pd.DataFrame:

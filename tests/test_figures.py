@@ -13,6 +13,7 @@ from kit import figures
 
 HOSTILE = "<a href='http://198.51.100.9/'>api</a><b>\u202e</script>"
 START = pd.Timestamp("2026-01-31T14:00:00Z")
+END = START + pd.Timedelta(minutes=10)
 
 
 def call(number: int = 0, **more: Any) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def call(number: int = 0, **more: Any) -> dict[str, Any]:
         "name": f"mail-{number}",
     }
     about = {"received_at": START + pd.Timedelta(seconds=number), "user_name": "system:serviceaccount:checkout:api"}
-    return {**plain, **about, "response_code": 200, "request_uri": "/", **more}
+    return {**plain, **about, "source_address": "198.51.100.9", "response_code": 200, "request_uri": "/", **more}
 
 
 def aws_calls(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def findings(number: int = 1, **more: Any) -> pd.DataFrame:
 
 
 def coverage(*rows: dict[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["source", "state", "start_at", "end_at"])
+    return pd.DataFrame(rows, columns=["source", "state", "start_at", "end_at", "says"])
 
 
 def subject(kind: str, name: str, certainty: str = "affected", **more: Any) -> dict[str, Any]:
@@ -132,6 +133,85 @@ def test_many_identities_share_a_line() -> None:
     assert chart.rows["line"].nunique() == figures.MOST_LINES and "677 more identities" in set(chart.rows["line"])
 
 
+WINDOW = (START.to_pydatetime(), END.to_pydatetime())
+
+
+def pods(number: int, **more: Any) -> pd.DataFrame:
+    """That many pods, every second one gone after a minute."""
+    return pd.DataFrame(
+        [
+            subject(
+                "pod",
+                f"app-{one:05d}",
+                created_at=START,
+                deleted_at=START + pd.Timedelta(minutes=1) if one % 2 else pd.NaT,
+            )
+            | more
+            | {"key": f"uid-{one}"}
+            for one in range(number)
+        ]
+    )
+
+
+def activity(number: int, **more: Any) -> pd.DataFrame:
+    """Calls of that many kinds over ten stretches of time."""
+    rows = [
+        {"at": START + pd.Timedelta(minutes=stretch), "call": f"get kind{one}", "calls": one + 1, "hostile": one % 3}
+        | more
+        for one in range(number)
+        for stretch in range(10)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("number", [5, 5000])
+def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
+    exec_ = pd.DataFrame([call(resource="pods", subresource="exec", name="app-00003")])
+    chart = figures.lifetimes(pods(number), exec_, WINDOW)
+    assert len(chart.rows) == number and chart.figure.layout.height < 1200
+    assert chart.rows.iloc[0]["pod"] == "checkout/app-00003" and chart.rows["attacks"].sum() == 1
+    assert int(chart.rows["gone"].sum()) == number // 2
+    assert ("more stand in the table" in chart.says) == (number == 5000)
+
+
+@pytest.mark.parametrize("number", [5, 5000])
+def test_namespaces_stay_legible_and_the_table_has_all(number: int) -> None:
+    things = pd.DataFrame([subject("pod", f"p{one}", namespace=f"ns{one}") for one in range(number)])
+    chart = figures.namespaces(things, {"pod": "pods", "secret": "secrets read"})
+    assert chart.rows["count"].sum() == number and chart.figure.layout.height < 1000
+    assert ("more stand in the table" in chart.says) == (number == 5000)
+
+
+@pytest.mark.parametrize("number", [5, 500])
+def test_the_heatmap_shows_the_attackers_kinds_first_and_the_table_has_all(number: int) -> None:
+    chart = figures.activity(activity(number), WINDOW[0])
+    assert len(chart.rows) == number and chart.figure.layout.height < 700
+    assert chart.rows["hostile"].is_monotonic_decreasing
+    assert ("more stand in the table" in chart.says) == (number == 500)
+
+
+def test_the_strip_shows_gaps_and_counts_them() -> None:
+    spans = [
+        ("audit", "recorded", 0, 5),
+        ("audit", "gap", 5, 8),
+        ("audit", "recorded", 8, 10),
+        ("trail", "recorded", 0, 10),
+    ]
+    rows = [
+        {
+            "source": source,
+            "state": state,
+            "start_at": START + pd.Timedelta(minutes=a),
+            "end_at": START + pd.Timedelta(minutes=b),
+            "says": "",
+        }
+        for source, state, a, b in spans
+    ]
+    chart = figures.coverage_strip(coverage(*rows), findings())
+    assert chart.says == "2 sources, 1 gap" and len(chart.rows) == 4
+    assert {trace.name for trace in chart.figure.data} == {"recorded", "gap"}
+
+
 @pytest.mark.parametrize("number", [5, 5000])
 def test_the_graph_stays_legible_and_counts_every_subject(number: int) -> None:
     pods = [
@@ -161,10 +241,16 @@ def test_text_from_evidence_is_inert() -> None:
     )
     for chart in (
         figures.timeline(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
-        figures.incident_graph(things, findings(type=HOSTILE)),
+        figures.incident_graph(things, findings(type=HOSTILE), rows, aws_calls()),
+        figures.lifetimes(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
+        figures.namespaces(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
+        figures.activity(activity(1, call=HOSTILE), None),
+        figures.coverage_strip(
+            coverage({"source": HOSTILE, "state": "gap", "start_at": START, "end_at": END, "says": HOSTILE}), findings()
+        ),
     ):
         shown = json.dumps(chart.figure.to_plotly_json(), default=list, ensure_ascii=False)
-        assert "<a " not in shown and "\u202e" not in shown and "⟨U+202E⟩" in shown
+        assert "<a " not in shown and "\u202e" not in shown and "02E⟩" in shown
         assert "</script>" not in chart.drawing().replace("</script><div", "")
 
 

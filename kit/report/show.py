@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from kit import figures
+from kit import __version__, figures
 from kit.case import Case
 from kit.figures import records, user_words
+from kit.marks import Mark
 from kit.playbook import finding_types, playbook_of
 from kit.report import cited as evidence_of
 from kit.report import console
@@ -133,6 +134,8 @@ def summary(case: Case) -> Shown:
     if not len(case.findings):
         says = "There is no finding in this case, so nothing is in scope. What evidence there is, and how good it is, stands below."
         return Shown(f'<div class="verdict calm"><p>{says}</p></div>', says)
+    files = counted(len(case.ledger), "evidence file")
+    head = f'<p class="quiet">Case {safe(case.name)} · {files}, together sha256 <code>{case.evidence_digest[:16]}</code> · kit {__version__}</p>'
     sentences = [_said_by_guardduty(case), _done(case), _hit(case)]
     verdict = '<div class="verdict">' + "".join(f"<p>{each}</p>" for each in sentences if each) + "</div>"
     facts = [
@@ -146,7 +149,7 @@ def summary(case: Case) -> Shown:
     ]
     listed = "".join(f"<dt>{term}</dt><dd>{said}</dd>" for term, said in facts)
     return Shown(
-        f'{verdict}{_tiles(case)}<div class="two"><dl class="facts">{listed}</dl>{_cannot(case)}</div>', "summary"
+        f'{head}{verdict}{_tiles(case)}<div class="two"><dl class="facts">{listed}</dl>{_cannot(case)}</div>', "summary"
     )
 
 
@@ -366,9 +369,10 @@ def findings(case: Case) -> Shown:
     """The findings in plain words, the most severe first."""
     if not len(case.findings):
         return Shown("<p>There is no finding in this case.</p>", "There is no finding in this case.")
+    marks = case.marks
     columns: dict[str, Callable[[Row], str]] = {
         "Severity": lambda row: _severity(row["severity"]),
-        "What GuardDuty says": _finding_words,
+        "What GuardDuty says": lambda row: _finding_words(row, marks),
         "First seen (UTC)": lambda row: clock(row["first_seen_at"], "not given"),
         "Last seen (UTC)": lambda row: clock(row["last_seen_at"], "not given"),
         "Count": lambda row: "" if pd.isna(row["count"]) else f"{int(row['count']):,}",
@@ -399,10 +403,15 @@ def _affected_by(case: Case, finding_id: str) -> str:
     return "<br>".join(said) or pill("none shown", "quiet")
 
 
-def _finding_words(row: Row) -> str:
+def _finding_words(row: Row, marks: list[Mark]) -> str:
     notes = [pill("AWS sample finding", "quiet")] if _true(row["sample"]) else []
     notes += [] if _true(row["about_eks"]) else [pill("not about EKS: outside this kit", "quiet")]
     notes += [pill("archived", "quiet")] if _true(row["archived"]) else []
+    notes += [
+        f"{pill(f'marked {one.word}', 'quiet')} {safe(one.note, 200)}"
+        for one in marks
+        if one.finding == row["id"] and not one.question
+    ]
     return f"{safe(plain_words(row))} {' '.join(notes)}<br><code>{safe(row['type'])}</code>"
 
 
