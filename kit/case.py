@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 import pandas as pd
 
 from kit.actions import Action, Target
+from kit.contract import answers_contract, scope_contract
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
 from kit.inventory import BOUND, ROLES, Inventory
@@ -23,7 +24,7 @@ from kit.playbook import playbook_of
 from kit.question import QUESTIONS, Answer, Asked, ask
 from kit.raw import Raw
 from kit.refs import Ref
-from kit.scope import FindingScope, Scope, contract
+from kit.scope import FindingScope, Scope
 from kit.store import Store
 from kit.suppression import Suppression, suppression
 from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
@@ -134,7 +135,7 @@ class Case:
     @cached_property
     def scope(self) -> dict[str, Any]:
         """The scope in its JSON form (docs/json.md)."""
-        return contract(self.name, self._scope)
+        return scope_contract(self.name, self._scope)
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
@@ -264,41 +265,13 @@ class Case:
 
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
-        return {"case": self.name, "findings": [self._answers_of(str(one)) for one in self.findings["id"]]}
-
-    def _answers_of(self, finding_id: str) -> dict[str, Any]:
-        finding = self.finding(finding_id)
-        played = playbook_of(finding.type)
-        next_steps = {one.question.name: one for one in played.questions}
-        marks = [one for one in self.marks if one.finding == finding_id]
         return {
-            "id": finding_id,
-            "type": finding.type,
-            "family": played.family,
-            "title": played.title,
-            "saw": played.saw,
-            "telling": played.telling.name,
-            "marks": [_mark_contract(one) for one in marks if not one.question],
-            "answers": [
-                {
-                    "question": one.question.name,
-                    "asks": one.question.asks,
-                    "verdict": one.verdict.word,
-                    "says": one.says,
-                    "next_step": next_steps[one.question.name].next_step(one.verdict.word),
-                    "window": {"start": _iso(one.window.start), "end": _iso(one.window.end)} if one.window else None,
-                    "rows": [{name: _iso(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in one.rows],
-                    "rests_on": one.rests_on,
-                    "limits": [{"says": limit.says, "collect": limit.collect} for limit in one.verdict.limits],
-                    "marks": [_mark_contract(each) for each in marks if each.question == one.question.name],
-                }
-                for one in self.answers(finding_id)
+            "case": self.name,
+            "findings": [
+                answers_contract(playbook_of(self.finding(one).type), self.finding(one), self.answers(one), self.marks)
+                for one in map(str, self.findings["id"])
             ],
-            "actions": [
-                {"action": one.action.name, "stage": one.action.stage, "does": one.action.does, "undo": one.action.undo or None, "when_not": one.when_not}
-                for one in played.actions
-            ],
-        }  # fmt: skip
+        }
 
     def activity(self, stretches: int) -> pd.DataFrame:
         """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.
@@ -532,16 +505,6 @@ _AWS_CALL_COLUMNS = (
     "line",
     "item",
 )
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _mark_contract(one: Mark) -> dict[str, str]:
-    return {"mark": one.word, "note": one.note, "at": _iso(one.at)}
-
-
 _BRANCH_WORDS = {"introduced": "new image"}
 _OF_ANSWERS = {
     "anonymous_binding": "anonymous_access",

@@ -58,6 +58,7 @@ LAYERS = (
     ("kit.questions.incident",),
     ("kit.questions",),
     ("kit.playbook",),
+    ("kit.contract",),
     ("kit.case",),
     ("kit.figures.chart",),
     ("kit.figures.timeline", "kit.figures.heat", "kit.figures.strips"),
