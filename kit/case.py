@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from kit.finding import Finding, finding_of
 from kit.inventory import BOUND, ROLES, Inventory
 from kit.limits import Limit
 from kit.marks import Mark, add_mark, marks_of
+from kit.plan import Plan, make_plan
 from kit.playbook import playbook_of
 from kit.question import QUESTIONS, Answer, Asked, ask
 from kit.raw import Raw
@@ -272,6 +274,11 @@ class Case:
                 for one in map(str, self.findings["id"])
             ],
         }
+
+    def plan(self, only: Iterable[str] = (), without: Iterable[str] = ()) -> Plan:
+        """What is to be done about the chosen findings, in order; it changes nothing. Raises CallError for an unknown name."""
+        place = (self.account, self.region, self.cluster)
+        return make_plan(self._scope, self.targets, place, only, without)
 
     def activity(self, stretches: int) -> pd.DataFrame:
         """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.

@@ -301,6 +301,80 @@ def suppress(case: Path, finding: str) -> None:
     click.echo(made.loses, err=True)
 
 
+@main.command(epilog="Example: kit plan case-1 --only contain --only revoke > plan.md")
+@CASE
+@chosen
+@click.option("--only", multiple=True, metavar="NAME", help="Only this stage or action; may be given again.")
+@click.option("--without", multiple=True, metavar="NAME", help="Leave out this stage or action; may be given again.")
+@AS_JSON
+@shows_errors
+def plan(
+    case: Path, finding: str, start: str, end: str, only: tuple[str, ...], without: tuple[str, ...], as_json: bool
+) -> None:
+    """Print what is to be done about the findings of CASE, in order, as Markdown. It changes nothing.
+
+    Each action with its target, why, what has to be true before, what else stops working, its commands, its undo, and what has to be done
+    first. The digest covers the actions with their account, region and cluster.
+    """
+    from kit.contract import plan_contract
+
+    with _Progress() as progress:
+        progress("making the plan", 0, 1)
+        opened = _open(case, finding, start, end)
+        made = opened.plan(only, without)
+    _print_json(plan_contract(opened.name, made)) if as_json else click.echo(_markdown(made))
+
+
+@main.command(epilog="Example: kit permissions case-1 > needed.json")
+@CASE
+@chosen
+@shows_errors
+def permissions(case: Path, finding: str, start: str, end: str) -> None:
+    """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON."""
+    from kit.plan import permissions_of
+
+    _print_json(permissions_of(_open(case, finding, start, end).plan()))
+
+
+def _markdown(made: Any) -> str:
+    place = f"account {made.account or 'not known'}, region {made.region or 'not known'}, cluster {made.cluster or 'not known'}"
+    lines = [
+        f"# Plan: {len(made.actions)} actions",
+        "",
+        f"For {place}. Digest `{made.digest}`.",
+        "Nothing of it is done by the kit.",
+        "",
+    ]
+    stage = ""
+    for number, one in enumerate(made.actions, 1):
+        if one.stage != stage:
+            stage = one.stage
+            lines += [f"## {stage.capitalize()}", ""]
+        lines.append(
+            f"{number}. **{one.does}**: {one.target.partition(':')[0].replace('_', ' ')} `{printable(one.name)}` (`{one.id}`)"
+        )
+        lines += [f"   * why: {printable(why['says'])} (`{printable(why['ref'])}`)" for why in one.why[:2]]
+        lines.append(f"   * before: {one.precondition}")
+        lines += [f"   * stops: {printable(says)}" for says in one.blast_radius]
+        lines.append(f"   * undo: {one.undo}" if one.undo else f"   * **cannot be undone**: {one.cannot_undo}")
+        lines += [f"   * not: {warning}" for warning in one.when_not[:3]]
+        lines += (
+            [f"   * after: {', '.join(one.after[:6])}{f' and {len(one.after) - 6} more' if len(one.after) > 6 else ''}"]
+            if one.after
+            else []
+        )
+        lines += ["", *(f"         {printable(command)}" for command in one.command), ""] if one.command else []
+    if made.review:
+        lines += [
+            "## To be looked at",
+            "",
+            f"{len(made.review)} subjects are only possible; nothing is planned for them:",
+            "",
+        ]
+        lines += [f"* `{printable(ref)}`" for ref in made.review]
+    return "\n".join(lines)
+
+
 @main.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
 @CASE
 @chosen

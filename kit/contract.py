@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from kit.finding import Finding
 from kit.inventory import Why
 from kit.marks import Mark
+from kit.plan import Plan
 from kit.playbook import Playbook
 from kit.profile import Profile
 from kit.question import Answer
@@ -212,6 +214,13 @@ def answers_contract(
             for one in played.actions
         ],
     }  # fmt: skip
+
+
+def plan_contract(case: str, plan: Plan) -> dict[str, Any]:
+    """A plan as JSON-ready data."""
+    actions = [asdict(one) | {"undo": one.undo or None, "cannot_undo": one.cannot_undo or None} for one in plan.actions]
+    place = {"account": plan.account, "region": plan.region, "cluster": plan.cluster}
+    return {"case": case, "digest": plan.digest, **place, "actions": actions, "review": list(plan.review)}
 
 
 def _mark_contract(one: Mark) -> dict[str, str | None]:

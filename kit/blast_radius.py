@@ -1,0 +1,147 @@
+"""What else stops working when something is changed: pods of a service, other users of a role, regular callers, who mounts a secret.
+
+From the evidence alone: what stands, by the inventory; who called, by the log. Sources: Kubernetes API reference (Service selectors, RBAC
+subjects); EKS User Guide "Cluster endpoint access".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from kit.access import dicts
+from kit.actions import Target
+from kit.inventory import Thing, dict_of
+from kit.rights import mounted_secrets
+from kit.scope import Scope
+from kit.words import counted, few
+
+_MOST = 4  # names that are written out
+
+
+class BlastRadius:
+    """What hangs on the things of one case."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.inventory = scope.inventory
+
+    def of(self, target: Target) -> list[str]:
+        """Sentences, none when nothing is known to hang on it."""
+        asked = {
+            "pod": self._of_pod,
+            "node": self._of_node,
+            "iam_role": self._of_role,
+            "cluster": self._of_endpoint,
+            "image": self._of_image,
+            "identity": self._of_identity,
+            "secret": self._of_secret,
+            "reachable": self._of_secret,
+            "service_account": self._of_account,
+            "written_binding": self._of_binding,
+            "anonymous_binding": self._of_binding,
+            "default_binding": self._of_binding,
+        }.get(target.kind)
+        return list(asked(target)) if asked else []
+
+    @cached_property
+    def _standing(self) -> list[Thing]:
+        return [pod for pod in self.inventory.pods if pod.standing is not False]
+
+    def _of_pod(self, target: Target) -> Iterator[str]:
+        pod = target.thing
+        if pod is None:
+            return
+        for service in self.inventory.of("services"):
+            selector = dict_of(service.spec.get("selector"))
+            if (
+                selector
+                and service.standing is not False
+                and service.namespace == pod.namespace
+                and selector.items() <= pod.labels.items()
+            ):
+                others = [
+                    one
+                    for one in self._standing
+                    if one.namespace == pod.namespace and selector.items() <= one.labels.items() and one.uid != pod.uid
+                ]
+                yield f"service {service.namespace}/{service.name} sends to it, and to {counted(len(others), 'other pod')}"
+        owners = self.inventory.owners(pod)
+        if owners:
+            resource, name, _, _ = owners[-1]
+            yield f"{resource}/{pod.namespace}/{name} owns it and starts a new one from the same image when it is deleted"
+        elif pod.body:
+            yield "nothing owns it: deleted, it does not come back, and the VPC CNI enforces no network policy on it"
+
+    def _of_node(self, target: Target) -> Iterator[str]:
+        pods = [pod for pod in self._standing if pod.node == target.key]
+        spaces = sorted({str(pod.namespace) for pod in pods})
+        yield f"{counted(len(pods), 'pod')} known to stand on it, in {few(spaces, _MOST) or 'no namespace'}"
+        role = self.inventory.node_roles.get(target.key)
+        if role:
+            sharing = sorted(
+                node for node, (arn, _) in self.inventory.node_roles.items() if arn == role[0] and node != target.key
+            )
+            if sharing:
+                yield f"its role {role[0]} is shared with {counted(len(sharing), 'other node')}"
+
+    def _of_role(self, target: Target) -> Iterator[str]:
+        accounts = sorted(
+            account for account, roles in self.inventory.service_account_roles.items() if target.key in roles
+        )
+        nodes = sorted(node for node, (arn, _) in self.inventory.node_roles.items() if arn == target.key)
+        for account in accounts:
+            pods = [pod for pod in self._standing if pod.service_account == account]
+            yield f"service account {account} takes it on, with {counted(len(pods), 'standing pod')}"
+        if nodes:
+            yield f"{counted(len(nodes), 'node')} sign in with it: {few(nodes, _MOST)}"
+
+    def _of_endpoint(self, target: Target) -> Iterator[str]:
+        own, attacker = self.scope.attacker.cluster_addresses, self.scope.attacker
+        hostile = [f"{file}:{item}" for file, _, item in attacker.calls]
+        rows = self.scope.store.rows(
+            "SELECT user_name, count(*) AS calls, count(DISTINCT source_address) AS addresses FROM audit WHERE source_address IS NOT NULL"
+            " AND NOT list_contains($own, source_address) AND NOT list_contains($hostile, file || ':' || item)"
+            " AND NOT list_contains($control, source_address) AND user_name IS NOT NULL GROUP BY user_name ORDER BY calls DESC, user_name",
+            own=sorted(own.own),
+            control=sorted(own.control_plane),
+            hostile=hostile,
+        )
+        for row in rows[:8]:
+            yield f"{row['user_name']} called {counted(row['calls'], 'time')} from {counted(row['addresses'], 'address', 'addresses')} that are not the cluster's"
+        if len(rows) > 8:
+            yield f"and {counted(len(rows) - 8, 'identity')} more called from outside"
+
+    def _of_image(self, target: Target) -> Iterator[str]:
+        pods = [pod for pod in self._standing if target.key in pod.images]
+        if pods:
+            yield f"{counted(len(pods), 'standing pod')} run it: {few([f'{pod.namespace}/{pod.name}' for pod in pods], _MOST)}"
+
+    def _of_identity(self, target: Target) -> Iterator[str]:
+        for scope in self.scope.scopes:
+            for profile in scope.identities:
+                if profile.identity.user_name == target.key and profile.usual:
+                    yield f"before the first hostile call it did: {few([f'{what} ({number:,})' for what, number in profile.usual], _MOST)}"
+                    return
+
+    def _of_secret(self, target: Target) -> Iterator[str]:
+        namespace, _, name = target.key.partition("/")
+        pods = [pod for pod in self._standing if pod.namespace == namespace and name in mounted_secrets(pod)]
+        if pods:
+            yield f"{counted(len(pods), 'standing pod')} use it: {few([f'{pod.namespace}/{pod.name}' for pod in pods], _MOST)}"
+
+    def _of_account(self, target: Target) -> Iterator[str]:
+        pods = [pod for pod in self._standing if pod.service_account == target.key]
+        if pods:
+            yield f"{counted(len(pods), 'standing pod')} run under it: {few([f'{pod.namespace}/{pod.name}' for pod in pods], _MOST)}"
+
+    def _of_binding(self, target: Target) -> Iterator[str]:
+        resource, _, rest = target.key.partition("/")
+        namespace, _, name = rest.rpartition("/")
+        for binding in self.inventory.named(resource, namespace or None, name):
+            subjects = [
+                f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
+                for one in dicts(binding.body.get("subjects"))
+            ]
+            if subjects and binding.standing is not False:
+                yield f"it names {few(subjects, _MOST)}"
