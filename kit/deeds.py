@@ -18,6 +18,7 @@ import orjson
 from kit.attacker import Event, creates, let_through
 from kit.inventory import BOUND, WORKLOADS, Inventory, Thing, dict_of
 from kit.limits import Limit
+from kit.pod_spec import images, pod_spec
 from kit.store import Store
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
@@ -148,7 +149,7 @@ class Deeds:
                 key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
                 yield Deed("granted", key, f"given by {path_of(event)}", certainty)
         else:
-            for image in dict.fromkeys(_images(body)):
+            for image in images(pod_spec(body.get("spec"))):
                 yield Deed("introduced", image, f"brought in by {path_of(event)}", certainty)
 
     def read_bodies(self, events: Iterable[Event]) -> None:
@@ -278,21 +279,8 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
     """Of a body what deeds are told from: many are held at once."""
     if "subjects" in body or "roleRef" in body:
         return {name: body[name] for name in ("roleRef", "subjects") if name in body}
-    images = list(dict.fromkeys(_images(body)))
-    return {"spec": {"containers": [{"image": image} for image in images]}} if body else {}
-
-
-def _images(body: dict[str, Any]) -> Iterator[str]:
-    """The images of a pod or of a workload's template, as its body names them."""
-    spec = body.get("spec")
-    while isinstance(spec, dict):
-        for kind in ("initContainers", "containers", "ephemeralContainers"):
-            listed = spec.get(kind)
-            for one in listed if isinstance(listed, list) else []:
-                if isinstance(one, dict) and one.get("image"):
-                    yield str(one["image"])
-        inner = spec.get("jobTemplate") or spec.get("template")
-        spec = inner.get("spec") if isinstance(inner, dict) else None
+    named = images(pod_spec(body.get("spec")))
+    return {"spec": {"containers": [{"image": image} for image in named]}} if body else {}
 
 
 def _with_command(subresource: str, event: Event) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from kit import pod_spec
 from kit.identity import NODE, SERVICE_ACCOUNT
 from kit.refs import Ref
 from kit.sources.cluster import plural
@@ -135,22 +136,17 @@ class Thing:
     @property
     def containers(self) -> list[dict[str, Any]]:
         """All containers of a pod: init and ephemeral ones too."""
-        kinds = ("initContainers", "containers", "ephemeralContainers")
-        return [dict_of(one) for kind in kinds for one in _list(self.spec.get(kind))]
+        return pod_spec.containers(self.spec)
 
     @property
     def images(self) -> list[str]:
         """The images of a pod as its spec has them, each once."""
-        return list(dict.fromkeys(str(one["image"]) for one in self.containers if one.get("image")))
+        return pod_spec.images(self.spec)
 
     @property
     def host_access(self) -> str:
         """Why a pod reaches its node: privileged, host namespaces, host mounts; empty when it does not."""
-        found = [flag for flag in ("hostNetwork", "hostPID", "hostIPC") if self.spec.get(flag) is True]
-        if any(dict_of(one.get("securityContext")).get("privileged") is True for one in self.containers):
-            found.append("privileged")
-        mounts = [dict_of(dict_of(one).get("hostPath")).get("path") for one in _list(self.spec.get("volumes"))]
-        return ", ".join(found + [f"hostPath {path}" for path in mounts if path])
+        return ", ".join(pod_spec.host_access(self.spec))
 
     def existed(self, start: datetime | None, end: datetime | None) -> bool:
         """Whether it existed at any moment of a window; an unknown end of its life counts as inside."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kit.access import dicts
-from kit.inventory import WORKLOADS, Thing, dict_of, in_window
+from kit.inventory import WORKLOADS, Thing, in_window
 from kit.limits import DUMP, Limit
+from kit.pod_spec import dangers, images, pod_spec
 from kit.question import Asked, Found, question, row, whys
 from kit.verdict import SHOWN_BY
 from kit.words import counted, few
 
-_STRONG = ("ALL", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
 _MADE = ("pods", *WORKLOADS.values())
 
 
@@ -31,7 +30,7 @@ def workloads_written(asked: Asked) -> Found:
     for one in asked.subjects("created", "changed"):
         if one.key.partition("/")[0] not in _MADE:
             continue
-        spec = pod_spec(one.thing) if one.thing else {}
+        spec = pod_spec(one.thing.spec) if one.thing else {}
         specs = [spec, *(pod.spec for pod in _pods_of(asked, one.thing))]
         rows.append(
             row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=_each(dangers, specs),
@@ -151,39 +150,6 @@ def _pods_of(asked: Asked, thing: Thing | None) -> list[Thing]:
 
 def _each(of: Callable[[dict[str, Any]], list[str]], specs: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found for spec in specs for found in of(spec)))
-
-
-def pod_spec(thing: Thing) -> dict[str, Any]:
-    """The spec of a pod, or of the pods that a workload makes; {} without a body."""
-    spec = thing.spec
-    for _ in range(3):
-        inner = dict_of(spec.get("jobTemplate")) or dict_of(spec.get("template"))
-        if not inner:
-            break
-        spec = dict_of(inner.get("spec"))
-    return spec
-
-
-def dangers(spec: dict[str, Any]) -> list[str]:
-    """What lets a pod reach beyond its container."""
-    found = [flag for flag in ("hostNetwork", "hostPID", "hostIPC") if spec.get(flag) is True]
-    containers = [
-        one for kind in ("initContainers", "containers", "ephemeralContainers") for one in dicts(spec.get(kind))
-    ]
-    for one in containers:
-        context = dict_of(one.get("securityContext"))
-        if context.get("privileged") is True:
-            found.append("privileged")
-        added = dict_of(context.get("capabilities")).get("add")
-        found += [f"capability {name}" for name in added if str(name) in _STRONG] if isinstance(added, list) else []
-    paths = [dict_of(one.get("hostPath")).get("path") for one in dicts(spec.get("volumes"))]
-    return list(dict.fromkeys([*found, *(f"hostPath {path}" for path in paths if path)]))
-
-
-def images(spec: dict[str, Any]) -> list[str]:
-    """The images of a pod's spec, each once."""
-    kinds = ("initContainers", "containers", "ephemeralContainers")
-    return list(dict.fromkeys(str(one["image"]) for kind in kinds for one in dicts(spec.get(kind)) if one.get("image")))
 
 
 def registry_of(image: str) -> str:
