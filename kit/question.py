@@ -23,8 +23,10 @@ from kit.scope import FindingScope, Scope, Subject
 from kit.store import Store
 from kit.verdict import CANNOT_TELL, OBSERVED, Evidence, Needs, Verdict, decide
 from kit.window import Window
+from kit.words import counted
 
-_SHARED = ("pod", "node", "identity", "source_ip", "service_account")
+# A node alone joins nothing: many pods run on it. Nor does an address of the cluster's own, behind which everybody is.
+_SHARED = ("pod", "identity", "source_ip", "service_account")
 _DONE = (*DEEDS, "reachable")
 
 Row = dict[str, Any]
@@ -70,10 +72,11 @@ class Asked:
 
     @cached_property
     def together(self) -> list[tuple[FindingScope, list[tuple[str, str]]]]:
-        """The scopes of other findings that share an affected pod, node, identity or address with this one, each with what they share
-        (kind, key). A `Policy:` finding shares the identities that it says were given rights."""
+        """The scopes of other findings that share an affected pod, identity, service account or address with this one, each with what
+        they share (kind, key). A `Policy:` finding shares the identities that it says were given rights."""
         mine = {(one.kind, one.key) for one in self.subjects_of(self.of, *_SHARED) if one.certainty == "affected"}
         mine |= {("identity", name) for name in self._let_in}
+        mine -= {("source_ip", address) for address in self.scope.attacker.cluster_addresses.own}
         found = []
         for other in self.scope.attacker.findings:
             if other.id != self.finding.id and not other.sample:
@@ -242,6 +245,9 @@ def ask(one: Question, asked: Asked) -> Answer:
     limits += [limit for needs in one.shown_by for limit in asked.evidence.lacks(needs, window)]
     verdict = decide(shown, limits)
     says = found.says if verdict.word == OBSERVED else found.nothing
+    others = len(asked.parts) - 1
+    if verdict.word == OBSERVED and others and one.about:
+        says = f"{says} Counted with what the callers of {counted(others, 'finding')} that {'belongs' if others == 1 else 'belong'} together with this one did."
     if verdict.word == CANNOT_TELL:
         says = f"{verdict.limits[0].says}."
     return Answer(one, asked.finding, verdict, says, found.rows, window)

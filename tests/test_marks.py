@@ -128,3 +128,44 @@ def test_a_filter_that_would_hide_something_else_warns(tmp_path: Path) -> None:
     kit("mark", tmp_path / "case", "--finding", one["Id"], "--as", "expected", "--note", "the owner said so")
     done = kit("suppress", tmp_path / "case", "--finding", one["Id"])
     assert done.returncode == 0 and f"WARNING: 1 of them are not like it: {'0' * 32}. Do not create it." in done.stderr
+
+
+def test_a_finding_without_a_caller_says_whose_deeds_are_counted(made: Path) -> None:
+    runtime = finding_of(made, "Execution:Runtime/ReverseShell")
+    read = next(one for one in runtime["answers"] if one["question"] == "credentials_used_outside")
+    assert read["verdict"] == "observed" and "that belong together with this one" in read["says"]
+
+
+def test_findings_on_pods_of_one_node_are_not_joined_by_it(made: Path, tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    shutil.copytree(RECORDINGS / STOLEN, evidence)
+    path = evidence / "findings-runtime.json"
+    every = json.loads(path.read_text())["Findings"]
+    here = next(one for one in kit_json("scope", made)["findings"] if one["id"] == every[0]["Id"])["subjects"]
+    (node,) = {one["node"] for one in here if one["kind"] == "pod" and one["certainty"] == "affected"}
+    pods = json.loads((evidence / "cluster" / "pods.json").read_text())["items"]
+    other = next(
+        one for one in pods if one["spec"].get("nodeName") == node and one["metadata"]["namespace"] == "analytics"
+    )
+    about = other["metadata"]
+    alone = json.loads(json.dumps(every[0])) | {"Id": "0" * 32}
+    named = alone["Resource"]["KubernetesDetails"]["KubernetesWorkloadDetails"]
+    named |= {
+        "Name": about["name"],
+        "Uid": about["uid"],
+        "Namespace": about["namespace"],
+        "ServiceAccountName": other["spec"].get("serviceAccountName"),
+    }
+    path.write_text(json.dumps({"Findings": [*every, alone]}))
+    kit_json("new", tmp_path / "case", evidence)
+    answers = {one["id"]: one["answers"] for one in kit_json("answers", tmp_path / "case")["findings"]}
+    joined = [
+        row["Id"]
+        for one in answers.values()
+        for answer in one
+        if answer["question"] == "belongs_together"
+        for row in answer["rows"]
+    ]
+    assert joined and "0" * 32 not in joined
+    outside = next(one for one in answers["0" * 32] if one["question"] == "credentials_used_outside")
+    assert outside["verdict"] == "cannot tell" or not outside["rows"]

@@ -275,7 +275,7 @@ def _stands(thing: Any) -> str:
 
 @question("Which other findings belong to the same incident?", about=("identity",))
 def belongs_together(asked: Asked) -> Found:
-    """Other findings of the case that share an affected pod, node, identity, address or session with this one."""
+    """Other findings of the case that share an affected pod, identity, service account or address with this one."""
     pods = {one.key: one.thing.name for one in asked.subjects("pod") if one.thing}
     rows = []
     for scope, shared in asked.together:
@@ -294,5 +294,5 @@ def belongs_together(asked: Asked) -> Found:
     known = any(one.certainty == "affected" for one in asked.of.subjects.values())
     says = "Which findings belong together cannot be told: nothing is known to be affected by this one"
     limits = () if known else (Limit(("finding",), says, AUDIT_LOG),)
-    says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, node, identity or address with it: work on them as one incident."
+    says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, identity, service account or address with it: work on them as one incident."
     return Found(rows, says, "No other finding of this case shares anything with it.", limits=limits)
