@@ -177,10 +177,9 @@ def exposed_services(asked: Asked) -> Found:
         ]
         ranges = _texts(service.spec.get("loadBalancerSourceRanges"))
         dashboard = any(word in (service.name or "") or word in (service.namespace or "") for word in _DASHBOARDS)
-        internal = "internal" in json.dumps(
-            [service.annotations.get(name) for name in service.annotations if "load-balancer" in name]
-        )
-        certainty = "possible" if internal else "affected"
+        internal = _is_internal(service)
+        # A node port is open as far as the nodes' security groups let through, which no evidence here shows.
+        certainty = "possible" if internal or kind == "NodePort" else "affected"
         refs = [why.ref for why in service.why] or [Ref.of("object", service.uid)]
         rows.append(row(refs, certainty, What=service.path, How=f"{kind}{' (internal)' if internal else ''}", From=ranges or ["anywhere"],
                         Dashboard="yes" if dashboard else "", Leads_to_affected_pods=hit))  # fmt: skip
@@ -202,6 +201,13 @@ def exposed_services(asked: Asked) -> Found:
         "Nothing of the cluster is shown to be reachable from outside.",
         limits=tuple(limits),
     )
+
+
+def _is_internal(service: Thing) -> bool:
+    """Whether a load balancer has no address on the internet, by the annotations of the AWS load balancer controllers."""
+    prefix = "service.beta.kubernetes.io/aws-load-balancer-"
+    scheme, legacy = service.annotations.get(f"{prefix}scheme"), service.annotations.get(f"{prefix}internal")
+    return scheme == "internal" or str(legacy).lower() in ("true", "0.0.0.0/0")
 
 
 def _endpoint(asked: Asked) -> Iterator[Row]:
