@@ -433,7 +433,7 @@ class Attacker:
         grown = bool(events)
         while grown:
             rows = self.store.rows(
-                "SELECT event_id, event_at, event_name, user_name, source_address, access_key_id,"
+                "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
                 " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
                 " WHERE list_contains($addresses, source_address) OR list_contains($issued, access_key_id)"
                 " ORDER BY event_at, event_id",

@@ -369,9 +369,8 @@ class Case:
         for kind, name in _OF_ANSWERS.items():
             if kind in action.kinds and len(self.findings):
                 for row in QUESTIONS[name].find(self._asked(str(self.findings["id"].iloc[0]))).rows:
-                    path = str(row["What"]).partition(" ")[0]
-                    if "/" in path and row.get("Stands") != "gone":
-                        found.setdefault((kind, path), Target(kind, path, None, self.cluster))
+                    if row["path"] and not str(row.get("Stands")).startswith("gone"):
+                        found.setdefault((kind, row["path"]), Target(kind, row["path"], None, self.cluster))
         if "cluster" in action.kinds:
             found["cluster", self.cluster or ""] = Target("cluster", self.cluster or "CLUSTER", None, self.cluster)
         return list(found.values())

@@ -31,7 +31,10 @@ def marks_of(case: Path) -> list[Mark]:
     """The marks of a case, oldest first. Raises CaseError for a line that is none."""
     path = case / "marks.jsonl"
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         try:
             read = json.loads(line)
             found.append(
@@ -61,10 +64,13 @@ def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> M
             "a finding is marked as expected with a reason", where="--note", next="say who confirmed it, and how"
         )
     made = Mark(finding, question, word, note, datetime.now(UTC))
-    line = json.dumps(asdict(made) | {"at": made.at.isoformat()}, ensure_ascii=False)
+    line = json.dumps(asdict(made) | {"at": made.at.isoformat()}, ensure_ascii=True)
     try:
-        with (case / "marks.jsonl").open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        with (case / "marks.jsonl").open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            # A last line that somebody cut is left as it is; this one must not become a part of it.
+            file.write(b"\n" * (file.read(1) not in (b"", b"\n")) + f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

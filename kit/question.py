@@ -30,7 +30,7 @@ _SHARED = ("pod", "identity", "source_ip", "service_account")
 _DONE = (*DEEDS, "reachable")
 
 Row = dict[str, Any]
-"""A line of an answer: heading → text, number, time (UTC) or list of texts; `certainty` (affected or possible) and `refs` beside them."""
+"""A line of an answer: heading → text, number, time (UTC) or list of texts; `certainty` (affected or possible), `path` (of an object) and `refs` beside them."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,12 @@ class Asked:
     @cached_property
     def nobody(self) -> tuple[Limit, ...]:
         """The limit of a finding to which no call can be attributed: what the attacker did cannot be told from it."""
-        if self.hostile or self.finding.is_policy:
+        if self.hostile:
             return ()
         says = "No call in the audit log can be attributed to the attacker of this finding"
-        if not self.finding.user.get("Username"):
+        if self.finding.is_policy:
+            says += ": it reports a setting, and no other finding shares anything with it"
+        elif not self.finding.user.get("Username"):
             says += ": it names no caller, and no other finding shares anything with it"
         return (Limit(("identity",), says, AUDIT_LOG),)
 
@@ -253,10 +255,10 @@ def ask(one: Question, asked: Asked) -> Answer:
     return Answer(one, asked.finding, verdict, says, found.rows, window)
 
 
-def row(refs: Iterable[str | Ref], certainty: str = "affected", **cells: Any) -> Row:
-    """A row of an answer; headings with spaces are written with underscores."""
+def row(refs: Iterable[str | Ref], certainty: str = "affected", path: str = "", **cells: Any) -> Row:
+    """A row of an answer; headings with spaces are written with underscores. path: of the object that something can be done to."""
     named = {name.replace("_", " "): value for name, value in cells.items()}
-    return {**named, "certainty": certainty, "refs": list(dict.fromkeys(str(ref) for ref in refs))}
+    return {**named, "certainty": certainty, "path": path, "refs": list(dict.fromkeys(str(ref) for ref in refs))}
 
 
 def whys(reasons: Iterable[Why]) -> str:

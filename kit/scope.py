@@ -86,6 +86,10 @@ class FindingScope:
         if present is None:
             self.subjects[(kind, key, through)] = Subject(kind, key, certainty, reasons, thing, through)
             return
+        if thing is not None and (
+            present.thing is None or (present.thing.standing is False and thing.standing is not False)
+        ):
+            present.thing = thing  # a name that came back: the one that may still stand
         if certainty == "affected" and present.certainty == "possible":
             present.certainty, present.why = certainty, {}
         if certainty == present.certainty:

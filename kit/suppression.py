@@ -23,6 +23,16 @@ _CALL = ("Service", "Action", "KubernetesApiCallAction")
 _WORKLOAD = ("Resource", "KubernetesDetails", "KubernetesWorkloadDetails")
 _USER = ("Resource", "KubernetesDetails", "KubernetesUserDetails")
 _PROCESS = ("Service", "RuntimeDetails", "Process")
+_CONTEXT = (
+    "scriptPath", "libraryPath", "socketPath", "runcBinaryPath", "releaseAgentPath", "mountSource", "mountTarget", "moduleName", "moduleFilePath",
+    "moduleSha256", "toolName", "toolCategory", "serviceName", "threatFilePath", "fileOperation", "filePath",
+)  # fmt: skip
+
+
+def _as_sdk(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
 # Field of the filter → where the finding has it. Names of pods made by a workload change, so the workload's own name is not among them
 # when its type is pods.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -44,6 +54,64 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "service.action.kubernetesApiCallAction.remoteIpDetails.ipAddressV4": (*_CALL, "RemoteIpDetails", "IpAddressV4"),
     "service.action.kubernetesApiCallAction.remoteIpDetails.ipAddressV6": (*_CALL, "RemoteIpDetails", "IpAddressV6"),
     "service.action.kubernetesApiCallAction.userAgent": (*_CALL, "UserAgent"),
+    "service.action.kubernetesApiCallAction.resourceName": (*_CALL, "ResourceName"),
+    "service.action.kubernetesApiCallAction.statusCode": (*_CALL, "StatusCode"),
+    **{
+        f"service.action.kubernetesRoleBindingDetails.{name}": (
+            "Service",
+            "Action",
+            "KubernetesRoleBindingDetails",
+            _as_sdk(name),
+        )
+        for name in ("kind", "name", "roleRefKind", "roleRefName")
+    },
+    **{
+        f"service.action.kubernetesRoleDetails.{name}": ("Service", "Action", "KubernetesRoleDetails", _as_sdk(name))
+        for name in ("kind", "name")
+    },
+    **{
+        f"service.action.kubernetesPermissionCheckedDetails.{name}": (
+            "Service",
+            "Action",
+            "KubernetesPermissionCheckedDetails",
+            _as_sdk(name),
+        )
+        for name in ("verb", "resource", "namespace", "allowed")
+    },
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.type": (*_WORKLOAD, "Type"),
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.hostNetwork": (*_WORKLOAD, "HostNetwork"),
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.hostPid": (*_WORKLOAD, "HostPID"),
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.hostIpc": (*_WORKLOAD, "HostIPC"),
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.volumes.hostPath.path": (
+        *_WORKLOAD,
+        "Volumes",
+        "HostPath",
+        "Path",
+    ),
+    "resource.kubernetesDetails.kubernetesWorkloadDetails.containers.securityContext.privileged": (
+        *_WORKLOAD,
+        "Containers",
+        "SecurityContext",
+        "Privileged",
+    ),
+    "service.action.networkConnectionAction.remoteIpDetails.ipAddressV4": (
+        "Service",
+        "Action",
+        "NetworkConnectionAction",
+        "RemoteIpDetails",
+        "IpAddressV4",
+    ),
+    "service.action.networkConnectionAction.remotePortDetails.port": (
+        "Service",
+        "Action",
+        "NetworkConnectionAction",
+        "RemotePortDetails",
+        "Port",
+    ),
+    **{
+        f"service.runtimeDetails.context.{name}": ("Service", "RuntimeDetails", "Context", _as_sdk(name))
+        for name in _CONTEXT
+    },
     "service.action.dnsRequestAction.domain": ("Service", "Action", "DnsRequestAction", "Domain"),
     "service.runtimeDetails.process.executablePath": (*_PROCESS, "ExecutablePath"),
     "service.runtimeDetails.process.executableSha256": (*_PROCESS, "ExecutableSha256"),
@@ -89,12 +157,19 @@ def _values(finding: Finding, path: tuple[str, ...]) -> list[str]:
     for name in path:
         found = [one.get(name) for one in values if isinstance(one, dict)]
         values = [each for one in found for each in (one if isinstance(one, list) else [one])]
-    return list(dict.fromkeys(str(one) for one in values if isinstance(one, str | int) and str(one)))[:50]
+    texts = (str(one).lower() if isinstance(one, bool) else str(one) for one in values if isinstance(one, str | int))
+    return list(dict.fromkeys(one for one in texts if one))[:50]
 
 
 def _changes(finding: Finding, field: str) -> bool:
-    kind = str(member(finding.raw, *_WORKLOAD, "Type") or "").lower()
-    return field.endswith("kubernetesWorkloadDetails.name") and kind in ("pods", "pod", "jobs", "job", "replicasets")
+    """Whether a field holds the name of a pod or of what makes pods anew: the next finding like it has another."""
+    made = ("pods", "pod", "jobs", "job", "replicasets", "replicaset")
+    if field.endswith("kubernetesWorkloadDetails.name"):
+        return str(member(finding.raw, *_WORKLOAD, "Type") or "").lower() in made
+    return (
+        field.endswith("kubernetesApiCallAction.resourceName")
+        and str(finding.api_call.get("Resource") or "").lower() in made
+    )
 
 
 def _fits(finding: Finding, criterion: dict[str, dict[str, list[str]]]) -> bool:
@@ -103,17 +178,7 @@ def _fits(finding: Finding, criterion: dict[str, dict[str, list[str]]]) -> bool:
 
 
 def _nature(finding: Finding) -> tuple[Any, ...]:
-    call = finding.api_call
-    return (
-        finding.severity,
-        finding.user.get("Username"),
-        tuple(
-            call.get(name) for name in ("Verb", "Resource", "Subresource", "Namespace", "ResourceName", "StatusCode")
-        ),
-        tuple(
-            finding.workload.get(name)
-            for name in ("Namespace", "ServiceAccountName", "HostNetwork", "HostPID", "HostIPC")
-        ),
-        tuple(_values(finding, (*_WORKLOAD, "Containers", "Image"))),
-        tuple(_values(finding, (*_WORKLOAD, "Volumes", "HostPath", "Path"))),
+    """Severity, and all that the fields say but for names that change."""
+    return finding.severity, *(
+        tuple(_values(finding, path)) for field, path in FIELDS.items() if not _changes(finding, field)
     )

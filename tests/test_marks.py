@@ -169,3 +169,18 @@ def test_findings_on_pods_of_one_node_are_not_joined_by_it(made: Path, tmp_path:
     assert joined and "0" * 32 not in joined
     outside = next(one for one in answers["0" * 32] if one["question"] == "credentials_used_outside")
     assert outside["verdict"] == "cannot tell" or not outside["rows"]
+
+
+def test_a_filter_for_one_role_binding_hides_no_other(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    shutil.copytree(RECORDINGS / "default_sa_admin", evidence)
+    every = json.loads((evidence / "findings.json").read_text())["Findings"]
+    one = next(one for one in every if one["Type"] == "Policy:Kubernetes/AdminAccessToDefaultServiceAccount")
+    other = json.loads(json.dumps(one)) | {"Id": "0" * 32}
+    other["Service"]["Action"]["KubernetesRoleBindingDetails"]["Name"] = "another-binding"
+    (evidence / "findings.json").write_text(json.dumps({"Findings": [*every, other]}))
+    kit_json("new", tmp_path / "case", evidence)
+    kit("mark", tmp_path / "case", "--finding", one["Id"], "--as", "expected", "--note", "the owner said so")
+    done = kit("suppress", tmp_path / "case", "--finding", one["Id"])
+    assert done.returncode == 0 and "would hide 1 of" in done.stderr
+    assert "service.action.kubernetesRoleBindingDetails.name" in json.loads(done.stdout)["Criterion"]

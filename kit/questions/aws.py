@@ -42,7 +42,7 @@ def data_taken_out(asked: Asked) -> Found:
     """Calls of the attacker that copy or read data in AWS, forwarded ports and copying commands in pods."""
     rows = []
     for event_id, (event, why) in asked.trail.items():
-        if event["event_name"] in _TAKES_DATA:
+        if not event["error_code"] and event["event_name"] in _TAKES_DATA:
             rows.append(
                 row(
                     [f"trail:{event_id}"],

@@ -21,6 +21,7 @@ from kit.words import counted, few
 
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 _HARMLESS = ("system:public-info-viewer",)
+_OF_EVERYBODY = ("system:basic-user", "system:discovery", "system:service-account-issuer-discovery")  # of a new cluster
 _DUMP = Needs("dump")
 _DASHBOARDS = (
     "kubernetes-dashboard",
@@ -110,11 +111,13 @@ def anonymous_access(asked: Asked) -> Found:
         rows.append(row([asked.ref(one["first"])], What=f"{counted(one['calls'], 'anonymous call')} let through: {one['call']}",
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=""))  # fmt: skip
     bindings = [one for one in rows if one["Stands"] != ""]
-    says = f"{counted(len(bindings), 'binding lets', 'bindings let')} anonymous callers in; {counted(len(rows) - len(bindings), 'kind')} of their calls let through."
+    stand, kinds = sum(map(_stands, bindings)), len(rows) - len(bindings)
+    says = f"{counted(stand, 'binding lets', 'bindings let')} anonymous callers in; {counted(kinds, 'kind')} of their calls let through."
     return Found(
         rows,
         says,
-        "No binding but system:public-info-viewer names anonymous callers, and none of their calls on objects was let through.",
+        "No binding that stands but system:public-info-viewer names anonymous callers, and none of their calls on objects was let through.",
+        stand + kinds,
     )
 
 
@@ -127,14 +130,17 @@ def default_accounts_with_rights(asked: Asked) -> Found:
         user = str(one.get("name", "")).startswith("system:serviceaccount:") and str(one.get("name")).endswith(
             ":default"
         )
-        group = one.get("kind") == "Group" and str(one.get("name", "")).startswith(ACCOUNT_GROUP)
+        name = str(one.get("name", ""))
+        group = one.get("kind") == "Group" and (name.startswith(ACCOUNT_GROUP) or name == "system:authenticated")
         return named or user or group
 
-    rows = list(_bound_to(asked, is_default, ("system:service-account-issuer-discovery",)))
+    rows = list(_bound_to(asked, is_default, (*_HARMLESS, *_OF_EVERYBODY)))
+    stand = sum(map(_stands, rows))
     return Found(
         rows,
-        f"{counted(len(rows), 'binding gives', 'bindings give')} rights to default service accounts.",
-        "No default service account is given rights.",
+        f"{counted(stand, 'binding gives', 'bindings give')} rights to default service accounts.",
+        "No binding that stands gives a default service account rights, itself or with all that sign in.",
+        stand,
     )
 
 
@@ -142,19 +148,25 @@ def _bound_to(asked: Asked, fits: Any, harmless: tuple[str, ...]) -> Iterator[Ro
     for binding in asked.inventory.of(*BOUND):
         if binding.name in harmless:
             continue
-        found = dict[str, None]()
+        found, now = dict[str, None](), set[str]()
         for body in binding.ever:
-            for one in dicts(body.get("subjects")):
-                if fits(one):
-                    found[
-                        f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
-                    ] = None
+            for one in filter(fits, dicts(body.get("subjects"))):
+                name = (
+                    f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
+                )
+                found[name] = None
+                now |= {name} if body is binding.body else set()
         if found:
             named = next((dict_of(body.get("roleRef")) for body in binding.ever if body.get("roleRef")), {})
             refs = [why.ref for why in binding.why] or [Ref.of("object", binding.uid)]
             stands = {True: "yes", False: "gone", None: "cannot tell"}[binding.standing]
-            yield row(refs, What=f"{binding.path} gives {named.get('kind')} {named.get('name')}", Who=list(found),
+            stands = stands if now or not binding.body else "gone: they were taken out"
+            yield row(refs, path=binding.path, What=f"{binding.path} gives {named.get('kind')} {named.get('name')}", Who=list(found),
                       Where=binding.namespace or "cluster", Since=binding.created_at, Stands=stands)  # fmt: skip
+
+
+def _stands(one: Row) -> bool:
+    return not str(one["Stands"]).startswith("gone")
 
 
 @question("What is reachable from outside?", _DUMP)
@@ -181,12 +193,12 @@ def exposed_services(asked: Asked) -> Found:
         # A node port is open as far as the nodes' security groups let through, which no evidence here shows.
         certainty = "possible" if internal or kind == "NodePort" else "affected"
         refs = [why.ref for why in service.why] or [Ref.of("object", service.uid)]
-        rows.append(row(refs, certainty, What=service.path, How=f"{kind}{' (internal)' if internal else ''}", From=ranges or ["anywhere"],
+        rows.append(row(refs, certainty, service.path, What=service.path, How=f"{kind}{' (internal)' if internal else ''}", From=ranges or ["anywhere"],
                         Dashboard="yes" if dashboard else "", Leads_to_affected_pods=hit))  # fmt: skip
     for one in asked.store.rows(
         "SELECT namespace, name, uid FROM objects WHERE resource = 'ingresses' ORDER BY namespace, name"
     ):
-        rows.append(row([f"object:{one['uid']}"], What=f"ingresses/{one['namespace']}/{one['name']}", How="Ingress", From=["as its controller says"],
+        rows.append(row([f"object:{one['uid']}"], path=f"ingresses/{one['namespace']}/{one['name']}", What=f"ingresses/{one['namespace']}/{one['name']}", How="Ingress", From=["as its controller says"],
                         Dashboard="", Leads_to_affected_pods=[]))  # fmt: skip
     rows += _endpoint(asked)
     limits = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 
 from kit.attacker import Event, place_of
 from kit.identity import NODE
@@ -16,6 +17,7 @@ from kit.verdict import Needs
 from kit.words import counted, utc
 
 LOG = Needs("audit")
+_PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 _LEAST_BASELINE = timedelta(hours=1)  # a shorter one shows nothing of what is usual
 
 
@@ -125,10 +127,15 @@ def is_it_new(asked: Asked) -> Found:
         "call": "kind of call",
         "namespace": "namespace",
     }
+    # Without a baseline of the identity everything is new, which says nothing.
+    usual = {user for user, _, _ in known} if not _short_baseline(asked) else set()
     rows = [
-        row([asked.ref(event)], Identity=user, New=words[what], Value=value, Calls=calls, First=event["received_at"])
+        row(
+            [asked.ref(event)], "affected" if user in usual else "possible", Identity=user, New=words[what], Value=value, Calls=calls,
+            First=event["received_at"],
+        )
         for (user, what, value), (event, calls) in found.items()
-    ]
+    ]  # fmt: skip
     kinds = [word for what, word in words.items() if any(what == place[1] for place in found)]
     since = f"before the first bad sign ({utc(first)})"
     return Found(
@@ -208,10 +215,11 @@ def credentials_used_outside(asked: Asked) -> Found:
         nodes=[f"{NODE}{node}" for node in sorted(nodes)],
     ):
         if one["source_address"] not in own:
+            certainty = "affected" if own and not _is_private(one["source_address"]) else "possible"
             thing = pods[one["claimed_pod_uid"]].thing if one["claimed_pod_uid"] in pods else None
             whose = thing.path if thing else one["user_name"].removeprefix(NODE)
             rows.append(
-                row([asked.ref(one["first"])], Credential_of=whose, Used_as=one["user_name"], From=one["source_address"],
+                row([asked.ref(one["first"])], certainty, Credential_of=whose, Used_as=one["user_name"], From=one["source_address"],
                     Calls=one["calls"], First=one["first_at"], Last=one["last_at"])
             )  # fmt: skip
     for used in asked.of.sessions:
@@ -263,6 +271,15 @@ def impersonated(asked: Asked) -> Found:
         "No call of these identities was in another's name.",
         limits=asked.nobody,
     )
+
+
+def _is_private(address: str) -> bool:
+    """Whether an address is of a private network (RFC 1918, 6598, 4193): some node or pod that no evidence shows may have it."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in _PRIVATE if network.version == parsed.version)
 
 
 def _by_kind(asked: Asked, events: list[Event], certainty: str) -> list[Row]:

@@ -251,7 +251,8 @@ def still_standing(asked: Asked) -> Found:
     rows = []
     for one in asked.subjects("created"):
         stands = one.thing.standing if one.thing else None
-        if stands is not False and one.key not in {each.key for each in asked.subjects("deleted")}:
+        deleted = one.key in {each.key for each in asked.subjects("deleted")}
+        if stands or (stands is None and not deleted):
             rows.append(
                 row(
                     [why.ref for why in one.why],

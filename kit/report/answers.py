@@ -66,10 +66,10 @@ def verdicts(case: Case) -> Shown:
     for number, (played, ids) in enumerate(_families(case).items()):
         rows = []
         for one in played.questions:
-            alike = dict[tuple[str, str], list[Answer]]()
+            alike = dict[tuple[str, str, str], list[Answer]]()
             for finding_id in ids:
                 answer = next(each for each in case.answers(finding_id) if each.question is one.question)
-                alike.setdefault((answer.verdict.word, answer.says), []).append(answer)
+                alike.setdefault((answer.verdict.word, answer.says, repr(answer.rows)), []).append(answer)
                 exported.append(
                     {
                         "finding": finding_id,
@@ -97,10 +97,10 @@ def about(case: Case, *names: str) -> Shown:
     """The answers to some questions, by name, for all chosen findings; those that are the same stand once."""
     parts = []
     for name in names:
-        alike = dict[tuple[str, str], list[Answer]]()
+        alike = dict[tuple[str, str, str], list[Answer]]()
         for finding_id in case.findings["id"]:
             answer = case.answer(str(finding_id), name)
-            alike.setdefault((answer.verdict.word, answer.says), []).append(answer)
+            alike.setdefault((answer.verdict.word, answer.says, repr(answer.rows)), []).append(answer)
         order = sorted(alike.values(), key=lambda one: (OBSERVED, CANNOT_TELL, NOT_OBSERVED).index(one[0].verdict.word))
         for number, answers in enumerate(order):
             title = f"<h3>{safe(answers[0].question.asks)}</h3>" if not number else ""
@@ -110,7 +110,7 @@ def about(case: Case, *names: str) -> Shown:
                 if len(order) > 1
                 else ""
             )
-            answer = max(answers, key=lambda one: len(one.rows))
+            answer = answers[0]
             parts.append(
                 f"{title}<p>{_verdict(answer.verdict.word)} {safe(answer.says, 400)}{whose}</p>{_missing(answer)}{rows(case, answer)}"
             )
@@ -156,13 +156,17 @@ def rows(case: Case, answer: Answer) -> str:
     if not answer.rows:
         return ""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        heading: _cell(heading) for heading in answer.rows[0] if heading not in ("certainty", "refs") and any(one.get(heading) not in (None, "", []) for one in answer.rows)
+        heading: _cell(heading) for heading in answer.rows[0] if heading not in ("certainty", "path", "refs") and any(one.get(heading) not in (None, "", []) for one in answer.rows)
     }  # fmt: skip
     if any(one["certainty"] == "possible" for one in answer.rows):
         columns["Certainty"] = lambda one: pill(one["certainty"])
     columns["Evidence"] = lambda one: " ".join(evidence_of.link(case, ref) for ref in one["refs"][:_MOST_REFS])
     frame = pd.DataFrame(answer.rows, dtype=object)
-    export = case.path / "exports" / f"{answer.question.name}.csv" if len(frame) > _MOST_ROWS else None
+    export = (
+        case.path / "exports" / f"{answer.question.name}-{answer.finding.id[:8]}.csv"
+        if len(frame) > _MOST_ROWS
+        else None
+    )
     return fold(counted(len(frame), "row"), table(frame, columns, most=_MOST_ROWS, export=export))
 
 
