@@ -8,6 +8,7 @@ Sources: GuardDuty User Guide "Remediating EKS Protection findings"; EKS Best Pr
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,17 +70,44 @@ class Action:
     permissions: tuple[str, ...] = ()
 
 
-def _pod(verb: str, *more: str) -> Callable[[Target], list[str]]:
-    return lambda target: [" ".join([kubectl(verb, "pod", target.name, target.namespace), *more])]
+def _file(target: Target, end: str) -> str:
+    return shlex.quote(f"{target.namespace or 'default'}_{target.name}.{end}".replace("/", "_"))
 
 
 def _keep(target: Target) -> list[str]:
-    name, space = shlex.quote(target.name), shlex.quote(target.namespace or "default")
+    logs = "logs --all-containers --timestamps"
+    field, space = shlex.quote(f"involvedObject.name={target.name}"), shlex.quote(target.namespace or "default")
     return [
-        f"{kubectl('get', 'pod', target.name, target.namespace)} -o yaml",
-        f"{kubectl('logs', '', target.name, target.namespace)} --all-containers --timestamps",
-        f"{kubectl('logs', '', target.name, target.namespace)} --all-containers --timestamps --previous",
-        f"kubectl get events -n {space} --field-selector involvedObject.name={name} -o yaml",
+        f"{kubectl('get -o yaml', 'pod', target.name, target.namespace)} > {_file(target, 'yaml')}",
+        f"{kubectl(logs, '', target.name, target.namespace)} > {_file(target, 'log')}",
+        f"{kubectl(f'{logs} --previous', '', target.name, target.namespace)} > {_file(target, 'previous.log')}",
+        f"kubectl get events -n {space} --field-selector {field} -o yaml > {_file(target, 'events.yaml')}",
+    ]
+
+
+def _delete_pod(target: Target) -> list[str]:
+    """Deleted only while the pod of that name is still the one that is meant."""
+    delete = kubectl("delete", "pod", target.name, target.namespace)
+    if target.thing is None or not target.thing.uid:
+        return [delete]
+    uid = kubectl("get -o jsonpath={.metadata.uid}", "pod", target.name, target.namespace)
+    return [f'test "$({uid})" = {shlex.quote(target.thing.uid)} && {delete}']
+
+
+def _terminate(target: Target) -> list[str]:
+    drain = kubectl("drain --ignore-daemonsets --delete-emptydir-data", "", target.key, None)
+    ends = _instance(
+        "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id INSTANCE",
+        "aws ec2 terminate-instances --instance-ids INSTANCE",
+    )
+    return [drain, *ends(target)]
+
+
+def _keep_image(target: Target) -> list[str]:
+    name = shlex.quote(target.key)
+    return [
+        f"docker pull -- {name}",
+        f"docker save -o image-{hashlib.sha256(target.key.encode()).hexdigest()[:10]}.tar -- {name}",
     ]
 
 
@@ -147,15 +175,16 @@ _ALL = (
            permissions=("aws:ec2:CreateSnapshots", "aws:ec2:CreateTags")),
     Action("isolate_pod", "contain", "Give each pod a new label and deny all traffic to it and from it", "everything that calls the pod or that it calls",
            undo="take the label off again and delete the network policy", kinds=("pod",), commands=_isolate,
-           precondition="the pod with this uid stands, is not on the host network, and the cluster enforces network policies",
+           precondition="the pod with this uid stands, is not on the host network, no other network policy selects it (what each allows adds up), and the cluster enforces them",
            permissions=("kubernetes:pods:patch", "kubernetes:networking.k8s.io/networkpolicies:create")),
     Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
            commands=lambda target: [kubectl("cordon", "", target.key, None)],
            precondition="the node stands; with Karpenter do-not-disrupt comes first",
            permissions=("kubernetes:nodes:patch",)),
     Action("quarantine_node", "contain", "Give each node's instance a security group that lets nothing through", "every pod on the node; its kubelet, so do what needs that first",
-           undo="put the old security groups back", kinds=("node",),
-           commands=_instance("aws ec2 modify-instance-attribute --groups QUARANTINE_GROUP --instance-id INSTANCE"),
+           undo="put the old security groups back, as the first command printed them", kinds=("node",),
+           commands=_instance("aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values=INSTANCE --query 'NetworkInterfaces[].[NetworkInterfaceId,Groups[].GroupId]'",
+                              "aws ec2 modify-network-interface-attribute --network-interface-id EACH_INTERFACE --groups QUARANTINE_GROUP"),
            precondition="what needs the kubelet is done; not on Auto Mode",
            permissions=("aws:ec2:ModifyInstanceAttribute", "aws:ec2:ModifyNetworkInterfaceAttribute")),
     Action("narrow_endpoint", "contain", "Let only your own addresses reach the cluster's public endpoint", "callers from other addresses: pipelines, people, nodes without private access",
@@ -192,7 +221,7 @@ _ALL = (
     Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",),
            precondition="it is not the key that you work with",
            permissions=("aws:iam:UpdateAccessKey",)),
-    Action("end_service_account_tokens", "revoke", "End the tokens of the service account: those bound to a pod with that pod, those in Secrets with the Secret", "all pods of that service account when it has to be made again",
+    Action("end_service_account_tokens", "revoke", "End the tokens of the service account: those in Secrets with the Secret, now; those bound to a pod end when it is deleted, once captured", "all pods of that service account when it has to be made again",
            cannot_undo="an ended token is not valid again; pods get new ones", kinds=("identity",), identities=("service_account",),
            precondition="its pods are captured",
            permissions=("kubernetes:pods:delete", "kubernetes:secrets:delete", "kubernetes:serviceaccounts:delete")),
@@ -210,11 +239,11 @@ _ALL = (
            precondition="the instance exists, and was not scanned within the last hour",
            permissions=("aws:guardduty:StartMalwareScan",)),
     Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", undo="delete the copy", kinds=("image",),
-           commands=lambda target: [f"docker pull {shlex.quote(target.key)}", f"docker save {shlex.quote(target.key)} -o image.tar"],
+           commands=_keep_image,
            precondition="the registry still has the digest that ran",
            permissions=("aws:ecr:BatchGetImage", "aws:ecr:GetDownloadUrlForLayer")),
     Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=_CANNOT, kinds=("pod",),
-           commands=_pod("delete"), destroys=True,
+           commands=_delete_pod, destroys=True,
            precondition="the pod with this uid stands, and its capture is finished",
            permissions=("kubernetes:pods:delete",)),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", undo="apply the saved YAML again", kinds=("created",),
@@ -225,7 +254,7 @@ _ALL = (
            precondition="nothing of yours runs it any more",
            permissions=("aws:ecr:BatchDeleteImage",)),
     Action("terminate_node", "eradicate", "Drain each node and terminate its instance, once captured", "all pods on it move; what is on its disk is lost", cannot_undo="an instance that was terminated is gone", kinds=("node",),
-           commands=_instance("aws ec2 terminate-instances --instance-ids INSTANCE"), destroys=True,
+           commands=_terminate, destroys=True,
            precondition="its capture is finished and its pods are moved",
            permissions=("kubernetes:pods/eviction:create", "aws:ec2:TerminateInstances")),
     Action("restore_objects", "recover", "Bring back what the attacker deleted, undo what was changed", "nothing", undo="delete it again", kinds=("deleted", "changed"),

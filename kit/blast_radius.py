@@ -66,6 +66,14 @@ class BlastRadius:
                     if one.namespace == pod.namespace and selector.items() <= one.labels.items() and one.uid != pod.uid
                 ]
                 yield f"service {service.namespace}/{service.name} sends to it, and to {counted(len(others), 'other pod')}"
+        for policy in self.inventory.of("networkpolicies"):
+            chosen = dict_of(dict_of(policy.spec.get("podSelector")).get("matchLabels"))
+            if (
+                policy.standing is not False
+                and policy.namespace == pod.namespace
+                and chosen.items() <= pod.labels.items()
+            ):
+                yield f"network policy {policy.namespace}/{policy.name} selects it too: what that allows stays allowed"
         owners = self.inventory.owners(pod)
         if owners:
             resource, name, _, _ = owners[-1]

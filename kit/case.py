@@ -101,8 +101,10 @@ class Case:
 
     def finding(self, finding_id: str) -> Finding:
         """One finding, parsed."""
-        row = self._finding_rows[self._finding_rows["id"] == finding_id].iloc[0]
-        return finding_of(orjson.loads(row["finding"]))
+        rows = self._finding_rows[self._finding_rows["id"] == finding_id]
+        if rows.empty:
+            raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
+        return finding_of(orjson.loads(rows.iloc[0]["finding"]))
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -254,6 +256,8 @@ class Case:
 
     def answer(self, finding_id: str, name: str) -> Answer:
         """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
+        if name not in QUESTIONS:
+            raise CallError(f"{name!r} is not a question", next="docs/questions.md has them all")
         return ask(QUESTIONS[name], self._asked(finding_id))
 
     @property

@@ -26,7 +26,7 @@ from kit.window import Window
 from kit.words import counted
 
 # A node alone joins nothing: many pods run on it. Nor does an address of the cluster's own, behind which everybody is.
-_SHARED = ("pod", "identity", "source_ip", "service_account")
+_SHARED = ("pod", "identity", "source_ip")
 _DONE = (*DEEDS, "reachable")
 
 Row = dict[str, Any]
@@ -74,16 +74,18 @@ class Asked:
     def together(self) -> list[tuple[FindingScope, list[tuple[str, str]]]]:
         """The scopes of other findings that share an affected pod, identity, service account or address with this one, each with what
         they share (kind, key). A `Policy:` finding shares the identities that it says were given rights."""
-        mine = {(one.kind, one.key) for one in self.subjects_of(self.of, *_SHARED) if one.certainty == "affected"}
+        mine, mine_run = _things_of(self.of)
         mine |= {("identity", name) for name in self._let_in}
-        mine -= {("source_ip", address) for address in self.scope.attacker.cluster_addresses.own}
+        own = {("source_ip", address) for address in self.scope.attacker.cluster_addresses.own}
         found = []
         for other in self.scope.attacker.findings:
             if other.id != self.finding.id and not other.sample:
                 scope = self.scope.of(other)
-                theirs = {(one.kind, one.key) for one in scope.subjects.values() if one.certainty == "affected"}
-                if mine & theirs:
-                    found.append((scope, sorted(mine & theirs)))
+                theirs, they_run = _things_of(scope)
+                # A service account joins where one finding's pods run under it and the other's caller used it.
+                shared = (mine & theirs | mine_run & theirs | mine & they_run) - own
+                if shared:
+                    found.append((scope, sorted(shared)))
         return found
 
     @cached_property
@@ -253,6 +255,18 @@ def ask(one: Question, asked: Asked) -> Answer:
     if verdict.word == CANNOT_TELL:
         says = f"{verdict.limits[0].says}."
     return Answer(one, asked.finding, verdict, says, found.rows, window)
+
+
+def _things_of(scope: FindingScope) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """The affected subjects that may join a finding to another (kind, key), and the identities that its pods run under."""
+    affected = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    things = {(one.kind, one.key) for one in affected if one.kind in _SHARED}
+    run_under = {
+        ("identity", f"{SERVICE_ACCOUNT}{one.key.replace('/', ':', 1)}")
+        for one in affected
+        if one.kind == "service_account"
+    }
+    return things, run_under
 
 
 def row(refs: Iterable[str | Ref], certainty: str = "affected", path: str = "", **cells: Any) -> Row:

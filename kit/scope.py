@@ -130,7 +130,7 @@ class Scope:
         self.sessions = Sessions(store, inventory, self.attacker.cluster_addresses)
         self.access, self.rights = Access(store, inventory), Rights(inventory)
         self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions)
-        self._given = (start, end)
+        self.given = (start, end)
         self.window = self._window(start, end)
         self.limits = Limits(store, inventory, self.attacker, self.window)
         self._scopes = dict[str, FindingScope]()
@@ -602,7 +602,7 @@ class Scope:
 
     def _given_inside(self, at: datetime) -> bool:
         """Whether a moment is inside of the ends that were given: CloudTrail is not bound to what the audit log covers."""
-        start, end = self._given
+        start, end = self.given
         return (start is None or start <= at) and (end is None or at < end)
 
     def _touched_pods(self, scope: FindingScope) -> list[_Found]:

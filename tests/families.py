@@ -201,7 +201,7 @@ FAMILIES = {
     "default-account-admin": Family("stolen_sa_token", "Execution:Runtime/ReverseShell", _OUT),
     "generic": Family("sample", "CredentialAccess:Kubernetes/MaliciousIPCaller", ends_with_a_call=True),
     "malware-file": Family("sample", "Execution:Kubernetes/MaliciousFile"),
-    "metadata-rebind": Family("exec_kube_system", "Execution:Runtime/SuspiciousCommand", ("cloudtrail.json.gz",)),
+    "metadata-rebind": Family("stolen_sa_token", "Execution:Runtime/ReverseShell", _OUT),
     "new-binary": Family("stolen_sa_token", "Execution:Runtime/SuspiciousTool"),
     "permission-checked": Family("stolen_sa_token", "Discovery:Kubernetes/AnomalousBehavior.PermissionChecked"),
     "permissions-granted": Family("exec_kube_system", "Execution:Kubernetes/ExecInKubeSystemPod"),

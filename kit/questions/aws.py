@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.question import Asked, Found, question, row
 from kit.questions.identity import LOG
-from kit.verdict import SHOWN_BY, Needs
+from kit.verdict import SHOWN_BY
 from kit.words import counted
 
 _TAKES_DATA = (
@@ -21,7 +21,7 @@ _TAKES_DATA = (
 _COPIES = ("tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump")
 
 
-@question("What did roles of affected pods and nodes do in AWS?", LOG, Needs("trail"), about=("iam_role",))
+@question("What did roles of affected pods and nodes do in AWS?", LOG, *SHOWN_BY["aws_call"], about=("iam_role",))
 def used_in_aws(asked: Asked) -> Found:
     """The attacker's calls in CloudTrail, by role session, service and call; failed ones too."""
     by_call = defaultdict[tuple[str, str, str], list[dict[str, Any]]](list)

@@ -176,9 +176,9 @@ def _probe(asked: Asked, user: str, what: str, events: list[Event]) -> Row:
 def evidence_tampered(asked: Asked) -> Found:
     """Recordings that were ended or thinned out, Events and own workloads that the attacker deleted, auditIDs used twice, gaps in the log."""
     rows = _recordings(asked)
+    made = {one.key for one in asked.subjects("created")}
     for event in asked.hostile:
         if event["verb"] in ("delete", "deletecollection") and let_through(event):
-            made = {one.key for one in asked.subjects("created")}
             path = "/".join(part for part in (event["resource"], event["namespace"], event["name"]) if part)
             if event["resource"] == "events":
                 rows.append(
@@ -222,9 +222,10 @@ def _recordings(asked: Asked) -> list[Row]:
     for one in asked.store.rows(
         "SELECT event_id, event_at, event_source, event_name, arn, user_name, request_parameters FROM trail"
         " WHERE list_contains($names, event_source || ' ' || event_name) AND error_code IS NULL"
-        " AND ($start IS NULL OR event_at >= $start) ORDER BY event_at, event_id",
+        " AND ($start IS NULL OR event_at >= $start) AND ($end IS NULL OR event_at < $end) ORDER BY event_at, event_id",
         names=[f"{service} {name}" for service, names in ENDS_RECORDING.items() for name in names],
         start=start,
+        end=asked.scope.given[1],
     ):
         if one["event_name"] == "UpdateClusterConfig" and '"logging"' not in (one["request_parameters"] or ""):
             continue
@@ -246,23 +247,30 @@ def _tampering(ref: str, what: str, by: str | None, at: datetime, certainty: str
     return row([ref], certainty, What=what, By=by or "", At=at)
 
 
-@question("Is it still going on?", LOG)
+@question("Is it still going on?", LOG, Needs("trail"))
 def going_on(asked: Asked) -> Found:
-    """Whether the last hostile call came within five minutes of the end of the log."""
-    events = asked.hostile
-    if not events or asked.window is None:
+    """Whether the attacker's last call, in the cluster or in AWS, or what GuardDuty last saw, came within five minutes of the end of the log."""
+    events, window = asked.hostile, asked.window
+    if not events or window is None:
         says = "Whether it is still going on cannot be told: no call is attributed to the attacker"
         return Found([], "", "", limits=(Limit(("identity",), says, AUDIT_LOG),))
     last = events[-1]
-    quiet = asked.window.end - last["received_at"]
-    minutes = int(quiet.total_seconds() // 60)
-    rows = [row([asked.ref(last)], Last_call=last["received_at"], Identity=last["user_name"], From=last["source_address"],
-                Log_ends=asked.window.end)]  # fmt: skip
-    goes_on = quiet <= timedelta(minutes=5)
+    signs = [(last["received_at"], f"call of {last['user_name']} from {last['source_address']}", asked.ref(last))]
+    signs += [
+        (one["event_at"], f"{one['event_name']} in AWS", f"trail:{one['event_id']}") for one, _ in asked.trail.values()
+    ]
+    seen = [part.finding for part in asked.parts if part.finding.last_seen_at and not part.finding.is_policy]
+    signs += [
+        (one.last_seen_at, f"GuardDuty last saw {one.type}", str(one.ref("service.eventLastSeen"))) for one in seen
+    ]
+    at, what, ref = max(signs)
+    quiet = (window.end - at).total_seconds()
+    rows = [row([ref], Last_sign=at, What=what, Log_ends=window.end)]
+    soon = quiet <= 300
     return Found(
         rows,
-        f"The last hostile call came {int(quiet.total_seconds())} s before the log ends ({utc(asked.window.end)}): treat it as going on.",
-        f"The last hostile call was at {utc(last['received_at'])}, {minutes:,} minutes before the log ends; the credential may still serve.",
-        int(goes_on),
-        window=Window(last["received_at"], asked.window.end) if not goes_on else None,
+        f"The last sign ({what}) came {int(max(quiet, 0))} s before the log ends ({utc(window.end)}): treat it as going on.",
+        f"The last sign ({what}) was at {utc(at)}, {int(quiet // 60):,} minutes before the log ends; the credential may still serve.",
+        int(soon),
+        window=None if soon else Window(at, window.end),
     )

@@ -20,6 +20,7 @@ from kit.verdict import SHOWN_BY, Needs
 from kit.words import counted, few
 
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")
+_UNKNOWN = "cannot tell: no evidence has its rules"
 _HARMLESS = ("system:public-info-viewer",)
 _OF_EVERYBODY = ("system:basic-user", "system:discovery", "system:service-account-issuer-discovery")  # of a new cluster
 _DUMP = Needs("dump")
@@ -51,7 +52,9 @@ def permissions_given(asked: Asked) -> Found:
             rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To="", What=whys(list(one.why)[:1]),
                             Allows=too_much(one.thing)))  # fmt: skip
     strong = [
-        f"{one['Permission']} to {one['To']}" if one["To"] else str(one["Permission"]) for one in rows if one["Allows"]
+        f"{one['Permission']} to {one['To']}" if one["To"] else str(one["Permission"])
+        for one in rows
+        if one["Allows"] and one["Allows"] != [_UNKNOWN]
     ]
     says = f"{counted(sum(one['certainty'] == 'affected' for one in rows), 'permission was', 'permissions were')} written{f'; far-reaching: {few(strong, 3)}' if strong else ''}."
     return Found(rows, says, "The attacker wrote no role and no binding.")
@@ -63,7 +66,7 @@ def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[s
     known = asked.inventory.named(
         "roles" if kind == "Role" else "clusterroles", namespace if kind == "Role" else None, name
     )
-    return too_much(known[-1]) if known else ["cannot tell: no evidence has its rules"]
+    return too_much(known[-1]) if known else [_UNKNOWN]
 
 
 def too_much(role: Thing) -> list[str]:
@@ -226,7 +229,10 @@ def _endpoint(asked: Asked) -> Iterator[Row]:
     for one in asked.store.rows(
         "SELECT uid, object FROM objects WHERE kind = 'Cluster' AND starts_with(api_version, 'aws:')"
     ):
-        access = dict_of(dict_of(json.loads(one["object"])).get("resourcesVpcConfig"))
+        described = dict_of(json.loads(one["object"]))
+        if asked.inventory.cluster and described.get("name") not in (None, asked.inventory.cluster):
+            continue  # another cluster of the account
+        access = dict_of(described.get("resourcesVpcConfig"))
         ranges = _texts(access.get("publicAccessCidrs")) or ["0.0.0.0/0"]
         if access.get("endpointPublicAccess") is True and any(each in ("0.0.0.0/0", "::/0") for each in ranges):
             yield row(

@@ -101,7 +101,10 @@ def was_it_expected(asked: Asked) -> Found:
 def is_it_new(asked: Asked) -> Found:
     """Address, client, kind of call and namespace of the attacker's calls that the identity never had before the first bad sign."""
     first = asked.first_hostile_at
-    called = asked.hostile or asked.scope.attacker.own_call(asked.finding)
+    own = asked.scope.attacker.own_call(asked.finding)
+    called = asked.hostile or [
+        one for one in own if asked.window and asked.window.start <= one["received_at"] < asked.window.end
+    ]
     users = sorted({str(event["user_name"]) for event in called})
     if first is None or not users:
         return Found([], "", "No call is attributed to an attacker, so nothing can be compared.", limits=asked.nobody)
@@ -210,9 +213,12 @@ def credentials_used_outside(asked: Asked) -> Found:
         "SELECT user_name, claimed_pod_uid, source_address, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
         " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
         " WHERE (list_contains($pods, claimed_pod_uid) OR list_contains($nodes, user_name)) AND source_address IS NOT NULL"
+        " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
         " GROUP BY user_name, claimed_pod_uid, source_address ORDER BY first_at, source_address",
         pods=sorted(pods),
         nodes=[f"{NODE}{node}" for node in sorted(nodes)],
+        start=asked.scope.given[0],
+        end=asked.scope.given[1],
     ):
         if one["source_address"] not in own:
             certainty = "affected" if own and not _is_private(one["source_address"]) else "possible"
@@ -256,8 +262,11 @@ def impersonated(asked: Asked) -> Found:
     for one in asked.store.rows(
         "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at FROM audit"
         " WHERE impersonated_user_name IS NOT NULL AND (list_contains($users, user_name) OR list_contains($users, impersonated_user_name))"
+        " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
         " ORDER BY received_at, file, item",
         users=asked.callers,
+        start=asked.scope.given[0],
+        end=asked.scope.given[1],
     ):
         certainty = "affected" if place_of(one) in hostile else "possible"
         rows.append(

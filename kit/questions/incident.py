@@ -247,7 +247,7 @@ def _is_token(thing: Any) -> bool:
 
 @question("What of it still stands?", LOG, Needs("dump"), about=("created", "changed"))
 def still_standing(asked: Asked) -> Found:
-    """Objects that the attacker made or changed and that are not known to be gone."""
+    """Objects that the attacker made and that are not known to be gone; changed ones are possible, as the change may be taken back."""
     rows = []
     for one in asked.subjects("created"):
         stands = one.thing.standing if one.thing else None
@@ -260,6 +260,19 @@ def still_standing(asked: Asked) -> Found:
                     Object=one.key,
                     Made=whys(list(one.why)[:1]),
                     Stands=_stands(one.thing),
+                )
+            )
+    made = {one["Object"] for one in rows}
+    for one in asked.subjects("changed"):
+        if one.key not in made and not (one.thing and one.thing.standing is False):
+            whose = whys(list(one.why)[:1])
+            rows.append(
+                row(
+                    [why.ref for why in one.why],
+                    "possible",
+                    Object=one.key,
+                    Made=whose,
+                    Stands="whether the change was taken back cannot be told",
                 )
             )
     number = sum(one["certainty"] == "affected" for one in rows)
