@@ -8,12 +8,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kit.case import Case
 from kit.questions import QUESTIONS
 from tests.command import RECORDINGS, kit, kit_json
 from tests.test_scope import STOLEN
+from tests.truth import recordings
 from tests.variation import Event, varied
 
+QUICK = [RECORDINGS / name for name in ("stolen_sa_token", "anonymous_access", "exec_kube_system")]
 READ = "CredentialAccess:Kubernetes/AnomalousBehavior.SecretsAccessed"
 
 
@@ -171,3 +175,35 @@ def test_rights_of_all_that_sign_in_are_those_of_default_accounts_too(tmp_path: 
         if "everybody" in command
     ]
     assert commands and all("'everybody is admin'" in command for command in commands)
+
+
+# Question → the heading of what it names, the list in the ground truth.
+DONE = {
+    "secrets_read": ("Secret", "secrets_read"),
+    "commands_run": ("In", "exec_into"),
+    "tokens_minted": ("Service account", "tokens_minted"),
+    "objects_deleted": ("Object", "objects_deleted"),
+}
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [path if path in QUICK else pytest.param(path, marks=pytest.mark.full) for path in recordings()],
+    ids=lambda path: path.name,
+)
+def test_the_answers_are_those_of_the_ground_truth(recording: Path, tmp_path: Path) -> None:
+    shutil.copytree(recording, tmp_path / "evidence", ignore=shutil.ignore_patterns("ground_truth.json"))
+    kit_json("new", tmp_path / "case", tmp_path / "evidence")
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    told = {**truth["findings"], **truth.get("more_findings", {})}
+    case = Case(tmp_path / "case")
+    for name, (heading, listed) in DONE.items():
+        wanted, named = set[str](), set[str]()
+        for id_, about in told.items():
+            answer = case.answer(id_, name)
+            if not about["type"].startswith("Policy:"):
+                wanted |= {str(one) for one in about.get(listed) or []}
+                named |= {str(row[heading]) for row in answer.rows if row["certainty"] == "affected"}
+            if about.get(listed):
+                assert answer.verdict.word == "observed", (about["type"], name)
+        assert named == wanted, name
