@@ -275,6 +275,11 @@ def row(refs: Iterable[str | Ref], certainty: str = "affected", path: str = "", 
     return {**named, "certainty": certainty, "path": path, "refs": list(dict.fromkeys(str(ref) for ref in refs))}
 
 
+def stands(thing: Thing | None) -> str:
+    """Whether an object stands, in a word; empty where that is not told."""
+    return {True: "yes", False: "gone", None: ""}[thing.standing] if thing else ""
+
+
 def whys(reasons: Iterable[Why]) -> str:
     """Reasons in one sentence."""
     return "; ".join(dict.fromkeys(why.says for why in reasons))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from kit.attacker import Event, let_through
 from kit.limits import AUDIT_LOG, Limit
-from kit.question import Asked, Found, Row, question, row, whys
+from kit.question import Asked, Found, Row, question, row, stands, whys
 from kit.questions.identity import LOG
 from kit.verdict import Needs
 from kit.window import Window
@@ -41,8 +41,7 @@ ENDS_RECORDING = {
 def _of_subjects(asked: Asked, kind: str, heading: str) -> list[Row]:
     rows = []
     for one in asked.subjects(kind):
-        stands = {True: "yes", False: "gone", None: ""}[one.thing.standing] if one.thing else ""
-        cells = {heading: one.key, "What": whys(list(one.why)[:3]), "Stands": stands}
+        cells = {heading: one.key, "What": whys(list(one.why)[:3]), "Stands": stands(one.thing)}
         rows.append(row([why.ref for why in one.why], one.certainty, **cells))
     return rows
 

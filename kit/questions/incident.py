@@ -12,7 +12,7 @@ from typing import Any
 from kit.attacker import let_through
 from kit.inventory import dict_of
 from kit.limits import AUDIT_LOG, Limit
-from kit.question import Asked, Found, Row, question, row, whys
+from kit.question import Asked, Found, Row, question, row, stands, whys
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
 from kit.sources.json_document import member
@@ -201,7 +201,7 @@ def ways_back(asked: Asked) -> Found:
                     one.certainty,
                     What=one.key,
                     How=whys(list(one.why)[:1]),
-                    Stands=_stands(one.thing),
+                    Stands=stands(one.thing) or "cannot tell",
                 )
             )
     for one in asked.subjects("token"):
@@ -250,16 +250,16 @@ def still_standing(asked: Asked) -> Found:
     """Objects that the attacker made and that are not known to be gone; changed ones are possible, as the change may be taken back."""
     rows = []
     for one in asked.subjects("created"):
-        stands = one.thing.standing if one.thing else None
+        standing = one.thing.standing if one.thing else None
         deleted = one.key in {each.key for each in asked.subjects("deleted")}
-        if stands or (stands is None and not deleted):
+        if standing or (standing is None and not deleted):
             rows.append(
                 row(
                     [why.ref for why in one.why],
-                    "affected" if stands else "possible",
+                    "affected" if standing else "possible",
                     Object=one.key,
                     Made=whys(list(one.why)[:1]),
-                    Stands=_stands(one.thing),
+                    Stands=stands(one.thing) or "cannot tell",
                 )
             )
     made = {one["Object"] for one in rows}
@@ -281,10 +281,6 @@ def still_standing(asked: Asked) -> Found:
         f"{counted(number, 'object')} that {'was' if number == 1 else 'were'} made with it still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
         "Nothing that was made with it still stands.",
     )
-
-
-def _stands(thing: Any) -> str:
-    return {True: "yes", False: "gone", None: "cannot tell"}[thing.standing if thing else None]
 
 
 @question("Which other findings belong to the same incident?", about=("identity",))

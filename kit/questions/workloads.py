@@ -12,7 +12,7 @@ from typing import Any
 from kit.inventory import WORKLOADS, Thing, in_window
 from kit.limits import DUMP, Limit
 from kit.pod_spec import dangers, images, pod_spec
-from kit.question import Asked, Found, question, row, whys
+from kit.question import Asked, Found, question, row, stands, whys
 from kit.verdict import SHOWN_BY
 from kit.words import counted, few
 
@@ -35,7 +35,7 @@ def workloads_written(asked: Asked) -> Found:
         rows.append(
             row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=_each(dangers, specs),
                 Images=_each(images, specs), Known="" if any(specs) else "no body of it is in the evidence",
-                Stands=_stands(one.thing))
+                Stands=stands(one.thing))
         )  # fmt: skip
     rows.sort(key=lambda one: -len(one["Dangers"]))
     worst = [str(one["Object"]) for one in rows if one["Dangers"]]
@@ -74,7 +74,7 @@ def image_used_elsewhere(asked: Asked) -> Found:
             Pod=f"{pod.namespace}/{pod.name}",
             Image=image,
             Node=pod.node,
-            Stands=_stands(pod),
+            Stands=stands(pod),
         )
         for pod in in_window(asked.inventory.pods, start, end)
         for image in pod.images
@@ -160,7 +160,3 @@ def registry_of(image: str) -> str:
     """
     first, slash, _ = image.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-
-
-def _stands(thing: Thing | None) -> str:
-    return {True: "yes", False: "gone", None: ""}[thing.standing] if thing else ""
