@@ -1,0 +1,139 @@
+"""What an emulated Kubernetes API serves and says: kinds of objects, requests, answers and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Object = dict[str, Any]
+# A star marks what has no namespace.
+_BUILT_IN = {
+    "v1": "Pod pods, Node nodes*, Namespace namespaces*, Service services, Endpoints endpoints, Event events, "
+    "ConfigMap configmaps, Secret secrets, ServiceAccount serviceaccounts, PersistentVolumeClaim persistentvolumeclaims, "
+    "PersistentVolume persistentvolumes*, ReplicationController replicationcontrollers, PodTemplate podtemplates, "
+    "LimitRange limitranges, ResourceQuota resourcequotas",
+    "apps/v1": "Deployment deployments, DaemonSet daemonsets, StatefulSet statefulsets, ReplicaSet replicasets, "
+    "ControllerRevision controllerrevisions",
+    "batch/v1": "Job jobs, CronJob cronjobs",
+    "networking.k8s.io/v1": "NetworkPolicy networkpolicies, Ingress ingresses, IngressClass ingressclasses*",
+    "autoscaling/v2": "HorizontalPodAutoscaler horizontalpodautoscalers",
+    "storage.k8s.io/v1": "StorageClass storageclasses*, VolumeAttachment volumeattachments*, CSINode csinodes*",
+    "coordination.k8s.io/v1": "Lease leases",
+    "admissionregistration.k8s.io/v1": "ValidatingWebhookConfiguration validatingwebhookconfigurations*, "
+    "MutatingWebhookConfiguration mutatingwebhookconfigurations*, ValidatingAdmissionPolicy validatingadmissionpolicies*",
+    "certificates.k8s.io/v1": "CertificateSigningRequest certificatesigningrequests*",
+    "apiregistration.k8s.io/v1": "APIService apiservices*",
+    "scheduling.k8s.io/v1": "PriorityClass priorityclasses*",
+    "discovery.k8s.io/v1": "EndpointSlice endpointslices",
+    "policy/v1": "PodDisruptionBudget poddisruptionbudgets",
+    "rbac.authorization.k8s.io/v1": "Role roles, RoleBinding rolebindings, ClusterRole clusterroles*, "
+    "ClusterRoleBinding clusterrolebindings*",
+    "apiextensions.k8s.io/v1": "CustomResourceDefinition customresourcedefinitions*",
+    "authorization.k8s.io/v1": "SelfSubjectAccessReview selfsubjectaccessreviews*",
+    "authentication.k8s.io/v1": "SelfSubjectReview selfsubjectreviews*",
+}
+REVIEWS = {"selfsubjectaccessreviews.authorization.k8s.io", "selfsubjectreviews.authentication.k8s.io"}
+
+
+@dataclass
+class Call:
+    """One request, and what became of it: the status the client got (None: no answer) and the keys it changed."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    headers: Mapping[str, str] = field(repr=False)
+    status: int | None = None
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """A Status that says no; a fault may return one. Without a reason the message is sent as plain text."""
+
+    status: int
+    reason: str
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    details: Object = field(default_factory=dict)
+
+    def answer(self) -> Answer:
+        """The refusal as it goes over the wire."""
+        if not self.reason:
+            return Answer(self.status, self.message, self.headers)
+        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        status |= {"message": self.message, "reason": self.reason, "details": self.details, "code": self.status}
+        return Answer(self.status, status, self.headers)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: an object as JSON, or a text."""
+
+    status: int
+    content: Object | str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cut:
+    """The type of CUT: the connection is closed without an answer."""
+
+
+CUT = Cut()
+Fault = Callable[[Call, Literal["before", "after"]], Refusal | Cut | None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object that the server knows."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    custom: bool = False
+
+    @property
+    def group(self) -> str:
+        """The API group, empty for the core one."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def resource(self) -> str:
+        """The plural with its group, as the server's own messages have it: deployments.apps."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def refuse(self, status: int, reason: str, name: str, message: str) -> Refusal:
+        """A refusal that names an object of this kind; see apimachinery/pkg/api/errors."""
+        words = {
+            "NotFound": f'{self.resource} "{name}" not found',
+            "AlreadyExists": f'{self.resource} "{name}" already exists',
+            "Conflict": f'Operation cannot be fulfilled on {self.resource} "{name}": {message}',
+            "Invalid": f'{self.kind} "{name}" is invalid: {message}',
+            "Forbidden": f'{self.resource} "{name}" is forbidden: {message}',
+        }
+        details = {"name": name, "group": self.group, "kind": self.kind if reason == "Invalid" else self.plural}
+        return Refusal(status, reason, words.get(reason, message), details={k: v for k, v in details.items() if v})
+
+
+KINDS = tuple(
+    Kind(api_version, kind, plural.rstrip("*"), not plural.endswith("*"))
+    for api_version, listed in _BUILT_IN.items()
+    for kind, plural in (entry.split() for entry in listed.split(", "))
+)
+NAMESPACES = next(kind for kind in KINDS if kind.kind == "Namespace")
+PODS = next(kind for kind in KINDS if kind.kind == "Pod")
+
+
+def key_of(kind: Kind, namespace: str, name: str) -> str:
+    return f"{kind.resource}/{namespace}/{name}"
+
+
+def unsupported(what: str) -> Refusal:
+    return Refusal(501, "NotImplemented", f"the emulator does not do this: {what}")
+
+
+def only_metadata(item: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
