@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -167,6 +167,32 @@ class Access:
                 why = Why(self.store.event_ref(row), f"aws-auth as {row['user_name']} left it")
                 yield row["received_at"], data, why, data is answered or row["verb"] != "patch"
 
+    def written_mappings(self, hostile: Collection[str], account: str | None) -> tuple[list[Way], list[Way]]:
+        """Mappings in aws-auth that stand and that hostile changes (refs of events) wrote; and those of which that cannot be told.
+
+        Without what stood before, a principal of another account than the cluster's counts as the attacker's.
+        """
+        standing = {
+            (one.name, one.user_name, *one.groups): one
+            for one in self.ways
+            if one.kind == "aws_auth" and one.until is None
+        }
+        written, unclear = dict[tuple[str, ...], Way](), dict[tuple[str, ...], Way]()
+        before: dict[str, set[tuple[str, ...]]] = {}
+        for at, data, why, _ in self._config_maps():
+            for key in _MAPS.keys() & data.keys():
+                present = {(way.name, way.user_name, *way.groups) for way in _mapped(key, data.get(key), why)}
+                for place in sorted(present) if at is not None and str(why.ref) in hostile else ():
+                    if place in standing and place not in before.get(key, set()):
+                        foreign = account is not None and f":{account}:" not in place[0]
+                        found = written if key in before or foreign else unclear
+                        found[place] = replace(standing[place], why=why)
+                if at is not None:
+                    before[key] = present
+        return list(written.values()), [
+            one for place, one in unclear.items() if place not in written and "system:nodes" not in one.groups
+        ]
+
     @cached_property
     def providers(self) -> list[Way]:
         """The OIDC providers that users may come from. user_name: the claim that gives the name, with its prefix."""
@@ -242,6 +268,15 @@ class Access:
                 if (kind, name) in names and binding.standing is not False and binding not in found:
                     found.append(binding)
         return found
+
+    def bindings_of_groups(self, groups: Iterable[str]) -> list[Thing]:
+        """Bindings that stand, or may, and name one of these groups."""
+        return self._bindings(*(("Group", group) for group in groups))
+
+    def bindings_naming(self, identity: Identity) -> list[Thing]:
+        """Bindings that stand, or may, and name an identity itself, not a group of it."""
+        account = identity.service_account
+        return self._bindings(("User", identity.user_name), *([("ServiceAccount", account)] if account else []))
 
     def _cut(self, bindings: list[Thing], whose: str) -> Iterator[Step]:
         for binding in bindings:

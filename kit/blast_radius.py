@@ -6,8 +6,10 @@ subjects); EKS User Guide "Cluster endpoint access".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from kit.access import dicts
 from kit.actions import Target
@@ -52,20 +54,9 @@ class BlastRadius:
         pod = target.thing
         if pod is None:
             return
-        for service in self.inventory.of("services"):
-            selector = dict_of(service.spec.get("selector"))
-            if (
-                selector
-                and service.standing is not False
-                and service.namespace == pod.namespace
-                and selector.items() <= pod.labels.items()
-            ):
-                others = [
-                    one
-                    for one in self._standing
-                    if one.namespace == pod.namespace and selector.items() <= one.labels.items() and one.uid != pod.uid
-                ]
-                yield f"service {service.namespace}/{service.name} sends to it, and to {counted(len(others), 'other pod')}"
+        for service, selector in self.inventory.services_of(pod):
+            others = [one for one in self._behind(pod, selector) if one.uid != pod.uid]
+            yield f"service {service.namespace}/{service.name} sends to it, and to {counted(len(others), 'other pod')}"
         for policy in self.inventory.of("networkpolicies"):
             chosen = dict_of(dict_of(policy.spec.get("podSelector")).get("matchLabels"))
             if (
@@ -80,6 +71,20 @@ class BlastRadius:
             yield f"{resource}/{pod.namespace}/{name} owns it and starts a new one from the same image when it is deleted"
         elif pod.body:
             yield "nothing owns it: deleted, it does not come back, and the VPC CNI enforces no network policy on it"
+
+    def services_without(self, target: Target, gone: set[str]) -> Iterator[str]:
+        """Services all of whose standing pods are among those (uids) that a plan takes out of service."""
+        pod = target.thing
+        for service, selector in self.inventory.services_of(pod) if pod else ():
+            behind = {one.uid for one in self._behind(pod, selector)} if pod else set()
+            if behind <= gone:
+                yield f"all {counted(len(behind), 'pod')} behind service {service.namespace}/{service.name} are in this plan: it stops"
+
+    def _behind(self, pod: Thing, selector: dict[str, str]) -> list[Thing]:
+        """The standing pods that a Service of a pod's namespace sends to."""
+        return [
+            one for one in self._standing if one.namespace == pod.namespace and selector.items() <= one.labels.items()
+        ]
 
     def _of_node(self, target: Target) -> Iterator[str]:
         pods = [pod for pod in self._standing if pod.node == target.key]
@@ -103,22 +108,52 @@ class BlastRadius:
             yield f"service account {account} takes it on, with {counted(len(pods), 'standing pod')}"
         if nodes:
             yield f"{counted(len(nodes), 'node')} sign in with it: {few(nodes, _MOST)}"
+        denied = target.parameters.get("instances")
+        if denied:
+            yield f"all that {few(denied, _MOST)} may do in AWS stops, SSM and image pulls too: whoever wants memory by SSM takes it before"
 
     def _of_endpoint(self, target: Target) -> Iterator[str]:
+        """Who would be cut off: regular callers from outside, those in the networks that are kept left out."""
         own, attacker = self.scope.attacker.cluster_addresses, self.scope.attacker
         hostile = [f"{file}:{item}" for file, _, item in attacker.calls]
         rows = self.scope.store.rows(
-            "SELECT user_name, count(*) AS calls, count(DISTINCT source_address) AS addresses FROM audit WHERE source_address IS NOT NULL"
+            "SELECT user_name, source_address, count(*) AS calls FROM audit WHERE source_address IS NOT NULL"
             " AND NOT list_contains($own, source_address) AND NOT list_contains($hostile, file || ':' || item)"
-            " AND NOT list_contains($control, source_address) AND user_name IS NOT NULL GROUP BY user_name ORDER BY calls DESC, user_name",
+            " AND NOT list_contains($control, source_address) AND user_name IS NOT NULL GROUP BY ALL",
             own=sorted(own.own),
             control=sorted(own.control_plane),
             hostile=hostile,
         )
-        for row in rows[:8]:
-            yield f"{row['user_name']} called {counted(row['calls'], 'time')} from {counted(row['addresses'], 'address', 'addresses')} that are not the cluster's"
-        if len(rows) > 8:
-            yield f"and {counted(len(rows) - 8, 'identity')} more called from outside"
+        kept = [ip_network(one) for one in target.parameters.get("keep") or []]
+        sources = sorted(
+            {
+                use.address
+                for part in self.scope.scopes
+                for one in part.identities
+                for use in one.sources
+                if use.hostile and not use.inside
+            }
+        )
+        if sources:
+            open_to = [one for one in sources if _is_in(one, kept)]
+            warns = (
+                f": {few(open_to, 4)} stays open to him"
+                if open_to
+                else ": an address that is kept is open to him too"
+                if not kept
+                else ""
+            )
+            yield f"the attacker called from {few(sources, 4)}{warns}"
+        calls, addresses = Counter[str](), dict[str, set[str]]()
+        for row in rows:
+            if not _is_in(row["source_address"], kept):
+                calls[row["user_name"]] += row["calls"]
+                addresses.setdefault(row["user_name"], set()).add(row["source_address"])
+        listed = sorted(calls, key=lambda name: (-calls[name], name))
+        for name in listed[:8]:
+            yield f"{name} called {counted(calls[name], 'time')} from {counted(len(addresses[name]), 'address', 'addresses')} outside of the cluster"
+        if len(listed) > 8:
+            yield f"and {counted(len(listed) - 8, 'identity', 'identities')} more called from outside"
 
     def _of_image(self, target: Target) -> Iterator[str]:
         pods = [pod for pod in self._standing if target.key in pod.images]
@@ -153,3 +188,11 @@ class BlastRadius:
             ]
             if subjects and binding.standing is not False:
                 yield f"it names {few(subjects, _MOST)}"
+
+
+def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
+    try:
+        one = ip_address(address)
+    except ValueError:
+        return False
+    return any(one in network for network in networks)

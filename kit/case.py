@@ -18,7 +18,7 @@ from kit.actions import Action, Target
 from kit.contract import answers_contract, scope_contract
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
-from kit.inventory import BOUND, ROLES, Inventory
+from kit.inventory import Inventory
 from kit.limits import Limit
 from kit.marks import Mark, add_mark, marks_of
 from kit.plan import Plan, make_plan
@@ -26,9 +26,10 @@ from kit.playbook import playbook_of
 from kit.question import QUESTIONS, Answer, Asked, ask
 from kit.raw import Raw
 from kit.refs import Ref
-from kit.scope import FindingScope, Scope
+from kit.scope import Scope
 from kit.store import Store
 from kit.suppression import Suppression, suppression
+from kit.targets import Targets, checked_addresses
 from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_time, checked_window
 
@@ -265,10 +266,6 @@ class Case:
         """The first bad sign of the case, UTC; None when nothing is attributed to an attacker."""
         return self._asked(str(self.findings["id"].iloc[0])).first_hostile_at if len(self.findings) else None
 
-    @staticmethod
-    def _is_of_kind(scope: FindingScope, user_name: str, kinds: tuple[str, ...]) -> bool:
-        return any(one.identity.user_name == user_name and one.identity.kind in kinds for one in scope.identities)
-
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
         return {
@@ -279,10 +276,25 @@ class Case:
             ],
         }
 
-    def plan(self, only: Iterable[str] = (), without: Iterable[str] = ()) -> Plan:
-        """What is to be done about the chosen findings, in order; it changes nothing. Raises CallError for an unknown name."""
+    def plan(
+        self, only: Iterable[str] = (), without: Iterable[str] = (), keep_addresses: Iterable[str] | None = None
+    ) -> Plan:
+        """What is to be done about the chosen findings, in order; it changes nothing.
+
+        keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
+        """
+        return make_plan(self._scope, self._targets(keep_addresses), only, without)
+
+    def _targets(self, keep_addresses: Iterable[str] | None = None) -> Targets:
+        marked = {one.finding: one.word for one in self.marks if not one.question}
+        keep = None if keep_addresses is None else checked_addresses(keep_addresses)
         place = (self.account, self.region, self.cluster)
-        return make_plan(self._scope, self.targets, place, only, without)
+        return Targets(self._scope, self._rows_of, place, marked, lambda one: self.suppression(one).criteria, keep)
+
+    def _rows_of(self, question: str) -> list[dict[str, Any]]:
+        if not len(self.findings):
+            return []
+        return list(QUESTIONS[question].find(self._asked(str(self.findings["id"].iloc[0]))).rows)
 
     def activity(self, stretches: int) -> pd.DataFrame:
         """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.
@@ -351,33 +363,18 @@ class Case:
         every = [self.finding(one) for one in self._finding_rows["id"]]
         return suppression(self.finding(finding_id), every, self.marks)
 
+    @property
+    def name_of(self) -> dict[str, str]:
+        """Ref of each subject → namespace/name, or its key."""
+        every = [one for finding in self.scope["findings"] for one in finding["subjects"]]
+        return {
+            one["ref"]: "/".join(part for part in (one["namespace"], one["name"]) if part) or one["key"]
+            for one in every
+        }
+
     def targets(self, action: Action) -> list[Target]:
-        """What an action would be done to: the affected subjects of its kinds, those in reach and the cluster included."""
-        found = dict[tuple[str, str], Target]()
-        instances = {node: instance for instance, node in self.inventory.node_of_instance.items()}
-        for scope in self._scope.scopes:
-            for one in scope.subjects.values():
-                kinds = {one.kind}
-                if one.kind == "created":
-                    kinds = {"written_binding"} if one.key.partition("/")[0] in (*BOUND, *ROLES) else {"created"}
-                if (
-                    one.kind == "identity"
-                    and action.identities
-                    and not self._is_of_kind(scope, one.key, action.identities)
-                ):
-                    continue
-                gone = one.thing is not None and one.thing.standing is False
-                if kinds & set(action.kinds) and (one.certainty == "affected" or one.kind == "reachable") and not gone:
-                    instance = instances.get(one.key) if one.kind == "node" else None
-                    found.setdefault((one.kind, one.key), Target(one.kind, one.key, one.thing, self.cluster, instance))
-        for kind, name in _OF_ANSWERS.items():
-            if kind in action.kinds and len(self.findings):
-                for row in QUESTIONS[name].find(self._asked(str(self.findings["id"].iloc[0]))).rows:
-                    if row["path"] and not str(row.get("Stands")).startswith("gone"):
-                        found.setdefault((kind, row["path"]), Target(kind, row["path"], None, self.cluster))
-        if "cluster" in action.kinds:
-            found["cluster", self.cluster or ""] = Target("cluster", self.cluster or "CLUSTER", None, self.cluster)
-        return list(found.values())
+        """What an action would be done to: the affected subjects of its kinds that it can be done to."""
+        return self._targets().of(action)[0]
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
@@ -516,11 +513,6 @@ _AWS_CALL_COLUMNS = (
     "item",
 )
 _BRANCH_WORDS = {"introduced": "new image"}
-_OF_ANSWERS = {
-    "anonymous_binding": "anonymous_access",
-    "default_binding": "default_accounts_with_rights",
-    "exposed": "exposed_services",
-}
 _RAW = {
     "audit": ("audit", "audit_id"),
     "trail": ("trail", "event_id"),

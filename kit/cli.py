@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kit import __version__
-from kit.errors import KitError
+from kit.errors import CallError, CaseError, KitError
 
 CASE = click.argument("case", type=click.Path(path_type=Path))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON in the documented, stable form.")
@@ -301,78 +301,214 @@ def suppress(case: Path, finding: str) -> None:
     click.echo(made.loses, err=True)
 
 
-@main.command(epilog="Example: kit plan case-1 --only contain --only revoke > plan.md")
+@main.command(epilog="Example: kit plan case-1 --keep-address 203.0.113.7/32 --without recover > plan.md")
 @CASE
 @chosen
 @click.option("--only", multiple=True, metavar="NAME", help="Only this stage or action; may be given again.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out this stage or action; may be given again.")
+@click.option(
+    "--keep-address",
+    multiple=True,
+    metavar="CIDR",
+    help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
+)
+@click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
 @AS_JSON
 @shows_errors
 def plan(
-    case: Path, finding: str, start: str, end: str, only: tuple[str, ...], without: tuple[str, ...], as_json: bool
+    case: Path,
+    finding: str,
+    start: str,
+    end: str,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    keep_address: tuple[str, ...],
+    private_endpoint: bool,
+    as_json: bool,
 ) -> None:
-    """Print what is to be done about the findings of CASE, in order, as Markdown. It changes nothing.
+    """Print what is to be done about the findings of CASE, in order, as Markdown, and save it as CASE/plan.json.
 
-    Each action with its target, why, what has to be true before, what else stops working, its commands, its undo, and what has to be done
-    first. The digest covers the actions with their account, region and cluster.
+    It changes nothing in account or cluster. Each action with its target, why, what has to be true before, what else stops working, its
+    commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
+    `kit apply` wants approved.
     """
     from kit.contract import plan_contract
+    from kit.live.run import save_plan
+    from kit.plan_text import markdown
 
+    if keep_address and private_endpoint:
+        raise CallError(
+            "an endpoint that is private only is open for no address",
+            where="--private-endpoint",
+            next="give one of both",
+        )
+    keep = list(keep_address) if keep_address or private_endpoint else None
     with _Progress() as progress:
         progress("making the plan", 0, 1)
         opened = _open(case, finding, start, end)
-        made = opened.plan(only, without)
-    _print_json(plan_contract(opened.name, made)) if as_json else click.echo(_markdown(made))
+        made = opened.plan(only, without, keep)
+    options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
+    try:
+        save_plan(opened, made, options | {"keep_addresses": keep})
+    except CaseError as error:
+        click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
+    if as_json:
+        _print_json(plan_contract(opened.name, made))
+    else:
+        click.echo("\n".join(printable(line) for line in markdown(made, opened.name_of).split("\n")))
 
 
-@main.command(epilog="Example: kit permissions case-1 > needed.json")
+def reaches(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how account and cluster are reached."""
+    command = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one without it.")(
+        command
+    )
+    command = click.option("--kubeconfig", metavar="FILE", help="Instead of KUBECONFIG or ~/.kube/config.")(command)
+    return click.option("--profile", metavar="NAME", help="AWS profile; AWS_PROFILE and the usual without it.")(command)
+
+
+@main.command(epilog="Example: kit preview case-1 --profile incident")
+@CASE
+@reaches
+@AS_JSON
+@shows_errors
+def preview(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
+    """Try the saved plan of CASE by the services' own dry-runs, and say of each action what it would do now. It changes nothing."""
+    from kit.live.run import Access, preview_case
+
+    _print_outcomes(preview_case(case, Access(profile, kubeconfig, context), _tell), as_json)
+
+
+@main.command(epilog="Example: kit apply case-1 --approve 3f9c… --profile incident")
+@CASE
+@click.option("--approve", required=True, metavar="DIGEST", help="The digest of the plan that was read and approved.")
+@click.option(
+    "--without-capture",
+    default="",
+    metavar="REASON",
+    help="Do not wait for captures before what destroys; the reason is journaled.",
+)
+@click.option("--by-hand", multiple=True, metavar="ID", help="An action that a person has done; may be given again.")
+@click.option(
+    "--check-after",
+    default=180.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When to look again whether it holds: controllers put things back. 0 for not at all.",
+)
+@reaches
+@AS_JSON
+@shows_errors
+def apply(
+    case: Path,
+    approve: str,
+    without_capture: str,
+    by_hand: tuple[str, ...],
+    check_after: float,
+    profile: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """Do what the saved plan of CASE says, in order, and look whether it holds. CHANGES the account and the cluster.
+
+    Everything is journaled before it is done (CASE/journal.jsonl). Stopped at any moment, the same command goes on: nothing is done
+    twice, and what is not known is looked up. What fails holds up only what has to come after it.
+    """
+    from kit.live.run import Access, apply_case
+
+    access = Access(profile, kubeconfig, context)
+    _print_outcomes(apply_case(case, approve, access, _tell, without_capture, by_hand, check_after), as_json)
+
+
+@main.command(epilog="Example: kit check case-1")
+@CASE
+@reaches
+@AS_JSON
+@shows_errors
+def check(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
+    """Look again whether what was done for CASE still holds: controllers, autoscalers and GitOps put things back."""
+    from kit.live.run import Access, check_case
+
+    _print_outcomes(check_case(case, Access(profile, kubeconfig, context), _tell), as_json)
+
+
+@main.command(epilog="Example: kit undo case-1 --only narrow_endpoint")
+@CASE
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this action, by its id or its name; may be given again."
+)
+@reaches
+@AS_JSON
+@shows_errors
+def undo(
+    case: Path, only: tuple[str, ...], profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool
+) -> None:
+    """Take back what was done for CASE, the last first, and say what could not be. CHANGES the account and the cluster.
+
+    What somebody changed since is left as it is. Each undo was shown in the plan and approved with it.
+    """
+    from kit.live.run import Access, undo_case
+
+    _print_outcomes(undo_case(case, Access(profile, kubeconfig, context), _tell, only), as_json)
+
+
+@main.command(epilog="Example: kit journal case-1 --json")
+@CASE
+@AS_JSON
+@shows_errors
+def journal(case: Path, as_json: bool) -> None:
+    """Check the journal of CASE and say what was done. Its last hash, noted elsewhere, proves that nothing was changed since."""
+    from kit.journal import done_so_far
+
+    said, head = done_so_far(case)
+    if as_json:
+        _print_json({"case": str(case), "head": head, "actions": said})
+        return
+    table = _table("stage", "action", "name", "state", "check", "id")
+    for one in said:
+        checked = f"{one['check']['word']}: {one['check']['says']}" if one["check"] else ""
+        _add_row(table, one["stage"], one["action"], one["name"], one["state"], checked, one["id"])
+    _print(table) if said else click.echo("nothing was done in this case")
+    click.echo(f"last hash {head}", err=True)
+
+
+def _tell(says: str) -> None:
+    click.echo(printable(says), err=True)
+
+
+def _print_outcomes(outcomes: list[Any], as_json: bool) -> None:
+    from kit.live.run import needs_somebody
+
+    if as_json:
+        said = [vars(one) | {"check": vars(one.check) if one.check else None} for one in outcomes]
+        _print_json({"actions": said})
+    else:
+        table = _table("outcome", "action", "what", "check")
+        for one in outcomes:
+            checked = f"{one.check.word}: {one.check.says}" if one.check else ""
+            _add_row(table, one.word, one.id, one.says, checked)
+        _print(table) if outcomes else click.echo("there is nothing to do")
+    if any(needs_somebody(one) for one in outcomes):
+        sys.exit(1)
+
+
+@main.group(epilog="Example: kit permissions plan case-1")
+def permissions() -> None:
+    """Print the least permissions for what the kit does in an account and a cluster."""
+
+
+@permissions.command("plan", epilog="Example: kit permissions plan case-1 > needed.json")
 @CASE
 @chosen
 @shows_errors
-def permissions(case: Path, finding: str, start: str, end: str) -> None:
-    """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON."""
+def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
+    """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON. The saved plan's, where there is one."""
+    from kit.live.run import saved_plan
     from kit.plan import permissions_of
 
-    _print_json(permissions_of(_open(case, finding, start, end).plan()))
-
-
-def _markdown(made: Any) -> str:
-    place = f"account {made.account or 'not known'}, region {made.region or 'not known'}, cluster {made.cluster or 'not known'}"
-    lines = [
-        f"# Plan: {len(made.actions)} actions",
-        "",
-        f"For {place}. Digest `{made.digest}`.",
-        "Nothing of it is done by the kit.",
-        "",
-    ]
-    stage = ""
-    for number, one in enumerate(made.actions, 1):
-        if one.stage != stage:
-            stage = one.stage
-            lines += [f"## {stage.capitalize()}", ""]
-        lines.append(
-            f"{number}. **{one.does}**: {one.target.partition(':')[0].replace('_', ' ')} `{printable(one.name)}` (`{one.id}`)"
-        )
-        lines += [f"   * why: {printable(why['says'])} (`{printable(why['ref'])}`)" for why in one.why[:2]]
-        lines.append(f"   * before: {one.precondition}")
-        lines += [f"   * stops: {printable(says)}" for says in one.blast_radius]
-        lines.append(f"   * undo: {one.undo}" if one.undo else f"   * **cannot be undone**: {one.cannot_undo}")
-        lines += [f"   * not: {warning}" for warning in one.when_not[:3]]
-        lines += (
-            [f"   * after: {', '.join(one.after[:6])}{f' and {len(one.after) - 6} more' if len(one.after) > 6 else ''}"]
-            if one.after
-            else []
-        )
-        lines += ["", *(f"         {printable(command)}" for command in one.command), ""] if one.command else []
-    if made.review:
-        lines += [
-            "## To be looked at",
-            "",
-            f"{len(made.review)} subjects are only possible; nothing is planned for them:",
-            "",
-        ]
-        lines += [f"* `{printable(ref)}`" for ref in made.review]
-    return "\n".join(lines)
+    saved = (case / "plan.json").exists() and not (finding or start or end)
+    _print_json(permissions_of(saved_plan(case)[0] if saved else _open(case, finding, start, end).plan()))
 
 
 @main.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")

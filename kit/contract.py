@@ -220,7 +220,14 @@ def plan_contract(case: str, plan: Plan) -> dict[str, Any]:
     """A plan as JSON-ready data."""
     actions = [asdict(one) | {"undo": one.undo or None, "cannot_undo": one.cannot_undo or None} for one in plan.actions]
     place = {"account": plan.account, "region": plan.region, "cluster": plan.cluster}
-    return {"case": case, "digest": plan.digest, **place, "actions": actions, "review": list(plan.review)}
+    return {
+        "case": case,
+        "digest": plan.digest,
+        **place,
+        "actions": actions,
+        "review": list(plan.review),
+        "not_possible": list(plan.not_possible),
+    }
 
 
 def _mark_contract(one: Mark) -> dict[str, str | None]:

@@ -264,6 +264,20 @@ class Inventory:
             present = above
         return chain
 
+    def services_of(self, pod: Thing) -> list[tuple[Thing, dict[str, str]]]:
+        """Services that stand, or may, and select a pod, each with its selector."""
+        found = []
+        for service in self.of("services"):
+            selector = dict_of(service.spec.get("selector"))
+            if (
+                selector
+                and service.standing is not False
+                and service.namespace == pod.namespace
+                and selector.items() <= pod.labels.items()
+            ):
+                found.append((service, selector))
+        return found
+
     @cached_property
     def _owned(self) -> dict[tuple[str, str | None, str], list[tuple[Thing, str | None, bool]]]:
         """Resource, namespace and name of a workload → the pods below it, each with the workload's uid and whether it is sure."""

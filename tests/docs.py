@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -167,15 +169,52 @@ def _actions() -> str:
     parts = [
         HEAD,
         "# Actions\n",
-        "What playbooks say to do, by stage. The kit does none of it: it gives the commands, for a person to read and type.\n",
+        "What plans are made of, by stage. `kit apply` does what is the kit's, after a plan was shown and approved; the rest says why a person does it.",
+        "What else stops working is worked out for each target from the evidence; here stands what it is by its kind. RBAC rules with a role's name",
+        "(`bind`, `escalate`) depend on the binding. A preview of AWS needs `iam:SimulatePrincipalPolicy` and `iam:GetRole` beside what is listed.\n",
+        "| action | does | undo | before | preview | check | stops | permissions | tests |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
+    tests = actions_tested()
     for stage in STAGES:
-        parts.append(f"## {stage}\n")
+        for one in (each for each in ACTIONS.values() if each.stage == stage):
+            undo = one.undo or f"**cannot be undone**: {one.cannot_undo}"
+            needs = " ".join(f"`{each}`" for each in one.permissions) or f"none: {one.by_person or 'it reads nothing'}"
+            proof = "<br>".join(tests.get(one.name, [])) or f"none: a person does it ({one.by_person})"
+            cells = (
+                f"[{one.name}](#{one.name})<br>{stage}",
+                one.does,
+                undo,
+                one.precondition,
+                one.preview,
+                one.check,
+                one.stops,
+                needs,
+                proof,
+            )
+            parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    for stage in STAGES:
+        parts.append(f"\n## {stage}\n")
         for one in ACTIONS.values():
             if one.stage == stage:
                 undo = f"Undo: {one.undo}." if one.undo else f"**Cannot be undone**: {one.cannot_undo}."
-                parts += [f"### {one.name}\n", f"{one.does}. Stops: {one.stops}. {undo}\n"]
+                person = f" For a person: {one.by_person}." if one.by_person else ""
+                parts += [f"### {one.name}\n", f"{one.does}. Stops: {one.stops}. {undo}{person}\n"]
     return "\n".join(parts)
+
+
+def actions_tested() -> dict[str, list[str]]:
+    """Action → the test files that name it: they do it behind the real clients."""
+    found = dict[str, list[str]]()
+    for path in sorted((DOCS.parent / "tests" / "live").glob("test_*.py")):
+        texts = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant)
+        }
+        for name in sorted(ACTIONS.keys() & texts):
+            found.setdefault(name, []).append(path.name)
+    return found
 
 
 def _dashed(operation: str) -> str:
@@ -189,10 +228,16 @@ def _command_line() -> str:
         "Results go to stdout, everything else to stderr. Exit code 0: done; 1: the work failed; 2: the input or the call",
         "was wrong. `--json` is described in [json.md](json.md).\n",
     ]
-    for path, command in [("kit", cli.main), *((f"kit {name}", each) for name, each in cli.main.commands.items())]:
+    for path, command in _commands("kit", cli.main):
         context = click.Context(command, info_name=path, terminal_width=100, **cli.main.context_settings)
         parts += [f"## {path}\n", "```", command.get_help(context), "```\n"]
     return "\n".join(parts)
+
+
+def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    for name, each in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _commands(f"{path} {name}", each)
 
 
 def main() -> int:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from kit import cli, tables
+from kit.actions import ACTIONS
 from kit.case import Case
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
-from tests.docs import DOCS, pages
+from tests.docs import DOCS, actions_tested, pages
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,3 +70,8 @@ def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case(tmp_path: Path
         said |= {why["says"] for one in finding["sessions"] for why in one["why"]}
     quoted = re.findall(r"^ *> (.+)$", (DOCS / "rules.md").read_text(), re.MULTILINE)
     assert len(quoted) > 10 and [one for one in quoted if one not in said] == []
+
+
+def test_every_action_that_the_kit_does_has_a_test() -> None:
+    tested = actions_tested()
+    assert {name for name, one in ACTIONS.items() if not one.by_person} <= set(tested)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kit.actions import ACTIONS, STAGES
+from kit.plan import ALWAYS
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.test_scope import STOLEN
 from tests.variation import Event, varied
@@ -55,7 +56,11 @@ def test_stages_stand_in_their_order_and_nothing_is_destroyed_before_it_is_kept(
         assert all(place[before] < number for before in one["after"])
         if ACTIONS[one["action"]].destroys and one["target"].startswith(("pod:", "node:")):
             kept = {
-                of["id"] for of in actions if of["target"] == one["target"] and of["stage"] in ("freeze", "capture")
+                of["id"]
+                for of in actions
+                if of["target"] == one["target"] and of["stage"] in ("freeze", "capture")
+                if of["action"]
+                not in ("protect_node", "quarantine_node")  # nothing of them is lost with what is destroyed
             }
             assert kept and kept <= set(one["after"])
 
@@ -112,7 +117,7 @@ def test_what_hangs_on_it_is_named(plans: dict[str, tuple[Path, Planned]]) -> No
     node = next(one for one in actions if one["action"] == "terminate_node")
     assert "known to stand on it" in node["blast_radius"][0] and "is shared with" in node["blast_radius"][1]
     endpoint = next(one for one in actions if one["action"] == "narrow_endpoint")
-    assert any(" called " in says and "that are not the cluster's" in says for says in endpoint["blast_radius"])
+    assert any(" called " in says and "outside of the cluster" in says for says in endpoint["blast_radius"])
     pod = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("checkout/api"))
     assert any(says.startswith("service checkout/api sends to it") for says in pod["blast_radius"])
 
@@ -166,12 +171,12 @@ def test_the_plan_as_markdown_has_the_digest_and_the_order(plans: dict[str, tupl
 
 def test_the_permissions_are_those_of_the_plan_alone(plans: dict[str, tuple[Path, Planned]]) -> None:
     case, plan = plans[STOLEN]
-    needed = json.loads(kit("permissions", case).stdout)
+    needed = json.loads(kit("permissions", "plan", case).stdout)
     actions = needed["iam_policy"]["Statement"][0]["Action"]
-    asked = {one for action in plan["actions"] for one in action["permissions"]}
-    assert {f"aws:{one}" for one in actions} == {one for one in asked if one.startswith("aws:")}
+    asked = {one for action in plan["actions"] if not action["by_person"] for one in action["permissions"]}
+    assert {f"aws:{one}" for one in actions} == {*ALWAYS, *(one for one in asked if one.startswith("aws:"))}
     rules = needed["cluster_role"]["rules"]
-    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "get", "patch"]} in rules
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "get", "list", "patch"]} in rules
     assert all("*" not in part for rule in rules for part in (*rule["resources"], *rule["verbs"]))
 
 
@@ -179,3 +184,117 @@ def test_a_sample_finding_gives_no_plan(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "data" / "samples" / "11-aws-sample.json", tmp_path)
     kit_json("new", tmp_path / "case", tmp_path / "11-aws-sample.json")
     assert kit_json("plan", tmp_path / "case")["actions"] == []
+
+
+def test_the_endpoint_says_whom_it_cuts_off_and_whom_not(plans: dict[str, tuple[Path, Planned]]) -> None:
+    case, plan = plans[STOLEN]
+    before = next(one for one in plan["actions"] if one["action"] == "narrow_endpoint")
+    assert before["by_person"] and "an address that is kept is open to him too" in before["blast_radius"][0]
+    attacker = before["blast_radius"][0].partition("from ")[2].partition(":")[0].split(",")[0]
+    kept = kit_json("plan", case, "--only", "narrow_endpoint", "--keep-address", f"{attacker}/32")["actions"][0]
+    assert not kept["by_person"] and f"{attacker} stays open to him" in kept["blast_radius"][0]
+    for wrong in ("0.0.0.0/0", "home", "203.0.113.7/24"):
+        done = kit("plan", case, "--keep-address", wrong)
+        assert done.returncode == 2 and "--keep-address" in done.stderr
+    assert (
+        "give one of both" in kit("plan", case, "--keep-address", "203.0.113.7/32", "--private-endpoint").stderr.lower()
+    )
+
+
+def test_what_was_hit_and_not_used_is_left_in_place(tmp_path: Path) -> None:
+    """A user of the identity provider scaled a Deployment down and deleted others: its pods are the victim's."""
+    kit_json("new", tmp_path / "case", RECORDINGS / "oidc_user_impact")
+    plan = kit_json("plan", tmp_path / "case")
+    assert not {"isolate_pod", "delete_pod", "capture_container", "cordon_node"} & {
+        one["action"] for one in plan["actions"]
+    }
+    assert any(
+        one["action"] == "isolate_pod" and "what was hit, not what was used" in one["says"]
+        for one in plan["not_possible"]
+    )
+    assert any(one["action"] == "unbind_identity" and "group oidc:devs" in one["says"] for one in plan["not_possible"])
+    restored = {one["target"] for one in plan["actions"] if one["action"] == "restore_objects" and not one["by_person"]}
+    assert restored == {"deleted:cronjobs/store/report", "deleted:deployments/store/worker"}
+
+
+def test_a_mapping_that_the_attacker_planted_is_taken_out(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDINGS / "exec_kube_system")
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    planted = [
+        one for one in actions if one["action"] == "remove_cluster_access" and one["target"].startswith("mapping:")
+    ]
+    assert [one["parameters"]["arn"] for one in planted] == ["arn:aws:iam::999988887777:role/Support"]
+    assert planted[0]["parameters"]["arn"] in planted[0]["parameters"]["hostile"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_one_object_is_edited_or_deleted_by_one_action(name: str, plans: dict[str, tuple[Path, Planned]]) -> None:
+    touched = [
+        (one["parameters"]["resource"], one["parameters"]["namespace"], one["parameters"]["name"])
+        for one in plans[name][1]["actions"]
+        if "remove" in one["parameters"] or "expected" in one["parameters"]
+    ]
+    assert len(touched) == len(set(touched))
+
+
+def test_all_nodes_at_once_is_said_and_they_go_one_after_the_other(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDINGS / "vanished_deployment")
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    ended = [one for one in actions if one["action"] == "terminate_node"]
+    assert len(ended) == 3 and all("no known node is left to run a pod" in one["blast_radius"][-1] for one in ended)
+    assert ended[0]["id"] in ended[1]["after"] and ended[1]["id"] in ended[2]["after"]
+    (new_nodes,) = [one for one in actions if one["action"] == "add_nodes"]
+    assert new_nodes["by_person"] and all(new_nodes["id"] in one["after"] for one in ended)
+
+
+KINDS = {
+    "karpenter": {"karpenter.sh/nodepool": "default"},
+    "auto": {"eks.amazonaws.com/compute-type": "auto", "karpenter.sh/nodepool": "general-purpose"},
+    "fargate": {"eks.amazonaws.com/compute-type": "fargate"},
+    "hybrid": {"eks.amazonaws.com/compute-type": "hybrid"},
+    "own_group": {"kubernetes.io/os": "linux"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_a_node_decides_what_can_be_done_to_it(kind: str, tmp_path: Path) -> None:
+    def relabelled(resource: str, items: list[Event]) -> list[Event]:
+        for item in items if resource == "nodes" else ():
+            item["metadata"]["labels"] = KINDS[kind]
+        return items
+
+    kit_json("new", tmp_path / "case", varied("vanished_deployment", tmp_path, dump=relabelled))
+    plan = kit_json("plan", tmp_path / "case")
+    of_nodes = [one for one in plan["actions"] if one["target"].startswith("node:")]
+    assert {one["parameters"]["node_kind"] for one in of_nodes} <= {kind}
+    done = {one["action"] for one in of_nodes}
+    impossible = {one["action"]: one["says"] for one in plan["not_possible"] if one["target"].startswith("node:")}
+    assert not done & impossible.keys()
+    if kind == "fargate":
+        assert not done and "Fargate" in impossible["cordon_node"]
+    if kind == "hybrid":
+        assert done == {"cordon_node"} and "switch it off where it stands" in impossible["terminate_node"]
+    if kind == "auto":
+        assert "AWS forbids" in impossible["quarantine_node"] and "terminate_node" in done
+    if kind in ("auto", "karpenter"):
+        for one in (each for each in of_nodes if each["action"] == "cordon_node"):
+            assert any(before.startswith("protect_node") for before in one["after"])
+    if kind in ("own_group", "karpenter"):
+        assert {"protect_node", "quarantine_node", "terminate_node"} <= done and not impossible
+
+
+def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", RECORDINGS / STOLEN)
+    findings = [one["id"] for one in kit_json("findings", tmp_path / "case")["findings"]]
+    assert not {"archive_finding", "give_feedback", "suppress"} & {
+        one["action"] for one in kit_json("plan", tmp_path / "case")["actions"]
+    }
+    kit("mark", tmp_path / "case", "--finding", findings[0], "--as", "confirmed", "--note", "seen by the owner")
+    (feedback,) = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "give_feedback"]
+    assert feedback["parameters"] == {"finding": findings[0], "useful": True}
+    for finding in findings:
+        kit("mark", tmp_path / "case", "--finding", finding, "--as", "expected", "--note", "a drill of the red team")
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    assert {one["action"] for one in actions} == {"give_feedback", "archive_finding", "suppress"}
+    assert {one["parameters"]["finding"] for one in actions} == set(findings)
+    assert not any(one["parameters"].get("useful") for one in actions)

@@ -1,0 +1,459 @@
+"""A plan is tried (preview), done (apply), looked at again (check) and taken back (undo), by its journal.
+
+Every change is looked at, checked against what was planned, written down as an intent, made, looked at again and written down as done. A
+run that ends at any instant goes on from the journal: what is open is looked up, never guessed and never done twice. What fails holds up
+only what has to come after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.actions import ACTIONS
+from kit.errors import CallError
+from kit.journal import ActionRecord, ChangeRecord, Journal
+from kit.live.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
+from kit.live.change import Change, State, read_back, recorded
+from kit.live.cluster import made_by_undo
+from kit.live.connection import Conflict, Connection, Failed, LiveError, Missing, Refused, Unknown
+from kit.plan import Plan, PlannedAction
+from kit.whole_file import write_whole
+from kit.words import few
+
+Tell = Callable[[str], None]
+_LOOKS = 4  # after a change, until it is seen
+_CONFLICTS = 4
+_OUTAGES = (
+    3  # actions in a row that a service throttled or did not answer, after which the others that need it are held
+)
+_IMPOSSIBLE = ("404", "405", "501", "impossible")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one action. word: done, done before, by hand, for a person, refused, failed, unknown, held, would be done, undone, not undone."""
+
+    id: str
+    word: str
+    says: str
+    check: Check | None = None
+
+
+class Remediation:
+    """One case's plan, its journal and the connection to its account and cluster."""
+
+    def __init__(self, case: Path, journal: Journal, live: Connection, tell: Tell) -> None:
+        self.case, self.journal, self.live, self._tell = case, journal, live, tell
+        self._outages = dict[str, int]()  # service → answers in a row that did not come
+        self._impossible = set[str]()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Let the acts know what the journal has: files that were kept, answers that were given, what an undo made again."""
+        every = self.journal.actions.values()
+        self.live.kept = {one.id: [(str(self.case / file), one.hashes[file]) for file in one.files] for one in every}
+        self.live.answers = {
+            one.id: [each.after["answer"] for each in one.changes if each.stands and "answer" in (each.after or {})]
+            for one in every
+        }
+        self.live.remade = made_by_undo(self.journal.entries)
+
+    def preview(self, plan: Plan) -> list[Outcome]:
+        """What each action would do now, tried with the services' own dry-runs; nothing is changed."""
+        return [self._previewed(plan, planned) for planned in plan.actions]
+
+    def _previewed(self, plan: Plan, planned: PlannedAction) -> Outcome:
+        record = self.journal.actions.get(planned.id)
+        if record and record.finished:
+            return Outcome(planned.id, "done before", "")
+        if planned.by_person:
+            return Outcome(planned.id, "for a person", planned.by_person)
+        people = {one.id for one in plan.actions if one.by_person and not self._is_done(one.id)}
+        selected = {one.id for one in plan.actions}
+        waits = [id_ for id_ in planned.after if id_ in people or (id_ not in selected and not self._is_done(id_))]
+        says = [f"it would wait for {few(waits, 3)}"] if waits else []
+        try:
+            act = ACTS[planned.action]
+            refused = act.refuses(self.live, planned)
+            if refused:
+                return Outcome(planned.id, "refused", refused)
+            for change in act.changes(self.live, planned):
+                state = change.look(self.live)
+                if change.refuses(state):
+                    return Outcome(planned.id, "refused", change.refuses(state))
+                if change.holds(state):
+                    says.append(f"{change.says}: it is so already")
+                else:
+                    says.append(f"{change.says}: {change.dry_run(self.live, state)}")
+        except LiveError as error:
+            return Outcome(planned.id, "refused" if isinstance(error, Refused) else "failed", error.says)
+        except Exception as error:  # noqa: BLE001 - of one action; the others are still tried
+            return Outcome(planned.id, "failed", _unforeseen(error))
+        return Outcome(planned.id, "would be done", "; ".join(says) or "it only reads")
+
+    def apply(
+        self, plan: Plan, approved: dict[str, Any], without_capture: str = "", by_hand: Iterable[str] = ()
+    ) -> list[Outcome]:
+        """Do what is not done yet, in order. without_capture: the reason why what destroys does not wait for its capture.
+
+        by_hand: ids of actions that a person has done. Raises CallError before anything is done for an id that the plan has not.
+        """
+        for id_ in by_hand:
+            if id_ not in {one.id for one in plan.actions}:
+                raise CallError(f"the plan has no action {id_!r}", where="--by-hand", next="`kit plan CASE` lists them")
+        self.journal.write("approved", **approved, without_capture=without_capture)
+        self._close_open()
+        self._remember()
+        for id_ in by_hand:
+            if not self._is_done(id_):
+                self.journal.write("by_hand", action=id_)
+        outcomes = list[Outcome]()
+        for number, planned in enumerate(plan.actions):
+            outcome = self._applied(planned, bool(without_capture))
+            outcomes.append(outcome)
+            said = f": {outcome.says}" if outcome.says else ""
+            self._tell(f"{number + 1}/{len(plan.actions)} {outcome.word}: {planned.action} {planned.name}{said}")
+        return outcomes
+
+    def _applied(self, planned: PlannedAction, without_capture: bool) -> Outcome:
+        record = self.journal.actions.get(planned.id)
+        if record and record.finished:
+            return self._done_before(planned, record)
+        if planned.by_person:
+            return Outcome(planned.id, "for a person", planned.by_person)
+        waiting = [id_ for id_ in planned.after if not self._lets_go(planned, id_, without_capture)]
+        if waiting:
+            return Outcome(planned.id, "held", f"it waits for {few(waiting, 3)}")
+        silent = sorted(
+            service for service, count in self._outages.items() if count >= _OUTAGES and service in services_of(planned)
+        )
+        if silent:
+            return Outcome(
+                planned.id, "held", f"{', '.join(silent)} did not answer {_OUTAGES} times; run the same command again"
+            )
+        try:
+            self._act(planned)
+        except LiveError as error:
+            return self._not_done(planned, error)
+        except Exception as error:  # noqa: BLE001 - of one action; what does not hang on it goes on
+            says = _unforeseen(error)
+            self.journal.write("failed_action", action=planned.id, says=says)
+            return Outcome(planned.id, "failed", says)
+        for service in services_of(planned):
+            self._outages.pop(service, None)
+        return Outcome(planned.id, "done", "", self._checked(planned))
+
+    def _act(self, planned: PlannedAction) -> None:
+        """Make the changes of an action that are not made yet, and keep what it keeps."""
+        act, record = ACTS[planned.action], self.journal.actions.get(planned.id)
+        if (
+            record is None
+            or not record.changes
+            or any(one.outcome not in ("done", "already") for one in record.changes)
+        ):
+            refused = act.refuses(self.live, planned)
+            if refused:
+                raise Refused(refused)
+        if record is None or not any(one.open or one.outcome in ("done", "already") for one in record.changes):
+            changes = [recorded(one) for one in act.changes(self.live, planned)]
+            self.journal.write("begun", action=planned.id, changes=changes)
+        record = self.journal.actions[planned.id]
+        for number, one in enumerate(record.changes):
+            if one.outcome not in ("done", "already"):
+                self._do(planned.id, number, one)
+        for name, content in act.keeps(self.live, planned):
+            self._keep(planned.id, name, content)
+        self.journal.write("finished", action=planned.id)
+
+    def _done_before(self, planned: PlannedAction, record: ActionRecord) -> Outcome:
+        """What was done stays done; what is known not to hold any more is done again."""
+        if record.by_hand:
+            return Outcome(planned.id, "by hand", "")
+        if record.checked.get("word") != DOES_NOT_HOLD:
+            return Outcome(planned.id, "done before", "")
+        try:
+            again = False
+            for number, one in enumerate(record.changes):
+                change = read_back(one.change)
+                if not change.by_answer and not change.holds(change.look(self.live)):
+                    self._do(planned.id, number, one)
+                    again = True
+        except LiveError as error:
+            return self._not_done(planned, error)
+        return Outcome(planned.id, "done" if again else "done before", "", self._checked(planned))
+
+    def _not_done(self, planned: PlannedAction, error: LiveError) -> Outcome:
+        if isinstance(error, Unknown) or "throttled" in error.says or error.code in ("unreached", "429"):
+            service = service_of(error)
+            self._outages[service] = self._outages.get(service, 0) + 1
+        if error.code in _IMPOSSIBLE:
+            self._impossible.add(planned.id)
+        if isinstance(error, Unknown):
+            self.journal.write("unanswered", action=planned.id, says=error.says)
+            return Outcome(planned.id, "unknown", f"{error.says}; it is looked up when the same command runs again")
+        word = "refused" if isinstance(error, Refused) else "failed"
+        self.journal.write(word + "_action", action=planned.id, says=error.says)
+        return Outcome(planned.id, word, error.says)
+
+    def _lets_go(self, planned: PlannedAction, before: str, without_capture: bool) -> bool:
+        """Whether an action need not wait for another any more."""
+        if self._is_done(before):
+            return True
+        known = ACTIONS.get(before.rpartition("-")[0])
+        if known is None or known.stage not in ("freeze", "capture"):
+            return False
+        # What cuts the attacker off does not wait for a capture that this cluster cannot make; what destroys does, or says why not.
+        return without_capture or (before in self._impossible and not ACTIONS[planned.action].destroys)
+
+    def _is_done(self, id_: str) -> bool:
+        record = self.journal.actions.get(id_)
+        return bool(record and record.finished)
+
+    def _do(self, action: str, number: int, record: ChangeRecord) -> None:
+        """Make one change, whatever the journal says of an earlier try."""
+        change = read_back(record.change)
+        state = change.look(self.live)
+        if record.open:
+            self._look_up(action, number, record, change)
+            if record.outcome == "done":
+                return
+            state = change.look(self.live)
+        for tries in range(_CONFLICTS):
+            refused = change.refuses(state)
+            if change.holds(state) and not refused:
+                self.journal.write("already", action=action, change=number, after=state)
+                return
+            if refused:
+                raise Refused(refused)
+            self.journal.write("intent", action=action, change=number, says=change.says, before=state)
+            try:
+                self.live.request_id = ""
+                request = change.do(self.live, state) or self.live.request_id
+            except (Conflict, Missing) as error:
+                self.journal.write("failed", action=action, change=number, says=error.says)
+                state = change.look(self.live)
+                if tries == _CONFLICTS - 1:
+                    raise
+                time.sleep(0.2 * 2**tries)
+            except Failed as error:
+                self.journal.write("failed", action=action, change=number, says=error.says)
+                raise
+            else:
+                after = {"answer": request} if change.by_answer else self._seen(change, change.holds)
+                seen = change.by_answer or change.holds(after)
+                self.journal.write("done", action=action, change=number, request_id=request, after=after, seen=seen)
+                return
+
+    def _look_up(self, action: str, number: int, record: ChangeRecord, change: Change) -> None:
+        """Close an intent whose call was not answered: it is done, it is as before, or a person has to look."""
+        now = self._seen(change, change.holds)  # what was just made is not everywhere at once
+        if change.holds(now):
+            self.journal.write(
+                "done", action=action, change=number, request_id="", after=now, seen=True, looked_up=True
+            )
+        elif change.is_as_before(record.before, now):
+            self.journal.write("failed", action=action, change=number, says="looked up: it did not happen")
+        else:
+            raise Refused(
+                f"{change.says}: what is there is neither as before nor as planned; look at it, make it so, and say `--by-hand {action}`"
+            )
+
+    def _seen(self, change: Change, seen: Callable[[State], bool]) -> State:
+        """What is there after a call; services that are eventually consistent are asked a few times."""
+        after: State = None
+        for tries in range(_LOOKS):
+            after = change.look(self.live)
+            if seen(after):
+                break
+            time.sleep(0.1 * 2**tries)
+        return after
+
+    def _close_open(self, undoing: bool = True) -> None:
+        """Look up what an earlier run left open, of this plan or of another: changes, and (undoing) whether an undo of them came through."""
+        for record in list(self.journal.actions.values()):
+            for number, one in enumerate(record.changes):
+                if not one.open and not (undoing and one.undoing and one.stands):
+                    continue
+                change = read_back(one.change)
+                try:
+                    if one.open:
+                        self._look_up(record.id, number, one, change)
+                        continue
+                    now = change.look(self.live)
+                    if change.is_restored(one.before, now):
+                        self.journal.write(
+                            "undone", action=record.id, change=number, request_id="", after=now, looked_up=True
+                        )
+                except LiveError as error:
+                    self._tell(f"open: {record.id}: {error.says}")
+
+    def _keep(self, action: str, name: str, content: bytes) -> None:
+        safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name).lstrip(".") or "file"
+        path = self.case / "captures" / action / safe[:150]
+        number = 1
+        while path.exists():  # what an earlier try kept stays: a container's log may be shorter by now
+            number += 1
+            path = path.with_name(f"{number}.{safe[:150]}")
+        write_whole(path, content, private=True)
+        digest = hashlib.sha256(content).hexdigest()
+        self.journal.write(
+            "kept", action=action, file=str(path.relative_to(self.case)), sha256=digest, size=len(content)
+        )
+
+    def _checked(self, planned: PlannedAction) -> Check:
+        self._remember()
+        try:
+            check = ACTS[planned.action].check(self.live, planned)
+        except LiveError as error:
+            check = Check(CANNOT_TELL, error.says)
+        except Exception as error:  # noqa: BLE001 - of one check; the others are still made
+            check = Check(CANNOT_TELL, _unforeseen(error))
+        self.journal.write("checked", action=planned.id, word=check.word, says=check.says)
+        return check
+
+    def check(self) -> list[Outcome]:
+        """Look again whether what was done still holds: controllers, autoscalers and GitOps put things back."""
+        return [
+            Outcome(record.id, "done", "", self._checked(planned_of(record.action)))
+            for record in list(self.journal.actions.values())
+            if record.finished and not record.by_hand
+        ]
+
+    def undo(self, only: Iterable[str] = ()) -> list[Outcome]:
+        """Take back what was done, the last first. only: ids or names of actions; all without."""
+        chosen, every = set(only), list(self.journal.actions.values())
+        for name in chosen - {one.id for one in every} - {one.action["action"] for one in every}:
+            raise CallError(
+                f"no action {name!r} was done", where="--only", next="`kit journal CASE` lists what was done"
+            )
+        self._close_open(undoing=False)
+        self._remember()
+        outcomes = []
+        for record in reversed(every):
+            if chosen and not {record.id, record.action["action"]} & chosen:
+                continue
+            said = [
+                self._undone(record, number) for number, one in reversed(list(enumerate(record.changes))) if one.stands
+            ]
+            if record.by_hand:
+                said.append(("not undone", "a person did it: a person undoes it"))
+            if not said:
+                continue
+            words = {word for word, _ in said}
+            word = next(one for one in ("not undone", "cannot be undone", "undone") if one in words)
+            if word == "undone":
+                self.journal.write("taken_back", action=record.id)
+            outcomes.append(Outcome(record.id, word, "; ".join(dict.fromkeys(says for _, says in said if says))))
+            self._tell(f"{word}: {record.id}" + (f": {outcomes[-1].says}" if outcomes[-1].says else ""))
+        return outcomes
+
+    def _shared_with(self, record: ActionRecord, number: int) -> str:
+        """Another action that still stands on the same change, "" when none does."""
+        same = record.changes[number].change
+        others = (
+            one
+            for one in self.journal.actions.values()
+            if one is not record and one.finished and not one.action["cannot_undo"]
+        )
+        return next(
+            (
+                one.id
+                for one in others
+                if any(each.change == same and each.outcome in ("done", "already") for each in one.changes)
+            ),
+            "",
+        )
+
+    def _undone(self, record: ActionRecord, number: int) -> tuple[str, str]:
+        """Take one change back: the word of its outcome, and why it is not undone."""
+        one = record.changes[number]
+        change = read_back(one.change)
+        why = (record.action["cannot_undo"] if record.finished else "") or change.cannot_undo
+        if why:
+            return "cannot be undone", f"{change.says}: {why}"
+        other = self._shared_with(record, number)
+        if other:
+            return "not undone", f"{change.says}: {other} stands on it too; undo that first"
+        try:
+            now = change.look(self.live)
+            if change.is_restored(one.before, now):
+                self.journal.write("undone", action=record.id, change=number, request_id="", after=now, looked_up=True)
+                return "undone", ""
+            if not change.holds(now) and change.is_gone(one.before, now):
+                return "cannot be undone", f"{change.says}: it is not there any more"
+            if not change.holds(now) and not (one.undoing and change.is_partly_restored(one.before, now)):
+                why = (
+                    "its undo was asked for and is not seen yet"
+                    if one.undoing
+                    else "somebody changed it since; it is left as it is"
+                )
+                return "not undone", f"{change.says}: {why}"
+            self.journal.write("undo_intent", action=record.id, change=number, says=f"undo: {change.says}")
+            self.live.request_id = ""
+            request = change.undo(self.live, one.before, one.after) or self.live.request_id
+            # What somebody else added meanwhile stays: then it is not as before, and what was done does not hold any more.
+            now = self._seen(change, lambda state: change.is_restored(one.before, state) or not change.holds(state))
+            if not change.is_restored(one.before, now) and change.holds(now):
+                self.journal.write("undo_asked", action=record.id, change=number, request_id=request, after=now)
+                return (
+                    "not undone",
+                    f"{change.says}: its undo is asked for and not seen yet; run the same command again to look",
+                )
+            self.journal.write("undone", action=record.id, change=number, request_id=request, after=now)
+        except LiveError as error:
+            self.journal.write("not_undone", action=record.id, change=number, says=error.says)
+            return "not undone", f"{change.says}: {error.says}"
+        except Exception as error:  # noqa: BLE001 - of one change; the others are still taken back
+            self.journal.write("not_undone", action=record.id, change=number, says=_unforeseen(error))
+            return "not undone", f"{change.says}: {_unforeseen(error)}"
+        return "undone", ""
+
+
+def services_of(planned: PlannedAction) -> set[str]:
+    """The services that an action calls: kubernetes, ec2, iam, …"""
+    return {one.split(":")[1] if one.startswith("aws:") else "kubernetes" for one in planned.permissions}
+
+
+def service_of(error: LiveError) -> str:
+    """The service that an error came from: its sentence begins with the service or with the method of the Kubernetes API."""
+    word = error.says.partition(" ")[0]
+    return "kubernetes" if word.isupper() else word
+
+
+def _unforeseen(error: Exception) -> str:
+    return f"unforeseen: {type(error).__name__}: {error}"[:500]
+
+
+def plan_of(read: dict[str, Any]) -> Plan:
+    """The plan in its JSON form. Raises CallError when it is not one or was edited after it was made."""
+    try:
+        actions = tuple(planned_of(one) for one in read["actions"])
+        place = read["account"], read["region"], read["cluster"]
+        made = Plan(*place, actions, tuple(read["review"]), tuple(read["not_possible"]))
+    except (KeyError, TypeError) as error:
+        raise CallError(f"is no plan of this kit: {error}", next="make it anew with `kit plan CASE`") from None
+    if made.digest != read.get("digest"):
+        raise CallError(
+            f"the plan was edited after it was made: it says digest {read.get('digest')}, its actions have {made.digest}",
+            next="make it anew with `kit plan CASE`; --only and --without leave actions out",
+        )
+    return made
+
+
+def planned_of(read: dict[str, Any]) -> PlannedAction:
+    """A planned action in its JSON form, or as the journal has it. Raises KeyError for what is none."""
+    _ = ACTIONS[read["action"]]
+    members: dict[str, Any] = {name: read[name] for name in PlannedAction.__dataclass_fields__}
+    members |= {name: members[name] or "" for name in ("undo", "cannot_undo")}
+    return PlannedAction(**members)
+
+
+def touched(approved: Plan, now: Plan) -> list[str]:
+    """Ids of actions that are new, gone or different in a plan that is made of the evidence as it is now."""
+    before, after = ({one.id: asdict(one) for one in plan.actions} for plan in (approved, now))
+    return sorted(id_ for id_ in before.keys() | after.keys() if before.get(id_) != after.get(id_))

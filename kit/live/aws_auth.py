@@ -1,0 +1,192 @@
+"""ConfigMap kube-system/aws-auth: who is in it, and its text without one principal, every other line as it was.
+
+Sources: EKS User Guide "Grant IAM users access to Kubernetes with a ConfigMap"; aws-iam-authenticator, pkg/mapper/configmap (member names
+and ARNs are compared in lower case; of two elements for one ARN the last counts; mapAccounts lets in every principal of an account).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kit.live.permission import principal_of
+
+NODE_GROUPS = {"system:nodes", "system:bootstrappers", "system:node-proxier"}
+MASTERS = "system:masters"
+_MEMBERS = {"mapRoles": "rolearn", "mapUsers": "userarn"}
+
+
+class NotEditable(Exception):
+    """The text cannot be edited line by line, or not be read at all; says why."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One element of mapRoles or mapUsers. principal: as of principal_of; None for an ARN that is none."""
+
+    arn: str
+    principal: tuple[str, str, str] | None
+    user_name: str
+    groups: list[str]
+
+    @property
+    def works(self) -> bool:
+        """Whether anybody can sign in by it: the authenticator knows a role by its ARN without a path."""
+        return self.principal is not None and not (self.principal[1] == "role" and self.arn.count("/") > 1)
+
+    @property
+    def of_nodes(self) -> bool:
+        """Whether nodes or Fargate pods sign in by it."""
+        return bool(NODE_GROUPS & set(self.groups)) or self.user_name.startswith("system:node:")
+
+
+def mappings(data: dict[str, str]) -> list[Mapping]:
+    """Every element, oldest first. Raises NotEditable when a text is not a list of mappings."""
+    return [made for member in _MEMBERS for made in _of(data, member)]
+
+
+def _of(data: dict[str, str], member: str) -> Iterator[Mapping]:
+    for element in _read(data.get(member) or "", member):
+        lower = {str(name).lower(): value for name, value in element.items()}
+        arn, groups = str(lower.get(_MEMBERS[member]) or ""), lower.get("groups") or []
+        yield Mapping(arn, principal_of(arn), str(lower.get("username") or ""), [str(one) for one in groups])
+
+
+def _read(text: str, member: str) -> list[dict[Any, Any]]:
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise NotEditable(f"{member} of aws-auth is no YAML: {error}") from None
+    if read is None:
+        return []
+    if not isinstance(read, list) or not all(isinstance(one, dict) for one in read):
+        raise NotEditable(f"{member} of aws-auth is no list of mappings")
+    return read
+
+
+def accounts(data: dict[str, str]) -> list[str]:
+    """The accounts of which every principal is let in (mapAccounts)."""
+    try:
+        read = yaml.safe_load(data.get("mapAccounts") or "")
+    except yaml.YAMLError:
+        return []
+    return [str(one) for one in read] if isinstance(read, list) else []
+
+
+def without(data: dict[str, str], principal: tuple[str, str, str]) -> dict[str, str]:
+    """The members whose text changes, without every element of the principal. Raises NotEditable."""
+    changed = dict[str, str]()
+    for member in _MEMBERS:
+        text = data.get(member) or ""
+        gone = {number for number, one in enumerate(_of(data, member)) if one.principal == principal}
+        if gone:
+            changed[member] = _cut(text, gone, member)
+    return changed
+
+
+def missing(before: dict[str, str], after: dict[str, str], now: dict[str, str]) -> dict[str, list[dict[Any, Any]]]:
+    """The elements that went between two texts of a member and that the text of now does not have, by member. Raises NotEditable."""
+    found = dict[str, list[dict[Any, Any]]]()
+    for member in after:
+        left, there = (_read(one.get(member) or "", member) for one in (after, now))
+        gone = [one for one in _read(before.get(member) or "", member) if one not in left and one not in there]
+        if gone:
+            found[member] = gone
+    return found
+
+
+def names_again(before: dict[str, str], after: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether the text of now maps a principal whose elements went between two texts. Raises NotEditable."""
+    left = [one.principal for member in after for one in _of(after, member)]
+    gone = {one.principal for member in after for one in _of(before, member) if one.principal not in left}
+    return any(one.principal in gone for member in after for one in _of(now, member))
+
+
+def with_again(before: dict[str, str], after: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """The members that change so that the text of now has what went between two texts: its old lines, at the end of each. Raises
+    NotEditable."""
+    changed = dict[str, str]()
+    for member, gone in missing(before, after, now).items():
+        old, text = before.get(member) or "", now.get(member) or ""
+        lines, root = old.splitlines(keepends=True), yaml.compose(old, Loader=yaml.SafeLoader)
+        assert isinstance(root, yaml.SequenceNode)
+        back = [
+            line if line.endswith("\n") else f"{line}\n"
+            for element, read in zip(root.value, _read(old, member), strict=True)
+            if read in gone
+            for line in lines[element.start_mark.line : _last_line(element) + 1]
+        ]
+        there = _read(text, member)
+        kept = [line for line in text.splitlines(keepends=True) if there or line.strip() != "[]"]
+        if kept and not kept[-1].endswith("\n"):
+            kept[-1] += "\n"
+        indent = _indent("".join(kept), member) if there else _indent(old, member)
+        shift = indent - _indent(old, member)
+        changed[member] = "".join(kept) + "".join(_shifted(line, shift) for line in back)
+        if _read(changed[member], member) != [*there, *gone]:
+            raise NotEditable(f"{member} of aws-auth cannot be edited line by line: put the element back by hand")
+    return changed
+
+
+def _indent(text: str, member: str) -> int:
+    """How far the dashes of a list stand from the left."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.SequenceNode) or root.flow_style or not root.value:
+        raise NotEditable(f"{member} of aws-auth is not written with one element a line: edit it by hand")
+    line = text.splitlines()[root.value[0].start_mark.line]
+    return len(line) - len(line.lstrip(" "))
+
+
+def _shifted(line: str, by: int) -> str:
+    return " " * by + line if by >= 0 else line[min(-by, len(line) - len(line.lstrip(" "))) :]
+
+
+def _cut(text: str, gone: set[int], member: str) -> str:
+    """The text without the lines of these elements. Comments that stand on lines of their own stay."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.SequenceNode) or root.flow_style:
+        raise NotEditable(f"{member} of aws-auth is not written with one element a line: edit it by hand")
+    if any(getattr(event, "anchor", None) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        raise NotEditable(f"{member} of aws-auth has anchors: edit it by hand")
+    lines = text.splitlines(keepends=True)
+    cut = set[int]()
+    for number, element in enumerate(root.value):
+        first, last = element.start_mark.line, _last_line(element)
+        if not lines[first].lstrip(" ").startswith("-"):
+            raise NotEditable(f"{member} of aws-auth has a dash on a line of its own: edit it by hand")
+        if number in gone:
+            cut |= set(range(first, last + 1))
+    left = "".join(line for number, line in enumerate(lines) if number not in cut)
+    wanted = [one for number, one in enumerate(_read(text, member)) if number not in gone]
+    if not wanted:
+        left = f"{left}{'' if not left or left.endswith(chr(10)) else chr(10)}[]\n"
+    if _read(left, member) != wanted:
+        raise NotEditable(f"{member} of aws-auth cannot be edited line by line: edit it by hand")
+    return left
+
+
+def _last_line(node: yaml.Node) -> int:
+    """The line on which a node's content ends; a block's own end mark stands behind comments that follow it."""
+    if isinstance(node, yaml.ScalarNode):
+        if node.style in ("|", ">"):
+            raise NotEditable("aws-auth has an element with a text over several lines: edit it by hand")
+        return int(node.end_mark.line)
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
+        return int(node.end_mark.line)
+    last = node.value[-1]
+    return max(_last_line(one) for one in (last if isinstance(last, tuple) else (last,)))
+
+
+def difference(before: dict[str, str], after: dict[str, str]) -> str:
+    """A unified diff of the members that change."""
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n"
+        for member, text in after.items()
+        for line in difflib.unified_diff(
+            (before.get(member) or "").splitlines(keepends=True), text.splitlines(keepends=True), member, member, n=1
+        )
+    )

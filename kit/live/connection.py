@@ -1,0 +1,440 @@
+"""Clients for one account and one cluster, by the usual conventions: profile, region, kubeconfig, context, and their environment variables.
+
+Reads are tried again; a write is sent once, and again only when the service said that it throttled. What became of a write whose answer
+did not come is `Unknown`: it is looked up, never guessed. Sources: boto3 "Configuration" and "Retries"; Kubernetes API conventions
+(status codes, Retry-After); kubectl "Organizing cluster access using kubeconfig files".
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions as aws_errors
+import kubernetes
+import urllib3
+from botocore.config import Config
+
+from kit.errors import CallError
+
+TRIES = 6
+_FIRST_PAUSE = 0.25  # s; doubled with each try, with jitter: about 8 s in all
+_CONNECT, _READ = 10, 60  # s
+_THROTTLED = {
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "TooManyRequests",
+    "SlowDown",
+    "EC2ThrottledException",
+}
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "Client.UnauthorizedOperation",
+    "AuthFailure",
+}
+Result = TypeVar("Result")
+
+
+class LiveError(Exception):
+    """Something that a service said or did; `says` is for a person."""
+
+    def __init__(self, says: str, code: str = "") -> None:
+        super().__init__(says)
+        self.says, self.code = says, code
+
+
+class Refused(LiveError):
+    """A precondition is not true: nothing was sent."""
+
+
+class Failed(LiveError):
+    """The service said no: nothing was changed by this call."""
+
+
+class Conflict(Failed):
+    """The object changed between the look and the call."""
+
+
+class Missing(Failed):
+    """There is no such thing."""
+
+
+class Unknown(LiveError):
+    """The answer did not come: it may have happened."""
+
+
+class Connection:
+    """The account and the cluster of a plan. Nothing is called before the first use, and nothing is changed by checking."""
+
+    def __init__(
+        self,
+        account: str | None,
+        region: str | None,
+        cluster: str | None,
+        *,
+        profile: str | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        self.account, self.region, self.cluster = account, region, cluster
+        # What the journal has, for the acts: files of the case that each action kept, with their hashes; answers that it got; uid of what was
+        # deleted → uid of what an undo made of it.
+        self.kept: dict[str, list[tuple[str, str]]] = {}
+        self.answers: dict[str, list[str]] = {}
+        self.remade: dict[str, str] = {}
+        self.request_id = ""  # of the last call of Kubernetes: its Audit-Id
+        self._profile, self._kubeconfig, self._context = profile, kubeconfig, context
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        try:
+            return boto3.Session(profile_name=self._profile, region_name=self.region)
+        except aws_errors.BotoCoreError as error:
+            raise CallError(
+                str(error), where="--profile", next="`aws configure list-profiles` lists the profiles"
+            ) from None
+
+    def aws(self, service: str) -> Any:
+        """The boto3 client to read with: tried again when throttled or cut."""
+        return self._client(service, TRIES)
+
+    def _client(self, service: str, tries: int) -> Any:
+        key = service, tries
+        if key not in self._clients:
+            retries: Any = {"mode": "standard", "total_max_attempts": tries}
+            self._clients[key] = self._session.client(
+                service, config=Config(connect_timeout=_CONNECT, read_timeout=_READ, retries=retries)
+            )
+        return self._clients[key]
+
+    @cached_property
+    def _clients(self) -> dict[tuple[str, int], Any]:
+        return {}
+
+    def read(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """What a reading call of AWS answers. Raises Missing, Failed, Unknown."""
+        return _called(lambda: getattr(self.aws(service), operation)(**parameters), f"{service} {operation}")
+
+    def pages(self, service: str, operation: str, member: str, **parameters: Any) -> Iterator[Any]:
+        """The elements of all pages of a listing call."""
+
+        def every() -> list[Any]:
+            client = self.aws(service)
+            if not client.can_paginate(operation):
+                return list(getattr(client, operation)(**parameters).get(member) or [])
+            return [
+                one for page in client.get_paginator(operation).paginate(**parameters) for one in page.get(member) or []
+            ]
+
+        yield from _called(every, f"{service} {operation}")
+
+    def write(self, service: str, operation: str, **parameters: Any) -> tuple[dict[str, Any], str]:
+        """Send a changing call once, again only when throttled: its answer and its request id. Raises Failed, Unknown."""
+
+        def once() -> dict[str, Any]:
+            answer: dict[str, Any] = getattr(self._client(service, 1), operation)(**parameters)
+            return answer
+
+        for pause in _pauses():
+            try:
+                answer = _called(once, f"{service} {operation}")
+                return answer, str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
+            except Failed as error:
+                if error.code not in _THROTTLED or pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError
+
+    def dry_run(self, operation: str, **parameters: Any) -> str:
+        """What EC2 says of a call that is only tried. Raises Failed when it would be refused."""
+        try:
+            self.write("ec2", operation, DryRun=True, **parameters)
+        except Failed as error:
+            if error.code != "DryRunOperation":
+                raise
+        return "EC2 would do it (DryRun)"
+
+    @cached_property
+    def caller(self) -> str:
+        """The ARN of who calls AWS. Raises CallError where there are no credentials."""
+        return str(self._identity["Arn"])
+
+    @property
+    def access_key_id(self) -> str:
+        """The id of the access key that signs the calls, "" where there is none."""
+        credentials = self._session.get_credentials()
+        return str(credentials.access_key) if credentials else ""
+
+    @property
+    def caller_if_known(self) -> str | None:
+        """The ARN of who calls AWS, None without credentials."""
+        try:
+            return self.caller
+        except CallError:
+            return None
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        try:
+            return self.read("sts", "get_caller_identity")
+        except (LiveError, aws_errors.BotoCoreError) as error:
+            raise CallError(
+                f"there are no usable AWS credentials: {error}",
+                where="AWS",
+                next="sign in, or name a profile with --profile",
+            ) from None
+
+    @cached_property
+    def _api(self) -> kubernetes.client.ApiClient:
+        settings = kubernetes.client.Configuration()
+        try:
+            kubernetes.config.load_kube_config(
+                self._kubeconfig, self._context, client_configuration=settings, persist_config=False
+            )
+        except (kubernetes.config.ConfigException, OSError) as error:
+            name = self.cluster or "CLUSTER"
+            raise CallError(
+                f"there is no usable kubeconfig: {error}",
+                where=self._kubeconfig or "kubeconfig",
+                next=f"make one with `aws eks update-kubeconfig --name {name}`, or name it with --kubeconfig and --context",
+            ) from None
+        settings.retries = urllib3.Retry(0, redirect=0)
+        return kubernetes.client.ApiClient(settings)
+
+    def kubernetes(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        text: bool = False,
+        raw: bool = False,
+        seconds: int = _READ,
+    ) -> Any:
+        """Call the Kubernetes API: the parsed answer, its text, or its bytes as they came (raw).
+
+        seconds: how long to wait for the answer. Raises Missing (404), Conflict (409), Failed and Unknown.
+        """
+        reading = method == "GET"
+        for pause in _pauses():
+            try:
+                said = self._call(method, path, body, query or {}, content_type, accept, seconds)
+                if raw:
+                    return said
+                return said.decode("utf-8", "replace") if text else _parsed(said, f"{method} {path}")
+            except Unknown:
+                if not reading or pause is None:
+                    raise
+            except Failed as error:
+                if pause is None or not (
+                    error.code in ("429", "disruption_budget") or (error.code == "unreached" and reading)
+                ):
+                    raise
+            time.sleep(pause)
+        raise AssertionError
+
+    def _call(
+        self, method: str, path: str, body: Any, query: dict[str, str], content_type: str, accept: str, seconds: int
+    ) -> bytes:
+        what = f"{method} {path}"
+        headers = {"Accept": accept, "User-Agent": "kit"} | ({"Content-Type": content_type} if body is not None else {})
+        sent = self._api.param_serialize(
+            method, path, [], list(query.items()), headers, body, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = self._api.call_api(*sent, _request_timeout=(_CONNECT, seconds))
+            said: bytes = answer.read()
+            self.request_id = str(answer.headers.get("Audit-Id") or "")
+        except kubernetes.client.ApiException as error:
+            status, said, reason = int(error.status or 0), str(error.body or "").encode(), str(error.reason)
+            if status == 0:
+                raise Unknown(f"{what}: no answer came: {reason}", "cut") from None
+        except urllib3.exceptions.MaxRetryError as error:
+            if isinstance(error.reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
+                raise Failed(f"{what}: the API server cannot be reached: {error.reason}", "unreached") from None
+            raise Unknown(f"{what}: no answer came: {error.reason}", "cut") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise Unknown(f"{what}: no answer came: {error}", "cut") from None
+        else:
+            status, reason = int(answer.status), str(answer.reason)
+        if 200 <= status < 300:
+            return said
+        message = _message(said) or reason
+        says = f"{what}: {status} {message}"
+        if status >= 500:
+            raise Unknown(says, str(status))
+        if status == 429 and b"DisruptionBudget" in said:
+            raise Failed(says, "disruption_budget")
+        raise {404: Missing, 409: Conflict}.get(status, Failed)(says, str(status))
+
+    def listed(
+        self, path: str, *, query: dict[str, str] | None = None, accept: str = "application/json"
+    ) -> list[dict[str, Any]]:
+        """All items of a list, over all its pages."""
+        found, more = list[dict[str, Any]](), {"limit": "500"} | (query or {})
+        while True:
+            page = self.kubernetes("GET", path, query=more, accept=accept)
+            found += page.get("items") or []
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return found
+            more = more | {"continue": token}
+
+    @cached_property
+    def user(self) -> dict[str, Any]:
+        """Who calls Kubernetes: username, uid, groups, extra (SelfSubjectReview); {} where the cluster does not tell."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        for pause in _pauses():  # it changes nothing, so it is tried again like a read
+            try:
+                made = self.kubernetes("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+                return dict(made.get("status", {}).get("userInfo") or {})
+            except Unknown:
+                if pause is None:
+                    return {}
+                time.sleep(pause)
+            except Failed:
+                return {}
+        return {}
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The cluster as EKS describes it."""
+        return dict(self.read("eks", "describe_cluster", name=self.cluster)["cluster"])
+
+    def check(self, aws: bool, cluster: bool) -> list[str]:
+        """Refuse unless the credentials are for the plan's account and the kubeconfig for its cluster. What it found, for a person.
+
+        aws, cluster: what the plan's actions call. Raises CallError, naming both.
+        """
+        if not self.account or not self.cluster:
+            raise CallError(
+                f"the case does not tell which {'cluster' if self.account else 'account'} it is about, so what is called cannot be checked against it",
+                next="add a finding, or make the case with --cluster",
+            )
+        if aws and not self.region:
+            raise CallError("the case does not tell the region", next="add a finding or CloudTrail")
+        says = []
+        if aws:
+            self._check_account()
+            says.append(f"AWS: {self.caller}")
+        if cluster:
+            self._check_cluster()
+            user = self.user.get("username")
+            if user == "system:anonymous":
+                raise CallError(
+                    "the kubeconfig gave no credential, so that the calls would be anonymous",
+                    where="kubeconfig",
+                    next="sign in, and look whether the command in its `exec` works",
+                )
+            says.append(f"Kubernetes: {user or 'a user that the cluster does not tell'}")
+        return says
+
+    def _check_account(self) -> None:
+        account = str(self._identity["Account"])
+        if account != self.account:
+            raise CallError(
+                f"these credentials are for account {account} ({self.caller}), the case is about {self.account}",
+                where="AWS",
+                next="name the profile of that account with --profile",
+            )
+
+    def _check_cluster(self) -> None:
+        """By the address that EKS tells; where EKS may not be asked, by the ARN that `aws eks update-kubeconfig` names a cluster with."""
+        named = self._named_cluster
+        ours = f":{self.region}:{self.account}:cluster/{self.cluster}"
+        if named and not named.endswith(ours):
+            raise CallError(
+                f"this kubeconfig is for {named}, the case is about cluster {self.cluster} of account {self.account}",
+                where="kubeconfig",
+                next="name its context with --context",
+            )
+        try:
+            self._check_account()
+            endpoint = str(self.described.get("endpoint", ""))
+        except (LiveError, CallError) as error:
+            if named:
+                return
+            raise CallError(
+                f"which cluster this kubeconfig is for cannot be told: {error}",
+                where="kubeconfig",
+                next="use the one that `aws eks update-kubeconfig` writes, and credentials that may call eks:DescribeCluster",
+            ) from None
+        host = self._api.configuration.host
+        if urlsplit(endpoint).netloc.lower() != urlsplit(host).netloc.lower():
+            raise CallError(
+                f"this kubeconfig is for {host}, cluster {self.cluster} of account {self.account} is at {endpoint or 'no address'}",
+                where="kubeconfig",
+                next="name its context with --context",
+            )
+
+    @cached_property
+    def _named_cluster(self) -> str:
+        """The ARN that the kubeconfig's context names its cluster with, "" where it has another name."""
+        assert self._api is not None  # it says in a sentence what is wrong with the kubeconfig
+        contexts, current = kubernetes.config.list_kube_config_contexts(self._kubeconfig)
+        chosen = next((one for one in contexts if one["name"] == self._context), current)
+        name = str(chosen["context"].get("cluster", ""))
+        return name if name.startswith("arn:") and ":cluster/" in name else ""
+
+
+def _parsed(said: bytes, what: str) -> Any:
+    try:
+        return json.loads(said or b"null")
+    except ValueError:
+        raise Unknown(
+            f"{what}: the answer is no JSON; something stands between here and the API server", "cut"
+        ) from None
+
+
+def _message(said: bytes) -> str:
+    try:
+        read = json.loads(said)
+    except ValueError:
+        return said.decode("utf-8", "replace")[:300]
+    return str(read.get("message", ""))[:500] if isinstance(read, dict) else ""
+
+
+def _called(call: Callable[[], Result], what: str) -> Result:
+    try:
+        return call()
+    except aws_errors.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+        says = f"{what}: {code} {message}"[:500]
+        if code in _THROTTLED:
+            raise Failed(f"{says} (throttled after {TRIES} tries)", code) from None
+        if code in _DENIED:
+            raise Failed(f"{what}: not permitted: {message}"[:500], code) from None
+        if "NotFound" in code or code == "NoSuchEntity":
+            raise Missing(says, code) from None
+        raise (Unknown if status >= 500 else Failed)(says, code) from None
+    except (aws_errors.EndpointConnectionError, aws_errors.ConnectTimeoutError) as error:
+        raise Failed(f"{what}: cannot be reached: {error}", "unreached") from None
+    except (aws_errors.HTTPClientError, aws_errors.ConnectionError) as error:
+        raise Unknown(f"{what}: no answer came: {error}", "cut") from None
+    except (aws_errors.NoCredentialsError, aws_errors.BotoCoreError) as error:
+        raise Failed(f"{what}: {error}", "unsent") from None
+
+
+def _pauses() -> Iterator[float | None]:
+    """How long to wait after each try, seconds; None after the last."""
+    for number in range(TRIES - 1):
+        yield _FIRST_PAUSE * 2**number * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+    yield None

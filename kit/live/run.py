@@ -1,0 +1,190 @@
+"""What `kit preview`, `apply`, `check` and `undo` do with a case: its saved plan, the approval, the journal, and then the services.
+
+An edited plan, an approval of another one and a broken journal are refused before any client is made; another account or cluster before
+anything is done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import kit
+from kit.case import Case, open_case
+from kit.contract import plan_contract
+from kit.errors import CallError, CaseError
+from kit.journal import Journal
+from kit.live import (  # noqa: F401 - each registers its acts
+    bindings,
+    cluster_endpoint,
+    exposure,
+    findings,
+    images,
+    isolation,
+    nodes,
+    pods,
+    principals,
+    service_accounts,
+    workloads,
+)
+from kit.live.act import DOES_NOT_HOLD
+from kit.live.apply import Outcome, Remediation, Tell, plan_of, touched
+from kit.live.connection import Connection
+from kit.plan import Plan
+from kit.whole_file import write_whole
+
+_BAD = ("refused", "failed", "unknown", "held", "not undone")
+
+
+def needs_somebody(outcome: Outcome) -> bool:
+    """Whether somebody has to do something after an outcome."""
+    return outcome.word in _BAD or (outcome.check is not None and outcome.check.word == DOES_NOT_HOLD)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the account and the cluster are reached, by the usual conventions; None for what the environment says."""
+
+    profile: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+def save_plan(case: Case, plan: Plan, options: dict[str, Any]) -> Path:
+    """Write a plan to CASE/plan.json, whole or not at all. options: the arguments of Case.plan and open_case that made it. Raises CaseError."""
+    path = case.path / "plan.json"
+    made = plan_contract(case.name, plan) | {"options": options}
+    try:
+        write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
+    except OSError as error:
+        raise CaseError(
+            f"the plan cannot be saved: {error.strerror}", where=str(path), next="make the case folder writable"
+        ) from None
+    return path
+
+
+def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
+    """The plan of CASE/plan.json and the options that made it. Raises CaseError when there is none, CallError when it was edited."""
+    path = case / "plan.json"
+    try:
+        read = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CaseError("this case has no plan", where=str(path), next="make it with `kit plan CASE`") from None
+    except (OSError, ValueError) as error:
+        raise CaseError(f"cannot be read: {error}", where=str(path), next="make it anew with `kit plan CASE`") from None
+    if not isinstance(read, dict):
+        raise CallError("is no plan of this kit", where=str(path), next="make it anew with `kit plan CASE`")
+    return plan_of(read), read.get("options") or {}
+
+
+def preview_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
+    """What each action of the saved plan would do now; nothing is changed. Raises KitError."""
+    plan, options = saved_plan(case)
+    journal = Journal(case)
+    _warn_of_new_evidence(case, plan, options, tell)
+    return Remediation(case, journal, _connection(plan, access, tell), tell).preview(plan)
+
+
+def apply_case(
+    case: Path,
+    approve: str,
+    access: Access,
+    tell: Tell,
+    without_capture: str = "",
+    by_hand: Iterable[str] = (),
+    check_after: float = 0,
+) -> list[Outcome]:
+    """Do what the approved plan says and is not done yet. check_after: seconds until everything is looked at again. Raises KitError."""
+    plan, options = saved_plan(case)
+    if approve != plan.digest:
+        raise CallError(
+            f"{approve} is approved, the plan of this case is {plan.digest}: nothing is done",
+            where="--approve",
+            next="read the plan (`kit plan CASE`), and approve the digest that it shows",
+        )
+    with Journal(case) as journal:
+        _warn_of_new_evidence(case, plan, options, tell)
+        live = _connection(plan, access, tell)
+        work = Remediation(case, journal, live, tell)
+        approved = {
+            "digest": plan.digest,
+            "plan": plan_contract(case.resolve().name, plan),
+            "aws_caller": live.caller_if_known,
+            "kubernetes_user": live.user.get("username") if _needs(plan, "kubernetes:") else None,
+            "kit": kit.__version__,
+        }
+        outcomes = work.apply(plan, approved, without_capture, by_hand)
+    if not check_after or not any(one.word == "done" for one in outcomes):
+        return outcomes
+    try:  # without the lock, so that an undo need not wait
+        tell(f"looking again in {check_after:.0f} s at what was done; Ctrl-C leaves that out, all is journaled")
+        time.sleep(check_after)
+        with Journal(case) as journal:
+            again = {one.id: one.check for one in Remediation(case, journal, live, tell).check()}
+    except (KeyboardInterrupt, CaseError) as error:
+        tell(f"not looked at again: {error or 'stopped'}; `kit check CASE` does it")
+        return outcomes
+    return [replace(one, check=again.get(one.id, one.check)) for one in outcomes]
+
+
+def check_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
+    """Look again whether what was done holds. Raises KitError."""
+    with Journal(case) as journal:
+        plan = _approved(journal)
+        return Remediation(case, journal, _connection(plan, access, tell), tell).check()
+
+
+def undo_case(case: Path, access: Access, tell: Tell, only: Iterable[str] = ()) -> list[Outcome]:
+    """Take back what was done, the last first; its undo was approved with the plan. Raises KitError."""
+    with Journal(case) as journal:
+        plan = _approved(journal)
+        return Remediation(case, journal, _connection(plan, access, tell), tell).undo(only)
+
+
+def _approved(journal: Journal) -> Plan:
+    """The place of what was done, as the last approval has it, with all actions that the journal has."""
+    approvals = list(journal.of("approved"))
+    if not approvals:
+        raise CaseError(
+            "nothing was done in this case",
+            where=str(journal.path),
+            next="`kit apply CASE --approve DIGEST` does what a plan says",
+        )
+    done = set(journal.actions)
+    last = plan_of(approvals[-1]["plan"])
+    every = {one.id: one for entry in approvals for one in plan_of(entry["plan"]).actions}
+    return Plan(last.account, last.region, last.cluster, tuple(one for id_, one in every.items() if id_ in done), ())
+
+
+def _needs(plan: Plan, service: str) -> bool:
+    return any(one.startswith(service) for action in plan.actions if not action.by_person for one in action.permissions)
+
+
+def _connection(plan: Plan, access: Access, tell: Tell) -> Connection:
+    live = Connection(
+        plan.account,
+        plan.region,
+        plan.cluster,
+        profile=access.profile,
+        kubeconfig=access.kubeconfig,
+        context=access.context,
+    )
+    for says in live.check(_needs(plan, "aws:"), _needs(plan, "kubernetes:")):
+        tell(says)
+    return live
+
+
+def _warn_of_new_evidence(case: Path, plan: Plan, options: dict[str, Any], tell: Tell) -> None:
+    chosen = {name: options.get(name) or "" for name in ("finding", "start", "end")}
+    keep = options.get("keep_addresses")
+    now = open_case(case, **chosen).plan(options.get("only") or (), options.get("without") or (), keep)
+    changed = touched(plan, now)
+    if changed:
+        listed = ", ".join(changed[:10]) + (f" and {len(changed) - 10} more" if len(changed) > 10 else "")
+        tell(
+            f"WARNING: the evidence or the marks of this case gives another plan now; it touches {listed}. Make it anew with `kit plan` to have that in it"
+        )
