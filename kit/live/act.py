@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from kit.live.change import Change
 from kit.live.connection import Connection
@@ -70,8 +69,3 @@ def all_hold(live: Connection, changes: Iterable[Change], says: str) -> Check:
         if not change.holds(change.look(live)):
             return Check(DOES_NOT_HOLD, f"not seen: {change.says}")
     return Check(HOLDS, says)
-
-
-def parameter(planned: PlannedAction, name: str) -> Any:
-    """A parameter of a planned action."""
-    return planned.parameters[name]
