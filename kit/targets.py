@@ -229,9 +229,8 @@ class Targets:
             owned = one.thing is not None and bool(self.inventory.owners(one.thing))
             return ("created", one.key) not in self._affected and not owned
         if one.kind == "created" and action.destroys and scope.finding.is_policy:
-            return bool(
-                self._hostile(scope)
-            )  # else the finding's caller set it up: the exposure is closed, not his object deleted
+            # Else the finding's caller set it up: the exposure is closed, not his object deleted.
+            return bool(self._hostile(scope))
         return True
 
     @staticmethod

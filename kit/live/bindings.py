@@ -13,7 +13,7 @@ from typing import Any
 from kit.live.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.change import State, contains
 from kit.live.cluster import found, is_gone, meant, own_user, title, uid_now
-from kit.live.connection import Connection, Failed, Missing, Refused
+from kit.live.connection import Connection, Refused
 from kit.live.objects import DeleteObject, EditObject
 from kit.plan import PlannedAction
 
@@ -73,15 +73,11 @@ class TakeOut(EditObject):
         super()._patch(live, patch | {"subjects": [one for one in now if _key(one) not in self._gone]}, state, query)
 
     def undo(self, live: Connection, before: State, after: State) -> str:
-        now = self.look(live)
-        if now is None or before is None or now["uid"] != before["uid"]:
-            raise Missing(f"{self._what} is not there any more")
-        if not self.holds(now):
-            raise Failed(f"{self._what} was changed by somebody in between; it is left as it is")
-        was, has = (one["fields"]["subjects"] or [] for one in (before, now))
+        then, now = self._as_done(live, before)
+        was, has = (one["fields"]["subjects"] or [] for one in (then, now))
         subjects = [one for one in was if _key(one) in self._gone | _keys(has)]
         subjects += [one for one in has if _key(one) not in _keys(was)]
-        super()._patch(live, before["fields"] | {"subjects": subjects}, now, {})
+        super()._patch(live, then["fields"] | {"subjects": subjects}, now, {})
         return ""
 
 

@@ -170,13 +170,18 @@ class EditObject(_OfObject):
         self._patch(live, self.patch, state or {}, {})
         return ""
 
-    def undo(self, live: Connection, before: State, after: State) -> str:
+    def _as_done(self, live: Connection, before: State) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was there before and what is there now, while that is still what was done. Raises Missing and Failed."""
         now = self.look(live)
         if now is None or before is None or now["uid"] != before["uid"]:
             raise Missing(f"{self._what} is not there any more")
         if not self.holds(now):
             raise Failed(f"{self._what} was changed by somebody in between; it is left as it is")
-        self._patch(live, before["fields"], now, {})
+        return before, now
+
+    def undo(self, live: Connection, before: State, after: State) -> str:
+        was, now = self._as_done(live, before)
+        self._patch(live, was["fields"], now, {})
         return ""
 
 
