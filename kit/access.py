@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +22,7 @@ from kit.identity import Identity
 from kit.inventory import Inventory, Thing, Why
 from kit.refs import Ref
 from kit.store import Store
+from kit.words import Names
 
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 _MAPS = {
@@ -167,7 +168,7 @@ class Access:
                 why = Why(self.store.event_ref(row), f"aws-auth as {row['user_name']} left it")
                 yield row["received_at"], data, why, data is answered or row["verb"] != "patch"
 
-    def written_mappings(self, hostile: Collection[str], account: str | None) -> tuple[list[Way], list[Way]]:
+    def written_mappings(self, hostile: Names, account: str | None) -> tuple[list[Way], list[Way]]:
         """Mappings in aws-auth that stand and that hostile changes (refs of events) wrote; and those of which that cannot be told.
 
         Without what stood before, a principal of another account than the cluster's counts as the attacker's.
@@ -269,7 +270,7 @@ class Access:
                     found.append(binding)
         return found
 
-    def bindings_of_groups(self, groups: Iterable[str]) -> list[Thing]:
+    def bindings_of_groups(self, groups: Names) -> list[Thing]:
         """Bindings that stand, or may, and name one of these groups."""
         return self._bindings(*(("Group", group) for group in groups))
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from kit.access import kubectl
 from kit.inventory import Thing, Why
+from kit.kubernetes import KINDS
 
 STAGES = ("freeze", "contain", "revoke", "capture", "eradicate", "recover")
 LABEL = "kit-quarantine"
@@ -238,9 +239,10 @@ def _narrow(target: Target) -> list[str]:
 
 def _revoke(target: Target) -> list[str]:
     """The same deny as kit.live puts on: of these instances or pods alone, else of all sessions that are older than now."""
-    known, name = target.parameters, target.key.rpartition("/")[2]
-    if ":role/" not in target.key:
+    known, role = target.parameters, str(target.parameters.get("role"))
+    if ":role/" not in role:
         return []
+    name = role.rpartition("/")[2]
     conditions: list[dict[str, Any]] = []
     if known.get("instances"):
         conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known["instances"]]}})
@@ -496,21 +498,13 @@ _ALL = (
            precondition="a person has marked the finding as expected, and the filter hides none of this case's that are not like it",
            permissions=("aws:guardduty:ListDetectors", "aws:guardduty:ListFilters", "aws:guardduty:GetFilter", "aws:guardduty:CreateFilter", "aws:guardduty:DeleteFilter"), preview=_SIMULATED, check="the filter is there, with these criteria"),
 )  # fmt: skip
-API_GROUPS = {
-    "apps": ("deployments", "daemonsets", "statefulsets", "replicasets"),
-    "batch": ("jobs", "cronjobs"),
-    "networking.k8s.io": ("networkpolicies", "ingresses"),
-    "rbac.authorization.k8s.io": ("roles", "rolebindings", "clusterroles", "clusterrolebindings"),
-}
-_GROUP_OF = {resource: group for group, resources in API_GROUPS.items() for resource in resources}
 
 
 def permissions_for(action: Action, target: Target) -> list[str]:
     """The permissions of an action on one target, with its own resource and role. Source: Kubernetes "Using RBAC Authorization",
     privilege escalation prevention: who writes a binding needs its role's rights, or `bind`; who writes a role, or `escalate`."""
     resource = str(target.parameters.get("resource") or "pods")
-    group = _GROUP_OF.get(resource)
-    own = f"{group}/{resource}" if group else resource
+    own = KINDS[resource].path if resource in KINDS else resource
     found = list[str]()
     for one in action.permissions:
         if "{role}" not in one:

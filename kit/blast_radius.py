@@ -87,6 +87,7 @@ class BlastRadius:
         ]
 
     def _of_node(self, target: Target) -> Iterator[str]:
+        yield from self._of_denied(target)
         pods = [pod for pod in self._standing if pod.node == target.key]
         spaces = sorted({str(pod.namespace) for pod in pods})
         yield f"{counted(len(pods), 'pod')} known to stand on it, in {few(spaces, _MOST) or 'no namespace'}"
@@ -108,6 +109,10 @@ class BlastRadius:
             yield f"service account {account} takes it on, with {counted(len(pods), 'standing pod')}"
         if nodes:
             yield f"{counted(len(nodes), 'node')} sign in with it: {few(nodes, _MOST)}"
+        yield from self._of_denied(target)
+
+    @staticmethod
+    def _of_denied(target: Target) -> Iterator[str]:
         denied = target.parameters.get("instances")
         if denied:
             yield f"all that {few(denied, _MOST)} may do in AWS stops, SSM and image pulls too: whoever wants memory by SSM takes it before"

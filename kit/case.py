@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +31,7 @@ from kit.suppression import Suppression, suppression
 from kit.targets import Targets, checked_addresses
 from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_time, checked_window
+from kit.words import Names
 
 SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
 
@@ -276,16 +276,14 @@ class Case:
             ],
         }
 
-    def plan(
-        self, only: Iterable[str] = (), without: Iterable[str] = (), keep_addresses: Iterable[str] | None = None
-    ) -> Plan:
+    def plan(self, only: Names = (), without: Names = (), keep_addresses: Names | None = None) -> Plan:
         """What is to be done about the chosen findings, in order; it changes nothing.
 
         keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
         """
         return make_plan(self._scope, self._targets(keep_addresses), only, without)
 
-    def _targets(self, keep_addresses: Iterable[str] | None = None) -> Targets:
+    def _targets(self, keep_addresses: Names | None = None) -> Targets:
         marked = {one.finding: one.word for one in self.marks if not one.question}
         keep = None if keep_addresses is None else checked_addresses(keep_addresses)
         place = (self.account, self.region, self.cluster)

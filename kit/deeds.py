@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from kit.attacker import Event, creates, let_through
-from kit.inventory import BOUND, WORKLOADS, Inventory, Thing, dict_of
+from kit.inventory import BOUND, Inventory, Thing, dict_of
+from kit.kubernetes import WORKLOADS
 from kit.limits import Limit
 from kit.pod_spec import images, pod_spec
 from kit.store import Store

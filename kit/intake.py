@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -36,6 +36,7 @@ from kit.sources.form import stream_of
 from kit.sources.stream import Reading
 from kit.store import connect, ledger_of, part_path, parts_of, parts_of_file, plain_path, read_parquet
 from kit.whole_file import write_whole
+from kit.words import Names
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes of evidence done, and bytes in all."""
@@ -59,9 +60,7 @@ class Loaded:
     says: list[str]
 
 
-def new_case(
-    case: Path, evidence: Iterable[str], cluster: str | None = None, progress: Progress | None = None
-) -> Loaded:
+def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: Progress | None = None) -> Loaded:
     """Make a case from files, folders, globs or `-` (standard input).
 
     Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.
@@ -95,7 +94,7 @@ def new_case(
     return Loaded(case, loaded.ledger, loaded.says)
 
 
-def add_evidence(case: Path, evidence: Iterable[str], progress: Progress | None = None) -> Loaded:
+def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) -> Loaded:
     """Add files, folders, globs or `-` to a case; files that it holds already (by their hash) are left out.
 
     Until all of it is loaded the case stays as it was. Raises CaseError when CASE is none or cannot be written, EvidenceError when a
@@ -136,7 +135,7 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _gather(evidence: Iterable[str], partial: Path, taken: set[str]) -> list[Given]:
+def _gather(evidence: Names, partial: Path, taken: set[str]) -> list[Given]:
     given, streams, names = list[Given](), dict[str, tuple[str, set[str]]](), set[str]()
     for text in evidence:
         if text == "-":

@@ -20,19 +20,13 @@ import orjson
 
 from kit import pod_spec
 from kit.identity import NODE, SERVICE_ACCOUNT
+from kit.kubernetes import WORKLOADS
+from kit.pod_spec import HostAccess
 from kit.refs import Ref
 from kit.sources.cluster import plural
 from kit.store import Store
+from kit.words import Names
 
-WORKLOADS = {
-    "Deployment": "deployments",
-    "ReplicaSet": "replicasets",
-    "DaemonSet": "daemonsets",
-    "StatefulSet": "statefulsets",
-    "Job": "jobs",
-    "CronJob": "cronjobs",
-    "ReplicationController": "replicationcontrollers",
-}
 BOUND = {"rolebindings", "clusterrolebindings"}
 ROLES = {"roles", "clusterroles"}
 FOLLOWED = {
@@ -144,9 +138,9 @@ class Thing:
         return pod_spec.images(self.spec)
 
     @property
-    def host_access(self) -> str:
-        """Why a pod reaches its node: privileged, host namespaces, host mounts; empty when it does not."""
-        return ", ".join(pod_spec.host_access(self.spec))
+    def host_access(self) -> list[HostAccess]:
+        """What a pod may do to its node, the gravest first; [] when nothing, or when no body tells."""
+        return pod_spec.host_access(self.spec)
 
     def existed(self, start: datetime | None, end: datetime | None) -> bool:
         """Whether it existed at any moment of a window; an unknown end of its life counts as inside."""
@@ -263,6 +257,11 @@ class Inventory:
                 ][:1]
             present = above
         return chain
+
+    def is_among(self, pod: Thing, paths: Names) -> bool:
+        """Whether a pod, or a workload that it belongs to, is among objects (resource/namespace/name)."""
+        above = (f"{resource}/{pod.namespace}/{name}" for resource, name, _, _ in self.owners(pod))
+        return any(path in paths for path in (pod.path, *above))
 
     def services_of(self, pod: Thing) -> list[tuple[Thing, dict[str, str]]]:
         """Services that stand, or may, and select a pod, each with its selector."""
@@ -467,7 +466,7 @@ def _is_terminating(thing: Thing) -> bool:
     return bool(dict_of(thing.body.get("metadata")).get("deletionTimestamp"))
 
 
-_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom")
+_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom", "restartPolicy")
 _KEPT_OF_STATUS = ("podIP", "podIPs", "hostIP", "hostIPs", "addresses")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 

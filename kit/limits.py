@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from kit.inventory import Inventory
 from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
-from kit.words import few, utc
+from kit.words import Names, few, utc
 
 DEEDS = ("secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced")
 """The kinds of subjects that a caller's calls make."""
@@ -98,7 +98,7 @@ class Limits:
             if row["start_at"] < self.window.end and row["end_at"] > self.window.start
         ]
 
-    def of(self, finding: Finding, kinds: Collection[str], calls: Collection[str]) -> Iterator[Limit]:
+    def of(self, finding: Finding, kinds: Names, calls: Names) -> Iterator[Limit]:
         """The limits for a finding. kinds: of the subjects that it has. calls: auditIDs of its attacker's calls."""
         yield from self._of_log or self._of_time(finding)
         for row in self.store.rows(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,12 +17,13 @@ from kit.actions import ACTIONS, STAGES, Action, Target, action_id, permissions_
 from kit.blast_radius import BlastRadius
 from kit.errors import CallError
 from kit.inventory import Inventory
+from kit.kubernetes import GROUPS
 from kit.node_kind import AUTO, KARPENTER
 from kit.playbook import playbook_of
 from kit.refs import Ref
 from kit.scope import Scope
 from kit.targets import Targets
-from kit.words import counted
+from kit.words import Names, counted
 
 _KEEPS = ("freeze", "capture")
 _CUTS = ("contain", "revoke")
@@ -99,8 +99,8 @@ class Plan:
 def make_plan(
     scope: Scope,
     targets: Targets,
-    only: Iterable[str] = (),
-    without: Iterable[str] = (),
+    only: Names = (),
+    without: Names = (),
 ) -> Plan:
     """The plan for the chosen findings of a scope: what their playbooks say, and every branch that what is affected leads into.
 
@@ -225,8 +225,8 @@ def _merged(made: list[_Made]) -> list[_Made]:
     return kept
 
 
-def _chosen(only: Iterable[str], without: Iterable[str]) -> set[str]:
-    def named(names: Iterable[str], flag: str) -> set[str]:
+def _chosen(only: Names, without: Names) -> set[str]:
+    def named(names: Names, flag: str) -> set[str]:
         found = set[str]()
         for name in names:
             of_stage = {one.name for one in ACTIONS.values() if name in (one.stage, one.name)}
@@ -303,6 +303,8 @@ def _by_person(action: Action, target: Target) -> str:
     own_service = target.namespace == "kube-system" and not target.parameters.get("made_by_attacker")
     if action.name == "isolate_pod" and own_service:
         return "it is the cluster's own service: without traffic names or addresses fail everywhere; look first whether a new one stands in for it"
+    if action.name == "revoke_role_sessions" and target.kind == "node":
+        return "the node's credential was in reach, and nothing here shows that it was used: look in CloudTrail for sessions of its instance, and decide; the kit ends it where it was used"
     if action.name == "keep_image" and not target.parameters["repository"]:
         return "it is in no ECR registry: pull it by the digest that ran and save it, as the commands do"
     if action.name == "restore_objects" and not target.parameters["body"]:
@@ -411,7 +413,7 @@ def permissions_of(plan: Plan) -> dict[str, Any]:
     for one in every:
         if one.startswith("kubernetes:"):
             _, path, verb, name = [*one.split(":", 3), ""][:4]
-            group, _, resource = path.rpartition("/") if path.partition("/")[0] in _GROUPS else ("", "", path)
+            group, _, resource = path.rpartition("/") if path.partition("/")[0] in GROUPS else ("", "", path)
             rules.setdefault((group, resource, name), set()).add(verb)
     policy = {
         "Version": "2012-10-17",
@@ -430,6 +432,3 @@ def permissions_of(plan: Plan) -> dict[str, Any]:
         ],
     }
     return {"iam_policy": policy, "cluster_role": role}
-
-
-_GROUPS = ("apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io", "networking.k8s.aws", "discovery.k8s.io")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 
 from kit.plan import ASKS_NOBODY, Plan, PlannedAction
@@ -102,12 +102,8 @@ def _review(plan: Plan, name_of: dict[str, str]) -> Iterator[str]:
     yield f"{counted(len(plan.review), 'subject')} may be affected; nothing is planned for them (`kit scope CASE` has the reasons):"
     yield ""
     for kind, refs in groupby(plan.review, key=lambda ref: ref.partition(":")[0]):
-        names = _sorted(name_of.get(ref, ref.partition(":")[2]) for ref in refs)
+        names = sorted({name_of.get(ref, ref.partition(":")[2]) for ref in refs})
         yield f"* {kind.replace('_', ' ')}: {', '.join(f'`{name}`' for name in names)}"
-
-
-def _sorted(names: Iterable[str]) -> list[str]:
-    return sorted(set(names))
 
 
 def _cell(text: str) -> str:

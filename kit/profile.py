@@ -6,7 +6,7 @@ Sources: audit.k8s.io/v1 (user.extra); Kubernetes "Managing Service Accounts" (c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from kit.inventory import Inventory, Why
 from kit.refs import Ref
 from kit.sessions import Session, Sessions
 from kit.store import Store
+from kit.words import Names
 
 _USUAL = 12  # calls (verb and resource) that are listed as normal
 _CERTIFICATE = "X509SHA256="
@@ -93,7 +94,7 @@ class Profiles:
         self._made = dict[str, Profile]()
         self._networks = dict(one.network for one in attacker.findings if one.network)
 
-    def of(self, user_names: Iterable[str], finding: Finding) -> list[Profile]:
+    def of(self, user_names: Names, finding: Finding) -> list[Profile]:
         """The profiles of user names, in their order; made once each. finding: what it says counts for a name without calls."""
         wanted = list(dict.fromkeys(user_names))
         missing = [name for name in wanted if name not in self._made]
@@ -208,7 +209,7 @@ class Profiles:
             found[row["issued_credential_id"]].minted = Why(self.store.event_ref(row), says)
         return sorted(found.values(), key=lambda one: (-one.hostile, -one.calls, one.key))
 
-    def _mints(self, credentials: Collection[str]) -> list[dict[str, Any]]:
+    def _mints(self, credentials: Names) -> list[dict[str, Any]]:
         if not credentials:
             return []
         return self.store.rows(

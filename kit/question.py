@@ -23,7 +23,7 @@ from kit.scope import FindingScope, Scope, Subject
 from kit.store import Store
 from kit.verdict import CANNOT_TELL, OBSERVED, Evidence, Needs, Verdict, decide
 from kit.window import Window
-from kit.words import counted
+from kit.words import Names, counted
 
 # A node alone joins nothing: many pods run on it. Nor does an address of the cluster's own, behind which everybody is.
 _SHARED = ("pod", "identity", "source_ip")
@@ -220,7 +220,7 @@ QUESTIONS: dict[str, Question] = {}
 """All questions by name; the modules of kit.questions fill it."""
 
 
-def question(asks: str, *shown_by: Needs, about: Iterable[str] = ()) -> Callable[[Callable[[Asked], Found]], Question]:
+def question(asks: str, *shown_by: Needs, about: Names = ()) -> Callable[[Callable[[Asked], Found]], Question]:
     """Make a function a question, named as it is. shown_by: all of it has to be there for "not observed"."""
 
     def made(find: Callable[[Asked], Found]) -> Question:

@@ -14,9 +14,11 @@ from typing import Any
 
 from kit.access import Way, dicts
 from kit.identity import Identity
-from kit.inventory import WORKLOADS, Inventory, Thing, Why, dict_of
+from kit.inventory import Inventory, Thing, Why, dict_of
+from kit.kubernetes import WORKLOADS
 from kit.refs import Ref
 from kit.window import Window
+from kit.words import Names
 
 # Those that let read secrets.
 ACCESS_POLICIES = {
@@ -58,7 +60,7 @@ class Rights:
     def _bindings(self) -> list[Thing]:
         return self.inventory.of("clusterrolebindings", "rolebindings")
 
-    def grants(self, identity: Identity, groups: Collection[str], during: Window) -> Iterator[Grant]:
+    def grants(self, identity: Identity, groups: Names, during: Window) -> Iterator[Grant]:
         """The roles that an identity held at any moment of a window under its name, as a service account, or through a group."""
         account = identity.service_account or ""
         for binding in self._bindings:
@@ -87,9 +89,9 @@ class Rights:
     def secrets_in_reach(
         self,
         identity: Identity,
-        groups: Collection[str],
+        groups: Names,
         ways: Collection[Way],
-        secrets: Collection[str],
+        secrets: Names,
         during: Window,
     ) -> tuple[dict[str, Why], list[Thing]]:
         """Of secrets (namespace/name) those that an identity could have read in a window, each with the way; and the bindings whose
@@ -121,9 +123,7 @@ class Rights:
                         found.setdefault(f"{pod.namespace}/{name}", Why(pod.why[0].ref, says))
         return found, unknown
 
-    def _add(
-        self, found: dict[str, Why], rule: dict[str, Any], grant: Grant, secrets: Collection[str], during: Window
-    ) -> None:
+    def _add(self, found: dict[str, Why], rule: dict[str, Any], grant: Grant, secrets: Names, during: Window) -> None:
         """What one rule of a role puts in reach: by reading secrets, by making pods that mount them, by commands in pods that do."""
         groups, resources, verbs = (_texts(rule.get(name)) for name in ("apiGroups", "resources", "verbs"))
         names, every, all_verbs = set(_texts(rule.get("resourceNames"))), "*" in resources, "*" in verbs

@@ -20,8 +20,10 @@ from kit.deeds import Deed, Deeds
 from kit.errors import CallError
 from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.identity import Identity, identity_of, role_of
-from kit.inventory import FOLLOWED, WORKLOADS, Inventory, Thing, Why, in_window
+from kit.inventory import FOLLOWED, Inventory, Thing, Why, in_window
+from kit.kubernetes import WORKLOADS
 from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits
+from kit.pod_spec import Grade
 from kit.profile import Profile, Profiles
 from kit.refs import Ref
 from kit.rights import Rights
@@ -29,7 +31,7 @@ from kit.sessions import Session, Sessions, Use
 from kit.sources.cluster import plural
 from kit.store import Store
 from kit.window import Window
-from kit.words import counted, few, utc
+from kit.words import Names, counted, few, utc
 
 
 @dataclass
@@ -97,7 +99,7 @@ class FindingScope:
 
     def limit(
         self,
-        about: Iterable[str],
+        about: Names,
         says: str,
         collect: str,
         start: datetime | None = None,
@@ -513,7 +515,9 @@ class Scope:
             label = f"{pod.namespace}/{pod.name}"
             scope.add("pod", pod.uid, [why, *proof], certainty=certainty, thing=pod)
             if pod.node:
-                scope.add("node", pod.node, Why(proof[-1].ref, f"pod {label} ran on it"), certainty=certainty)
+                exposed = [one for one in pod.host_access if one.grade is Grade.OWN_CREDENTIAL]
+                reach = "".join(f" and {one.says}: {one.grade.value}" for one in exposed)
+                scope.add("node", pod.node, Why(proof[-1].ref, f"pod {label} ran on it{reach}"), certainty=certainty)
             if pod.service_account:
                 ran = Why(proof[0].ref, f"pod {label} ran under it")
                 scope.add("service_account", pod.service_account, ran, certainty=certainty)
@@ -702,8 +706,9 @@ class Scope:
         reached = dict[str, Why]()
         for subject in sure:
             pod = subject.thing
-            if subject.kind == "pod" and pod and pod.node and pod.host_access:
-                says = f"pod {pod.namespace}/{pod.name} reaches its node ({pod.host_access})"
+            reaching = [one.says for one in pod.host_access if one.reaches] if subject.kind == "pod" and pod else []
+            if pod and pod.node and reaching:
+                says = f"pod {pod.namespace}/{pod.name} on the same node {', '.join(reaching)}"
                 reached.setdefault(pod.node, Why((pod.why or tuple(subject.why))[0].ref, says))
         images = {subject.key: next(iter(subject.why)) for subject in sure if subject.kind == "image"}
         neighbours = list[_Found]()

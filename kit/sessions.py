@@ -7,7 +7,6 @@ accounts" (AssumeRoleWithWebIdentity names the service account alone); EC2: the 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -20,6 +19,7 @@ from kit.identity import SERVICE_ACCOUNT, instance_of, role_of
 from kit.inventory import Inventory, Thing, Why
 from kit.refs import Ref
 from kit.store import Store
+from kit.words import Names
 
 _IRSA_TOKEN = timedelta(
     hours=24
@@ -80,7 +80,7 @@ class Sessions:
         self.inventory = inventory
         self.addresses = addresses
 
-    def of_keys(self, keys: Collection[str]) -> dict[str, Session]:
+    def of_keys(self, keys: Names) -> dict[str, Session]:
         """access key → what is known of it: its issuing in CloudTrail, else what the name of its session tells."""
         wanted = sorted(set(keys))
         if not wanted:
@@ -163,7 +163,7 @@ class Sessions:
             wanted = session.by_key or ""
         return steps
 
-    def issued_to(self, accounts: Collection[str], pods: Collection[str], nodes: Collection[str]) -> list[Session]:
+    def issued_to(self, accounts: Names, pods: Names, nodes: Names) -> list[Session]:
         """The sessions that CloudTrail saw issued to service accounts (namespace/name) and pods (uid), and those of nodes' instances."""
         users = [SERVICE_ACCOUNT + account.replace("/", ":", 1) for account in accounts]
         rows = self.store.rows(
@@ -178,7 +178,7 @@ class Sessions:
         ]
         return kept + self._of_nodes(nodes)
 
-    def _of_nodes(self, nodes: Collection[str]) -> list[Session]:
+    def _of_nodes(self, nodes: Names) -> list[Session]:
         instances = [instance for instance, node in self.inventory.node_of_instance.items() if node in nodes]
         if not instances:
             return []
@@ -190,7 +190,7 @@ class Sessions:
         )
         return [self._used(row["access_key_id"], row["arn"], Ref.of("trail", row["id"])) for row in rows]
 
-    def uses(self, keys: Collection[str]) -> dict[str, list[Use]]:
+    def uses(self, keys: Names) -> dict[str, list[Use]]:
         """access key → what CloudTrail saw it used for, one entry an address, oldest first."""
         if not keys:
             return {}

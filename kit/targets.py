@@ -18,17 +18,19 @@ from typing import Any
 import orjson
 
 from kit.access import ANONYMOUS, Access, Way, dicts
-from kit.actions import API_GROUPS, Action, Target
+from kit.actions import Action, Target
 from kit.errors import CallError
 from kit.identity import NODE, instance_of
-from kit.inventory import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION, ROLES, WORKLOADS, Inventory, Thing, Why, dict_of
+from kit.inventory import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION, ROLES, Inventory, Thing, Why, dict_of
+from kit.kubernetes import KINDS
 from kit.node_kind import AUTO, FARGATE, HYBRID, WORDS, kind_of
 from kit.playbook import playbook_of
+from kit.pod_spec import Grade, HostAccess, power_over_node
 from kit.profile import Profile
 from kit.refs import Ref
 from kit.scope import FindingScope, Scope, Subject
 from kit.store import Store
-from kit.words import few, utc
+from kit.words import Names, counted, few, utc
 
 _OF_ANSWERS = {
     "anonymous_binding": "anonymous_access",
@@ -48,17 +50,6 @@ _NODE_ONLY_EC2 = (
     "capture_node",
     "scan_node",
 )
-
-_KINDS = {resource: kind for kind, resource in WORKLOADS.items()} | {
-    "services": "Service",
-    "configmaps": "ConfigMap",
-    "serviceaccounts": "ServiceAccount",
-    "networkpolicies": "NetworkPolicy",
-    "roles": "Role",
-    "clusterroles": "ClusterRole",
-    "rolebindings": "RoleBinding",
-    "clusterrolebindings": "ClusterRoleBinding",
-}
 
 Rows = Callable[[str], Iterable[dict[str, Any]]]
 
@@ -134,6 +125,14 @@ class Targets:
                 found["workload", path] = Target("workload", path, None, self.cluster, None, {}, why)
         if action.name == "add_nodes" and not self.nodes_left:
             found["cluster", self.cluster or ""] = self._target(action, "cluster", self.cluster or "CLUSTER", None)
+        if action.name == "revoke_role_sessions":
+            for node, whys in self.credential_in_reach.items():
+                instance = self._instances.get(node)
+                role = self.inventory.node_roles[node][0] if node in self.inventory.node_roles else None
+                denied: dict[str, Any] = {"role": role, "instances": [instance] if instance else [], "pods": []}
+                found["node", node] = Target(
+                    "node", node, self._thing_at(f"nodes/{node}"), self.cluster, instance, denied, whys
+                )
         if "used_binding" in action.kinds:
             for binding in self._used_bindings:
                 found["used_binding", binding.path] = self._target(action, "used_binding", binding.path, binding)
@@ -243,7 +242,7 @@ class Targets:
     @cached_property
     def reached(self) -> dict[str, tuple[Why, ...]]:
         """Nodes that the attacker may hold, and what shows it: their own credential was used, the finding is about them, or an affected
-        pod on them reaches the host. On any other node an affected pod merely ran."""
+        pod on them has power over its node. On any other node an affected pod merely ran."""
         found = dict[str, dict[Why, None]]()
         for scope in self.scopes:
             for profile in self._hostile(scope):
@@ -253,14 +252,32 @@ class Targets:
                 if one.certainty != "affected":
                     continue
                 pod = one.thing
-                # The host's network alone gives the node's credential (instance metadata), not the node.
-                if one.kind == "pod" and pod and pod.node and set(pod.host_access) - {"hostNetwork"}:
-                    says = f"affected pod {pod.namespace}/{pod.name} on it reaches the host: {few(pod.host_access, 3)}"
+                power = power_over_node(pod.spec, self._is_made_by_attacker(pod)) if one.kind == "pod" and pod else []
+                if pod and pod.node and power:
+                    says = f"affected pod {pod.namespace}/{pod.name} on it {few([access.says for access in power], 3)}"
                     found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
                 if one.kind == "node":
                     own = [why for why in one.why if "the finding is about this node itself" in why.says]
                     if own:
                         found.setdefault(one.key, {}).update(dict.fromkeys(own))
+        return {node: tuple(whys) for node, whys in found.items()}
+
+    def _is_made_by_attacker(self, pod: Thing) -> bool:
+        return self.inventory.is_among(pod, {key for kind, key in self._affected if kind == "created"})
+
+    @cached_property
+    def credential_in_reach(self) -> dict[str, tuple[Why, ...]]:
+        """Nodes that the attacker does not hold and whose own credential an affected pod could take, with what shows it."""
+        found = dict[str, dict[Why, None]]()
+        for scope in self.scopes:
+            for one in scope.subjects.values():
+                pod = one.thing
+                if one.kind != "pod" or one.certainty != "affected" or pod is None or not pod.node:
+                    continue
+                for access in pod.host_access:
+                    if access.grade is Grade.OWN_CREDENTIAL and pod.node not in self.reached:
+                        says = f"affected pod {pod.namespace}/{pod.name} on it {access.says}: {access.grade.value}"
+                        found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
         return {node: tuple(whys) for node, whys in found.items()}
 
     @staticmethod
@@ -336,14 +353,9 @@ class Targets:
             for one in scope.subjects.values():
                 if one.kind != "pod" or one.certainty != "affected" or one.thing is None:
                     continue
-                above = {
-                    f"{resource}/{one.thing.namespace}/{name}"
-                    for resource, name, _, _ in self.inventory.owners(one.thing)
-                }
-                made = {key for kind, key in self._affected if kind == "created"} & {*above, one.thing.path}
                 if (
                     asked
-                    or made
+                    or self._is_made_by_attacker(one.thing)
                     or one.thing.service_account in self._hostile_accounts
                     or one.thing.node in self.reached
                 ):
@@ -370,11 +382,8 @@ class Targets:
                     found[pod.node] = (
                         f"whether the attacker holds it cannot be told: no evidence has the spec of {name}, which ran on it"
                     )
-                elif pod.host_access:
-                    found.setdefault(
-                        pod.node,
-                        f"{name} is on its network: it could take the node's credential from the instance metadata, not the node; look whether it was used, and decide",
-                    )
+                elif reaching := [access for access in pod.host_access if access.reaches]:
+                    found.setdefault(pod.node, f"{name} {_not_held(reaching)}")
         return found
 
     @property
@@ -510,10 +519,7 @@ class Targets:
             "node": thing.node,
             "containers": [str(one.get("name")) for one in thing.containers],
             "host_network": bool(thing.spec.get("hostNetwork")),
-            "made_by_attacker": bool(
-                {thing.path, *(f"{one[0]}/{thing.namespace}/{one[1]}" for one in self.inventory.owners(thing))}
-                & {key for kind, key in self._affected if kind == "created"}
-            ),
+            "made_by_attacker": self._is_made_by_attacker(thing),
         } | (
             dict(zip(("labels", "services"), self._service_labels(thing), strict=True))
             if action.name == "withdraw_pod"
@@ -693,9 +699,8 @@ class Targets:
             if named and deleted and resource not in ("pods", "secrets") and named[-1].standing is False
             else None
         )
-        group = next((group for group, resources in API_GROUPS.items() if resource in resources), "")
-        kind = _KINDS.get(resource)
-        whole = {"apiVersion": f"{group}/v1" if group else "v1", "kind": kind} | body if body and kind else None
+        kind = KINDS.get(resource)
+        whole = {"apiVersion": kind.api_version, "kind": kind.kind} | body if body and kind else None
         return {
             "kind": "deleted" if deleted else "changed",
             "resource": resource,
@@ -716,13 +721,14 @@ class Targets:
             return "the attacker minted a token of it, and no evidence tells whether it is bound to a pod: if not, it lives until it expires, and only making the account anew, after which all its pods restart, ends it"
         if target.kind == "pod" and action.name in ("isolate_pod", "capture_container"):
             if known.get("host_network") and action.name == "isolate_pod":
-                return (
-                    "it is on its node's network, where no network policy reaches it: the node's quarantine cuts it off"
-                )
+                return "it is on its node's network, where no network policy reaches it: a quarantine of its node alone cuts it off"
             node = str(known.get("node") or "")
             if node and kind_of(node, self._thing_at(f"nodes/{node}")) == FARGATE:
                 return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: its security group and its deletion are what is left"
-        if target.kind == "node":
+        if target.kind == "node" and action.name == "revoke_role_sessions":
+            if not known["role"] or not known["instances"]:
+                return f"its credential was in reach, and no evidence names its {'instance' if known['role'] else 'role'}: it lives until it expires; denying all sessions of a node role stops every node that has it"
+        elif target.kind == "node":
             if action.destroys_node and target.key in self.unclear:
                 return self.unclear[target.key]
             kind = known["node_kind"]
@@ -749,19 +755,21 @@ class Targets:
             nodes = [node for node, (role, _) in self.inventory.node_roles.items() if role == target.key]
             if (accounts or nodes) and not self._is_role_used(target.key, accounts):
                 return within_reach
+            if nodes:
+                return f"{counted(len(nodes), 'node')} sign in with it, and no evidence tells from which instance alone the attacker's sessions came: denying all its sessions stops image pulls and the network of new pods on every one of them; decide"
         if action.name == "remove_pod_identity" and target.key not in self._hostile_accounts:
             roles = self.inventory.service_account_roles.get(target.key, {})
             return "" if self._used_roles & roles.keys() else within_reach
         return ""
 
-    def _is_role_used(self, role: str, accounts: Iterable[str]) -> bool:
+    def _is_role_used(self, role: str, accounts: Names) -> bool:
         return role in self._used_roles or bool(self._hostile_accounts & set(accounts))
 
     def _has_pod_identity(self, account: str) -> bool:
         return any("Pod Identity" in why.says for why in self.inventory.service_account_roles.get(account, {}).values())
 
 
-def checked_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
+def checked_addresses(addresses: Names) -> tuple[str, ...]:
     """CIDRs that an endpoint may stay open for, in their canonical form. Raises CallError for what is none, or for the whole internet."""
     found = set[str]()
     for one in addresses:
@@ -775,6 +783,19 @@ def checked_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
             )
         found.add(str(network))
     return tuple(sorted(found))
+
+
+def _not_held(reaching: list[HostAccess]) -> str:
+    """What a pod could reach of a node that the attacker does not hold by it, and what is left for a person."""
+    gravest = reaching[0]
+    says = few([access.says for access in reaching], 3)
+    return {
+        Grade.NODE: f"{says}, in an init container alone, which had ended when the pod ran: look whether the attacker ran something in it, and decide",
+        Grade.CREDENTIALS: f"{says}: every credential on the node was in reach, not the node: end the tokens of its pods, rotate the secrets that they mount, look whether something was written, and decide",
+        Grade.OWN_CREDENTIAL: f"{says}: it could take the node's credential from the instance metadata, not the node; look whether it was used, and decide",
+        Grade.FILES: f"{says}: files of the host could be read, and tokens among them; look whether logs of the node were asked for, and decide",
+        Grade.UNKNOWN: f"{says}: how far that reaches into the node is not known; look, and decide",
+    }[gravest.grade]
 
 
 def _gives_default_accounts(one: dict[str, Any]) -> bool:

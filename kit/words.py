@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Names(Protocol):
+    """Several texts. A single text is none: its letters are no names, and its `in` takes texts alone, by which types tell it apart."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __contains__(self, value: object, /) -> bool:
+        """Whether one is among them."""
+        ...
+
 
 _PLURALS = {"identity": "identities"}
 
@@ -18,6 +36,6 @@ def utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def few(names: Sequence[str], most: int) -> str:
+def few(names: list[str] | tuple[str, ...], most: int) -> str:
     """Names in a row: of many the first ones, and how many more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

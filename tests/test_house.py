@@ -26,7 +26,7 @@ MODULES = {
 # From the bottom to the top: a module imports only modules of rows above its own in this list, or of its own package.
 LAYERS = (
     ("kit.errors", "kit.whole_file"),
-    ("kit.refs", "kit.tables", "kit.window", "kit.words", "kit.pod_spec"),
+    ("kit.refs", "kit.tables", "kit.window", "kit.words", "kit.pod_spec", "kit.kubernetes"),
     ("kit.sources", "kit.sources.stream"),
     ("kit.sources.json_document", "kit.sources.archive", "kit.sources.flattened", "kit.sources.query_row"),
     ("kit.sources.ocsf",),
@@ -239,6 +239,66 @@ def test_every_dependency_is_locked_and_has_its_reason() -> None:
         name = re.split(r"[<>=\[ ]", text)[0]
         assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
         assert f"`{name}`" in reasons, f"{name} has no reason in docs/decisions.md"
+
+
+def _is_text(annotation: ast.expr | None) -> bool:
+    return annotation is not None and ast.unparse(annotation) in ("str", "str | None")
+
+
+def _texts() -> set[str]:
+    """Names of properties and fields that are text in every class of the kit that has them."""
+    text, other = set[str](), set[str]()
+    for path in MODULES.values():
+        for node in (one for one in ast.walk(_tree(path)) if isinstance(one, ast.ClassDef)):
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef) and any(
+                    "property" in ast.unparse(d) for d in member.decorator_list
+                ):
+                    (text if _is_text(member.returns) else other).add(member.name)
+                elif isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+                    (text if _is_text(member.annotation) else other).add(member.target.id)
+    return text - other
+
+
+def _taken_apart(tree: ast.Module, texts: set[str]) -> Iterator[str]:
+    """Where a text is used as if it were several things: its letters are what comes out."""
+    for node in ast.walk(tree):
+        one = None
+        if isinstance(node, ast.For | ast.comprehension):
+            one = node.iter
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            one = (
+                node.args[0] if node.func.id in ("set", "list", "tuple", "frozenset", "sorted", "few", "dict") else None
+            )
+        elif isinstance(node, ast.Starred):
+            one = node.value
+        if isinstance(one, ast.Attribute) and one.attr in texts:
+            yield f"line {one.lineno}: {ast.unparse(one)} is a text"
+
+
+def test_no_text_is_taken_apart_into_letters() -> None:
+    texts = _texts()
+    assert {"says", "path", "user_name"} & texts and "host_access" not in texts
+    assert (
+        list(_taken_apart(ast.parse("set(pod.path) - {'x'}\nfew(pod.path, 3)\n[a for a in pod.path]"), {"path"})) != []
+    )
+    found = [f"{module} {place}" for module, path in MODULES.items() for place in _taken_apart(_tree(path), texts)]
+    assert not found
+
+
+def test_no_parameter_takes_a_text_for_several_names() -> None:
+    """A `str` is a Sequence, a Collection and an Iterable of `str`: kit.words.Names and lists refuse it."""
+    loose = re.compile(r"\b(Iterable|Sequence|Collection|Container)\[str\]")
+    found = [
+        f"{module}.{node.name}({argument.arg})"
+        for module, path in MODULES.items()
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if argument.annotation and loose.search(ast.unparse(argument.annotation))
+    ]
+    # The pieces of one text: joined, the letters of a text give the text.
+    assert found == ["kit.sources.json_document.__init__(pieces)"]
 
 
 def test_nothing_of_a_machine_stands_in_the_project() -> None:

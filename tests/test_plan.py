@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from kit.actions import ACTIONS, STAGES
-from kit.plan import ALWAYS
+from kit.actions import ACTIONS, STAGES, Target, permissions_for
+from kit.kubernetes import KINDS
+from kit.live.objects import path_of
+from kit.plan import ALWAYS, Plan, PlannedAction, permissions_of
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
+from tests.live.kubernetes_kinds import KINDS as SERVED
 from tests.test_scope import STOLEN
 from tests.variation import Event, varied
 
@@ -247,7 +250,7 @@ def test_all_nodes_at_once_is_said_and_they_go_one_after_the_other(tmp_path: Pat
     assert new_nodes["by_person"] and all(new_nodes["id"] in one["after"] for one in ended)
 
 
-KINDS = {
+NODES = {
     "karpenter": {"karpenter.sh/nodepool": "default"},
     "auto": {"eks.amazonaws.com/compute-type": "auto", "karpenter.sh/nodepool": "general-purpose"},
     "fargate": {"eks.amazonaws.com/compute-type": "fargate"},
@@ -256,11 +259,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NODES)
 def test_the_kind_of_a_node_decides_what_can_be_done_to_it(kind: str, tmp_path: Path) -> None:
     def relabelled(resource: str, items: list[Event]) -> list[Event]:
         for item in items if resource == "nodes" else ():
-            item["metadata"]["labels"] = KINDS[kind]
+            item["metadata"]["labels"] = NODES[kind]
         return items
 
     kit_json("new", tmp_path / "case", varied("vanished_deployment", tmp_path, dump=relabelled))
@@ -298,3 +301,27 @@ def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:
     assert {one["action"] for one in actions} == {"give_feedback", "archive_finding", "suppress"}
     assert {one["parameters"]["finding"] for one in actions} == set(findings)
     assert not any(one["parameters"].get("useful") for one in actions)
+
+
+@pytest.mark.parametrize("resource", KINDS)
+def test_a_permission_names_the_group_that_the_call_goes_to(resource: str) -> None:
+    kind = KINDS[resource]
+    target = Target("created", f"{resource}/shop/x", parameters={"resource": resource, "expected": {}})
+    made = permissions_for(ACTIONS["delete_workload"], target)
+    planned = PlannedAction(
+        "id", "eradicate", "delete_workload", "", target.key, "x", None, [], "", [], "", "", [], made, [], []
+    )
+    (rule,) = permissions_of(Plan(None, None, None, (planned,), ()))["cluster_role"]["rules"]
+    assert path_of(resource, "shop", "x").split("/")[1:-1] == [
+        *(["apis", *rule["apiGroups"]] if rule["apiGroups"] != [""] else ["api"]),
+        kind.version,
+        *(["namespaces", "shop"] if kind.namespaced else []),
+        *rule["resources"],
+    ]
+
+
+def test_the_table_of_kinds_is_the_api_servers() -> None:
+    served = {one.plural: (one.kind, one.api_version, one.namespaced) for one in SERVED}
+    known = {name: (one.kind, one.api_version, one.namespaced) for name, one in KINDS.items()}
+    custom = {"policyendpoints", "nodeclasses", "nodepools", "nodeclaims"}
+    assert {name: one for name, one in known.items() if served.get(name) != one}.keys() == custom

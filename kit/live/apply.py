@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kit.live.cluster import made_by_undo
 from kit.live.connection import Conflict, Connection, Failed, LiveError, Missing, Refused, Unknown
 from kit.plan import Plan, PlannedAction
 from kit.whole_file import write_whole
-from kit.words import few
+from kit.words import Names, few
 
 Tell = Callable[[str], None]
 _LOOKS = 4  # after a change, until it is seen
@@ -97,7 +97,7 @@ class Remediation:
         return Outcome(planned.id, "would be done", "; ".join(says) or "it only reads")
 
     def apply(
-        self, plan: Plan, approved: dict[str, Any], without_capture: str = "", by_hand: Iterable[str] = ()
+        self, plan: Plan, approved: dict[str, Any], without_capture: str = "", by_hand: Names = ()
     ) -> list[Outcome]:
         """Do what is not done yet, in order. without_capture: the reason why what destroys does not wait for its capture.
 
@@ -324,7 +324,7 @@ class Remediation:
             if record.finished and not record.by_hand
         ]
 
-    def undo(self, only: Iterable[str] = ()) -> list[Outcome]:
+    def undo(self, only: Names = ()) -> list[Outcome]:
         """Take back what was done, the last first. only: ids or names of actions; all without."""
         chosen, every = set(only), list(self.journal.actions.values())
         for name in chosen - {one.id for one in every} - {one.action["action"] for one in every}:

@@ -12,34 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from kit.kubernetes import KINDS
 from kit.live.change import Change, State, contains, projected
 from kit.live.connection import Conflict, Connection, Failed, Missing, Refused
 
-_GROUPS = {
-    "v1": (
-        *("pods", "nodes", "namespaces", "services", "endpoints", "events", "configmaps", "secrets", "serviceaccounts"),
-        *("persistentvolumes", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "limitranges"),
-    ),
-    "apps/v1": ("deployments", "daemonsets", "statefulsets", "replicasets"),
-    "batch/v1": ("jobs", "cronjobs"),
-    "networking.k8s.io/v1": ("networkpolicies", "ingresses"),
-    "rbac.authorization.k8s.io/v1": ("roles", "rolebindings", "clusterroles", "clusterrolebindings"),
-    "discovery.k8s.io/v1": ("endpointslices",),
-    "networking.k8s.aws/v1alpha1": ("policyendpoints",),
-    "policy/v1": ("poddisruptionbudgets",),
-    "autoscaling/v2": ("horizontalpodautoscalers",),
-    "admissionregistration.k8s.io/v1": ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
-    "apiextensions.k8s.io/v1": ("customresourcedefinitions",),
-    "certificates.k8s.io/v1": ("certificatesigningrequests",),
-    "eks.amazonaws.com/v1": ("nodeclasses",),
-    "karpenter.sh/v1": ("nodepools", "nodeclaims"),
-}
-_OF_CLUSTER = {
-    *("nodes", "namespaces", "persistentvolumes", "clusterroles", "clusterrolebindings", "customresourcedefinitions"),
-    *("mutatingwebhookconfigurations", "validatingwebhookconfigurations", "certificatesigningrequests"),
-    *("nodeclasses", "nodepools", "nodeclaims"),
-}
-_GROUP_OF = {resource: group for group, resources in _GROUPS.items() for resource in resources}
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """What to ask for so that a Secret's values are never sent."""
@@ -67,13 +43,13 @@ def path_of(resource: str, namespace: str | None, name: str | None = None, subre
     characters, half surrogates) is Refused, as is a resource of which it is not known where it stands. Source: apimachinery,
     IsValidPathSegmentName.
     """
-    if resource not in _GROUP_OF:
+    kind = KINDS.get(resource)
+    if kind is None:
         raise Refused(f"the kit does not know where {resource} stand in the API: do it by hand")
-    if name is not None and not namespace and resource not in _OF_CLUSTER:
+    if name is not None and not namespace and kind.namespaced:
         raise Refused(f"the evidence does not tell the namespace of {resource} {name}")
-    group = _GROUP_OF[resource]
-    parts = ["apis", *group.split("/")] if "/" in group else ["api", group]
-    parts += ["namespaces", namespace] if namespace and resource not in _OF_CLUSTER else []
+    parts = ["apis", kind.group, kind.version] if kind.group else ["api", kind.version]
+    parts += ["namespaces", namespace] if namespace and kind.namespaced else []
     parts += [resource] if name is None else [resource, name]
     parts += subresource.split("/") if subresource else []
     for one in parts:

@@ -6,10 +6,9 @@ ARN has no path (IAM User Guide, "IAM identifiers").
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from kit.identity import role_of
 from kit.live.connection import Connection, Failed, LiveError
+from kit.words import Names
 
 _SERVICES = {
     "eks": "EKS",
@@ -33,7 +32,7 @@ def principal_of(arn: str) -> tuple[str, str, str] | None:
     return found.split(":")[4], kind, path[-1].lower()
 
 
-def simulated(live: Connection, actions: Iterable[str]) -> str:
+def simulated(live: Connection, actions: Names) -> str:
     """What IAM says of calls that cannot be tried: that they are allowed, or why it could not tell. Raises Failed when they are denied."""
     named = list(actions)
     service = _SERVICES.get(named[0].partition(":")[0], named[0])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from kit.live.apply import Outcome, Remediation, Tell, plan_of, touched
 from kit.live.connection import Connection
 from kit.plan import Plan
 from kit.whole_file import write_whole
+from kit.words import Names
 
 _BAD = ("refused", "failed", "unknown", "held", "not undone")
 
@@ -95,7 +95,7 @@ def apply_case(
     access: Access,
     tell: Tell,
     without_capture: str = "",
-    by_hand: Iterable[str] = (),
+    by_hand: Names = (),
     check_after: float = 0,
 ) -> list[Outcome]:
     """Do what the approved plan says and is not done yet. check_after: seconds until everything is looked at again. Raises KitError."""
@@ -138,7 +138,7 @@ def check_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
         return Remediation(case, journal, _connection(plan, access, tell), tell).check()
 
 
-def undo_case(case: Path, access: Access, tell: Tell, only: Iterable[str] = ()) -> list[Outcome]:
+def undo_case(case: Path, access: Access, tell: Tell, only: Names = ()) -> list[Outcome]:
     """Take back what was done, the last first; its undo was approved with the plan. Raises KitError."""
     with Journal(case) as journal:
         plan = _approved(journal)

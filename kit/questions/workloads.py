@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kit.inventory import WORKLOADS, Thing, in_window
+from kit.inventory import Thing, in_window
+from kit.kubernetes import WORKLOADS
 from kit.limits import DUMP, Limit
-from kit.pod_spec import dangers, images, pod_spec
+from kit.pod_spec import dangers, images, pod_spec, power_over_node
 from kit.question import Asked, Found, question, row, stands, whys
 from kit.verdict import SHOWN_BY
 from kit.words import counted, few
@@ -94,17 +95,28 @@ def image_used_elsewhere(asked: Asked) -> Found:
 
 @question("Which nodes could be taken over from an affected pod?", *SHOWN_BY["node"], about=("node", "pod"))
 def node_reached(asked: Asked) -> Found:
-    """Nodes with an affected pod that is privileged, shares the host's namespaces or mounts its paths; or whose own credential was used."""
-    rows = []
+    """Nodes with an affected pod that has power over its node by its spec, or whose own credential was used.
+
+    What reaches credentials or files of the node, and what cannot be graded, is possible.
+    """
+    rows, limits = [], []
+    made = {one.key for one in asked.subjects("created") if one.certainty == "affected"}
     for pod in asked.things("pod"):
-        if pod.node and pod.host_access:
-            others = sum(one.node == pod.node for one in asked.inventory.pods) - 1
-            rows.append(
-                row([(pod.why[0].ref if pod.why else f"object:{pod.uid}")], Node=pod.node, Through=f"pod {pod.namespace}/{pod.name}",
-                    How=pod.host_access, Other_pods_on_it=others)
-            )  # fmt: skip
+        reaching = [one for one in pod.host_access if one.reaches]
+        if not pod.node or not reaching:
+            continue
+        others = sum(one.node == pod.node for one in asked.inventory.pods) - 1
+        how, gravest = [one.says for one in reaching], reaching[0].grade
+        taken = bool(power_over_node(pod.spec, asked.inventory.is_among(pod, made)))
+        if not taken:
+            says = f"Whether node {pod.node} was taken over cannot be told: pod {pod.namespace}/{pod.name} {', '.join(how)} ({gravest.value})"
+            what = "CloudTrail of the node's role, and the Runtime Monitoring findings of that node"
+            limits.append(Limit(("node",), says, what))
+        rows.append(
+            row([(pod.why[0].ref if pod.why else f"object:{pod.uid}")], "affected" if taken else "possible", Node=pod.node,
+                Through=f"pod {pod.namespace}/{pod.name}", How=how, Reach=gravest.value, Other_pods_on_it=others)
+        )  # fmt: skip
     bodiless = [pod.path for pod in asked.things("pod") if not pod.spec]
-    limits = []
     if bodiless:
         says = f"Whether {few(bodiless, 3)} reached the node cannot be told: no body of it is in the evidence"
         limits.append(Limit(("node",), says, DUMP))
@@ -117,6 +129,7 @@ def node_reached(asked: Asked) -> Found:
                     Node=node,
                     Through="its own credential",
                     How="used by the attacker",
+                    Reach="its own credential used",
                     Other_pods_on_it=sum(one.node == node for one in asked.inventory.pods),
                 )
             )
@@ -129,10 +142,11 @@ def node_reached(asked: Asked) -> Found:
                     Node=one.key,
                     Through="the finding names it",
                     How="",
+                    Reach="cannot tell",
                     Other_pods_on_it=sum(each.node == one.key for each in asked.inventory.pods),
                 )
             )
-    nodes = sorted({str(one["Node"]) for one in rows})
+    nodes = sorted({str(one["Node"]) for one in rows if one["certainty"] == "affected"})
     return Found(
         rows,
         f"{few(nodes, 3)}: take each as compromised, with every pod on it.",

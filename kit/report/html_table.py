@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 
 from kit.figures import records, visible
 from kit.whole_file import write_whole
+from kit.words import Names
 
 MOST_ROWS = 50
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -54,7 +55,7 @@ def table(
     *,
     export: Path | None = None,
     most: int = MOST_ROWS,
-    narrow: Sequence[str] = (),
+    narrow: Names = (),
 ) -> str:
     """The frame's first rows as HTML; below them, how many are not shown and which file has them.
 

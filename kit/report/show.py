@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from kit.report import console
 from kit.report.html_table import Shown, clock, fold, safe, table
 from kit.verdict import CANNOT_TELL
 from kit.window import Window
-from kit.words import counted
+from kit.words import Names, counted
 
 Row = dict[str, Any]
 
@@ -93,9 +93,9 @@ def _lasting(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{minutes // 1440} days"
 
 
-def _list(words: Iterable[str], most: int = 4) -> str:
+def _list(words: Names, most: int = 4) -> str:
     """Words in a row: a, b and c; of many the first ones and how many more."""
-    every = list(words)
+    every = [*words]
     shown = every if len(every) <= most else [*every[:most], f"{len(every) - most:,} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
 
@@ -319,7 +319,7 @@ def _still(case: Case) -> str:
     soon = quiet < _SOON_SECONDS
     verdict = case.verdict("identity", int(soon), Window(times[-1], window.end) if quiet > 0 else None)
     if verdict.word == CANNOT_TELL:
-        return f"{pill(verdict.word, 'cannot')} after the last call: {_list((safe(one.says) for one in verdict.limits), 2)}."
+        return f"{pill(verdict.word, 'cannot')} after the last call: {_list([safe(one.says) for one in verdict.limits], 2)}."
     if soon:
         return f"{pill('maybe', 'possible')} the last call came {_lasting(quiet)} before the log ends. Treat it as going on."
     left = [word for word in (_left(case, "service_account"), _left(case, "iam_role")) if word]
@@ -455,7 +455,7 @@ def _how_good(case: Case, name: str, files: pd.DataFrame) -> str:
     if source:
         gaps = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "gap")]
         if len(gaps):
-            times = _list((_stretch(gap["start_at"], gap["end_at"]) for gap in records(gaps)), 3)
+            times = _list([_stretch(gap["start_at"], gap["end_at"]) for gap in records(gaps)], 3)
             said.append(f"{pill(counted(len(gaps), 'gap'), 'cannot')} {times}")
         elif source == "audit":
             said.append("no gap")

@@ -18,28 +18,7 @@ from moto.iam.models import iam_backends
 from tests.command import KIT, RECORDINGS, kit
 from tests.live.aws_emulator import AwsEmulator
 from tests.live.kubernetes_emulator import KubernetesEmulator
-
-KINDS = {
-    "clusterrolebindings": ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    "clusterroles": ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    "rolebindings": ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    "roles": ("rbac.authorization.k8s.io/v1", "Role"),
-    "cronjobs": ("batch/v1", "CronJob"),
-    "jobs": ("batch/v1", "Job"),
-    "daemonsets": ("apps/v1", "DaemonSet"),
-    "deployments": ("apps/v1", "Deployment"),
-    "replicasets": ("apps/v1", "ReplicaSet"),
-    "statefulsets": ("apps/v1", "StatefulSet"),
-    "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicy"),
-    "configmaps": ("v1", "ConfigMap"),
-    "namespaces": ("v1", "Namespace"),
-    "nodes": ("v1", "Node"),
-    "pods": ("v1", "Pod"),
-    "secrets": ("v1", "Secret"),
-    "serviceaccounts": ("v1", "ServiceAccount"),
-    "services": ("v1", "Service"),
-}
-
+from tests.live.kubernetes_kinds import KINDS
 
 STOLEN = "stolen_sa_token"
 
@@ -146,9 +125,9 @@ def standing(
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    version, kind = KINDS[path.stem]
+    kind = next(one for one in KINDS if one.plural == path.stem)
     for item in json.loads(path.read_text())["items"]:
-        yield {"apiVersion": version, "kind": kind} | item
+        yield {"apiVersion": kind.api_version, "kind": kind.kind} | item
 
 
 def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any], endpoint: str) -> None:

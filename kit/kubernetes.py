@@ -1,0 +1,74 @@
+"""The kinds of Kubernetes objects that the kit knows: where each stands in the API, once for scope, plan, permissions and live.
+
+Source: Kubernetes API reference, versions served by every Kubernetes that EKS supports; Amazon VPC CNI (policyendpoints), Karpenter and
+EKS Auto Mode (nodeclasses, nodepools, nodeclaims) for the custom ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: its plural API name, its kind, its group ("" for the core one), its version, and whether it has a namespace."""
+
+    resource: str
+    kind: str
+    group: str
+    version: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as an object's apiVersion has them: v1, apps/v1."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def path(self) -> str:
+        """Group and resource as a permission of this kit names them: pods, apps/deployments."""
+        return f"{self.group}/{self.resource}" if self.group else self.resource
+
+
+# A star marks what has no namespace.
+_LISTED = {
+    "v1": "pods Pod, nodes* Node, namespaces* Namespace, services Service, endpoints Endpoints, events Event, configmaps ConfigMap, "
+    "secrets Secret, serviceaccounts ServiceAccount, persistentvolumes* PersistentVolume, persistentvolumeclaims PersistentVolumeClaim, "
+    "replicationcontrollers ReplicationController, resourcequotas ResourceQuota, limitranges LimitRange",
+    "apps/v1": "deployments Deployment, daemonsets DaemonSet, statefulsets StatefulSet, replicasets ReplicaSet",
+    "batch/v1": "jobs Job, cronjobs CronJob",
+    "networking.k8s.io/v1": "networkpolicies NetworkPolicy, ingresses Ingress",
+    "rbac.authorization.k8s.io/v1": "roles Role, rolebindings RoleBinding, clusterroles* ClusterRole, clusterrolebindings* ClusterRoleBinding",
+    "discovery.k8s.io/v1": "endpointslices EndpointSlice",
+    "networking.k8s.aws/v1alpha1": "policyendpoints PolicyEndpoint",
+    "policy/v1": "poddisruptionbudgets PodDisruptionBudget",
+    "autoscaling/v2": "horizontalpodautoscalers HorizontalPodAutoscaler",
+    "admissionregistration.k8s.io/v1": "mutatingwebhookconfigurations* MutatingWebhookConfiguration, "
+    "validatingwebhookconfigurations* ValidatingWebhookConfiguration",
+    "apiextensions.k8s.io/v1": "customresourcedefinitions* CustomResourceDefinition",
+    "certificates.k8s.io/v1": "certificatesigningrequests* CertificateSigningRequest",
+    "eks.amazonaws.com/v1": "nodeclasses* NodeClass",
+    "karpenter.sh/v1": "nodepools* NodePool, nodeclaims* NodeClaim",
+}
+
+
+def _kind(api_version: str, resource: str, kind: str) -> Kind:
+    group, _, version = api_version.rpartition("/")
+    return Kind(resource.rstrip("*"), kind, group, version, not resource.endswith("*"))
+
+
+KINDS: dict[str, Kind] = {
+    one.resource: one
+    for api_version, listed in _LISTED.items()
+    for one in (_kind(api_version, *entry.split()) for entry in listed.split(", "))
+}
+"""Plural API name → kind."""
+GROUPS = {kind.group for kind in KINDS.values()} - {""}
+WORKLOADS = {
+    KINDS[resource].kind: resource
+    for resource in (
+        *("deployments", "replicasets", "daemonsets", "statefulsets", "jobs", "cronjobs"),
+        "replicationcontrollers",
+    )
+}
+"""Kind → plural API name of what makes pods."""
