@@ -6,7 +6,7 @@ BIN := .venv/bin
 SAMPLE := out/sample-case
 LINES ?= 400000
 
-.PHONY: help setup report lab test test-all check truth bench bench-large fuzz docs lock clean
+.PHONY: help setup report lab test test-all mutate check truth bench bench-large fuzz docs lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,6 +39,9 @@ test: .venv/.ok ## the tests
 
 test-all: .venv/.ok ## the tests and the full crosses
 	@$(BIN)/python -m pytest -n auto -m ""
+
+mutate: .venv/.ok ## change the kit wrongly in 30 places, one at a time: the tests have to notice
+	@$(BIN)/python -m tests.mutate --json out/mutate.json
 
 check: .venv/.ok ## lint, format and types
 	@$(BIN)/ruff check .

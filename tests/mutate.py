@@ -1,0 +1,433 @@
+"""The suite can fail: small wrong changes to the modules that decide, each run against the tests that ought to notice it.
+
+    python -m tests.mutate [--seed N] [--number N] [--only WHAT] [--list] [--json FILE]
+
+A mutant is a copy of the package with one change, made from the syntax tree. A test that fails kills the mutant, and has to pass
+on the unchanged package. The sample is drawn by a seed, evenly over the areas, over the modules of an area, over the kinds of change.
+
+Left alone is what cannot decide: annotations, docstrings, asserts, `__all__`, f-strings and what a raised error says. Of other strings
+one without white space is a name (a verb, a kind, a key) and becomes another name; one that reads as SQL has one of its operators
+turned; all others are sentences for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import itertools
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FLOOR = 0.8
+"""The score that a run has to reach: of 30 mutants a few are equal to the original in all that can be observed."""
+TEST_SECONDS = 300
+"""After so long a test has failed: a change may make a loop that never ends."""
+MEMORY = 8 << 30  # bytes a process: a loop that never ends may collect rows
+KILLED, SURVIVED, BROKEN = "killed", "survived", "does not import"
+
+_CALLERS = (
+    "tests/test_forged_evidence.py",
+    "tests/test_scope.py",
+    "tests/test_identities.py",
+    "tests/test_odd_evidence.py",
+    "tests/test_degradation.py",
+    "tests/test_questions.py",
+    "tests/test_truth.py",
+    "tests/test_playbooks.py",
+)
+_PLAN = (
+    "tests/test_plan.py",
+    "tests/live/test_apply.py",
+    "tests/live/test_kubernetes_acts.py",
+    "tests/live/test_aws_acts.py",
+)
+_ENGINE = ("tests/live/test_refusals.py", "tests/live/test_apply.py", "tests/live/test_kill.py")
+_CLUSTER = ("tests/live/test_kubernetes_acts.py", *_ENGINE)
+_ACCOUNT = ("tests/live/test_aws_acts.py", *_ENGINE)
+_BOTH = ("tests/live/test_kubernetes_acts.py", "tests/live/test_aws_acts.py", *_ENGINE)
+
+AREAS: dict[str, dict[str, tuple[str, ...]]] = {
+    "attribution": {"kit/attacker.py": _CALLERS, "kit/deeds.py": ("tests/test_scope.py", *_CALLERS)},
+    "scope": {
+        "kit/scope.py": ("tests/test_scope.py", *_CALLERS),
+        "kit/pod_spec.py": ("tests/test_scope.py", *_CALLERS, *_PLAN),
+        "kit/limits.py": ("tests/test_degradation.py", "tests/test_coverage.py", *_CALLERS),
+    },
+    "plan": {"kit/targets.py": _PLAN, "kit/plan.py": _PLAN, "kit/blast_radius.py": _PLAN},
+    "live": {
+        "kit/live/act.py": _BOTH,
+        "kit/live/apply.py": ("tests/live/test_apply.py", *_BOTH),
+        "kit/live/aws_auth.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
+        "kit/live/aws_change.py": _ACCOUNT,
+        "kit/live/bindings.py": _CLUSTER,
+        "kit/live/change.py": _BOTH,
+        "kit/live/cluster.py": _CLUSTER,
+        "kit/live/cluster_endpoint.py": _ACCOUNT,
+        "kit/live/connection.py": ("tests/live/test_refusals.py", *_BOTH),
+        "kit/live/exposure.py": _CLUSTER,
+        "kit/live/findings.py": _ACCOUNT,
+        "kit/live/images.py": _ACCOUNT,
+        "kit/live/instance_change.py": _ACCOUNT,
+        "kit/live/isolation.py": _CLUSTER,
+        "kit/live/nodes.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
+        "kit/live/objects.py": _CLUSTER,
+        "kit/live/permission.py": _BOTH,
+        "kit/live/pods.py": _CLUSTER,
+        "kit/live/principal_change.py": _ACCOUNT,
+        "kit/live/principals.py": _ACCOUNT,
+        "kit/live/run.py": ("tests/live/test_apply.py", *_BOTH),
+        "kit/live/service_accounts.py": _BOTH,
+        "kit/live/workloads.py": _CLUSTER,
+    },
+}
+"""Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""
+
+
+class BaselineError(Exception):
+    """A test fails without any change, so it can judge none."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change: the bytes from start to end of a module become `new`. before and after: its source in one line each."""
+
+    path: str
+    line: int
+    kind: str
+    before: str
+    after: str
+    start: int
+    end: int
+    new: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant. by: the test that failed."""
+
+    mutation: Mutation
+    state: str
+    by: str = ""
+
+
+# ── what is changed ────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.Lt: ast.GtE,
+    ast.Gt: ast.LtE,
+    ast.In: ast.NotIn,
+    ast.Is: ast.IsNot,
+}
+_TURNED |= {turned: kind for kind, turned in _TURNED.items()}
+_SQL = re.compile(r"\b(?:SELECT|WHERE|AND|OR|IN|BETWEEN|FROM)\s|\bIS (?:NOT )?NULL\b|\w = ['$\d]")
+_SQL_TURNED = {
+    " = ": " <> ",
+    " <> ": " = ",
+    " < ": " >= ",
+    " >= ": " < ",
+    " > ": " <= ",
+    " <= ": " > ",
+    " AND ": " OR ",
+    " OR ": " AND ",
+    " IN ": " NOT IN ",
+    " IS NULL": " IS NOT NULL",
+    " IS NOT NULL": " IS NULL",
+    " IS DISTINCT ": " IS NOT DISTINCT ",
+    " IS NOT DISTINCT ": " IS DISTINCT ",
+}
+_SQL_OPERATOR = re.compile("|".join(map(re.escape, _SQL_TURNED)))
+# Arguments that change nothing where the rest is right.
+_NO_DECISION = {"strict", "encoding", "errors"}
+
+
+@cache
+def mutations(source: str, path: str = "") -> tuple[Mutation, ...]:
+    """Every change of a module's source, in the order of the source."""
+    tree = ast.parse(source)
+    text = source.encode()
+    starts = [0, *itertools.accumulate(len(line) for line in text.splitlines(keepends=True))]
+    found = list[Mutation]()
+    for node, kind, new in _changes(tree):
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        left, right = text[starts[node.lineno - 1] : start], text[end : starts[node.end_lineno]]
+        shown = _shown(left + text[start:end] + right, left + new.encode() + right)
+        found.append(Mutation(path, node.lineno, kind, *shown, start, end, new))
+    return tuple(sorted(found, key=lambda one: (one.start, one.end, one.new)))
+
+
+def changed(source: str, mutation: Mutation) -> str:
+    """The source with the change."""
+    text = source.encode()
+    return (text[: mutation.start] + mutation.new.encode() + text[mutation.end :]).decode()
+
+
+def _shown(before: bytes, after: bytes) -> tuple[str, str]:
+    """Both in one line each, long ones from shortly before where they differ."""
+    lines = [" ".join(text.decode().split()) for text in (before, after)]
+    same = next((at for at, (one, other) in enumerate(zip(*lines, strict=False)) if one != other), 0)
+    first = same - 60 if same > 60 and max(map(len, lines)) > 160 else 0
+    cut = [("…" if first else "") + line[first : first + 160] + "…" * (len(line) > first + 160) for line in lines]
+    return cut[0], cut[1]
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, str, str]]:
+    """Each expression that may be changed within a node, the kind of change, and the new source."""
+    match node:
+        case ast.Compare():
+            for index, operator in enumerate(node.ops):
+                turned = copy.copy(node)
+                turned.ops = [*node.ops[:index], _TURNED[type(operator)](), *node.ops[index + 1 :]]
+                yield node, "comparison", f"({ast.unparse(turned)})"
+        case ast.BoolOp():
+            for index in range(len(node.values)):
+                rest = [*node.values[:index], *node.values[index + 1 :]]
+                kept = rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+                yield node, "condition", f"({ast.unparse(kept)})"
+        case ast.UnaryOp(op=ast.Not()):
+            yield node, "not", f"({ast.unparse(node.operand)})"
+        case ast.If() | ast.IfExp():
+            yield node.test, "condition", "True"
+            yield node.test, "condition", "False"
+        case ast.While(test=ast.expr() as test) if not isinstance(test, ast.Constant):
+            yield test, "condition", "False"
+        case ast.match_case(guard=ast.expr() as guard):
+            yield guard, "condition", "True"
+        case ast.comprehension():
+            for condition in node.ifs:
+                yield condition, "condition", "True"
+        case ast.Constant():
+            for kind, value in _constants(node.value):
+                yield node, kind, repr(value)
+    for child in _children(node):
+        yield from _changes(child)
+
+
+def _constants(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, bool):
+        yield "constant", not value
+    elif isinstance(value, int | float):
+        yield "constant", value + 1
+        yield "constant", value - 1
+    elif isinstance(value, str) and value and not re.search(r"\s", value):
+        yield "name", f"{value}-mutant"
+    elif isinstance(value, str) and _SQL.search(value):
+        for operator in _SQL_OPERATOR.finditer(value):
+            before, after = value[: operator.start()], value[operator.end() :]
+            if not re.search(r"BETWEEN \S+$", before):  # its AND is no condition
+                yield "SQL", before + _SQL_TURNED[operator[0]] + after
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a node that can decide something."""
+    if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr):
+        return
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not _is_for_readers(child):
+                yield child
+
+
+def _is_for_readers(node: ast.AST) -> bool:
+    """Whether it is there for people and type checkers: docstrings, type names, what a dataclass is."""
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name == "__all__"
+        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            return True
+        case ast.Call(func=ast.Name(id="dataclass" | "cast" | "TypeVar")):
+            return True
+        case ast.keyword(arg=name):
+            return name in _NO_DECISION
+    return False
+
+
+# ── which are tried ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sample(
+    areas: dict[str, dict[str, tuple[str, ...]]], seed: int, number: int, root: Path = ROOT, only: str = ""
+) -> list[Mutation]:
+    """So many mutations, evenly over the areas, in an area over its modules, in a module over the kinds of change."""
+    drawn = random.Random(seed)
+    by_area = list[list[Mutation]]()
+    for area, modules in areas.items():
+        by_module = list[list[Mutation]]()
+        for path in modules:
+            by_kind: dict[str, list[Mutation]] = {}
+            for one in mutations((root / path).read_text(encoding="utf-8"), path):
+                if only in ("", area, path, f"{path}:{one.line}"):
+                    by_kind.setdefault(one.kind, []).append(one)
+            by_module.append(_in_turn([drawn.sample(ones, len(ones)) for ones in by_kind.values()], drawn))
+        by_area.append(_in_turn(by_module, drawn))
+    return _in_turn(by_area, drawn)[:number]
+
+
+def _in_turn(groups: Sequence[list[Mutation]], drawn: random.Random) -> list[Mutation]:
+    """One of each group, then the second of each; in which order the groups come is drawn."""
+    ordered = drawn.sample(groups, len(groups))
+    return [one for turn in itertools.zip_longest(*ordered) for one in turn if one is not None]
+
+
+# ── what becomes of them ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Trial:
+    """Runs mutants of the package at root, each with the tests of its module."""
+
+    root: Path
+    tests: dict[str, tuple[str, ...]]
+    _sound: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def judge(self, mutation: Mutation) -> Result:
+        """Whether the tests notice the change. Raises BaselineError when the one that does fails without it too."""
+        package = Path(mutation.path).parts[0]
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            shutil.copytree(self.root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
+            module = Path(folder) / mutation.path
+            module.write_text(changed(module.read_text(encoding="utf-8"), mutation), encoding="utf-8")
+            name = ".".join(Path(mutation.path).with_suffix("").parts)
+            if self._python(["-c", f"import {name}"], folder).returncode:
+                return Result(mutation, BROKEN)
+            tests = list(dict.fromkeys(self.tests[mutation.path]))
+            done = self._pytest(tests, folder)
+        if done.returncode == 0:
+            return Result(mutation, SURVIVED)
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+        by = failed[1] if failed else tests[0]
+        self._check(by)
+        return Result(mutation, KILLED if failed else BROKEN, by)
+
+    def _check(self, test: str) -> None:
+        """Raises BaselineError unless the test passes on the unchanged package; each is asked once."""
+        with self._lock:
+            if test in self._sound:
+                return
+        done = self._pytest([test], str(self.root))
+        if done.returncode:
+            raise BaselineError(f"{test} fails without any change, so it can judge none: make the tests pass first")
+        with self._lock:
+            self._sound.add(test)
+
+    def _pytest(self, tests: Sequence[str], package: str) -> subprocess.CompletedProcess[str]:
+        # importlib: the other modes put the checkout, and with it the unchanged package, first.
+        options = ["--import-mode=importlib", "-x", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
+        options += ["--timeout", str(TEST_SECONDS)]
+        return self._python(["-m", "pytest", *options, *tests], package)
+
+    def _python(self, arguments: list[str], package: str) -> subprocess.CompletedProcess[str]:
+        """Python with the package from that folder, in started programs too, and the tests from the checkout."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join([package, str(self.root)]),
+            "PYTHONSAFEPATH": "1",  # or the checkout, where it is started, would come first
+            "CI": "1",  # the same examples of hypothesis each time, and none kept
+        }
+        if Path(package) != self.root:
+            environment["TMPDIR"] = package  # what its tests leave goes with it
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        )
+
+
+def report(results: Sequence[Result]) -> str:
+    """A table of the modules, then each survivor with what was changed."""
+    counts = Counter((one.mutation.path, one.state) for one in results)
+    paths = list(dict.fromkeys(sorted(one.mutation.path for one in results)))
+    states = (KILLED, SURVIVED, BROKEN)
+    rows = [(path, *(counts[path, state] for state in states)) for path in paths]
+    rows.append(("all", *(sum(counts[path, state] for path in paths) for state in states)))
+    lines = [f"{'module':<34}{KILLED:>8}{SURVIVED:>10}{BROKEN:>17}"]
+    lines += [f"{path:<34}{killed:>8}{survived:>10}{broken:>17}" for path, killed, survived, broken in rows]
+    for one in sorted(results, key=lambda one: (one.mutation.path, one.mutation.line)):
+        if one.state == SURVIVED:
+            made = one.mutation
+            lines += ["", f"{made.path}:{made.line} ({made.kind})", f"  - {made.before}", f"  + {made.after}"]
+    return "\n".join(lines)
+
+
+def score(results: Sequence[Result]) -> float:
+    """Of the mutants that could be imported, the part that the tests killed; 1 without any."""
+    states = Counter(one.state for one in results)
+    return states[KILLED] / (states[KILLED] + states[SURVIVED]) if states[KILLED] + states[SURVIVED] else 1.0
+
+
+def main() -> int:
+    """Draw the sample, run it, print the report; 0 when the score reaches the floor, 1 when not, 2 when it cannot be told."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, help="of the sample (default: from the commit, so that each tries others)")
+    parser.add_argument("--number", type=int, default=30, help="of mutants (30)")
+    parser.add_argument("--only", default="", help="an area, a module as kit/scope.py, or one line as kit/scope.py:120")
+    parser.add_argument("--list", action="store_true", help="print the sample and run nothing")
+    parser.add_argument("--json", type=Path, help="write every mutant and what became of it to this file")
+    given = parser.parse_args()
+    seed = _seed_of_the_commit() if given.seed is None else given.seed
+    if seed is None:
+        return _stop("this is no git checkout, so there is no commit to take the seed from: give --seed NUMBER")
+    chosen = sample(AREAS, seed, given.number, only=given.only)
+    if not chosen:
+        return _stop(f"nothing to change in {given.only}: give an area ({', '.join(AREAS)}), a module or module:line")
+    if given.list:
+        for one in chosen:
+            print(f"{one.path}:{one.line} ({one.kind})\n  - {one.before}\n  + {one.after}")
+        return 0
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    trial = Trial(ROOT, {path: tests for modules in AREAS.values() for path, tests in modules.items()})
+    results = list[Result]()
+    pool = ThreadPoolExecutor(os.cpu_count() or 2)
+    try:
+        for result in pool.map(trial.judge, chosen):
+            results.append(result)
+            where = f"{result.mutation.path}:{result.mutation.line}"
+            by = f" by {result.by}" if result.by else ""
+            print(f"{len(results)}/{len(chosen)} {where} {result.state}{by}", file=sys.stderr, flush=True)
+    except BaselineError as error:
+        return _stop(str(error))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    reached = score(results)
+    print(report(results))
+    print(f"\nseed {seed}: {reached:.0%} killed, the floor is {FLOOR:.0%}")
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        rows = [asdict(one.mutation) | {"state": one.state, "by": one.by} for one in results]
+        given.json.write_text(json.dumps({"seed": seed, "score": reached, "mutants": rows}, indent=1) + "\n")
+    return 0 if reached >= FLOOR else 1
+
+
+def _seed_of_the_commit() -> int | None:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return int(done.stdout[:8], 16) if done.returncode == 0 else None
+
+
+def _stop(says: str) -> int:
+    print(f"mutate: {says}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
