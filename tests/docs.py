@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -204,17 +205,61 @@ def _actions() -> str:
 
 
 def actions_tested() -> dict[str, list[str]]:
-    """Action → the test files that name it: they do it behind the real clients."""
+    """Action → the test files with a test that does it behind the real clients."""
     found = dict[str, list[str]]()
     for path in sorted((DOCS.parent / "tests" / "live").glob("test_*.py")):
-        texts = {
-            node.value
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Constant)
-        }
-        for name in sorted(ACTIONS.keys() & texts):
+        for name in sorted(ACTIONS.keys() & _done_in(ast.parse(path.read_text(encoding="utf-8")))):
             found.setdefault(name, []).append(path.name)
     return found
+
+
+def _done_in(module: ast.Module) -> set[str]:
+    """What a module's tests do: a test counts that plans an action, itself or by what it uses of the module, applies it and sees it done."""
+    parts = dict[str, ast.AST]()
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            parts[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                parts |= {target.id: node} if isinstance(target, ast.Name) else {}
+    done = set[str]()
+    for name in parts:
+        if name.startswith("test_"):
+            used = list(_used(name, parts))
+            words = {one.value for one in used if isinstance(one, ast.Constant)}
+            names = {one.id for one in used if isinstance(one, ast.Name)}
+            applies = "apply" in words or any(isinstance(one, ast.Attribute) and one.attr == "apply" for one in used)
+            if applies and ("done" in words or "HOLDS" in names):
+                done |= {planned for one in used for planned in _planned(one)}
+    return done
+
+
+def _used(name: str, parts: dict[str, ast.AST]) -> Iterator[ast.AST]:
+    """All nodes of a part of a module and of the parts that it uses."""
+    wanted, seen = [name], set[str]()
+    while wanted:
+        part = wanted.pop()
+        if part in parts and part not in seen:
+            seen.add(part)
+            nodes = list(ast.walk(parts[part]))
+            wanted += [node.id for node in nodes if isinstance(node, ast.Name)]
+            yield from nodes
+
+
+def _planned(node: ast.AST) -> Iterator[str]:
+    """The actions that a node plans, `planned("x", …)` or `scene.plan("--only", "x")`, or finds among the done ones: `{"x", …} <= done`."""
+    if isinstance(node, ast.Call):
+        words = [one.value if isinstance(one, ast.Constant) else None for one in node.args]
+        if isinstance(node.func, ast.Name) and node.func.id == "planned":
+            yield from (str(word) for word in words[:1])
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "plan":
+            yield from (str(word) for option, word in pairwise(words) if option == "--only")
+    if isinstance(node, ast.Compare) and isinstance(node.left, ast.Set) and isinstance(node.ops[0], ast.LtE):
+        right = {
+            one.id if isinstance(one, ast.Name) else getattr(one, "value", "") for one in ast.walk(node.comparators[0])
+        }
+        if "done" in {one for one in right if isinstance(one, str)}:
+            yield from (str(one.value) for one in node.left.elts if isinstance(one, ast.Constant))
 
 
 def _dashed(operation: str) -> str:

@@ -28,7 +28,7 @@ UNHEARD = "Impact:EKS/SomethingUnheardOf"
 
 def test_every_finding_type_has_exactly_one_playbook() -> None:
     listed = [name for one in playbooks().values() for name in one.finding_types]
-    assert sorted(listed) == sorted(finding_types()) and len(listed) == 84
+    assert listed and sorted(listed) == sorted(finding_types())
 
 
 def test_every_question_is_in_some_playbook_and_every_action_there_or_comes_by_the_scope() -> None:
@@ -44,7 +44,7 @@ def test_no_two_families_ask_and_do_the_same() -> None:
         tuple(ask.question.name for ask in one.questions) + tuple(do.action.name for do in one.actions)
         for one in playbooks().values()
     ]
-    assert len(set(ways)) == len(ways) == 29
+    assert len(set(ways)) == len(ways) == len(list(FOLDER.glob("*.toml")))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
