@@ -1,14 +1,18 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and what keeps tests from leaning on each other."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.command import RECORDINGS, kit
+import kit.case
+from tests import cases
+from tests.command import RECORDINGS
 
 # Under CI the same examples each time, so that a landing does not hang on chance; by hand new ones each time.
 settings.register_profile("ci", derandomize=True)
@@ -16,10 +20,48 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Cases are kept below pytest's cache; who starts the run removes those of older code."""
+    if kept := getattr(config, "cache", None):
+        cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use one thing that takes long to make go to one worker (`--dist loadgroup`), so that it is made once."""
+    for item in items:
+        for name in ("report", "whole", "untouched", "plans"):
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cases() -> Iterator[None]:
+    """At the end each shared case is as it was made, to the last file."""
+    yield
+    changed = cases.written_to(thoroughly=True)
+    assert not changed, f"a test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"
+
+
+@pytest.fixture(autouse=True)
+def each_by_itself(shared_cases: None) -> Iterator[None]:
+    """Working directory, environment and what the kit keeps of a case are after a test as they were before."""
+    where, environment = Path.cwd(), dict(os.environ)
+    yield
+    os.chdir(where)
+    for name in {*os.environ, *environment} - {"PYTEST_CURRENT_TEST"}:
+        if name not in environment:
+            del os.environ[name]
+        elif os.environ.get(name) != environment[name]:
+            os.environ[name] = environment[name]
+    kit.case._opened.clear()
+    if show := sys.modules.get("kit.report.show"):
+        show._whys.cache_clear()
+    changed = cases.written_to(thoroughly=False)
+    assert not changed, f"this test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"
+
+
 @pytest.fixture(scope="session")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A case of the recording stolen_sa_token, made by the command line; not to be written to."""
-    made = tmp_path_factory.mktemp("cases") / "stolen-sa-token"
-    done = kit("new", made, RECORDINGS / "stolen_sa_token")
-    assert done.returncode == 0, done.stderr
-    return made
+def case() -> Path:
+    """A case of the recording stolen_sa_token and of all its files; not to be written to."""
+    return cases.shared(RECORDINGS / "stolen_sa_token", without=())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.store import Store
+from tests import cases
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"
@@ -48,7 +49,7 @@ def test_a_case_grown_by_parts_has_the_scope_of_the_whole(tmp_path: Path) -> Non
 
 
 def test_what_the_case_has_is_left_out(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING)
+    cases.copied(tmp_path / "case", RECORDING)
     before = _content(tmp_path / "case")
     again = kit_json("add", tmp_path / "case", RECORDING)["files"]
     taken = [entry for entry in again if entry["taken_as"]]
@@ -58,7 +59,7 @@ def test_what_the_case_has_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_same_events_in_another_file_are_duplicates_of_the_older(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING / "audit.jsonl.gz")
+    cases.copied(tmp_path / "case", RECORDING / "audit.jsonl.gz")
     (copy,) = kit_json("add", tmp_path / "case", "-", stdin=b"\n" + _lines())["files"]
     assert copy["duplicates"] == copy["records"] > 0
     files = Store(tmp_path / "case").rows("SELECT DISTINCT file FROM audit")
@@ -74,7 +75,7 @@ def _lines() -> bytes:
 def test_adding_to_what_is_no_case_is_refused(tmp_path: Path) -> None:
     done = kit("add", tmp_path / "none", RECORDING)
     assert done.returncode == 2 and "not a case of this kit" in done.stderr
-    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    cases.copied(tmp_path / "case", RECORDING / "findings.json")
     done = kit("add", tmp_path / "case", tmp_path / "nothing")
     assert done.returncode == 2 and "no such file" in done.stderr
     assert not [path for path in (tmp_path / "case").iterdir() if path.name in ("in-work", "inputs.json", "spill")]
@@ -100,7 +101,7 @@ def test_an_addition_that_was_killed_changes_nothing_until_it_is_done(tmp_path: 
 
 
 def test_an_addition_that_was_given_up_gives_way_to_another(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    cases.copied(tmp_path / "case", RECORDING / "findings.json")
     process = subprocess.Popen(
         [KIT, "add", tmp_path / "case", RECORDING], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -146,7 +147,7 @@ def test_a_call_that_was_killed_before_the_case_had_its_name_loses_nothing(tmp_p
 
 
 def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    cases.copied(tmp_path / "case", RECORDING / "findings.json")
     (tmp_path / "logs").write_bytes(_lines())
     killed_at("kit.intake", "load", "add", tmp_path / "case", tmp_path / "logs")
     shutil.copytree(RECORDING / "cluster", tmp_path / "other" / "logs")
@@ -160,7 +161,7 @@ def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Pat
 
 
 def test_what_somebody_else_put_beside_the_evidence_stays(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING / "findings.json")
+    cases.copied(tmp_path / "case", RECORDING / "findings.json")
     killed_at("kit.intake", "load", "add", tmp_path / "case", RECORDING / "cluster")
     mine = tmp_path / "case" / "evidence" / "mine.jsonl"
     mine.write_bytes(_lines())
@@ -169,7 +170,7 @@ def test_what_somebody_else_put_beside_the_evidence_stays(tmp_path: Path) -> Non
 
 
 def test_an_archive_of_nothing_readable_leaves_the_tables_as_they_are(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", RECORDING)
+    cases.copied(tmp_path / "case", RECORDING)
     with zipfile.ZipFile(tmp_path / "notes.zip", "w") as made:
         made.writestr("notes.txt", "call me")
     parts = {path: path.stat().st_ino for path in (tmp_path / "case" / "store").rglob("*.parquet")}

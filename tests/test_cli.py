@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kit import cli
-from tests.command import KIT, RECORDINGS, kit, kit_json
+from tests.command import KIT, RECORDINGS, kit, kit_json, program
 
 FINDING = [
     "id",
@@ -105,7 +105,7 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_a_wrong_call_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     for call in (["new"], ["new", "x"], ["scoop", "x"], ["scope"], ["scope", str(tmp_path), "--color"]):
-        done = kit(*call)
+        done = program(*call)
         assert done.returncode == 2, call
         assert "Traceback" not in done.stderr
         assert done.stdout == ""

@@ -13,6 +13,7 @@ import pytest
 
 from kit.case import Case
 from kit.store import Store
+from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import said
 
@@ -162,10 +163,9 @@ def test_two_whole_streams_and_both_in_a_gap_are_no_missing_server(tmp_path: Pat
 
 
 @pytest.mark.parametrize("recording", ["stolen_sa_token", "vanished_deployment", "anonymous_access", "sample"])
-def test_a_whole_recording_has_no_missing_server(tmp_path: Path, recording: str) -> None:
+def test_a_whole_recording_has_no_missing_server(recording: str) -> None:
     folder = SAMPLE if recording == "sample" else RECORDINGS / recording
-    kit_json("new", tmp_path / "case", folder)
-    states = Store(tmp_path / "case").rows("SELECT DISTINCT source, state FROM coverage ORDER BY ALL")
+    states = Store(cases.shared(folder)).rows("SELECT DISTINCT source, state FROM coverage ORDER BY ALL")
     assert states == [{"source": "audit", "state": "recorded"}, {"source": "trail", "state": "recorded"}]
 
 

@@ -12,7 +12,8 @@ import pytest
 from kit import cli, tables
 from kit.actions import ACTIONS
 from kit.case import Case
-from tests.command import RECORDINGS, SAMPLE, kit, kit_json
+from tests import cases
+from tests.command import RECORDINGS, SAMPLE, program
 from tests.docs import DOCS, actions_tested, pages
 
 ROOT = Path(__file__).parents[1]
@@ -55,13 +56,12 @@ def test_the_five_lines_of_the_readme_run(tmp_path: Path) -> None:
     assert len(lines) >= 3
     shutil.copytree(RECORDINGS / "stolen_sa_token", tmp_path / "evidence")
     for line in lines:
-        done = kit(*shlex.split(line)[1:], cwd=tmp_path)
+        done = program(*shlex.split(line)[1:], cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr)
 
 
-def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case(tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", SAMPLE)
-    case = Case(tmp_path / "case")
+def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case() -> None:
+    case = Case(cases.shared(SAMPLE))
     said = {why["says"] for finding in case.scope["findings"] for one in finding["subjects"] for why in one["why"]}
     said |= {*case.limits["says"], *"; ".join(case.calls["because"]).split("; "), *case.aws_calls["because"]}
     for finding in case.scope["findings"]:

@@ -301,6 +301,21 @@ def test_no_parameter_takes_a_text_for_several_names() -> None:
     assert found == ["kit.sources.json_document.__init__(pieces)"]
 
 
+def test_what_the_kit_keeps_in_memory_is_known() -> None:
+    """What holds a case is emptied between tests (tests/conftest.py); the rest is the same for every case."""
+    of_cases = {"kit.report.show._whys"}
+    constant = {"kit.finding._members", "kit.finding._model", "kit.figures.chart.plotly_js"}
+    constant |= {"kit.playbook.finding_types", "kit.playbook.playbooks"}
+    kept = {
+        f"{module}.{node.name}"
+        for module, path in MODULES.items()
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef)
+        if any(re.search(r"\b(lru_)?cache\b", ast.unparse(one)) for one in node.decorator_list)
+    }
+    assert kept == of_cases | constant
+
+
 def test_nothing_of_a_machine_stands_in_the_project() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     places = re.compile(r"/(home|root|Users)/\w|/(work|farm)/main|(pypi|pythonhosted|npmjs|debian)\.(org|com)")

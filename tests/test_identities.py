@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 
 from kit.identity import identity_of
-from tests.command import RECORDINGS, SAMPLE, kit_json
+from tests import cases
+from tests.command import RECORDINGS, SAMPLE
 from tests.test_scope import STOLEN, another, hostile_event, of_type, truth
 from tests.variation import Event, keys, said, scope_of, varied
 
 Finding = dict[str, Any]
 
 
-@cache
 def scoped(name: str) -> dict[str, Finding]:
     """The scope of a recording as it is."""
-    case = Path(mkdtemp()) / "case"
-    kit_json("new", case, SAMPLE if name == "sample" else RECORDINGS / name)
-    return {finding["id"]: finding for finding in kit_json("scope", case)["findings"]}
+    case = cases.shared(SAMPLE if name == "sample" else RECORDINGS / name)
+    return {finding["id"]: finding for finding in cases.printed("scope", of=case)["findings"]}
 
 
 def identity(name: str, user_name: str) -> dict[str, Any]:

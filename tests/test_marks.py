@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import cases
 from tests.command import RECORDINGS, kit, kit_json
 from tests.test_scope import STOLEN
 
@@ -16,10 +17,8 @@ READ = "CredentialAccess:Kubernetes/AnomalousBehavior.SecretsAccessed"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    case = tmp_path_factory.mktemp("marks") / "case"
-    kit_json("new", case, RECORDINGS / STOLEN)
-    return case
+def made() -> Path:
+    return cases.shared(RECORDINGS / STOLEN)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from kit.case import Case
 from kit.questions import QUESTIONS
+from tests import cases
 from tests.command import RECORDINGS, kit, kit_json
 from tests.test_scope import STOLEN
 from tests.truth import recordings
@@ -89,7 +90,7 @@ def test_nothing_is_new_without_a_baseline(tmp_path: Path) -> None:
 
 def test_a_note_of_any_letters_is_kept_and_read_again(tmp_path: Path) -> None:
     case = tmp_path / "case"
-    kit_json("new", case, RECORDINGS / STOLEN / "findings.json")
+    cases.copied(case, RECORDINGS / STOLEN / "findings.json")
     id_ = kit_json("findings", case)["findings"][0]["id"]
     for note in ("seen by the owner\u2028see the ticket", "\u0085 \u202e é", "plain"):
         assert kit("mark", case, "--finding", id_, "--as", "confirmed", "--note", note).returncode == 0
@@ -191,12 +192,10 @@ DONE = {
     [path if path in QUICK else pytest.param(path, marks=pytest.mark.full) for path in recordings()],
     ids=lambda path: path.name,
 )
-def test_the_answers_are_those_of_the_ground_truth(recording: Path, tmp_path: Path) -> None:
-    shutil.copytree(recording, tmp_path / "evidence", ignore=shutil.ignore_patterns("ground_truth.json"))
-    kit_json("new", tmp_path / "case", tmp_path / "evidence")
+def test_the_answers_are_those_of_the_ground_truth(recording: Path) -> None:
     truth = json.loads((recording / "ground_truth.json").read_text())
     told = {**truth["findings"], **truth.get("more_findings", {})}
-    case = Case(tmp_path / "case")
+    case = Case(cases.shared(recording, without=("ground_truth.json",)))
     for name, (heading, listed) in DONE.items():
         wanted, named = set[str](), set[str]()
         for id_, about in told.items():

@@ -13,6 +13,7 @@ import pytest
 
 import kit
 from kit.case import Case
+from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import Event, keys, said, scope_of, varied
 
@@ -673,10 +674,9 @@ def test_members_of_a_wrong_type_do_not_end_it(tmp_path: Path, odd: dict[str, An
     assert scope_of(varied(STOLEN, tmp_path, findings=wrong))
 
 
-def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on(tmp_path: Path) -> None:
+def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on() -> None:
     """A collection delete with a response names what it deleted; that of a namespace that goes has none, and ends all of its kind."""
-    kit_json("new", tmp_path / "case", SAMPLE)
-    inventory = Case(tmp_path / "case").inventory
+    inventory = Case(cases.shared(SAMPLE)).inventory
     together = [
         one for one in inventory.things.values() if any("with others of its kind" in why.says for why in one.why)
     ]

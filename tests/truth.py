@@ -13,15 +13,14 @@ import gzip
 import hashlib
 import json
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.command import RECORDINGS, SAMPLE, SHARED, kit_json
+from tests.cases import printed, shared
+from tests.command import RECORDINGS, SAMPLE, SHARED
 
 # Kind of subject → its list in the ground truth.
 LISTS = {
@@ -87,12 +86,7 @@ class Score:
 
 def score(recording: Path) -> Score:
     """Make a case of a recording, without its ground truth, and compare its scope with that truth."""
-    with tempfile.TemporaryDirectory() as folder:
-        evidence, case = Path(folder) / "evidence", Path(folder) / "case"
-        shutil.copytree(recording, evidence, ignore=shutil.ignore_patterns("ground_truth.json"))
-        kit_json("new", case, evidence)
-        scope = kit_json("scope", case)
-    return compared(recording, scope)
+    return compared(recording, printed("scope", of=shared(recording, without=("ground_truth.json",))))
 
 
 def compared(recording: Path, scope: dict[str, Any]) -> Score:

@@ -67,6 +67,9 @@ class AwsEmulator:
     """
 
     _running: ClassVar[set[str]] = set()
+    _moto: ClassVar[Any] = DomainDispatcherApplication(create_backend_app)
+    # Clients past the port, by service, region and caller: making one takes longer than most calls.
+    _idle: ClassVar[dict[tuple[str, str, str], Any]] = {}
 
     def __init__(self, account: str = "111122223333", region: str = "eu-central-1") -> None:
         self.number, self.region = account, region
@@ -80,7 +83,6 @@ class AwsEmulator:
 
     def __enter__(self) -> AwsEmulator:
         self._account(self.number)
-        self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=_QuietHandler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -91,8 +93,12 @@ class AwsEmulator:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-        for client in self._clients.values():
-            client.close()
+        for (service, arn, over_http), client in self._clients.items():
+            if over_http:
+                client.close()
+            else:
+                client.meta.events.unregister("before-send", self._past_the_port)
+                self._idle[service, self.region, arn] = client
         self._running.difference_update(self.accounts)
         NEXT_IDS.clear()
 
@@ -123,11 +129,13 @@ class AwsEmulator:
         With `over_http` it goes the way that the clients under test go."""
         key = service, arn or self.arn, over_http
         if key not in self._clients:
-            client = SESSION.client(
+            idle = None if over_http else self._idle.pop((service, self.region, key[1]), None)
+            signs = self._access_key_of(key[1])  # known here from now on
+            client = idle or SESSION.client(
                 service,
                 endpoint_url=self.url,
                 region_name=self.region,
-                aws_access_key_id=self._access_key_of(key[1]),
+                aws_access_key_id=signs,
                 aws_secret_access_key="emulated",  # noqa: S106
                 config=Config(retries={"total_max_attempts": 2}),
             )

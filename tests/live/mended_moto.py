@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
+import functools
 import hashlib
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import moto.backends
+import moto.core.responses
 import moto.ec2.utils as moto_ids
 import moto.settings
+from botocore.loaders import JSONFileLoader
 from moto.autoscaling.models import FakeAutoScalingGroup as AutoScalingGroup
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.config import default_user_config
+from moto.core.utils import method_names_from_class
 from moto.ec2.models.instances import Instance
 from moto.ecr.models import Image, ecr_backends
-from moto.iam.models import iam_backends
+from moto.iam.models import IAMBackend, iam_backends
 
 from tests.live.aws_fakes import (
     NEXT_IDS,
@@ -29,6 +36,36 @@ from tests.live.aws_fakes import (
 # Moto mended inside, once for the process: ids that tests choose, interfaces that go with their instance, groups that
 # launch nothing while that is suspended, true digests, AWS's own policies, no foreign images with their thousand snapshots.
 _drawn_id, _replace = moto_ids.random_id, AutoScalingGroup.replace_autoscaling_group_instances
+
+
+@functools.cache
+def _modules(listed: Any = moto.backends.list_of_moto_modules) -> tuple[str, ...]:
+    return tuple(listed())
+
+
+@functools.cache
+def _policies_of_aws(read: Any = IAMBackend._init_aws_policies) -> list[Any]:
+    return list(read(SimpleNamespace(account_id="", region_name="aws")))
+
+
+def _own_policies(backend: IAMBackend) -> list[Any]:
+    """AWS's own policies as a new account has them: attached to nothing."""
+    policies = [copy.copy(policy) for policy in _policies_of_aws()]
+    for policy in policies:
+        policy.account_id, policy.tags = backend.account_id, {}
+    return policies
+
+
+def _known_model(loader: JSONFileLoader, path: str, read: Any = JSONFileLoader.load_file) -> Any:
+    if path not in _MODELS:
+        found = read(loader, path)
+        if found is None:
+            return None
+        _MODELS[path] = found
+    return _MODELS[path]
+
+
+_MODELS = dict[str, Any]()
 
 
 def _chosen_id(prefix: str = "", size: int = 17) -> str:
@@ -58,6 +95,11 @@ for owner, name, mended in (
     (Instance, "network_interfaces", property(_standing_interfaces)),
     (Image, "_create_digest", _true_digest),
     (moto.settings, "ec2_load_default_amis", lambda: False),
+    # What is the same for every request, account and session is worked out once, not each time.
+    (moto.backends, "list_of_moto_modules", _modules),
+    (moto.core.responses, "method_names_from_class", functools.cache(method_names_from_class)),
+    (IAMBackend, "_init_aws_policies", _own_policies),
+    (JSONFileLoader, "load_file", _known_model),
 ):
     setattr(owner, name, mended)
 default_user_config["iam"]["load_aws_managed_policies"] = True

@@ -6,16 +6,18 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+from kubernetes.config import kube_config
 from moto.iam.models import iam_backends
 
-from tests.command import KIT, RECORDINGS, kit
+from tests import cases
+from tests.command import RECORDINGS, Done, kit
 from tests.live.aws_emulator import AwsEmulator
 from tests.live.kubernetes_emulator import KubernetesEmulator
 from tests.live.kubernetes_kinds import KINDS
@@ -32,16 +34,12 @@ class Scene:
     kubernetes: KubernetesEmulator
     environment: dict[str, str]
 
-    def kit(self, command: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    def kit(self, command: str, *arguments: str | Path, **more: str) -> Done:
         """Run a command of `kit` on the case, with this account and cluster."""
-        done = subprocess.run(
-            [KIT, command, str(self.case), *map(str, arguments)],
-            capture_output=True,
-            env=self.environment | more,
-            check=False,
-            timeout=300,
-        )
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        environment = self.environment | more
+        with pytest.MonkeyPatch.context() as patch:  # the client reads this variable when it is imported
+            patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", environment["KUBECONFIG"])
+            return kit(command, self.case, *arguments, env=environment)
 
     def plan(self, *arguments: str) -> dict[str, Any]:
         """Make the plan and return it in its JSON form."""
@@ -65,7 +63,7 @@ class Scene:
         return len(self.aws.changes) + sum(bool(call.changed) for call in self.kubernetes.calls)
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
+def said(done: Done) -> str:
     """What a command printed; it has to have ended well."""
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -114,11 +112,7 @@ def standing(
         _fill(aws, source, account, kubernetes.url)
         for finding in json.loads((source / "findings.json").read_text())["Findings"]:
             aws.add_finding(finding)
-        if case:
-            shutil.copytree(case, folder / "case")
-        else:
-            said(kit("new", folder / "case", source))
-        folder.mkdir(exist_ok=True)
+        shutil.copytree(case or cases.shared(source), folder / "case")
         kubeconfig = kubernetes.kubeconfig(folder / "kubeconfig", account["arn"])
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         yield Scene(folder / "case", aws, kubernetes, own | aws.environment() | {"KUBECONFIG": str(kubeconfig)})

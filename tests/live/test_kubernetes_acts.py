@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,11 +145,6 @@ class Room:
             for key, one in self.emulator.content().items()
             if not key.startswith(("policyendpoints.", "endpointslices."))
         }
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import pytest
 
 from kit.report import make_report
-from tests.command import RECORDINGS, kit
+from tests import cases
+from tests.command import RECORDINGS
 
 MEASURE = """<script>addEventListener("load", () => setTimeout(() => {
   const of = selector => document.querySelectorAll(selector);
@@ -31,13 +32,10 @@ MEASURE = """<script>addEventListener("load", () => setTimeout(() => {
 
 @pytest.fixture(scope="session")
 def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A function that makes a case of evidence with the command line."""
+    """A function that makes a case of evidence, to write a report into."""
 
     def make(name: str, *evidence: Path) -> Path:
-        made = tmp_path_factory.mktemp("cases") / name
-        done = kit("new", made, *evidence)
-        assert done.returncode == 0, done.stderr
-        return made
+        return cases.copied(tmp_path_factory.mktemp("cases") / name, *evidence)
 
     return make
 

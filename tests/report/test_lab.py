@@ -17,7 +17,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from kit.report.run import NOTEBOOK_FOLDER
-from tests.command import RECORDINGS, kit_json
+from tests import cases
+from tests.command import RECORDINGS
 from tests.report.conftest import browser_path
 
 pytestmark = pytest.mark.browser
@@ -29,7 +30,7 @@ _CELLS = ".jp-Notebook .jp-Cell"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Jupyter server on copies of the notebooks, with a case; its address with the token."""
     folder = tmp_path_factory.mktemp("lab")
-    kit_json("new", folder / "case", RECORDINGS / "stolen_sa_token")
+    cases.copied(folder / "case", RECORDINGS / "stolen_sa_token")
     shutil.copytree(NOTEBOOK_FOLDER, folder / "notebooks")
     runtime = folder / "runtime"
     # Without it cells that are scrolled away are not in the page.

@@ -1,0 +1,134 @@
+"""Cases that tests share: each is made once from its evidence, by this code, for all workers and for the next run.
+
+A shared case is for reading. Who writes to one, and `kit plan`, `mark` and `report` do, takes a copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.command import kit, kit_json
+
+ROOT = Path(__file__).parents[1]
+_kept_in = list[Path]()  # below pytest's cache where there is one (tests/conftest.py)
+_handed_out = dict[Path, list[Any]]()
+_HOUR = 3600  # s; a run with other code, which may be going on, keeps its cases
+
+
+def shared(*evidence: Path, without: tuple[str, ...] = ("ground_truth.json",)) -> Path:
+    """A case of the evidence, not to be written to. without: names of files that are left out of folders."""
+    place = _folder() / _code() / _key(evidence, without)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if place.exists() and json.loads((place / "made.json").read_text()) != _listed(place / "case"):
+            shutil.rmtree(place)  # a run that was ended wrote to it
+        if not place.exists():
+            _make(place, evidence, without)
+    _handed_out.setdefault(place / "case", _listed(place / "case"))
+    return place / "case"
+
+
+def copied(to: Path, *evidence: Path) -> Path:
+    """A case of the evidence of one's own, to write to."""
+    shutil.copytree(shared(*evidence), to)
+    return to
+
+
+def printed(command: str, *arguments: str, of: Path) -> Any:
+    """What a command prints as JSON about a shared case, run once in this process for all who only look at it."""
+    assert of in _handed_out, "a case of one's own may change"
+    return json.loads(_printed(command, of, *arguments))
+
+
+@cache
+def _printed(command: str, case: Path, *arguments: str) -> str:
+    return json.dumps(kit_json(command, case, *arguments))
+
+
+def written_to(*, thoroughly: bool) -> list[Path]:
+    """The shared cases that somebody wrote to: a look at their top folders, or at each file. They are thrown away."""
+    changed = []
+    for case, before in _handed_out.items():
+        now = _listed(case) if thoroughly else _top(case)
+        if now != (before if thoroughly else [one for one in before if "/" not in one[0]]):
+            changed.append(case)
+    for case in changed:
+        shutil.rmtree(case.parent)
+        del _handed_out[case]
+    return changed
+
+
+def keep_in(folder: Path, *, prune: bool) -> None:
+    """Keep cases in this folder. prune: what other code made is removed."""
+    _kept_in[:] = [folder]
+    for made in folder.iterdir() if prune else ():
+        if made.name != _code() and time.time() - made.stat().st_mtime > _HOUR:
+            shutil.rmtree(made)
+
+
+@cache
+def _of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="kit-cases-")
+
+
+def _folder() -> Path:
+    return _kept_in[0] if _kept_in else Path(_of_this_process().name)
+
+
+def _make(place: Path, evidence: tuple[Path, ...], without: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix="making-") as scratch:
+        given = []
+        for one in evidence:
+            given.append(Path(scratch, "given", one.name) if one.is_dir() else one)
+            if one.is_dir():
+                shutil.copytree(one, given[-1], ignore=shutil.ignore_patterns(*without))
+        made = Path(scratch, "made")
+        done = kit("new", made / "case", *given)
+        assert done.returncode == 0, done.stderr
+        (made / "made.json").write_text(json.dumps(_listed(made / "case")))
+        made.rename(place)
+
+
+@cache
+def _code() -> str:
+    """A digest of all that a case depends on but its evidence."""
+    files = [path for path in sorted((ROOT / "kit").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    return _digest((str(path.relative_to(ROOT)), path) for path in [*files, ROOT / "requirements.lock"])
+
+
+def _key(evidence: tuple[Path, ...], without: tuple[str, ...]) -> str:
+    every = []
+    for number, one in enumerate(evidence):
+        inside = sorted(path for path in one.rglob("*") if path.is_file()) if one.is_dir() else [one]
+        every += [(f"{number}/{path.relative_to(one.parent)}", path) for path in inside if path.name not in without]
+    return _digest(every)
+
+
+def _digest(files: Any) -> str:
+    made = hashlib.sha256()
+    for name, path in files:
+        made.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return made.hexdigest()[:32]
+
+
+def _listed(case: Path) -> list[Any]:
+    """What lies in a case, with sizes and times."""
+    return sorted(_stamp(case, path) for path in case.rglob("*"))
+
+
+def _top(case: Path) -> list[Any]:
+    return sorted(_stamp(case, path) for path in case.iterdir())
+
+
+def _stamp(case: Path, path: Path) -> list[Any]:
+    about = path.stat()
+    return [str(path.relative_to(case)), about.st_size, about.st_mtime_ns]

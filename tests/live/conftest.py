@@ -1,0 +1,14 @@
+"""What all tests of the live part share."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in an emulator takes as long as in AWS or in a cluster, so pauses between looks are short; started programs wait in full."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.02)))

@@ -1,0 +1,69 @@
+"""Each command of `kit` as a user has it: the installed program, started. Most other tests run the command line in their own process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kit import cli
+from tests.command import RECORDINGS, kit_json, program
+from tests.live.scene import STOLEN, Scene, said, standing
+
+EVIDENCE = RECORDINGS / STOLEN
+FINDING = json.loads((EVIDENCE / "findings.json").read_text())["Findings"][0]["Id"]
+MARK = ("--finding", FINDING, "--as", "expected", "--note", "a drill")
+# Command → its arguments after the case, and words that it prints. "DIGEST" is the digest of the saved plan.
+CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
+    "new": ((EVIDENCE,), "Kubernetes audit log"),
+    "add": ((EVIDENCE / "cloudtrail.json.gz",), "the case has it already"),
+    "findings": ((), FINDING),
+    "scope": (("--finding", FINDING), "affected"),
+    "answers": (("--finding", FINDING), "observed"),
+    "mark": (MARK, "marked as expected"),
+    "suppress": (("--finding", FINDING), "Criterion"),
+    "plan": (("--only", "unbind_identity"), "unbind_identity"),
+    "permissions plan": ((), "iam_policy"),
+    "preview": ((), "would be done"),
+    "apply": (("--approve", "DIGEST", "--check-after", "0"), "done"),
+    "check": ((), "holds"),
+    "undo": ((), "undone"),
+    "journal": ((), "unbind_identity"),
+    "report": (("--finding", FINDING), "report.html"),
+}
+
+
+def commands(command: click.Command, path: str = "") -> Iterator[str]:
+    for name, one in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from commands(one, f"{path}{name} ") if isinstance(one, click.Group) else (path + name,)
+
+
+def test_every_command_is_called_here() -> None:
+    assert sorted(CALLS) == sorted(commands(cli.main))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with standing(STOLEN, tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_a_command_that_is_started_does_its_work(scene: Scene, command: str) -> None:
+    given, says = CALLS[command]
+    if command == "new":
+        shutil.rmtree(scene.case)
+    if command == "suppress":
+        assert scene.kit("mark", *MARK).returncode == 0
+    if command in ("preview", "apply", "check", "undo", "journal"):
+        digest = scene.plan("--only", "unbind_identity")["digest"]
+        given = tuple(digest if one == "DIGEST" else one for one in given)
+    if command in ("check", "undo", "journal"):
+        assert {one["word"] for one in scene.apply(digest)} == {"done"}
+    done = program(*command.split(), scene.case, *given, env=scene.environment)
+    assert says in said(done) and "Traceback" not in done.stderr
+    assert (scene.case / "store" / "ledger.json").exists() and kit_json("findings", scene.case)["findings"]
