@@ -69,7 +69,11 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/pod_spec.py": ("tests/test_host_access.py", "tests/test_scope.py", *_CALLERS, *_PLAN),
         "kit/limits.py": ("tests/test_degradation.py", "tests/test_coverage.py", *_CALLERS),
     },
-    "plan": {"kit/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN), "kit/plan.py": _PLAN, "kit/blast_radius.py": _PLAN},
+    "plan": {
+        "kit/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
+        "kit/plan.py": _PLAN,
+        "kit/blast_radius.py": _PLAN,
+    },
     "live": {
         "kit/live/act.py": _BOTH,
         "kit/live/apply.py": ("tests/live/test_apply.py", *_BOTH),
