@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kit import tables
 from kit.load import TIME_OF
 from kit.store import part_path, parts_of, read_parquet
-from kit.tables import quoted
+from kit.tables import quoted, rows_of, table_of
 
 SILENCE_SECONDS = 60
 """On a live cluster the kubelets alone renew a lease every ten seconds, so a minute without any event is a gap."""
@@ -52,11 +51,11 @@ def write_coverage(
                 f"CREATE OR REPLACE TEMP VIEW recorded AS SELECT * REPLACE ({of}) FROM {read_parquet(parts)}"
             )
             found += _of_audit(database) if source == "audit" else _of_quiet(database, source)
-    pq.write_table(pa.Table.from_pylist(found, tables.COVERAGE), part_path(store, "coverage", number))
+    pq.write_table(table_of(found, tables.COVERAGE), part_path(store, "coverage", number))
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[dict[str, Any]]:
-    return list(database.sql(sql, params=values or None).to_arrow_table().to_pylist())
+    return rows_of(database.sql(sql, params=values or None).to_arrow_table())
 
 
 def _of_quiet(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str, Any]]:

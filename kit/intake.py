@@ -386,7 +386,7 @@ class _Addition:
     def _reasons(self) -> list[str]:
         """Why not one record became a row."""
         parts = [part_path(self.store, "rejects", number) for number in self.numbers]
-        lost = [row for part in parts if part.exists() for row in pq.read_table(part).slice(0, 2).to_pylist()]
+        lost = [row for part in parts if part.exists() for row in tables.rows_of(pq.read_table(part).slice(0, 2))]
         reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
         taken = [entry for entry in self.found if entry.taken_as]
         return reasons or [
@@ -576,7 +576,7 @@ def _drop_rows(part: Path, numbers: set[int]) -> None:
     with pq.ParquetFile(part) as whole, pq.ParquetWriter(smaller, whole.schema_arrow, compression="zstd") as kept:
         for batch in whole.iter_batches(batch_size=2_000):
             keep = [first + place not in numbers for place in range(batch.num_rows)]
-            kept.write_batch(batch.filter(pa.array(keep, pa.bool_())))
+            kept.write_batch(batch.filter(tables.array_of(keep, pa.bool_())))
             first += batch.num_rows
     smaller.replace(part)
 

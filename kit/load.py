@@ -16,7 +16,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kit import tables
@@ -266,7 +265,7 @@ class _Part:
     def _write(self) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self.path, self.schema, compression="zstd")
-        self._writer.write_table(pa.Table.from_pylist(self._held, self.schema))
+        self._writer.write_table(tables.table_of(self._held, self.schema))
         self._held.clear()
         self._size = 0
 
@@ -441,8 +440,9 @@ TIME_OF = {"audit": "received_at", "sign_ins": "signed_in_at", "trail": "event_a
 def _span(parts: Parts) -> tuple[str | None, str | None]:
     found = list[datetime]()
     for table, column in TIME_OF.items():
-        for path in parts.of(table):
-            times = pc.min_max(pq.read_table(path, columns=[column]).column(0)).as_py()
+        if written := parts.of(table):
+            ends = f"SELECT min({column}) AS first_at, max({column}) AS last_at FROM {read_parquet(written)}"
+            (times,) = tables.rows_of(parts.database.sql(ends).to_arrow_table())
             found += [at for at in times.values() if at]
     return (_iso(min(found)), _iso(max(found))) if found else (None, None)
 

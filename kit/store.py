@@ -20,7 +20,7 @@ import pyarrow as pa
 from kit import tables
 from kit.errors import CaseError
 from kit.refs import Ref
-from kit.tables import MOST_WORKERS, quoted
+from kit.tables import MOST_WORKERS, quoted, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +92,23 @@ def ledger_of(case: Path) -> dict[str, Any]:
         ) from None
 
 
+# An empty Arrow table would do too, but DuckDB imports pandas to see whether it is a frame.
+_SQL_TYPES = {
+    tables.TEXT: "VARCHAR",
+    tables.TEXTS: "VARCHAR[]",
+    tables.TIME: "TIMESTAMPTZ",
+    tables.COUNT: "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+}
+
+
+def _empty(schema: pa.Schema) -> str:
+    columns = (f'NULL::{_SQL_TYPES[column.type]} AS "{column.name}"' for column in schema)
+    return f"(SELECT {', '.join(columns)} WHERE false)"
+
+
 class Store:
     """The tables of one case, read-only. Each table of kit.tables is a view of the same name.
 
@@ -119,9 +136,7 @@ class Store:
                 else f'"{column}"'
                 for column in schema.names
             )
-            if not parts:
-                self._database.register(f"empty_{view}", schema.empty_table())
-            source = read_parquet(parts) if parts else f"empty_{view}"
+            source = read_parquet(parts) if parts else _empty(schema)
             self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
         self._database.execute(
             "CREATE VIEW findings AS SELECT * EXCLUDE (newest) FROM (SELECT *, row_number() OVER"
@@ -140,12 +155,12 @@ class Store:
 
     def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """The rows of a small result as dicts; times are aware datetimes in UTC."""
-        return list(self.table(sql, **values).to_pylist())
+        return rows_of(self.table(sql, **values))
 
     def batches(self, sql: str, size: int = 500, **values: Any) -> Iterator[list[dict[str, Any]]]:
         """The rows of a large result, some at a time. Ask nothing else until it is used up."""
         for batch in self._database.sql(sql, params=values or None).to_arrow_reader(size):
-            yield batch.to_pylist()
+            yield rows_of(batch)
 
     def event_ref(self, event: dict[str, Any]) -> Ref:
         """The Ref of an audit event (audit_id, file, item): by auditID, or by its place where other requests bear that auditID too."""

@@ -6,8 +6,12 @@ the raw text in the evidence, which is not stored a second time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 TEXT = pa.string()
@@ -176,6 +180,56 @@ SAYS: dict[str, str] = {
     "coverage": "Which spans of time a source recorded, and its gaps.",
 }
 """What a row of each table is."""
+
+
+_EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+# pyarrow's own from_pylist, array and to_pylist import pandas, in case the values are pandas' own: half a second.
+def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of an Arrow table as dicts; times are aware datetimes in UTC."""
+    names, columns = table.column_names, [_values(column) for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    if column.type != TIME:
+        return list(column.to_pylist())
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    ticks = (tick for chunk in chunks for tick in chunk.view(COUNT).to_pylist())
+    return [None if tick is None else _EPOCH + tick * _TICK for tick in ticks]
+
+
+def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table: columns that are not in a row, and None, stay empty."""
+    columns = zip(schema.names, schema.types, strict=True)
+    arrays = [array_of([row.get(name) for row in rows], column) for name, column in columns]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def array_of(values: Sequence[Any], column: pa.DataType) -> pa.Array:
+    """Values of a column of these tables as an Arrow array."""
+    if all(value is None for value in values):
+        return pa.nulls(len(values), column)
+    known = pa.py_buffer(np.packbits(np.array([value is not None for value in values], np.bool_), bitorder="little"))
+    if pa.types.is_string(column):
+        texts = [b"" if value is None else value.encode() for value in values]
+        return pa.StringArray.from_buffers(len(texts), _starts(texts), pa.py_buffer(b"".join(texts)), known)
+    if pa.types.is_list(column):
+        lists = [value or [] for value in values]
+        inner = array_of([each for value in lists for each in value], column.value_type)
+        return pa.Array.from_buffers(column, len(lists), [known, _starts(lists)], children=[inner])
+    numbers = [0 if value is None else value for value in values]
+    if pa.types.is_timestamp(column):
+        numbers = [0 if value is None else (value - _EPOCH) // _TICK for value in values]
+    kind = np.float64 if pa.types.is_floating(column) else np.dtype(f"int{max(column.bit_width, 8)}")
+    filled = np.array(numbers, kind)
+    data = np.packbits(filled, bitorder="little") if pa.types.is_boolean(column) else filled
+    return pa.Array.from_buffers(column, len(values), [known, pa.py_buffer(data)])
+
+
+def _starts(parts: Sequence[Sequence[Any]]) -> pa.Buffer:
+    return pa.py_buffer(np.cumsum([0, *map(len, parts)], dtype=np.int32))
 
 
 def quoted(text: str | Path) -> str:

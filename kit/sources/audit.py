@@ -21,7 +21,6 @@ import duckdb
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import simdjson
 
@@ -290,9 +289,10 @@ class Loader:
             return False
         starts = np.array([*lines.starts, len(text)], np.int32)
         texts = pa.StringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(text))
-        numbers = pa.array(np.arange(lines.first, lines.first + count))
+        numbered = np.arange(lines.first, lines.first + count, dtype=np.int64)
+        numbers = pa.Array.from_buffers(tables.COUNT, count, [None, pa.py_buffer(numbered)])
         of_all = (log.cluster, log.account, log.stream, None)
-        places = (pa.repeat(pa.scalar(value, pa.string()), count) for value in of_all)
+        places = (pa.repeat(tables.array_of([value], tables.TEXT)[0], count) for value in of_all)
         self._write_held()
         self._give(pa.record_batch([numbers, numbers, *places, texts], schema=_TEXTS))
         return True
@@ -358,7 +358,7 @@ class Loader:
             )
             self._give(
                 pa.record_batch(
-                    [pa.array(one, of.type) for one, of in zip(columns, _TEXTS, strict=True)], schema=_TEXTS
+                    [tables.array_of(one, of.type) for one, of in zip(columns, _TEXTS, strict=True)], schema=_TEXTS
                 )
             )
 
@@ -379,7 +379,7 @@ class Loader:
             return len(reasons)
         with pq.ParquetFile(part) as file:
             for batch in file.iter_batches(1000, columns=["line", "item", "reason", "raw"]):
-                for row in batch.filter(pc.is_valid(batch["reason"])).to_pylist():
+                for row in batch.filter(batch["reason"].is_valid()).to_pylist():
                     self._rejects(Reject(**row))
         events = part.with_suffix(".events")
         self._database.execute(
