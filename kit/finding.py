@@ -9,15 +9,15 @@ GuardDuty User Guide, finding details.
 from __future__ import annotations
 
 import functools
+import gzip
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.resources import files
 from typing import Any
 
 import orjson
-from botocore.loaders import Loader
-from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 
 from kit.errors import EvidenceError
 from kit.refs import Ref
@@ -170,7 +170,7 @@ def finding_of(value: Any) -> Finding:
     unknown: list[str] = []
     if not isinstance(value, dict):
         raise EvidenceError("is not a JSON object", where="finding")
-    raw = _named(_model().shape_for("Finding"), value, "", unknown)
+    raw = _named("Finding", value, "", unknown)
     for name in ("Id", "Type"):
         if not _text(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
@@ -266,38 +266,43 @@ def _is_sample(info: dict[str, Any]) -> bool:
 
 
 @functools.cache
-def _model() -> ServiceModel:
-    return ServiceModel(Loader().load_service_model("guardduty", "service-2"))
+def _shapes() -> dict[str, dict[str, Any]]:
+    """The shapes of botocore's model, by name. Read without botocore.loaders, whose import takes ten times as long as the model."""
+    folder = files("botocore") / "data" / "guardduty" / "2017-11-28"
+    model = gzip.decompress((folder / "service-2.json.gz").read_bytes())
+    shapes: dict[str, dict[str, Any]] = orjson.loads(model)["shapes"]
+    return shapes
 
 
 @functools.cache
-def _members(structure: str) -> dict[str, tuple[str, Shape]]:
-    """Any spelling of a member, in small letters (filters write hostIpc for hostIPC), to its SDK name and shape."""
-    shape = _model().shape_for(structure)
-    assert isinstance(shape, StructureShape)
+def _members(structure: str) -> dict[str, tuple[str, str]]:
+    """Any spelling of a member, in small letters (filters write hostIpc for hostIPC), to its SDK name and its shape's name."""
     spellings = {}
-    for name, of in shape.members.items():
-        spellings[name.lower()] = spellings[of.serialization.get("name", name).lower()] = (name, of)
+    for name, of in _shapes()[structure]["members"].items():
+        spellings[name.lower()] = spellings[of.get("locationName", name).lower()] = (name, of["shape"])
     return spellings
 
 
-def _named(shape: Shape, value: Any, path: str, unknown: list[str]) -> Any:
+def _named(shape_name: str, value: Any, path: str, unknown: list[str]) -> Any:
     if value is None:
         return None
-    if isinstance(shape, StructureShape):
-        return _named_members(shape, _object(value, path), path, unknown)
-    if isinstance(shape, ListShape):
+    shape = _shapes()[shape_name]
+    kind = shape["type"]
+    if kind == "structure":
+        return _named_members(shape_name, _object(value, path), path, unknown)
+    if kind == "list":
         if not isinstance(value, list):
             raise EvidenceError("is not a list", where=path)
-        return [_named(shape.member, each, f"{path}[{place}]", unknown) for place, each in enumerate(value)]
-    if isinstance(shape, MapShape):
-        members = _object(value, path)
-        return {name: _named(shape.value, each, f"{path}.{name}", unknown) for name, each in members.items()}
-    if isinstance(value, str) and shape.type_name in _SCALARS:
-        return _scalar(value, shape.type_name)
-    if shape.type_name == "string" and isinstance(value, int) and not isinstance(value, bool):
+        member_shape = shape["member"]["shape"]
+        return [_named(member_shape, each, f"{path}[{place}]", unknown) for place, each in enumerate(value)]
+    if kind == "map":
+        members, value_shape = _object(value, path), shape["value"]["shape"]
+        return {name: _named(value_shape, each, f"{path}.{name}", unknown) for name, each in members.items()}
+    if isinstance(value, str) and kind in _SCALARS:
+        return _scalar(value, kind)
+    if kind == "string" and isinstance(value, int) and not isinstance(value, bool):
         return f"{value:012}" if path == "AccountId" else str(value)  # a query made a number of it
-    if shape.type_name == "timestamp":
+    if kind == "timestamp":
         time = utc_time(value)
         return time.isoformat() if time else value
     return value
@@ -315,8 +320,8 @@ def _scalar(text: str, kind: str) -> Any:
         return text
 
 
-def _named_members(shape: StructureShape, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
-    members = _members(shape.name)
+def _named_members(structure: str, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    members = _members(structure)
     named: dict[str, Any] = {}
     for spelling, each in value.items():
         name, of = members.get(spelling.lower(), (spelling, None))
