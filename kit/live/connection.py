@@ -12,16 +12,15 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
-import botocore.exceptions as aws_errors
-import kubernetes
-import urllib3
-from botocore.config import Config
-
 from kit.errors import CallError
+
+# The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
+if TYPE_CHECKING:
+    import boto3
+    import kubernetes
 
 TRIES = 6
 _FIRST_PAUSE = 0.25  # s; doubled with each try, with jitter: about 8 s in all
@@ -100,6 +99,9 @@ class Connection:
 
     @cached_property
     def _session(self) -> boto3.Session:
+        import boto3
+        import botocore.exceptions as aws_errors
+
         try:
             return boto3.Session(profile_name=self._profile, region_name=self.region)
         except aws_errors.BotoCoreError as error:
@@ -112,6 +114,8 @@ class Connection:
         return self._client(service, TRIES)
 
     def _client(self, service: str, tries: int) -> Any:
+        from botocore.config import Config
+
         key = service, tries
         if key not in self._clients:
             retries: Any = {"mode": "standard", "total_max_attempts": tries}
@@ -188,6 +192,8 @@ class Connection:
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
+        import botocore.exceptions as aws_errors
+
         try:
             return self.read("sts", "get_caller_identity")
         except (LiveError, aws_errors.BotoCoreError) as error:
@@ -199,6 +205,9 @@ class Connection:
 
     @cached_property
     def _api(self) -> kubernetes.client.ApiClient:
+        import kubernetes
+        import urllib3
+
         settings = kubernetes.client.Configuration()
         try:
             kubernetes.config.load_kube_config(
@@ -252,6 +261,9 @@ class Connection:
     def _call(
         self, method: str, path: str, body: Any, query: dict[str, str], content_type: str, accept: str, seconds: int
     ) -> bytes:
+        import kubernetes
+        import urllib3
+
         what = f"{method} {path}"
         headers = {"Accept": accept, "User-Agent": "kit"} | ({"Content-Type": content_type} if body is not None else {})
         sent = self._api.param_serialize(
@@ -386,6 +398,8 @@ class Connection:
     @cached_property
     def _named_cluster(self) -> str:
         """The ARN that the kubeconfig's context names its cluster with, "" where it has another name."""
+        import kubernetes
+
         assert self._api is not None  # it says in a sentence what is wrong with the kubeconfig
         contexts, current = kubernetes.config.list_kube_config_contexts(self._kubeconfig)
         chosen = next((one for one in contexts if one["name"] == self._context), current)
@@ -411,6 +425,8 @@ def _message(said: bytes) -> str:
 
 
 def _called(call: Callable[[], Result], what: str) -> Result:
+    import botocore.exceptions as aws_errors
+
     try:
         return call()
     except aws_errors.ClientError as error:
