@@ -5,33 +5,35 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pandas as pd
 
-from kit.actions import Action, Target
-from kit.contract import answers_contract, scope_contract
 from kit.errors import CallError, CaseError
 from kit.finding import Finding, finding_of
-from kit.inventory import Inventory
-from kit.limits import Limit
 from kit.marks import Mark, add_mark, marks_of
-from kit.plan import Plan, make_plan
-from kit.playbook import playbook_of
-from kit.question import QUESTIONS, Answer, Asked, ask
-from kit.raw import Raw
 from kit.refs import Ref
-from kit.scope import Scope
 from kit.store import Store
-from kit.suppression import Suppression, suppression
-from kit.targets import Targets, checked_addresses
-from kit.verdict import CANNOT_TELL, SHOWN_BY, Evidence, Verdict, decide
 from kit.window import Window, checked_time, checked_window
-from kit.words import Names
+
+# What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kit.actions import Action, Target
+    from kit.inventory import Inventory
+    from kit.plan import Plan
+    from kit.question import Answer, Asked
+    from kit.raw import Raw
+    from kit.scope import Scope
+    from kit.suppression import Suppression
+    from kit.targets import Targets
+    from kit.verdict import Evidence, Verdict
+    from kit.words import Names
 
 SAMPLE_CASE = Path(__file__).parents[1] / "out" / "sample-case"
 
@@ -77,7 +79,6 @@ class Case:
         self.path = path
         self.name = path.resolve().name
         self.store = Store(path)
-        self._raw = Raw(path)
         self._start, self._end = checked_window(start, end)
         self._baseline = checked_time("baseline", baseline)
         settings = tomllib.loads((path / "case.toml").read_text())
@@ -85,36 +86,49 @@ class Case:
         self.account: str | None = settings.get("account")
         self.region: str | None = settings.get("region")
         self._finding = finding
-        self._answers = dict[str, list[Answer]]()
-        if finding and finding not in set(self._finding_rows["id"]):
-            known = "; ".join(f"{row['id']} {row['type']}" for row in self._finding_rows.to_dict("records")) or "none"
+        self._answers: dict[str, list[Answer]] = {}
+        if finding and not self.finding_rows:
+            known = "; ".join(f"{row['id']} {row['type']}" for row in self._every_finding) or "none"
             raise CallError(f"this case has no finding {finding!r}", where="--finding", next=f"it has: {known}")
 
     @cached_property
-    def _finding_rows(self) -> pd.DataFrame:
-        return self.store.frame("SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id")
+    def _every_finding(self) -> list[dict[str, Any]]:
+        return self.store.rows(_FINDINGS)
+
+    @cached_property
+    def finding_rows(self) -> list[dict[str, Any]]:
+        """The rows of `findings` as dicts, which need no pandas."""
+        return [row for row in self._every_finding if self._finding in ("", row["id"])]
 
     @cached_property
     def findings(self) -> pd.DataFrame:
         """The chosen findings as last updated, the most severe first (columns: kit.tables.FINDINGS)."""
-        rows = self._finding_rows
+        rows = self.store.frame(_FINDINGS)
         return rows[rows["id"] == self._finding] if self._finding else rows
+
+    @property
+    def _chosen_ids(self) -> list[str]:
+        return [row["id"] for row in self.finding_rows]
 
     def finding(self, finding_id: str) -> Finding:
         """One finding, parsed."""
-        rows = self._finding_rows[self._finding_rows["id"] == finding_id]
-        if rows.empty:
-            raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
-        return finding_of(orjson.loads(rows.iloc[0]["finding"]))
+        for row in self._every_finding:
+            if row["id"] == finding_id:
+                return finding_of(orjson.loads(row["finding"]))
+        raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
 
     @cached_property
     def inventory(self) -> Inventory:
         """What existed in the cluster, with lifetimes."""
+        from kit.inventory import Inventory
+
         return Inventory(self.store)
 
     @cached_property
     def _scope(self) -> Scope:
-        chosen = [self.finding(finding_id) for finding_id in self.findings["id"]]
+        from kit.scope import Scope
+
+        chosen = [self.finding(finding_id) for finding_id in self._chosen_ids]
         return Scope(self.store, self.inventory, chosen, self._start, self._end)
 
     @property
@@ -140,11 +154,15 @@ class Case:
     @cached_property
     def scope(self) -> dict[str, Any]:
         """The scope in its JSON form (docs/json.md)."""
+        from kit.contract import scope_contract
+
         return scope_contract(self.name, self._scope)
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
         """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
+        import pandas as pd
+
         merged = dict[tuple[str, str, str | None], dict[str, Any]]()
         for finding in self.scope["findings"]:
             for subject in finding["subjects"]:
@@ -164,7 +182,7 @@ class Case:
             }
             for row in sorted(merged.values(), key=lambda row: (row["certainty"], row["kind"], row["key"]))
         ]
-        frame = pd.DataFrame(rows, columns=list(_SUBJECT_COLUMNS))
+        frame = _frame(rows, _SUBJECT_COLUMNS)
         for column in ("created_at", "deleted_at"):
             frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
         return frame
@@ -195,7 +213,7 @@ class Case:
             for row in rows
             if (row["file"], row["line"], row["item"]) in places
         ]
-        frame = pd.DataFrame(calls, columns=["ref", *_CALL_COLUMNS, "findings", "because"])
+        frame = _frame(calls, ["ref", *_CALL_COLUMNS, "findings", "because"])
         # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
         return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
 
@@ -210,7 +228,7 @@ class Case:
         )
         because = self._scope.attacker.trail
         calls = [{"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]} for row in rows]
-        return pd.DataFrame(calls, columns=["ref", *_AWS_CALL_COLUMNS, "because"])
+        return _frame(calls, ["ref", *_AWS_CALL_COLUMNS, "because"])
 
     @cached_property
     def limits(self) -> pd.DataFrame:
@@ -221,10 +239,12 @@ class Case:
                 row = merged.setdefault((limit["says"], limit["collect"]), {**limit, "findings": []})
                 row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
                 row["findings"].append(finding["id"])
-        return pd.DataFrame(list(merged.values()), columns=["about", "start", "end", "says", "collect", "findings"])
+        return _frame(list(merged.values()), ["about", "start", "end", "says", "collect", "findings"])
 
     @cached_property
     def _evidence(self) -> Evidence:
+        from kit.verdict import Evidence
+
         return Evidence(self.store, self.inventory, self._scope.limits)
 
     def verdict(self, kind: str, shown: int, window: Window | None = None) -> Verdict:
@@ -232,6 +252,9 @@ class Case:
 
         window: the stretch of time that it is about, the case's own without one. The limits of the scope on that kind count too.
         """
+        from kit.limits import Limit
+        from kit.verdict import SHOWN_BY, decide
+
         rows = self.limits[self.limits["about"].map(lambda kinds: kind in kinds)].to_dict("records")
         known = [Limit(tuple(row["about"]), row["says"], row["collect"]) for row in rows] if window is None else []
         asked = window or self.window
@@ -239,6 +262,9 @@ class Case:
 
     def answers(self, finding_id: str) -> list[Answer]:
         """What the evidence says to each question of a finding's playbook, in its order. Raises PlaybookError."""
+        from kit.playbook import playbook_of
+        from kit.question import ask
+
         if finding_id not in self._answers:
             asked = self._asked(finding_id)
             played = playbook_of(asked.finding.type)
@@ -246,6 +272,8 @@ class Case:
         return self._answers[finding_id]
 
     def _asked(self, finding_id: str) -> Asked:
+        from kit.question import Asked
+
         return Asked(
             self.store,
             self.inventory,
@@ -257,6 +285,8 @@ class Case:
 
     def answer(self, finding_id: str, name: str) -> Answer:
         """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
+        from kit.question import QUESTIONS, ask
+
         if name not in QUESTIONS:
             raise CallError(f"{name!r} is not a question", next="docs/questions.md has them all")
         return ask(QUESTIONS[name], self._asked(finding_id))
@@ -264,15 +294,18 @@ class Case:
     @property
     def first_hostile_at(self) -> datetime | None:
         """The first bad sign of the case, UTC; None when nothing is attributed to an attacker."""
-        return self._asked(str(self.findings["id"].iloc[0])).first_hostile_at if len(self.findings) else None
+        return self._asked(self._chosen_ids[0]).first_hostile_at if self._chosen_ids else None
 
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
+        from kit.contract import answers_contract
+        from kit.playbook import playbook_of
+
         return {
             "case": self.name,
             "findings": [
                 answers_contract(playbook_of(self.finding(one).type), self.finding(one), self.answers(one), self.marks)
-                for one in map(str, self.findings["id"])
+                for one in self._chosen_ids
             ],
         }
 
@@ -281,18 +314,24 @@ class Case:
 
         keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
         """
+        from kit.plan import make_plan
+
         return make_plan(self._scope, self._targets(keep_addresses), only, without)
 
     def _targets(self, keep_addresses: Names | None = None) -> Targets:
+        from kit.targets import Targets, checked_addresses
+
         marked = {one.finding: one.word for one in self.marks if not one.question}
         keep = None if keep_addresses is None else checked_addresses(keep_addresses)
         place = (self.account, self.region, self.cluster)
         return Targets(self._scope, self._rows_of, place, marked, lambda one: self.suppression(one).criteria, keep)
 
     def _rows_of(self, question: str) -> list[dict[str, Any]]:
-        if not len(self.findings):
+        from kit.question import QUESTIONS
+
+        if not self._chosen_ids:
             return []
-        return list(QUESTIONS[question].find(self._asked(str(self.findings["id"].iloc[0]))).rows)
+        return list(QUESTIONS[question].find(self._asked(self._chosen_ids[0])).rows)
 
     def activity(self, stretches: int) -> pd.DataFrame:
         """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.
@@ -304,7 +343,7 @@ class Case:
         times = [call.event["received_at"] for call in hostile.values()]
         columns = ["at", "call", "calls", "hostile"]
         if not times or self.window is None or not users:
-            return pd.DataFrame(columns=columns)
+            return _frame([], columns)
         room = max((max(times) - min(times)) / 2, timedelta(minutes=10))
         start, end = max(self.window.start, min(times) - room), min(self.window.end, max(times) + room)
         seconds = max((end - start).total_seconds() / stretches, 1)
@@ -319,15 +358,17 @@ class Case:
             hostile=[f"{file}:{item}" for file, _, item in hostile],
         )
         found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
-        return pd.DataFrame(found, columns=columns)
+        return _frame(found, columns)
 
     def stop_unless(self, *kinds: str) -> None:
         """Raise StopNotebook when the scope has no subject of these kinds: this branch does not apply, or cannot be told to."""
+        from kit.verdict import CANNOT_TELL
+
         if self.subjects["kind"].isin(kinds).any():
             return
         word = " or ".join(_BRANCH_WORDS.get(kind, kind) for kind in kinds)
         verdict = self.verdict(kinds[0], 0)
-        if not len(self.findings):
+        if not self._chosen_ids:
             raise StopNotebook("This branch does not apply: there is no finding in this case.")
         if verdict.word == CANNOT_TELL:
             first = verdict.limits[0]
@@ -343,7 +384,9 @@ class Case:
 
     def mark(self, finding_id: str, word: str, note: str, question: str = "") -> Mark:
         """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""
-        if finding_id not in set(self._finding_rows["id"]):
+        from kit.playbook import playbook_of
+
+        if all(row["id"] != finding_id for row in self._every_finding):
             raise CallError(
                 f"this case has no finding {finding_id!r}", where="--finding", next="`kit findings CASE` lists them"
             )
@@ -358,7 +401,9 @@ class Case:
 
     def suppression(self, finding_id: str) -> Suppression:
         """The narrowest suppression filter for a finding that is marked as expected. Raises CallError for one that is not."""
-        every = [self.finding(one) for one in self._finding_rows["id"]]
+        from kit.suppression import suppression
+
+        every = [self.finding(row["id"]) for row in self._every_finding]
         return suppression(self.finding(finding_id), every, self.marks)
 
     @property
@@ -377,7 +422,7 @@ class Case:
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """What became of each file (columns: kit.load.LedgerEntry)."""
-        return pd.DataFrame(self.store.ledger)
+        return _frame(self.store.ledger)
 
     @cached_property
     def evidence_digest(self) -> str:
@@ -411,6 +456,12 @@ class Case:
     def rejects(self) -> pd.DataFrame:
         """Records that could not become rows, with place and reason (columns: kit.tables.REJECTS)."""
         return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
+
+    @cached_property
+    def _raw(self) -> Raw:
+        from kit.raw import Raw
+
+        return Raw(self.path)
 
     def raw(self, ref: str) -> str:
         """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
@@ -453,10 +504,19 @@ class Case:
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
-        if len(self.findings) and self.findings["sample"].fillna(False).all():
+        if self.finding_rows and all(row["sample"] for row in self.finding_rows):
             raise StopNotebook(
                 "Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate."
             )
+
+
+_FINDINGS = "SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id"
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    import pandas as pd  # only notebooks and the report want frames; importing it takes longer than most commands
+
+    return pd.DataFrame(rows, columns=None if columns is None else list(columns))
 
 
 _SUBJECT_COLUMNS = (

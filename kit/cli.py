@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kit import __version__
 from kit.errors import CallError, CaseError, KitError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CASE = click.argument("case", type=click.Path(path_type=Path))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON in the documented, stable form.")
@@ -153,8 +153,8 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
     opened = _open(case, finding, start, end)
     begin, finish = opened.given_window
     rows = [
-        row
-        for row in opened.findings.drop(columns=["finding", "event_hash"]).to_dict("records")
+        {name: value for name, value in row.items() if name not in ("finding", "event_hash")}
+        for row in opened.finding_rows
         if not (finish and row["first_seen_at"] and row["first_seen_at"] >= finish)
         and not (begin and row["last_seen_at"] and row["last_seen_at"] < begin)
     ]
@@ -537,6 +537,8 @@ class _Progress:
     seconds."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+
         self._console = Console(stderr=True)
         self._bar: Any = None
         self._step = ""
@@ -593,6 +595,8 @@ class _Progress:
 
 
 def _table(*columns: str) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -600,14 +604,18 @@ def _table(*columns: str) -> Table:
 
 
 def _add_row(table: Table, *cells: Any) -> None:
+    from rich.text import Text
+
     table.add_row(*(Text(printable("" if _empty(cell) else str(cell))) for cell in cells))
 
 
 def _empty(cell: Any) -> bool:
-    return cell is None or cell != cell or str(cell) == "<NA>"
+    return cell is None or cell != cell
 
 
 def _print(table: Table) -> None:
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else 250
     Console(width=width, soft_wrap=False).print(table)
 

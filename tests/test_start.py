@@ -1,0 +1,71 @@
+"""What a start imports: the heavy packages only where they are used, so that a command need not wait for those of others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import RECORDINGS
+
+# As the installed program starts it; the last line of stderr says which packages were imported.
+COMMAND = """
+import sys
+sys.argv[0] = "kit"
+try:
+    from kit.cli import main
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+RECORDING = RECORDINGS / "stolen_sa_token"
+CALLS_SERVICES = {"boto3", "kubernetes"}
+FRAMES = {"pandas", "plotly"}
+EVERY = {"botocore", "pyarrow", "duckdb", "numpy", "rich"} | FRAMES | CALLS_SERVICES
+
+
+def imported(program: str, *arguments: str) -> set[str]:
+    """The packages that a Python of its own has imported at its end."""
+    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return set(ran.stderr.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A case of the recording, and what `kit new` imported to make it."""
+    case = tmp_path_factory.mktemp("start") / "case"
+    return case, imported(COMMAND, "new", str(case), str(RECORDING))
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    program = "import sys, kit; print(*sys.modules, file=sys.stderr)"
+    assert not imported(program) & (EVERY | {"click"})
+
+
+def test_help_imports_only_the_command_line() -> None:
+    found = imported(COMMAND, "--help")
+    assert "click" in found
+    assert not found & EVERY
+
+
+def test_loading_makes_no_frame(made: tuple[Path, set[str]]) -> None:
+    _, found = made
+    assert {"duckdb", "pyarrow"} <= found
+    assert not found & (FRAMES | CALLS_SERVICES)
+
+
+def test_listing_findings_works_nothing_out(made: tuple[Path, set[str]]) -> None:
+    program = COMMAND.replace('.partition(".")[0]', "")
+    found = imported(program, "findings", str(made[0]))
+    assert "duckdb" in found
+    assert not found & (FRAMES | CALLS_SERVICES | {"botocore", "pyarrow.parquet", "kit.scope", "kit.plan", "kit.load"})
+
+
+@pytest.mark.parametrize("command", [["scope"], ["answers"], ["plan"], ["permissions", "plan"], ["journal"]])
+def test_what_only_reads_the_case_calls_no_service(made: tuple[Path, set[str]], command: list[str]) -> None:
+    found = imported(COMMAND, *command, str(made[0]))
+    assert "kit" in found
+    assert not found & (FRAMES | CALLS_SERVICES)
