@@ -38,6 +38,9 @@ SLOWER_IS_A_FAULT = 2.5  # than bare DuckDB: goals are reported, a fall behind t
 WHOLE = 20_000  # lines that hold the sample's attack whole
 MOST_OF_EMPTY = 3  # CPU of the report in that of as many empty notebooks
 MOST_PASSES = 10  # of the audit log that the scope of one finding may take
+STARTS = 10  # runs of a command whose start is measured: one is too short for the clock of CPU time
+# CPU of a start, in that of a bare Python, at most this.
+MOST_OF_BARE = {"import kit": 2, "kit --help": 5, "kit findings": 20}
 LINEAR = 1.3  # of CPU per line at the end, over that of a tenth of the lines
 _TIME = re.compile(rb'"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"')
 
@@ -176,7 +179,7 @@ def main() -> int:
             print(
                 f"scope, from {few.lines:,} to {many.lines:,} events: {passes:.1f} full passes more; the rest is fixed"
             )
-        reported = _of_report(place)
+        reported = _of_report(place) + _of_starts(place / "sample")
         if not given.alone:
             results += _of_others(place, sizes, given.lines)
     _print(results, given.lines, faults)
@@ -288,6 +291,25 @@ def _of_report(folder: Path) -> list[Measured]:
         f" nbconvert ({empty.cpu:.1f} CPU s; goal at most {MOST_OF_EMPTY}: {said})"
     )
     return [report, empty]
+
+
+def _of_starts(case: Path) -> list[Measured]:
+    """What it takes to start the kit, on a case that is there, and a bare Python."""
+    commands = {
+        "bare Python": [sys.executable, "-c", "pass"],
+        "import kit": [sys.executable, "-c", "import kit"],
+        "kit --help": [str(KIT), "--help"],
+        "kit findings": [str(KIT), "findings", str(case)],
+    }
+    again = ["sh", "-c", f'for _ in $(seq {STARTS}); do "$@" || exit 1; done', "sh"]
+    bare, *starts = [measured(name, [*again, *command], 1, 1)[0] for name, command in commands.items()]
+    for start in starts:
+        ratio, most = start.cpu / bare.cpu, MOST_OF_BARE[start.name]
+        print(
+            f"start of `{start.name}`: {start.cpu / STARTS:.2f} CPU s, {ratio:.1f} x a bare Python ({bare.cpu / STARTS:.3f} CPU s; goal at most"
+            f" {most}: {'met' if ratio <= most else 'NOT MET'})"
+        )
+    return [bare, *starts]
 
 
 def _print(results: list[Measured], lines: int, faults: list[str]) -> None:
