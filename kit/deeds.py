@@ -18,7 +18,7 @@ import orjson
 from kit.attacker import Event, creates, let_through
 from kit.inventory import BOUND, Inventory, Thing, dict_of
 from kit.kubernetes import WORKLOADS
-from kit.limits import Limit
+from kit.limits import PODS, Limit
 from kit.pod_spec import images, pod_spec
 from kit.store import Store
 
@@ -122,7 +122,8 @@ class Deeds:
             else:
                 what = f"{resource} in {event['namespace']}" if event["namespace"] else resource
                 says = f"The name of one of the {what} that was created cannot be told: its response was not logged"
-                yield Limit(("created",), says, "a cluster dump", event["received_at"])
+                about = ("created", *PODS) if resource in ("pods", *WORKLOADS.values()) else ("created",)
+                yield Limit(about, says, "a cluster dump", event["received_at"])
         elif verb in ("update", "patch", "create"):
             yield Deed("changed", path, "changed")
             yield from self._brought(event)

@@ -18,23 +18,22 @@ from kit.words import Names, few, utc
 
 DEEDS = ("secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced")
 """The kinds of subjects that a caller's calls make."""
-EVERYTHING = (*DEEDS, "pod", "node", "service_account", "image", "iam_role", "identity")
-CALLS_ON_PODS = ("pod", "node", "service_account", "image", "iam_role", "created", "deleted", "exec")
+PODS = ("pod", "node", "service_account", "image", "iam_role")
+"""Pods and the kinds of subjects that come with a pod: where pods cannot be told, none of these can."""
+EVERYTHING = (*DEEDS, *PODS, "identity")
+CALLS_ON_PODS = (*PODS, "created", "changed", "deleted", "exec", "introduced")
 USUAL = (
     ("resource = 'pods'", "pods", CALLS_ON_PODS),
     ("resource = 'secrets'", "secrets", ("secret",)),
-    ("verb = 'create'", "a creation", (*CALLS_ON_PODS, "token", "identity")),
-    (
-        "verb IN ('delete', 'deletecollection')",
-        "a deletion",
-        ("deleted", "pod", "node", "service_account", "image", "iam_role"),
-    ),
-    ("verb IN ('update', 'patch')", "a change", ("changed", "pod", "node")),
-    ("starts_with(user_name, 'system:node:')", "a node's kubelet", ("node", "pod", "iam_role")),
+    ("verb = 'create'", "a creation", (*CALLS_ON_PODS, "granted", "token", "identity")),
+    ("verb IN ('delete', 'deletecollection')", "a deletion", ("deleted", *PODS)),
+    ("verb IN ('update', 'patch')", "a change", ("changed", "granted", "introduced", *PODS)),
+    ("starts_with(user_name, 'system:node:')", "a node's kubelet", PODS),
 )
 """What the log of a live cluster holds (a test in SQL, its name), and the kinds of subjects that cannot be told without it."""
 MOST_SPANS = 10  # that are listed one by one
 AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube-apiserver-audit-*) of that time"
+WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
 
 
@@ -107,7 +106,7 @@ class Limits:
             missing = finding.missing
             lost = f" (not in it: {', '.join(missing)})" if missing else ""
             says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says{lost}: what it does not name may still be affected"
-            yield Limit(("pod", "node", "identity", "source_ip"), says, "`aws guardduty get-findings` for this id")
+            yield Limit((*PODS, "identity", "source_ip"), says, WHOLE_FINDING)
         if self._has_log:
             yield from self._of_caller(finding)
         yield from self._of_dump
@@ -131,7 +130,7 @@ class Limits:
         if self._has_log:
             return []
         says = "There is no audit log: what the caller did, and which pods existed, cannot be told"
-        return [Limit((*DEEDS, "pod", "node", "identity"), says, AUDIT_LOG)]
+        return [Limit(EVERYTHING, says, AUDIT_LOG)]
 
     def _of_time(self, finding: Finding) -> Iterator[Limit]:
         assert self.window is not None
@@ -247,7 +246,7 @@ class Limits:
         if bare["n"]:
             says = f"{bare['n']} pods were created whose bodies were not logged (audit level Metadata): which pods they are, and whose, cannot be told"
             collect = "an audit policy that logs pods at level RequestResponse, as EKS's own does; a cluster dump for those that stand"
-            found.append(Limit(("pod", "node", "service_account", "image", "iam_role"), says, collect))
+            found.append(Limit(PODS, says, collect))
         return [*found, *self._of_filter, *self._of_silent_nodes]
 
     @cached_property
@@ -292,11 +291,11 @@ class Limits:
         seen = finding.first_seen_at, finding.last_seen_at
         if not self.attacker.own_call(finding):
             says = "The finding's own call is not in the audit log: log and finding do not meet, so its caller's deeds cannot be told in full"
-            yield Limit((*DEEDS, "identity"), says, AUDIT_LOG, *seen)
+            yield Limit(EVERYTHING, says, AUDIT_LOG, *seen)
         elif not finding.is_policy and not self.attacker.callers(finding):
             says = "Which calls are the attacker's cannot be told: the finding does not say from which address and client its call came, and several fit"
             yield Limit(
-                (*DEEDS, "identity", "source_ip"),
+                (*EVERYTHING, "source_ip"),
                 says,
                 "the finding in full, with its remoteIpDetails and userAgent",
                 *seen,
@@ -306,7 +305,7 @@ class Limits:
     def _of_dump(self) -> list[Limit]:
         if not self.inventory.has_dump:
             says = "There is no cluster dump: what still stands, and objects older than the log, cannot be told"
-            return [Limit(("pod", "node", "service_account", "secret", "iam_role"), says, DUMP)]
+            return [Limit((*PODS, "secret"), says, DUMP)]
         namespaces = {pod.namespace or "" for pod in self.inventory.pods} or {""}
         missing = sorted(one for one in namespaces if not self.inventory.is_dumped("pods", one))
         if not missing:
@@ -314,7 +313,7 @@ class Limits:
         which = "" if len(missing) == len(namespaces) else f" of {', '.join(missing[:5])}"
         more = f" and {len(missing) - 5} more namespaces" if which and len(missing) > 5 else ""
         says = f"The cluster dump has no pods{which}{more}: which of them still stand, and pods older than the log, cannot be told"
-        return [Limit(("pod",), says, DUMP)]
+        return [Limit(PODS, says, DUMP)]
 
     def _of_addresses(self, calls: set[str]) -> Iterator[Limit]:
         """Whose calls from the attacker's addresses are not attributed, because others use these addresses too."""

@@ -22,7 +22,7 @@ from kit.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENC
 from kit.identity import Identity, identity_of, role_of
 from kit.inventory import FOLLOWED, Inventory, Thing, Why, in_window
 from kit.kubernetes import WORKLOADS
-from kit.limits import AUDIT_LOG, DEEDS, DUMP, Limit, Limits
+from kit.limits import AUDIT_LOG, DEEDS, DUMP, EVERYTHING, PODS, Limit, Limits
 from kit.pod_spec import Grade
 from kit.profile import Profile, Profiles
 from kit.refs import Ref
@@ -174,17 +174,16 @@ class Scope:
 
     def _fill(self, scope: FindingScope, above: frozenset[str]) -> None:
         finding = scope.finding
-        everything = ("pod", "node", "identity")
         if finding.sample:
             says = "This is a sample finding: AWS made it for practice, and nothing in it exists"
-            scope.limit(everything, says, "nothing: archive it")
+            scope.limit(EVERYTHING, says, "nothing: archive it")
         elif not self.is_about_eks(finding):
             says = f"A finding of type {finding.type} is not about EKS: it is outside this kit"
-            scope.limit(everything, says, "use the guidance of its own finding type")
+            scope.limit(EVERYTHING, says, "use the guidance of its own finding type")
         elif self.attacker.is_foreign(finding):
             says = f"This finding is about cluster {finding.cluster}, and the evidence is of cluster {self.inventory.cluster}: what it affects cannot be told"
             scope.limit(
-                (*DEEDS, *everything),
+                EVERYTHING,
                 says,
                 f"the audit log and a dump of cluster {finding.cluster}, as a case of its own",
             )
@@ -348,7 +347,7 @@ class Scope:
         sure_of_name = len({self.inventory.owner_uid(pod, resource, name) for pod, _ in found} - {None}) <= 1
         if not found and (resource in WORKLOADS.values() or not kind):
             says = f"The finding names {said}; no evidence shows a pod of it"
-            scope.limit(("pod", "node", "service_account", "image"), says, f"{AUDIT_LOG}, or {DUMP}")
+            scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
         return [
             (pod, Why(ref, f"it belonged to {said}, which the finding names"), sure or (not uid and sure_of_name))
             for pod, sure in found
@@ -365,7 +364,7 @@ class Scope:
         named = self._alive(scope, self.inventory.named("pods", namespace, name))
         if not named:
             says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
-            scope.limit(("pod", "node", "service_account", "image"), says, f"{AUDIT_LOG}, or {DUMP}")
+            scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
         says = f"the finding names pods {namespace}/{name}, without a uid"
         return [(pod, Why(ref, says), len(named) == 1) for pod in named]
 
@@ -402,7 +401,7 @@ class Scope:
                     found.append((pod, Why(ref, says), True))
         if not any(selector for _, selector in selectors):
             says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
-            scope.limit(("pod", "node"), says, "`kubectl get services -A -o json`")
+            scope.limit(PODS, says, "`kubectl get services -A -o json`")
         return found
 
     def _caller(self, finding: Finding) -> Identity | None:
@@ -483,7 +482,7 @@ class Scope:
                 found += self._pods_under(account, ref, says)
         if not any("subjects" in body for binding in bindings for body in binding.ever):
             says = f"Which identities {kind} {details.get('Name')} gives rights to cannot be told: no evidence holds its subjects"
-            scope.limit(("service_account", "pod"), says, f"{AUDIT_LOG}, or {DUMP}")
+            scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
         return found
 
     def _node_pods(self, scope: FindingScope) -> list[_Found]:
@@ -498,7 +497,7 @@ class Scope:
         if node is None:
             says = f"Which node instance {instance} is cannot be told"
             what = "`kubectl get nodes -o json` or `aws ec2 describe-instances`"
-            scope.limit(("node", "pod"), says, what)
+            scope.limit(PODS, says, what)
             return []
         return self._pods_on(scope, node, ref, f"it ran on {node}, which is instance {instance}")
 
@@ -672,7 +671,7 @@ class Scope:
                 scope.limits |= part.limits
         if missing:
             says = f"{len(missing)} findings among the signals are not in this case: {', '.join(missing)}"
-            scope.limit(("pod", "identity"), says, "`aws guardduty get-findings` for these ids")
+            scope.limit(EVERYTHING, says, "`aws guardduty get-findings` for these ids")
         pods = list[_Found]()
         for number, resource in enumerate(_objects(scope.finding.sequence.get("Resources"))):
             pods += self._pods_of_resource(scope, scope.finding.ref(f"{SEQUENCE}.resources[{number}]"), resource)
