@@ -10,7 +10,7 @@ from functools import cached_property
 from kit.attacker import Attacker
 from kit.finding import Finding
 from kit.identity import NODE
-from kit.inventory import Inventory
+from kit.inventory import WORKLOADS, Inventory
 from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
@@ -97,8 +97,10 @@ class Limits:
             if row["start_at"] < self.window.end and row["end_at"] > self.window.start
         ]
 
-    def of(self, finding: Finding, kinds: Names, calls: Names) -> Iterator[Limit]:
-        """The limits for a finding. kinds: of the subjects that it has. calls: auditIDs of its attacker's calls."""
+    def of(
+        self, finding: Finding, kinds: Names, calls: Names, namespaces: Names
+    ) -> Iterator[Limit]:
+        """The limits for a finding. kinds: of its subjects. calls: auditIDs of its attacker's calls. namespaces: that it is about."""
         yield from self._of_log or self._of_time(finding)
         for row in self.store.rows(
             "SELECT wrapper FROM findings WHERE id = $id AND wrapper <> 'GuardDuty'", id=finding.id
@@ -107,8 +109,10 @@ class Limits:
             lost = f" (not in it: {', '.join(missing)})" if missing else ""
             says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says{lost}: what it does not name may still be affected"
             yield Limit((*PODS, "identity", "source_ip"), says, WHOLE_FINDING)
+        yield from self._of_members(finding)
         if self._has_log:
             yield from self._of_caller(finding)
+            yield from self._of_namespaces(namespaces)
         yield from self._of_dump
         if not self.store.rows("SELECT 1 FROM trail LIMIT 1"):
             says = "There is no CloudTrail: what was done in AWS with the roles cannot be told"
@@ -284,6 +288,36 @@ class Limits:
             return []
         says = f"{len(silent)} nodes of the dump made no call in the audit log ({few(silent, 3)}): the log of the API server that they used may be missing"
         return [Limit(EVERYTHING, says, AUDIT_LOG)]
+
+    @staticmethod
+    def _of_members(finding: Finding) -> Iterator[Limit]:
+        """What a finding does not say, and others of its type do: its caller, its call, its workload."""
+        user, call = finding.user.get("Username"), finding.api_call
+        # Only a malware scan's finding has neither, beside a workload.
+        if ":Kubernetes/" in finding.type and not (user and call) and (user or call or not finding.workload):
+            lacking = "which call was made" if user else "who called"
+            says = f"The finding does not say {lacking}: what its caller did cannot be told"
+            yield Limit(EVERYTHING, says, WHOLE_FINDING)
+        on_pods = call.get("Resource") in ("pods", *WORKLOADS.values()) and call.get("Verb") not in (
+            "get",
+            "list",
+            "watch",
+        )
+        in_pod = ":Runtime/" in finding.type and finding.resource_type != "Instance"
+        if (on_pods or in_pod) and not finding.workload:
+            says = "The finding names no workload: which pods it is about cannot be told"
+            yield Limit(PODS, says, WHOLE_FINDING)
+
+    def _of_namespaces(self, namespaces: Collection[str]) -> Iterator[Limit]:
+        """Namespaces of which the log of the cluster has nothing: perhaps somebody chose what to export."""
+        for namespace in sorted(set(namespaces) - self._logged_namespaces):
+            says = f"The audit log has not a single event of namespace {namespace}: either there was none, or they were left out"
+            yield Limit(EVERYTHING, says, AUDIT_LOG)
+
+    @cached_property
+    def _logged_namespaces(self) -> set[str]:
+        rows = self.store.rows("SELECT DISTINCT namespace FROM audit WHERE namespace IS NOT NULL")
+        return {row["namespace"] for row in rows}
 
     def _of_caller(self, finding: Finding) -> Iterator[Limit]:
         if not finding.api_call or not finding.user.get("Username"):

@@ -212,7 +212,16 @@ class Scope:
         self._add_sessions(scope)
         self._add_identities(scope)
         kinds = {kind for kind, _, _ in scope.subjects}
-        scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls))
+        sure = [one.thing for one in scope.subjects.values() if one.kind == "pod" and one.certainty == "affected"]
+        namespaces = {pod.namespace for pod in sure if pod and pod.namespace} | self._named_namespaces(scope.finding)
+        scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls, namespaces))
+
+    def _named_namespaces(self, finding: Finding) -> set[str]:
+        """The namespaces that a finding names: of its workload, of what was called, of the calling service account."""
+        caller = self._caller(finding)
+        account = caller.service_account if caller else None
+        named = finding.workload.get("Namespace"), finding.api_call.get("Namespace"), (account or "").partition("/")[0]
+        return {str(name) for name in named if name}
 
     def _add_identities(self, scope: FindingScope) -> None:
         """The caller, and those who made the attacker's calls with it; and what they could have read."""
