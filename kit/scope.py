@@ -618,22 +618,24 @@ class Scope:
         return (start is None or start <= at) and (end is None or at < end)
 
     def _touched_pods(self, scope: FindingScope) -> list[_Found]:
-        """The pods that the caller itself made, or whose workload it made, and those that it ran commands in."""
+        """The pods that the caller itself made, or whose workload it made, and those that it ran commands in; possible where that call
+        is only possibly the attacker's."""
         found = list[_Found]()
         for subject in list(scope.subjects.values()):
-            if subject.through or subject.certainty != "affected" or subject.kind not in ("created", "exec"):
+            if subject.through or subject.kind not in ("created", "exec"):
                 continue
-            why, thing = next(iter(subject.why)), subject.thing
+            why, thing, known = next(iter(subject.why)), subject.thing, subject.certainty == "affected"
+            who = "the attacker" if known else "perhaps the attacker"
             resource, _, rest = subject.key.partition("/")
             if thing is not None and resource in WORKLOADS.values():
                 owned = self.inventory.pods_of_workload(resource, thing.namespace, thing.name, thing.uid)
-                says = f"it belonged to {subject.key}, which the attacker made"
-                found += [(pod, Why(why.ref, says), sure) for pod, sure in owned]
+                says = f"it belonged to {subject.key}, which {who} made"
+                found += [(pod, Why(why.ref, says), sure and known) for pod, sure in owned]
             elif resource == "pods":
                 namespace, _, name = rest.partition("/")
                 named = [thing] if thing else self.inventory.named("pods", namespace, name)
-                says = "the attacker made it" if subject.kind == "created" else "the attacker ran commands in it"
-                found += [(pod, Why(why.ref, says), len(named) == 1) for pod in named]
+                says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
+                found += [(pod, Why(why.ref, says), len(named) == 1 and known) for pod in named]
         return found
 
     def _add_deed(self, scope: FindingScope, event: Event, through: Ref | None, possible: bool = False) -> None:
