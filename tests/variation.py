@@ -15,7 +15,7 @@ Event = dict[str, Any]
 
 
 def varied(
-    name: str,
+    recording: str | Path,
     folder: Path,
     *,
     without: Iterable[str] = (),
@@ -23,13 +23,13 @@ def varied(
     findings: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
     dump: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
 ) -> Path:
-    """The evidence of a recording below `folder`, changed.
+    """The evidence of a recording (a shipped one by name) below `folder`, changed.
 
     without: files or folders that are left out. events, findings: functions of all audit events, of each findings file's
     findings. dump: a function of resource and items, for each file of the cluster dump.
     """
     evidence = folder / "evidence"
-    shutil.copytree(RECORDINGS / name, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
+    shutil.copytree(RECORDINGS / recording, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
     log = evidence / "audit.jsonl.gz"
     if events and log.exists():
         changed = events([json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
