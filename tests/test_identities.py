@@ -259,6 +259,26 @@ def test_an_attacker_inside_the_pod_with_the_victims_client_leaves_possible_call
     assert "nothing tells attacker and victim apart" in said(finding)
 
 
+def test_the_pod_in_which_a_possible_call_ran_a_command_is_possible(tmp_path: Path) -> None:
+    told = truth("default_sa_admin")
+    hit = {pod["uid"] for one in told["findings"].values() for pod in one["pods"]}
+    pod = next(one for one in told["all_pods"] if one["uid"] not in hit and not one["deleted"])
+    place = {"resource": "pods", "namespace": pod["namespace"], "name": pod["name"], "subresource": "exec"}
+
+    def ran(events: list[Event]) -> list[Event]:
+        *events, later = _same_client(events)
+        uri = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}/exec?command=id"
+        code = {"responseStatus": {"code": 101}}
+        return [
+            *events,
+            later | {"verb": "create", "requestURI": uri, "objectRef": place | {"apiVersion": "v1"}} | code,
+        ]
+
+    finding = of_type(scope_of(varied("default_sa_admin", tmp_path, events=ran)), "SecretsAccessed")
+    found = {(one["kind"], one["key"]): one["certainty"] for one in finding["subjects"]}
+    assert found["exec", f"pods/{pod['namespace']}/{pod['name']}"] == found["pod", pod["uid"]] == "possible"
+
+
 def test_an_attack_sequence_has_the_possible_calls_of_its_signals(tmp_path: Path) -> None:
     def in_sequence(findings: list[Finding]) -> list[Finding]:
         made = list[Finding]()
