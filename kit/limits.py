@@ -10,7 +10,8 @@ from functools import cached_property
 from kit.attacker import Attacker
 from kit.finding import Finding
 from kit.identity import NODE
-from kit.inventory import WORKLOADS, Inventory
+from kit.inventory import Inventory
+from kit.kubernetes import WORKLOADS
 from kit.sources import OTHER_LOG
 from kit.store import Store
 from kit.window import Window
@@ -97,9 +98,7 @@ class Limits:
             if row["start_at"] < self.window.end and row["end_at"] > self.window.start
         ]
 
-    def of(
-        self, finding: Finding, kinds: Names, calls: Names, namespaces: Names
-    ) -> Iterator[Limit]:
+    def of(self, finding: Finding, kinds: Names, calls: Names, namespaces: Names) -> Iterator[Limit]:
         """The limits for a finding. kinds: of its subjects. calls: auditIDs of its attacker's calls. namespaces: that it is about."""
         yield from self._of_log or self._of_time(finding)
         for row in self.store.rows(
@@ -308,7 +307,7 @@ class Limits:
             says = "The finding names no workload: which pods it is about cannot be told"
             yield Limit(PODS, says, WHOLE_FINDING)
 
-    def _of_namespaces(self, namespaces: Collection[str]) -> Iterator[Limit]:
+    def _of_namespaces(self, namespaces: Names) -> Iterator[Limit]:
         """Namespaces of which the log of the cluster has nothing: perhaps somebody chose what to export."""
         for namespace in sorted(set(namespaces) - self._logged_namespaces):
             says = f"The audit log has not a single event of namespace {namespace}: either there was none, or they were left out"
