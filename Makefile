@@ -35,10 +35,10 @@ lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample ca
 	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates
 
 test: .venv/.ok ## the tests
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n auto
 
 test-all: .venv/.ok ## the tests and the full crosses
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m ""
+	@$(BIN)/python -m pytest -n auto -m ""
 
 mutate: .venv/.ok ## change the kit wrongly in 30 places, one at a time: the tests have to notice
 	@$(BIN)/python -m tests.mutate --json out/mutate.json

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 import kit.case
 from tests import cases
@@ -26,13 +28,21 @@ def pytest_configure(config: pytest.Config) -> None:
         cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use one thing that takes long to make go to one worker (`--dist loadgroup`), so that it is made once."""
-    for item in items:
-        for name in ("report", "whole", "untouched", "plans"):
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
+# Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.
+TOGETHER = {f"tests/report/test_{name}.py": "report" for name in ("make_report", "page", "show")} | {
+    name: name for name in ("tests/live/test_kill.py", "tests/live/test_refusals.py", "tests/test_plan.py")
+}
+
+
+class _Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Tests go to the workers one by one, those of files that belong together to one worker, which makes that thing once."""
+    return _Scheduler(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
