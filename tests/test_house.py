@@ -304,7 +304,7 @@ def test_no_parameter_takes_a_text_for_several_names() -> None:
 def test_what_the_kit_keeps_in_memory_is_known() -> None:
     """What holds a case is emptied between tests (tests/conftest.py); the rest is the same for every case."""
     of_cases = {"kit.report.show._whys"}
-    constant = {"kit.finding._members", "kit.finding._model", "kit.figures.chart.plotly_js"}
+    constant = {"kit.finding._members", "kit.finding._shapes", "kit.figures.chart.plotly_js"}
     constant |= {"kit.playbook.finding_types", "kit.playbook.playbooks"}
     kept = {
         f"{module}.{node.name}"
