@@ -121,9 +121,12 @@ class _Walk:
         self.at = found.start()
 
     def _fill(self) -> bool:
-        """Hold more of the text, at least twice what is held of the record in hand; False at its end."""
+        """Hold more of the text: twice what is held of the record in hand, of one that is too long an eighth more; False at its end.
+
+        Always a part of what is held, or each piece would copy all of a text that has no end, such as a bomb of spaces.
+        """
         held = self.text[self.start :]
-        wanted = max(1, min(len(held), LONGEST_RECORD - len(held)))
+        wanted = max(1, len(held) // 8, min(len(held), LONGEST_RECORD - len(held)))
         parts = [held]
         while wanted > 0 and (piece := next(self._pieces, None)) is not None:
             self._has_stray_bytes = self._has_stray_bytes or _STRAY_BYTE.search(piece) is not None
