@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from kit.pod_spec import Grade, host_access
+from tests import cases
 from tests.command import RECORDINGS, SAMPLE, SHARED, kit_json
-from tests.variation import Event, varied
+from tests.variation import Event, entered, varied
 
 NODE, CREDENTIALS, OWN, FILES, NOTHING, UNKNOWN = Grade
 Spec = dict[str, Any]
@@ -106,27 +107,12 @@ def test_rights_of_init_containers_alone_are_told_apart() -> None:
 
 # ── what is made of it: a command was run in a pod of kube-system ────────────────────────────────────────────────────
 
-ENTERED, NAME = "exec_kube_system", "aws-node-"
-
 
 def planned(folder: Path, spec: Spec) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Scope, answers and plan of the recording in which the entered pod has other rights than its node's network."""
 
-    def changed(body: Any) -> Any:
-        if isinstance(body, dict) and str((body.get("metadata") or {}).get("name")).startswith(NAME) and "spec" in body:
-            kept = {name: value for name, value in body["spec"].items() if name != "hostNetwork"}
-            inner = [container | spec.get("containers", [{}])[0] for container in kept.get("containers", [])]
-            return body | {"spec": kept | spec | {"containers": inner}}
-        return body
-
-    def events(log: list[Event]) -> list[Event]:
-        return [event | {"responseObject": changed(event.get("responseObject"))} for event in log]
-
-    def dump(resource: str, items: list[Event]) -> list[Event]:
-        return [changed(item) if resource == "pods" else item for item in items]
-
     case = folder / "case"
-    kit_json("new", case, varied(ENTERED, folder, events=events, dump=dump))
+    kit_json("new", case, entered(folder, spec))
     return kit_json("scope", case), kit_json("answers", case), kit_json("plan", case)
 
 
@@ -186,7 +172,7 @@ def test_without_its_instance_a_credential_in_reach_is_ended_by_nobody(tmp_path:
 
         return [without(event) for event in log]
 
-    evidence = varied(ENTERED, tmp_path, events=events, dump=dump, without=("ec2-describe-instances.json",))
+    evidence = varied("exec_kube_system", tmp_path, events=events, dump=dump, without=("ec2-describe-instances.json",))
     kit_json("new", tmp_path / "case", evidence)
     plan = kit_json("plan", tmp_path / "case")
     assert not [one for one in plan["actions"] if one["action"] == "revoke_role_sessions"]
@@ -222,7 +208,6 @@ def held(recording: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_only_nodes_that_the_attacker_held_are_cut_off_and_ended(name: str, tmp_path: Path) -> None:
-    kit_json("new", tmp_path / "case", EVERY[name])
-    actions = kit_json("plan", tmp_path / "case")["actions"]
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY[name]))["actions"]
     ended = {one["target"].removeprefix("node:") for one in actions if one["action"] in ENDS}
     assert ended == held(EVERY[name])

@@ -45,6 +45,25 @@ def varied(
     return evidence
 
 
+def entered(folder: Path, spec: dict[str, Any]) -> Path:
+    """The recording in which a command was run in a pod of kube-system, with these rights of that pod and not its node's network."""
+
+    def changed(body: Any) -> Any:
+        named = str(((body or {}).get("metadata") or {}).get("name"))
+        if not named.startswith("aws-node-") or "spec" not in body:
+            return body
+        kept = {name: value for name, value in body["spec"].items() if name != "hostNetwork"}
+        inner = [container | spec.get("containers", [{}])[0] for container in kept.get("containers", [])]
+        return body | {"spec": kept | spec | {"containers": inner}}
+
+    return varied(
+        "exec_kube_system",
+        folder,
+        events=lambda log: [event | {"responseObject": changed(event.get("responseObject"))} for event in log],
+        dump=lambda resource, items: [changed(item) if resource == "pods" else item for item in items],
+    )
+
+
 def scope_of(evidence: Path, *options: str) -> dict[str, Any]:
     """The scope of evidence, by finding Id, through the command line."""
     case = evidence.parent / "case"

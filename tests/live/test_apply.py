@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.command import KIT
+from tests.command import KIT, kit
 from tests.live.aws_emulator import CUT as CUT_AWS
 from tests.live.aws_emulator import Refusal as AwsRefusal
 from tests.live.kubernetes_emulator import CUT, Refusal
 from tests.live.scene import STOLEN, Scene, add_access_key, comparable, refused, said, standing
+from tests.variation import entered
 
 
 @pytest.fixture
@@ -355,7 +356,9 @@ def test_a_journal_and_what_was_captured_are_for_their_owner_alone(scene: Scene)
 
 
 def test_a_node_that_was_reached_is_kept_cut_off_and_ended(tmp_path: Path) -> None:
-    with standing("exec_kube_system", tmp_path) as scene:
+    evidence = entered(tmp_path / "varied", {"containers": [{"securityContext": {"privileged": True}}]})
+    assert kit("new", tmp_path / "privileged", evidence).returncode == 0
+    with standing("exec_kube_system", tmp_path, case=tmp_path / "privileged") as scene:
         plan = scene.plan("--without", "recover", "--without", "keep_image", "--keep-address", "203.0.113.7/32")
         key = next(
             one["parameters"]["access_key_ids"][0]
