@@ -202,7 +202,10 @@ class Deeds:
         keys, in_full = _page(sorted(chosen), query)
         for key in keys:
             yield Deed(kind, key, "named in a list", "affected" if chosen[key][1] and in_full else "possible")
-        if not self.inventory.is_dumped(event["resource"], event["namespace"]):
+        where = event["namespace"]
+        if not self.inventory.is_dumped(event["resource"], where) or (
+            where and not self.inventory.has_namespace(where)
+        ):
             says = f"Which {words} a list returned cannot be told in full: no cluster dump names the {words}"
             yield Limit((kind,), says, f"`kubectl get {event['resource']} -A` (names suffice)")
 

@@ -214,6 +214,10 @@ class Inventory:
         """Whether there is a cluster dump at all."""
         return bool(self._dumped)
 
+    def has_namespace(self, namespace: str) -> bool:
+        """Whether the dump has anything of a namespace; each has a service account at least."""
+        return any(namespace in namespaces for namespaces in self._dumped.values())
+
     def of(self, *resources: str) -> list[Thing]:
         """The objects of some resources (plural names), oldest first."""
         found = [thing for thing in self.things.values() if thing.resource in resources]

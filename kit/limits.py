@@ -297,7 +297,7 @@ class Limits:
             lacking = "which call was made" if user else "who called"
             says = f"The finding does not say {lacking}: what its caller did cannot be told"
             yield Limit(EVERYTHING, says, WHOLE_FINDING)
-        on_pods = call.get("Resource") in ("pods", *WORKLOADS.values()) and call.get("Verb") not in (
+        on_pods = call.get("Resource") in ("pods", "services", *WORKLOADS.values()) and call.get("Verb") not in (
             "get",
             "list",
             "watch",

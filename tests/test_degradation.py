@@ -260,6 +260,7 @@ FOUND_BY_THE_CROSS = [
     ("stolen_sa_token", "findings without caller"),
     ("stolen_sa_token", "findings without action"),
     ("default_sa_admin", "a dump without pods, and no log"),
+    ("stolen_sa_token", "without the namespace in the dump"),
     ("default_sa_admin", "without the namespace"),
     ("default_sa_admin", "without the namespace and the dump"),
     ("anonymous_access", "findings without workload and the dump"),
