@@ -98,17 +98,19 @@ class Kernel:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self._class = _manager(scratch)
-        self._manager: AsyncKernelManager | None = None
+        self._manager: Any = None
 
     def __enter__(self) -> Kernel:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._let_go()
         if self._manager is not None and self._manager.has_kernel:
             run_sync(self._manager.shutdown_kernel)(now=True)
 
-    def ready(self) -> AsyncKernelManager:
+    def ready(self) -> Any:
         """The manager of a kernel with an empty namespace, or of one that is to be started."""
+        self._let_go()
         if self._manager is not None and self._manager.has_kernel and run_sync(self._manager.is_alive)():
             run_sync(_reset)(self._manager)
         else:
@@ -116,7 +118,13 @@ class Kernel:
         return self._manager
 
 
-async def _reset(manager: AsyncKernelManager) -> None:
+    def _let_go(self) -> None:
+        """Stop the clients of earlier notebooks: nbclient leaves those of a kernel that it did not start, each with a thread that beats."""
+        while self._manager is not None and self._manager.clients:
+            self._manager.clients.pop().stop_channels()
+
+
+async def _reset(manager: Any) -> None:
     client = manager.client()
     client.start_channels()
     try:
@@ -189,9 +197,15 @@ def _manager(scratch: Path) -> type[AsyncKernelManager]:
         def __init__(self, **more: Any) -> None:
             super().__init__(**more)
             self.kernel_spec_manager = kernels
+            self.clients = list[Any]()
             self.connection_file = str(scratch / f"k{next(_NUMBER)}.json")
             # Sockets in the scratch folder: nobody else on this machine can listen.
             self.transport = "ipc" if len(os.fsencode(scratch)) <= LONGEST_SOCKET_FOLDER else "tcp"
+
+        def client(self, **more: Any) -> Any:
+            """A client of the kernel, which is kept until it is stopped."""
+            self.clients.append(super().client(**more))
+            return self.clients[-1]
 
         async def start_kernel(self, **more: Any) -> None:  # type: ignore[override]  # awaited by its only caller
             """Start it, with what its libraries say at their end in a file, not on the terminal."""

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def notebooks(folder: Path, **sources: str) -> Path:
     for name in NOTEBOOKS:
         notebook(folder, name, sources.get(f"t{name[:2]}", "print('fine')"))
     return folder
+
+
+def test_no_thread_of_a_notebook_lives_on(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with Kernel(tmp_path) as kernel:
+        for name in ("first", "second"):
+            done = run(notebook(tmp_path, name, "1 + 1"), {}, kernel)
+            assert done.failure is None and not done.stopped
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_report_is_the_same_twice_but_for_the_run_facts(report: Path) -> None:
