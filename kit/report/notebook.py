@@ -117,7 +117,6 @@ class Kernel:
             self._manager = self._class(kernel_name="python3")
         return self._manager
 
-
     def _let_go(self) -> None:
         """Stop the clients of earlier notebooks: nbclient leaves those of a kernel that it did not start, each with a thread that beats."""
         while self._manager is not None and self._manager.clients:
