@@ -279,9 +279,8 @@ def _taken_apart(tree: ast.Module, texts: set[str]) -> Iterator[str]:
 def test_no_text_is_taken_apart_into_letters() -> None:
     texts = _texts()
     assert {"says", "path", "user_name"} & texts and "host_access" not in texts
-    assert (
-        list(_taken_apart(ast.parse("set(pod.path) - {'x'}\nfew(pod.path, 3)\n[a for a in pod.path]"), {"path"})) != []
-    )
+    faults = "set(pod.path) - {'x'}\nfew(pod.path, 3)\n[a for a in pod.path]\n[*pod.path]"
+    assert len(list(_taken_apart(ast.parse(faults), {"path"}))) == 4
     found = [f"{module} {place}" for module, path in MODULES.items() for place in _taken_apart(_tree(path), texts)]
     assert not found
 
