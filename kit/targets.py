@@ -269,16 +269,20 @@ class Targets:
     def credential_in_reach(self) -> dict[str, tuple[Why, ...]]:
         """Nodes that the attacker does not hold and whose own credential an affected pod could take, with what shows it."""
         found = dict[str, dict[Why, None]]()
+        for node, pod in self._on_nodes_not_held():
+            for access in pod.host_access:
+                if access.grade is Grade.OWN_CREDENTIAL:
+                    says = f"affected pod {pod.namespace}/{pod.name} on it {access.says}: {access.grade.value}"
+                    found.setdefault(node, {})[Why(Ref.of("pod", pod.uid), says)] = None
+        return {node: tuple(whys) for node, whys in found.items()}
+
+    def _on_nodes_not_held(self) -> Iterator[tuple[str, Thing]]:
+        """The affected pods on nodes that nothing shows the attacker to hold, each with its node."""
         for scope in self.scopes:
             for one in scope.subjects.values():
-                pod = one.thing
-                if one.kind != "pod" or one.certainty != "affected" or pod is None or not pod.node:
-                    continue
-                for access in pod.host_access:
-                    if access.grade is Grade.OWN_CREDENTIAL and pod.node not in self.reached:
-                        says = f"affected pod {pod.namespace}/{pod.name} on it {access.says}: {access.grade.value}"
-                        found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
-        return {node: tuple(whys) for node, whys in found.items()}
+                pod = one.thing if one.kind == "pod" and one.certainty == "affected" else None
+                if pod and pod.node and pod.node not in self.reached:
+                    yield pod.node, pod
 
     @staticmethod
     def _first_call(profile: Profile) -> Why:
@@ -366,24 +370,15 @@ class Targets:
     def unclear(self) -> dict[str, str]:
         """Nodes of which it cannot be told whether the attacker may hold them → why."""
         found = dict[str, str]()
-        for scope in self.scopes:
-            for one in scope.subjects.values():
-                pod = one.thing
-                if (
-                    one.kind != "pod"
-                    or one.certainty != "affected"
-                    or pod is None
-                    or not pod.node
-                    or pod.node in self.reached
-                ):
-                    continue
-                name = f"pod {pod.namespace}/{pod.name}"
-                if not pod.spec:
-                    found[pod.node] = (
-                        f"whether the attacker holds it cannot be told: no evidence has the spec of {name}, which ran on it"
-                    )
-                elif reaching := [access for access in pod.host_access if access.reaches]:
-                    found.setdefault(pod.node, f"{name} {_not_held(reaching)}")
+        for node, pod in self._on_nodes_not_held():
+            name = f"pod {pod.namespace}/{pod.name}"
+            reaching = [access for access in pod.host_access if access.reaches]
+            if not pod.spec:
+                found[node] = (
+                    f"whether the attacker holds it cannot be told: no evidence has the spec of {name}, which ran on it"
+                )
+            elif reaching:
+                found.setdefault(node, f"{name} {_not_held(reaching)}")
         return found
 
     @property
