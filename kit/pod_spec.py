@@ -91,9 +91,10 @@ _SOCKETS = (
 _TAKES_NODE = (
     *("/etc", "/root", "/var/lib/kubelet", "/var/lib/containerd", "/proc", "/sys", "/dev"),
     *("/var/lib/kubelet/plugins", "/var/lib/kubelet/plugins_registry", "/usr/libexec/kubernetes/kubelet-plugins"),
-    *("/etc/kubernetes/manifests", "/etc/cni/net.d", "/opt/cni/bin"),
+    "/etc/kubernetes/manifests",
 )
-"""Who may write here runs code as the host's root: configuration, static pods, and plugins that the kubelet and the runtime start."""
+"""Who may write here runs code as the host's root: configuration, static pods, and plugins that the kubelet starts. Folders of the
+CNI are left to a person: the network plugin's own pods mount them on every node."""
 _HOLDS_CREDENTIALS = ("/etc", "/root", "/var/lib/kubelet", "/var/lib/kubelet/pods")
 """Who may read here has the tokens and the mounted secrets of all pods on the node."""
 _LOGS = "/var/log"

@@ -52,7 +52,7 @@ RIGHTS: list[tuple[Spec, set[Grade]]] = [
         (mounts(path), {NODE})
         for path in (
             *("/", "//", "/etc", "/root", "/var/lib/kubelet/", "/var/lib/containerd", "/proc", "/sys", "/dev", "/var"),
-            *("/var/lib/kubelet/plugins", "/etc/kubernetes/manifests", "/etc/kubernetes", "/opt/cni/bin", "/home/.."),
+            *("/var/lib/kubelet/plugins", "/etc/kubernetes/manifests", "/etc/kubernetes", "/home/.."),
         )
     ],
     *[
@@ -68,7 +68,7 @@ RIGHTS: list[tuple[Spec, set[Grade]]] = [
         (mounts(path, **READ_ONLY), {NOTHING})
         for path in ("/etc/localtime", "/lib/modules", "/usr/share/zoneinfo", "/etc/ssl/certs", "/etc/pki/ca-trust")
     ],
-    *[(mounts(path), {UNKNOWN}) for path in ("/data", "/lib/modules", "/etc/localtime", "relative", "/etcetera", "/run2")],
+    *[(mounts(path), {UNKNOWN}) for path in ("/data", "/opt/cni/bin", "/etc/cni/net.d", "/lib/modules", "/etc/localtime", "relative", "/etcetera", "/run2")],
     *[(mounts(path, **READ_ONLY), {UNKNOWN}) for path in ("/data", "/proc", "/sys", "/etc/kubernetes")],
     (mounts("/var", subPath="log"), {FILES}),
     (mounts("/", subPath="etc/localtime", readOnly=True), {NOTHING}),
