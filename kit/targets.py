@@ -262,8 +262,12 @@ class Targets:
                         found.setdefault(one.key, {}).update(dict.fromkeys(own))
         return {node: tuple(whys) for node, whys in found.items()}
 
+    @cached_property
+    def _created(self) -> set[str]:
+        return {key for kind, key in self._affected if kind == "created"}
+
     def _is_made_by_attacker(self, pod: Thing) -> bool:
-        return self.inventory.is_among(pod, {key for kind, key in self._affected if kind == "created"})
+        return self.inventory.is_among(pod, self._created)
 
     @cached_property
     def credential_in_reach(self) -> dict[str, tuple[Why, ...]]:
