@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
+SMALL = 2 << 20  # bytes of Parquet; so much, some 30,000 audit events, is read once and asked in memory
 MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
 
 
-def connect(spill: Path | None = None, writes: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(spill: Path | None = None, writes: bool = False, threads: int = MOST_THREADS) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in UTC with bounded memory, which loads no extension and reads no other files than it is told.
 
     spill: folder for what does not fit into memory. writes: to write parts of the store (kit.tables.PARQUET), with one thread a statement.
+    threads: at most so many a statement.
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
     database.execute("SET TimeZone = 'UTC'")
@@ -41,7 +44,7 @@ def connect(spill: Path | None = None, writes: bool = False) -> duckdb.DuckDBPyC
         database.execute("SET enable_progress_bar = false")
     # With one thread the order is kept anyhow; only so DuckDB counts the bytes of a row group.
     database.execute(f"SET preserve_insertion_order = {'false' if writes else 'true'}")
-    database.execute(f"SET threads = {1 if writes else min(MOST_THREADS, os.cpu_count() or 1)}")
+    database.execute(f"SET threads = {1 if writes else min(threads, os.cpu_count() or 1)}")
     if spill is not None:
         database.execute(f"SET temp_directory = {quoted(spill)}")
     return database
@@ -49,9 +52,12 @@ def connect(spill: Path | None = None, writes: bool = False) -> duckdb.DuckDBPyC
 
 def part_path(store: Path, table: str, number: int, worker: int = 0) -> Path:
     """Where the part of a table is that a file (by its number) fills, or one of several workers on it; its folder is made."""
-    folder = store / table
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / (f"{number:06}-{worker}.parquet" if worker else f"{number:06}.parquet")
+    (store / table).mkdir(parents=True, exist_ok=True)
+    return _place(store, table, number, worker)
+
+
+def _place(store: Path, table: str, number: int, worker: int) -> Path:
+    return store / table / (f"{number:06}-{worker}.parquet" if worker else f"{number:06}.parquet")
 
 
 def parts_of(store: Path, table: str, last: int) -> list[Path]:
@@ -61,7 +67,7 @@ def parts_of(store: Path, table: str, last: int) -> list[Path]:
 
 def parts_of_file(store: Path, table: str, number: int) -> list[Path]:
     """The parts of a table that one file fills. A folder may hold very many, so it is not listed."""
-    wanted = (part_path(store, table, number, worker) for worker in range(MOST_WORKERS))
+    wanted = (_place(store, table, number, worker) for worker in range(MOST_WORKERS))
     return [part for part in wanted if part.exists()]
 
 
@@ -110,7 +116,7 @@ def _empty(schema: pa.Schema) -> str:
 
 
 class Store:
-    """The tables of one case, read-only. Each table of kit.tables is a view of the same name.
+    """The tables of one case, read-only. Each table of kit.tables has a table or a view of the same name.
 
     `findings` holds each finding once, as last updated; `finding_versions` holds all that arrived.
     """
@@ -119,15 +125,17 @@ class Store:
         self.case = case
         self._ledger = ledger_of(case)
         self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
-        self._database = connect(spill=Path(self._scratch.name))
-        self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
         here = plain_path(case, Path(self._scratch.name), "case")
         settings = tomllib.loads((case / "case.toml").read_text())
         last = self._ledger["parts"]
+        found = {name: parts_of(here / "store", name, last) for name in tables.TABLES}
+        # Coverage is of all evidence, written anew with each addition.
+        found["coverage"] = [part for part in found["coverage"] if part == _place(here / "store", "coverage", last, 0)]
+        is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
+        self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
+        self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
         for name, schema in tables.TABLES.items():
-            parts = parts_of(here / "store", name, last)
-            if name == "coverage":  # of all evidence, written anew with each addition
-                parts = [part for part in parts if part == part_path(here / "store", name, last)]
+            parts = found[name]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
             columns = ", ".join(
@@ -137,7 +145,8 @@ class Store:
                 for column in schema.names
             )
             source = read_parquet(parts) if parts else _empty(schema)
-            self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
+            kind = "TABLE" if is_small else "VIEW"
+            self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
         self._database.execute(
             "CREATE VIEW findings AS SELECT * EXCLUDE (newest) FROM (SELECT *, row_number() OVER"
             " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
@@ -155,7 +164,10 @@ class Store:
 
     def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """The rows of a small result as dicts; times are aware datetimes in UTC."""
-        return rows_of(self.table(sql, **values))
+        # `sql` plans a query twice, for its columns and to run it. The other way copies the rows once more, and warns of that.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
+            return rows_of(self._database.execute(sql, values or None).to_arrow_table())
 
     def batches(self, sql: str, size: int = 500, **values: Any) -> Iterator[list[dict[str, Any]]]:
         """The rows of a large result, some at a time. Ask nothing else until it is used up."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from kit.case import Case
 from kit.question import Answer
 from tests.command import RECORDINGS, SAMPLE, kit_json
@@ -70,16 +72,16 @@ def change_findings(evidence: Path, change: Callable[[list[Item]], list[Item]]) 
 def change_log(evidence: Path, change: Callable[[list[Event]], list[Event]]) -> None:
     """Change the audit events."""
     log = evidence / "audit.jsonl.gz"
-    events = change([json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
-    log.write_bytes(gzip.compress("".join(json.dumps(event) + "\n" for event in events).encode(), 1))
+    events = change([orjson.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
+    log.write_bytes(gzip.compress(b"".join(orjson.dumps(event) + b"\n" for event in events), 1))
 
 
 def change_trail(evidence: Path, keep: Callable[[Item], bool]) -> None:
     """Keep some CloudTrail events."""
     path = evidence / "cloudtrail.json.gz"
-    read = json.loads(gzip.decompress(path.read_bytes()))
+    read = orjson.loads(gzip.decompress(path.read_bytes()))
     read["Records"] = [one for one in read["Records"] if keep(one)]
-    path.write_bytes(gzip.compress(json.dumps(read).encode(), 1))
+    path.write_bytes(gzip.compress(orjson.dumps(read), 1))
 
 
 def drop(evidence: Path, answer: Answer) -> None:

@@ -159,7 +159,6 @@ def test_the_score_decides_the_exit_code(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Trial, "judge", lambda _, mutation: mutate.Result(mutation, state))
-    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
     written = tmp_path / "out" / "mutate.json"
     monkeypatch.setattr(sys, "argv", ["mutate", "--seed", "5", "--number", "4", "--json", str(written)])
     assert mutate.main() == code
@@ -167,7 +166,6 @@ def test_the_score_decides_the_exit_code(
 
 
 def test_what_cannot_be_told_ends_with_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
 
     def fails(_: Trial, mutation: Mutation) -> mutate.Result:
         raise BaselineError("tests/test_plan.py::test_it fails without any change")

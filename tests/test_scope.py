@@ -6,12 +6,13 @@ import copy
 import gzip
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import kit
+import kit.store
 from kit.case import Case
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit_json
@@ -20,6 +21,7 @@ from tests.variation import Event, keys, said, scope_of, varied
 STOLEN, VANISHED, ANONYMOUS = "stolen_sa_token", "vanished_deployment", "anonymous_access"
 
 
+@cache
 def truth(name: str) -> dict[str, Any]:
     made: dict[str, Any] = json.loads((RECORDINGS / name / "ground_truth.json").read_text())
     return made
@@ -686,3 +688,11 @@ def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on() -> None
         assert one not in inventory.at(one.deleted_at) and (
             one.created_at is None or one in inventory.at(one.created_at)
         )
+
+
+@pytest.mark.parametrize("command", ["scope", "answers"])
+def test_a_large_store_answers_like_one_that_fits_into_memory(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = cases.shared(RECORDINGS / STOLEN)
+    small = cases.printed(command, of=case)
+    monkeypatch.setattr(kit.store, "SMALL", 0)
+    assert kit_json(command, case) == small

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from tests.command import RECORDINGS, kit_json
 
@@ -32,16 +33,16 @@ def varied(
     shutil.copytree(RECORDINGS / recording, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
     log = evidence / "audit.jsonl.gz"
     if events and log.exists():
-        changed = events([json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
-        log.write_bytes(gzip.compress("".join(json.dumps(event) + "\n" for event in changed).encode(), 1))
+        changed = events([orjson.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
+        log.write_bytes(gzip.compress(b"".join(orjson.dumps(event) + b"\n" for event in changed), 1))
     for path in sorted(evidence.glob("findings*.json")) if findings else ():
         assert findings
-        path.write_text(json.dumps({"Findings": findings(json.loads(path.read_text())["Findings"])}))
+        path.write_bytes(orjson.dumps({"Findings": findings(orjson.loads(path.read_bytes())["Findings"])}))
     for path in sorted((evidence / "cluster").glob("*.json")) if dump else ():
         assert dump
-        listed = json.loads(path.read_text())
+        listed = orjson.loads(path.read_bytes())
         listed["items"] = dump(path.stem, listed["items"])
-        path.write_text(json.dumps(listed))
+        path.write_bytes(orjson.dumps(listed))
     return evidence
 
 

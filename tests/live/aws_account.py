@@ -261,7 +261,7 @@ def scene(case: Path, patch: pytest.MonkeyPatch) -> Iterator[Scene]:
     ]
     case.mkdir()
     with AwsEmulator() as aws, KubernetesEmulator(objects) as cluster:
-        _filled(aws)
+        aws.fill("account", _filled)
         for name, value in aws.environment().items():
             patch.setenv(name, value)
         name = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}"

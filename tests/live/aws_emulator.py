@@ -30,8 +30,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
-import tests.live.fake_eks
-import tests.live.mended_moto  # noqa: F401
+import tests.live.fake_eks  # noqa: F401
 from tests.live.aws_fakes import (
     FAKES,
     NEXT_IDS,
@@ -42,6 +41,7 @@ from tests.live.aws_fakes import (
 )
 from tests.live.aws_state import snapshot
 from tests.live.fake_guardduty import capitalised, matches
+from tests.live.mended_moto import copied
 
 __all__ = ["CUT", "AwsEmulator", "Call", "Fault", "Phase", "Refusal"]
 
@@ -68,6 +68,7 @@ class AwsEmulator:
 
     _running: ClassVar[set[str]] = set()
     _moto: ClassVar[Any] = DomainDispatcherApplication(create_backend_app)
+    _filled: ClassVar[dict[tuple[str, str, str], Any]] = {}
     # Clients past the port, by service, region and caller: making one takes longer than most calls.
     _idle: ClassVar[dict[tuple[str, str, str], Any]] = {}
 
@@ -183,6 +184,20 @@ class AwsEmulator:
         )
         scaling.attach_instances(AutoScalingGroupName=name, InstanceIds=ids)
         scaling.update_auto_scaling_group(AutoScalingGroupName=name, MinSize=least)
+
+    def fill(self, key: str, by: Callable[[AwsEmulator], None]) -> None:
+        """Fill the account by a function, or with a copy of what it made here before under this key: the calls take long."""
+        backends = vars(BackendDict)["_instances"]
+        place = key, self.number, self.region
+        if place not in self._filled:
+            by(self)
+            assert not any(cluster.updates for cluster in self.account.clusters.values()), "updates end by functions"
+            of_moto = {at: known[self.number] for at, known in enumerate(backends) if self.number in known}
+            self._filled[place] = copied(of_moto, self.account.held())
+        of_moto, of_fakes = copied(*self._filled[place])
+        for at, held in of_moto.items():
+            backends[at][self.number] = held
+        vars(self.account).update(of_fakes)
 
     def add_finding(self, finding: dict[str, Any]) -> str:
         """A finding, as GetFindings or EventBridge writes it; the detector is made where there is none. Returns its id."""

@@ -89,6 +89,10 @@ class Account:
     scan_tokens: dict[str, str] = field(default_factory=dict)
     looked_at: dict[str, int] = field(default_factory=dict)  # id of a scan or snapshot → looks so far
 
+    def held(self) -> dict[str, Any]:
+        """What it holds by name, without what its emulator gave it."""
+        return {name: value for name, value in vars(self).items() if name not in ("number", "region", "issue", "now")}
+
     def done(self, name: str, call: Call) -> bool:
         """Whether what goes by this id is done, counting this look at it."""
         looks = self.looked_at.get(name, 0)

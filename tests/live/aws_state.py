@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
+from moto.ecr.models import ecr_backends
+from moto.iam.models import iam_backends
 
 from tests.live.aws_fakes import Account
 
 
 def snapshot(client: Callable[[str], Any], account: Account) -> dict[str, Any]:
+    iam = iam_backends[account.number]["aws"]
     state = {
-        "roles": dict(_principals(client("iam"), "Role", "roles")),
-        "users": dict(_principals(client("iam"), "User", "users")),
-        "instances": dict(_instances(client("ec2"))),
+        "roles": dict(_principals({role.name: role for role in iam.roles.values()}, "role")),
+        "users": dict(_principals(iam.users, "user")),
+        "instances": dict(_instances(account)),
         "security_groups": {
             group["GroupId"]: {
                 "name": group["GroupName"],
@@ -48,7 +52,7 @@ def snapshot(client: Callable[[str], Any], account: Account) -> dict[str, Any]:
             }
             for name, cluster in account.clusters.items()
         },
-        "repositories": dict(_repositories(client("ecr"))),
+        "repositories": dict(_repositories(account)),
         "detectors": {
             name: {
                 "filters": detector.filters,
@@ -69,55 +73,44 @@ def _tags(thing: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in thing.get("Tags", ())}
 
 
-def _principals(iam: Any, kind: str, many: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for found in iam.get_paginator(f"list_{many}").paginate().search(f"{kind}s[]"):
-        name = {f"{kind}Name": found[f"{kind}Name"]}
-        one = kind.lower()
-        inline = getattr(iam, f"list_{one}_policies")(**name)["PolicyNames"]
-        attached = getattr(iam, f"list_attached_{one}_policies")(**name)["AttachedPolicies"]
+def _principals(of: Any, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Users or roles as moto holds them: asked for by IAM's calls, one a policy, they take a tenth of a second."""
+    for name, one in sorted(of.items()):
         held = {
-            "inline": {
-                key: getattr(iam, f"get_{one}_policy")(**name, PolicyName=key)["PolicyDocument"] for key in inline
-            },
-            "attached": sorted(policy["PolicyArn"] for policy in attached),
+            "inline": {key: _document(text) for key, text in one.policies.items()},
+            "attached": sorted(one.managed_policies),
         }
-        if kind == "Role":
-            held["trust"] = found["AssumeRolePolicyDocument"]
+        if kind == "role":
+            held["trust"] = _document(one.assume_role_policy_document)
         else:
-            keys = iam.list_access_keys(**name)["AccessKeyMetadata"]
-            held["access_keys"] = {key["AccessKeyId"]: key["Status"] for key in keys}
-        yield found[f"{kind}Name"], held
+            held["access_keys"] = {key.access_key_id: key.status for key in one.access_keys}
+        yield name, held
 
 
-def _instances(ec2: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    for one in ec2.get_paginator("describe_instances").paginate().search("Reservations[].Instances[]"):
-        name = one["InstanceId"]
-        protected = ec2.describe_instance_attribute(InstanceId=name, Attribute="disableApiTermination")
+def _document(text: str) -> Any:
+    return orjson.loads(unquote(text))
+
+
+def _instances(account: Account) -> Iterator[tuple[str, dict[str, Any]]]:
+    for one in account.ec2.all_instances():
+        profile = one.iam_instance_profile
         yield (
-            name,
+            one.id,
             {
-                "state": one["State"]["Name"],
-                "lifecycle": one.get("InstanceLifecycle"),
-                "protected": protected["DisableApiTermination"]["Value"],
-                "profile": one.get("IamInstanceProfile", {}).get("Arn"),
+                "state": one.state,
+                "lifecycle": one.lifecycle,
+                "protected": bool(one.disable_api_termination),
+                "profile": profile["Arn"] if profile else None,
                 "groups": {
-                    interface["NetworkInterfaceId"]: sorted(group["GroupId"] for group in interface["Groups"])
-                    for interface in one["NetworkInterfaces"]
+                    interface.id: sorted(group.id for group in interface.group_set)
+                    for interface in one.network_interfaces
                 },
-                "tags": _tags(one),
+                "tags": {tag["key"]: tag["value"] for tag in one.get_tags()},
             },
         )
 
 
-def _repositories(ecr: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    for repository in ecr.get_paginator("describe_repositories").paginate().search("repositories[]"):
-        name = repository["repositoryName"]
-        images = ecr.describe_images(repositoryName=name)["imageDetails"]
-        try:
-            policy = ecr.get_repository_policy(repositoryName=name)["policyText"]
-        except ecr.exceptions.RepositoryPolicyNotFoundException:
-            policy = None
-        yield (
-            name,
-            {"images": {one["imageDigest"]: sorted(one.get("imageTags", ())) for one in images}, "policy": policy},
-        )
+def _repositories(account: Account) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, repository in sorted(ecr_backends[account.number][account.region].repositories.items()):
+        images = {one.get_image_digest(): sorted(one.image_tags) for one in repository.images}
+        yield name, {"images": images, "policy": repository.policy}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import fnmatch
 import functools
 import hashlib
+import threading
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +56,22 @@ def _own_policies(backend: IAMBackend) -> list[Any]:
     for policy in policies:
         policy.account_id, policy.tags = backend.account_id, {}
     return policies
+
+
+def copied(of_moto: dict[int, Any], of_fakes: Record) -> tuple[dict[int, Any], Record]:
+    """A deep copy of an account's backends and of what the fakes hold; of AWS's own policies, over a thousand, a flat one each."""
+    flat = {
+        id(policy): copy.copy(policy)
+        for backends in of_moto.values()
+        for backend in backends.values()
+        if isinstance(backend, IAMBackend)
+        for policy in backend.aws_managed_policies
+    }
+    made: tuple[dict[int, Any], Record] = copy.deepcopy((of_moto, of_fakes), flat)
+    return made
+
+
+copyreg.pickle(type(threading.RLock()), lambda _: (threading.RLock, ()))
 
 
 def _known_model(loader: JSONFileLoader, path: str, read: Any = JSONFileLoader.load_file) -> Any:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,8 @@ def standing(
         data = {"enable-network-policy-controller": "true"}
         objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
     with KubernetesEmulator(objects, checkpoints=checkpoints) as kubernetes, AwsEmulator(number, region) as aws:
-        _fill(aws, source, account, kubernetes.url)
-        for finding in json.loads((source / "findings.json").read_text())["Findings"]:
-            aws.add_finding(finding)
+        aws.fill(recording, partial(_fill, source=source, cluster=account))
+        aws.account.clusters[account["name"]].description["endpoint"] = kubernetes.url
         shutil.copytree(case or cases.shared(source), folder / "case")
         kubeconfig = kubernetes.kubeconfig(folder / "kubeconfig", account["arn"])
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -124,7 +124,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
         yield {"apiVersion": kind.api_version, "kind": kind.kind} | item
 
 
-def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any], endpoint: str) -> None:
+def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any]) -> None:
     issuer = cluster["identity"]["oidc"]["issuer"].removeprefix("https://")
     text = "".join(
         path.read_text() for folder in ("aws", "cluster") for path in sorted((source / folder).glob("*.json"))
@@ -150,7 +150,7 @@ def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any], endpoint: str
     eks.create_cluster(name=name, roleArn=f"arn:aws:iam::{aws.number}:role/cluster", resourcesVpcConfig=network)
     described = aws.account.clusters[name].description
     kept = {member: cluster[member] for member in ("arn", "accessConfig", "identity", "logging", "version", "status")}
-    described |= kept | {"endpoint": endpoint}
+    described |= kept
     described["resourcesVpcConfig"] |= {"vpcId": vpc} | {
         member: cluster["resourcesVpcConfig"][member]
         for member in ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs")
@@ -173,6 +173,8 @@ def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any], endpoint: str
         eks.create_pod_identity_association(
             clusterName=name, namespace=one["namespace"], serviceAccount=one["serviceAccount"], roleArn=one["roleArn"]
         )
+    for finding in json.loads((source / "findings.json").read_text())["Findings"]:
+        aws.add_finding(finding)
 
 
 def _principals(aws: AwsEmulator, text: str, issuer: str) -> None:
