@@ -19,6 +19,7 @@ import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 from zmq import ZMQError
@@ -69,6 +70,22 @@ class _Kernels(KernelSpecManager):
         env = {"IPYTHONDIR": self.scratch, "JUPYTER_RUNTIME_DIR": self.scratch, "PYTHONHASHSEED": "0", HEADLESS: "1"}
         argv = [sys.executable, "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
+
+
+class _SavesOnce(NBClientEngine):  # type: ignore[misc]  # papermill has no types
+    """Writes the notebook when it has ended, however it did; papermill's own writes all of it twice a cell."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, *arguments: Any, **more: Any) -> None:
+        """Run the cells."""
+        place, nb_man.output_path = nb_man.output_path, None
+        try:
+            super().execute_managed_notebook(nb_man, *arguments, **more)
+        finally:
+            nb_man.output_path = place
+
+
+papermill_engines.register(_SavesOnce.__name__, _SavesOnce)
 
 
 def declared(path: Path) -> set[str]:
@@ -149,6 +166,7 @@ def run(path: Path, parameters: Mapping[str, str], kernel: Kernel) -> Executed:
                 _read(path),
                 str(out),
                 dict(parameters),
+                engine_name=_SavesOnce.__name__,
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,

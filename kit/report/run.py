@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def make_report(
     """
     case = open_case(case_dir, finding, start, end)
     _ = case.window  # raises for one that misses the log, before a kernel starts
+    _import_nbformat()
     from kit.report.notebook import (  # papermill: a second to import
         Kernel,
         by_itself,
@@ -86,6 +88,18 @@ def make_report(
             f"{failures[0].says}{more}", where=failures[0].place, next=f"the report says what is missing: {report}"
         )
     return report
+
+
+def _import_nbformat() -> None:
+    """Import it without the grammar of IRIs that jsonschema below it builds at once, two seconds: no notebook has an IRI to check."""
+    grammar = "rfc3987_syntax"
+    if grammar in sys.modules:
+        return
+    sys.modules[grammar] = None  # type: ignore[assignment]  # "is not there", to the import system
+    try:
+        import nbformat  # noqa: F401
+    finally:
+        del sys.modules[grammar]
 
 
 def _keep(path: Path, text: str) -> None:
