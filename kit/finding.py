@@ -20,8 +20,8 @@ from typing import Any
 import orjson
 
 from kit.errors import EvidenceError
+from kit.lenient import member, utc_time
 from kit.refs import Ref
-from kit.sources.json_document import member, utc_time
 
 # Paths of a finding in wire form, for refs.
 USER_NAME = "resource.kubernetesDetails.kubernetesUserDetails.username"

@@ -12,8 +12,8 @@ from typing import Any
 
 from kit.errors import CallError
 from kit.finding import Finding
+from kit.lenient import member
 from kit.marks import Mark
-from kit.sources.json_document import member
 
 LOSES = (
     "New findings like it are archived as they arrive, for as long as the filter exists: they reach neither Security Hub, nor S3, nor"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kit.errors import EvidenceError
 from kit.finding import Finding, cluster_in_tags, finding_of
-from kit.sources.json_document import utc_time
+from kit.lenient import utc_time
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 MODEL = ServiceModel(Loader().load_service_model("guardduty", "service-2"))

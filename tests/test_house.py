@@ -26,6 +26,7 @@ MODULES = {
 # From the bottom to the top: a module imports only modules of rows above its own in this list, or of its own package.
 LAYERS = (
     ("kit.errors", "kit.whole_file"),
+    ("kit.lenient",),
     ("kit.refs", "kit.tables", "kit.window", "kit.words", "kit.pod_spec", "kit.kubernetes"),
     ("kit.sources", "kit.sources.stream"),
     ("kit.sources.json_document", "kit.sources.archive", "kit.sources.flattened", "kit.sources.query_row"),

@@ -11,11 +11,11 @@ from typing import Any
 
 from kit.attacker import let_through
 from kit.inventory import dict_of
+from kit.lenient import member
 from kit.limits import AUDIT_LOG, Limit
 from kit.question import Asked, Found, Row, question, row, stands, whys
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
-from kit.sources.json_document import member
 from kit.verdict import Needs
 from kit.words import counted, few
 

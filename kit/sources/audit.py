@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 import simdjson
 
 from kit import tables
+from kit.lenient import utc_time
 from kit.sources import Log, Record, Reject, ocsf
-from kit.sources.json_document import repaired, utc_time
+from kit.sources.json_document import repaired
 from kit.sources.stream import LONGEST_LINE, TOO_LONG, Lines
 from kit.tables import quoted
 

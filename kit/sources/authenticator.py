@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.lenient import utc_time
 from kit.sources import Record
-from kit.sources.json_document import hash_of, json_text, utc_time
+from kit.sources.json_document import hash_of, json_text
 
 TABLE = "sign_ins"
 TAKEN_AS = "EKS authenticator log"

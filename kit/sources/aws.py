@@ -14,8 +14,9 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.finding import cluster_in_tags
+from kit.lenient import member
 from kit.sources import Record
-from kit.sources.json_document import hash_of, json_text, member
+from kit.sources.json_document import hash_of, json_text
 
 TABLE = "objects"
 TAKEN_AS = "AWS description"

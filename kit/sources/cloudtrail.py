@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.lenient import member, utc_time
 from kit.sources import Record, ocsf, query_row
-from kit.sources.json_document import hash_of, json_text, member, utc_time
+from kit.sources.json_document import hash_of, json_text
 
 TABLE = "trail"
 TAKEN_AS = "CloudTrail"

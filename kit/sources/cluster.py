@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.lenient import member
 from kit.sources import Record
-from kit.sources.json_document import hash_of, json_text, member
+from kit.sources.json_document import hash_of, json_text
 
 TABLE = "objects"
 TAKEN_AS = "cluster dump"

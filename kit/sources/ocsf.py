@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kit.sources.json_document import utc_time
+from kit.lenient import utc_time
 
 API_ACTIVITY = 6003
 _OF_TRAIL = (API_ACTIVITY, 3005, 3002, 3001)  # 3005: API Activity in 1.0.0-rc.2

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.lenient import utc_time
 from kit.sources import Record, Reject, json_document
-from kit.sources.json_document import MOST_DAMAGES, peek, repaired, utc_time
+from kit.sources.json_document import MOST_DAMAGES, peek, repaired
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(

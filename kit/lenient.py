@@ -1,0 +1,36 @@
+"""What stands in a JSON value that anybody may have written: absent and odd members are told, not stumbled over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from kit.errors import EvidenceError
+
+
+def member(value: Any, *path: str) -> Any:
+    """What stands at a path of member names; None where a member is absent or null.
+
+    Raises EvidenceError with the path when something on the way is not an object.
+    """
+    for place, name in enumerate(path):
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise EvidenceError("is not a JSON object", where=".".join(path[:place]))
+        value = value.get(name)
+    return value
+
+
+def utc_time(value: Any) -> datetime | None:
+    """A time in UTC from ISO 8601 text (UTC when it names no zone) or seconds or milliseconds since 1970, else None."""
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            # 10^11 is the year 5138 in seconds and 1973 in milliseconds.
+            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
