@@ -86,7 +86,7 @@ OTHERS = {
     "pandas": "import sys, pandas; pandas.read_json(sys.argv[1], lines=True)",
     "json_normalize": "import sys, json, gzip, pandas; pandas.json_normalize([json.loads(line) for line in gzip.open(sys.argv[1])])",
     "bare DuckDB": (
-        "import sys, duckdb; from kit.sources.audit import EVENT; from tests.bench import typed; d = duckdb.connect();"
+        "import sys, duckdb; from kit.evidence.readers.audit import EVENT; from tests.bench import typed; d = duckdb.connect();"
         " d.execute(\"SET TimeZone = 'UTC'\"); d.execute(f\"COPY (SELECT * FROM read_json('{sys.argv[1]}', format = 'newline_delimited',"
         " columns = {typed(EVENT)})) TO '{sys.argv[2]}/bare.parquet' (FORMAT parquet, COMPRESSION zstd)\")"
     ),
@@ -225,8 +225,8 @@ def _of_others(place: Path, sizes: dict[int, int], lines: int) -> Iterator[Measu
 # scope of one finding, and what is left when the start of Python and of the store is not counted.
 _SCOPE = """
 import json, sys, time
-from kit.case import open_case
-from kit.store import Store
+from kit.case.case import open_case
+from kit.store.store import Store
 store = Store(__import__('pathlib').Path(sys.argv[1]))
 left_out = ('user_extra', 'annotations', 'event_hash', 'source_addresses', 'user_groups', 'impersonated_groups')
 columns = [row for row in store.rows('DESCRIBE audit') if row['column_name'] not in left_out]

@@ -14,7 +14,8 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from kit import case, cli
+from kit.case import case
+from kit.cli import main as cli
 
 KIT = Path(sys.executable).with_name("kit")
 RECORDINGS = Path(__file__).parent / "data" / "recordings"

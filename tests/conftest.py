@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-import kit.case
+import kit.case.case
 from tests import cases
 from tests.command import RECORDINGS
 
@@ -65,8 +65,8 @@ def each_by_itself(shared_cases: None) -> Iterator[None]:
             del os.environ[name]
         elif os.environ.get(name) != environment[name]:
             os.environ[name] = environment[name]
-    kit.case._opened.clear()
-    if show := sys.modules.get("kit.report.show"):
+    kit.case.case._opened.clear()
+    if show := sys.modules.get("kit.show.show"):
         show._whys.cache_clear()
     changed = cases.written_to(thoroughly=False)
     assert not changed, f"this test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from kit.case import Case
-from kit.question import Answer
+from kit.case.case import Case
+from kit.questions.question import Answer
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import Event
 

@@ -72,41 +72,44 @@ _ACCOUNT = ("tests/live/test_aws_acts.py", *_ENGINE)
 _BOTH = ("tests/live/test_kubernetes_acts.py", "tests/live/test_aws_acts.py", *_ENGINE)
 
 AREAS: dict[str, dict[str, tuple[str, ...]]] = {
-    "attribution": {"kit/attacker.py": _CALLERS, "kit/deeds.py": ("tests/test_scope.py", *_CALLERS)},
+    "attribution": {
+        "kit/attribution/attacker.py": _CALLERS,
+        "kit/attribution/deeds.py": ("tests/test_scope.py", *_CALLERS),
+    },
     "scope": {
-        "kit/scope.py": ("tests/test_scope.py", *_CALLERS),
-        "kit/pod_spec.py": ("tests/test_host_access.py", "tests/test_scope.py", *_CALLERS, *_PLAN),
-        "kit/limits.py": ("tests/test_degradation.py", "tests/test_coverage.py", *_CALLERS),
+        "kit/scope/scope.py": ("tests/test_scope.py", *_CALLERS),
+        "kit/model/pod_spec.py": ("tests/test_host_access.py", "tests/test_scope.py", *_CALLERS, *_PLAN),
+        "kit/scope/limits.py": ("tests/test_degradation.py", "tests/test_coverage.py", *_CALLERS),
     },
     "plan": {
-        "kit/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
-        "kit/plan.py": _PLAN,
-        "kit/blast_radius.py": _PLAN,
+        "kit/plan/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
+        "kit/plan/planner.py": _PLAN,
+        "kit/plan/blast_radius.py": _PLAN,
     },
     "live": {
-        "kit/live/act.py": _BOTH,
+        "kit/live/acts/act.py": _BOTH,
         "kit/live/apply.py": ("tests/live/test_apply.py", *_BOTH),
-        "kit/live/aws_auth.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
-        "kit/live/aws_change.py": _ACCOUNT,
-        "kit/live/bindings.py": _CLUSTER,
-        "kit/live/change.py": _BOTH,
-        "kit/live/cluster.py": _CLUSTER,
-        "kit/live/cluster_endpoint.py": _ACCOUNT,
+        "kit/live/changes/aws_auth.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
+        "kit/live/changes/aws_change.py": _ACCOUNT,
+        "kit/live/acts/bindings.py": _CLUSTER,
+        "kit/live/changes/change.py": _BOTH,
+        "kit/live/acts/cluster.py": _CLUSTER,
+        "kit/live/acts/cluster_endpoint.py": _ACCOUNT,
         "kit/live/connection.py": ("tests/live/test_refusals.py", *_BOTH),
-        "kit/live/exposure.py": _CLUSTER,
-        "kit/live/findings.py": _ACCOUNT,
-        "kit/live/images.py": _ACCOUNT,
-        "kit/live/instance_change.py": _ACCOUNT,
-        "kit/live/isolation.py": _CLUSTER,
-        "kit/live/nodes.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
-        "kit/live/objects.py": _CLUSTER,
+        "kit/live/acts/exposure.py": _CLUSTER,
+        "kit/live/acts/findings.py": _ACCOUNT,
+        "kit/live/acts/images.py": _ACCOUNT,
+        "kit/live/changes/instance_change.py": _ACCOUNT,
+        "kit/live/acts/isolation.py": _CLUSTER,
+        "kit/live/acts/nodes.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
+        "kit/live/changes/objects.py": _CLUSTER,
         "kit/live/permission.py": _BOTH,
-        "kit/live/pods.py": _CLUSTER,
-        "kit/live/principal_change.py": _ACCOUNT,
-        "kit/live/principals.py": _ACCOUNT,
+        "kit/live/acts/pods.py": _CLUSTER,
+        "kit/live/changes/principal_change.py": _ACCOUNT,
+        "kit/live/acts/principals.py": _ACCOUNT,
         "kit/live/run.py": ("tests/live/test_apply.py", *_BOTH),
-        "kit/live/service_accounts.py": _BOTH,
-        "kit/live/workloads.py": _CLUSTER,
+        "kit/live/acts/service_accounts.py": _BOTH,
+        "kit/live/acts/workloads.py": _CLUSTER,
     },
 }
 """Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""
@@ -471,7 +474,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, help="of the sample (default: from the commit, so that each tries others)")
     parser.add_argument("--number", type=int, default=30, help="of mutants (30)")
-    parser.add_argument("--only", default="", help="an area, a module as kit/scope.py, or one line as kit/scope.py:120")
+    parser.add_argument(
+        "--only", default="", help="an area, a module as kit/scope/scope.py, or one line as kit/scope/scope.py:120"
+    )
     parser.add_argument(
         "--seconds", type=float, default=20, help="of CPU for one mutant, after which no test is begun (20)"
     )

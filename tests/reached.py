@@ -26,7 +26,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 REACHED = set[str]()
-"""The functions that were entered since it was emptied, as `kit/scope.py:Class.method`."""
+"""The functions that were entered since it was emptied, as `kit/scope/scope.py:Class.method`."""
 _FOLDER = "KIT_REACHED"  # the variable that says where a worker writes
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 

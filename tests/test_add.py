@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kit.store import Store
+from kit.store.store import Store
 from tests import cases
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
@@ -120,8 +120,8 @@ def test_an_addition_that_was_given_up_gives_way_to_another(tmp_path: Path) -> N
 
 KILLED = """
 import os, signal, sys
-import kit.intake
-from kit.cli import main
+import kit.evidence.intake
+from kit.cli.main import main
 
 def killed(*arguments, **more):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -139,7 +139,7 @@ def killed_at(place: str, name: str, *arguments: str | Path, stdin: bytes | None
 
 
 def test_a_call_that_was_killed_before_the_case_had_its_name_loses_nothing(tmp_path: Path) -> None:
-    killed_at("kit.intake.Path", "rename", "new", tmp_path / "case", "-", stdin=_lines())
+    killed_at("kit.evidence.intake.Path", "rename", "new", tmp_path / "case", "-", stdin=_lines())
     again = kit_json("new", tmp_path / "case", "-", stdin=_lines())["files"]
     kit_json("new", tmp_path / "whole", "-", stdin=_lines())
     assert _content(tmp_path / "case") == _content(tmp_path / "whole")
@@ -149,12 +149,12 @@ def test_a_call_that_was_killed_before_the_case_had_its_name_loses_nothing(tmp_p
 def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Path) -> None:
     cases.copied(tmp_path / "case", RECORDING / "findings.json")
     (tmp_path / "logs").write_bytes(_lines())
-    killed_at("kit.intake", "load", "add", tmp_path / "case", tmp_path / "logs")
+    killed_at("kit.evidence.intake", "load", "add", tmp_path / "case", tmp_path / "logs")
     shutil.copytree(RECORDING / "cluster", tmp_path / "other" / "logs")
     kit_json("add", tmp_path / "case", tmp_path / "other" / "logs")
     there = {path.name for path in (tmp_path / "case" / "evidence").iterdir()}
     assert there == {"findings.json", "logs"} and (tmp_path / "case" / "evidence" / "logs").is_dir()
-    killed_at("kit.intake", "write_coverage", "add", tmp_path / "case", tmp_path / "logs")
+    killed_at("kit.evidence.intake", "write_coverage", "add", tmp_path / "case", tmp_path / "logs")
     kit_json("add", tmp_path / "case", RECORDING / "cloudtrail.json.gz")
     assert {path.name for path in (tmp_path / "case" / "evidence").iterdir()} == {"findings.json", "logs", "cloudtrail.json.gz"}  # fmt: skip
     assert not Store(tmp_path / "case").rows("SELECT 1 FROM audit")
@@ -162,7 +162,7 @@ def test_what_an_addition_left_that_was_given_up_is_in_nobodys_way(tmp_path: Pat
 
 def test_what_somebody_else_put_beside_the_evidence_stays(tmp_path: Path) -> None:
     cases.copied(tmp_path / "case", RECORDING / "findings.json")
-    killed_at("kit.intake", "load", "add", tmp_path / "case", RECORDING / "cluster")
+    killed_at("kit.evidence.intake", "load", "add", tmp_path / "case", RECORDING / "cluster")
     mine = tmp_path / "case" / "evidence" / "mine.jsonl"
     mine.write_bytes(_lines())
     kit_json("add", tmp_path / "case", RECORDING / "cloudtrail.json.gz")

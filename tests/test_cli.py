@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kit import cli
+from kit.cli import main as cli
 from tests.command import KIT, RECORDINGS, kit, kit_json, program
 
 FINDING = [

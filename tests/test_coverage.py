@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kit.case import Case
-from kit.store import Store
+from kit.case.case import Case
+from kit.store.store import Store
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import said

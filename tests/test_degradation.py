@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from kit.case import Case
-from kit.intake import new_case
-from kit.limits import PODS
+from kit.case.case import Case
+from kit.evidence.intake import new_case
+from kit.model.why import PODS
 from tests.command import RECORDINGS, SAMPLE
 from tests.truth import LISTS, compared, recordings, score
 from tests.variation import varied

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import cli, tables
-from kit.actions import ACTIONS
-from kit.case import Case
+from kit.actions.registry import ACTIONS
+from kit.case.case import Case
+from kit.cli import main as cli
+from kit.store import tables
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, program
 from tests.docs import DOCS, actions_tested, pages

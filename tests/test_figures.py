@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kit import figures
+from kit.show import figures
 
 HOSTILE = "<a href='http://198.51.100.9/'>api</a><b>\u202e</script>"
 START = pd.Timestamp("2026-01-31T14:00:00Z")

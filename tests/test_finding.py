@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import EvidenceError
-from kit.finding import Finding, cluster_in_tags, finding_of
 from kit.lenient import utc_time
+from kit.model.finding import Finding, cluster_in_tags, finding_of
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 MODEL = ServiceModel(Loader().load_service_model("guardduty", "service-2"))

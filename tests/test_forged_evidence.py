@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kit.store import Store
+from kit.store.store import Store
 from tests.command import RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"

@@ -26,12 +26,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit.errors import EvidenceError
-from kit.load import UNEXPECTED, Kind, LedgerEntry, kind_of, load
-from kit.sources import audit
-from kit.sources.archive import is_archive, members
-from kit.sources.form import LINES
-from kit.sources.stream import Reading
-from kit.store import connect
+from kit.evidence.formats.archive import is_archive, members
+from kit.evidence.formats.form import LINES
+from kit.evidence.formats.stream import Reading
+from kit.evidence.load import UNEXPECTED, Kind, LedgerEntry, kind_of, load
+from kit.evidence.readers import audit
+from kit.store.store import connect
 from tests.command import RECORDINGS
 from tests.sources.reading import Kept, Row
 from tests.sources.test_form import ANSWERED, DENIED, GRANTED, YAML

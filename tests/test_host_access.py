@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kit.pod_spec import Grade, host_access
+from kit.model.pod_spec import Grade, host_access
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, SHARED, kit_json
 from tests.variation import Event, entered, varied

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kit.identity import identity_of
+from kit.model.identity import identity_of
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE
 from tests.test_scope import STOLEN, another, hostile_event, of_type, truth

@@ -17,8 +17,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kit.raw import Raw
-from kit.store import Store, connect
+from kit.evidence.raw import Raw
+from kit.store.store import Store, connect
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"

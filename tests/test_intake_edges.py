@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from kit.intake import new_case
-from kit.store import Store
+from kit.evidence.intake import new_case
+from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json, told
 
 RECORDING = RECORDINGS / "stolen_sa_token"
@@ -346,7 +346,7 @@ def test_many_members_of_one_event_take_no_square_of_the_time(tmp_path: Path) ->
 def test_large_bodies_are_written_within_the_memory_that_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.store.MEMORY", "60MB")
+    monkeypatch.setattr("kit.store.store.MEMORY", "60MB")
     chance = random.Random(1)
     body = json.dumps({"data": "".join(chance.choices("abcdefgh", k=16_000))}).encode()
     (tmp_path / "log").write_bytes(b"".join(with_body(LINES[number % 30], body) for number in range(6_000)))
@@ -360,7 +360,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from kit.errors import CaseError
-from kit.intake import new_case
+from kit.evidence.intake import new_case
 
 def progress(what: str, done: int, total: int) -> None:
     if what.startswith("reading"):

@@ -100,12 +100,13 @@ def test_a_seed_draws_the_same_sample_and_another_seed_another_one() -> None:
 
 def test_a_sample_can_be_of_one_area_one_module_or_one_line() -> None:
     assert {one.path for one in mutate.sample(AREAS, 1, 40, only="plan")} == set(AREAS["plan"])
-    (one, *_) = mutate.sample(AREAS, 1, 40, only="kit/plan.py")
-    assert {other.line for other in mutate.sample(AREAS, 1, 99, only=f"kit/plan.py:{one.line}")} == {one.line}
+    (one, *_) = mutate.sample(AREAS, 1, 40, only="kit/plan/planner.py")
+    assert {other.line for other in mutate.sample(AREAS, 1, 99, only=f"kit/plan/planner.py:{one.line}")} == {one.line}
 
 
 def test_every_module_of_live_and_every_test_of_the_table_is_there() -> None:
-    live = {f"kit/live/{path.name}" for path in (ROOT / "kit" / "live").glob("*.py")} - {"kit/live/__init__.py"}
+    modules = (path for path in (ROOT / "kit" / "live").rglob("*.py") if path.stem != "__init__")
+    live = {str(path.relative_to(ROOT)) for path in modules}
     assert live == set(AREAS["live"])
     tests = {test for modules in AREAS.values() for tests in modules.values() for test in tests}
     assert not [test for test in tests if not (ROOT / test).is_file()]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.actions import ACTIONS, STAGES
+from kit.actions.registry import ACTIONS, STAGES
 from kit.errors import PlaybookError
-from kit.playbook import FOLDER, finding_types, playbook_of, playbooks, read_playbooks
-from kit.question import Answer
+from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks, read_playbooks
 from kit.questions import QUESTIONS
+from kit.questions.question import Answer
 from tests.families import FAMILIES, TAKE_OUT, answer, call_at_the_end, drop, evidence_of, refuse
 
 QUICK = {
@@ -36,7 +36,7 @@ def test_every_question_is_in_some_playbook_and_every_action_there_or_comes_by_t
     assert {ask.question.name for one in every for ask in one.questions} == set(QUESTIONS)
     in_playbooks = {do.action.name for one in every for do in one.actions}
     by_branch = {name for name in ACTIONS if name not in in_playbooks and not ACTIONS[name].kinds}
-    assert in_playbooks <= set(ACTIONS) and by_branch == {"add_nodes", "compare_mappings"}  # of kit.targets alone
+    assert in_playbooks <= set(ACTIONS) and by_branch == {"add_nodes", "compare_mappings"}  # of kit.plan.targets alone
 
 
 def test_no_two_families_ask_and_do_the_same() -> None:

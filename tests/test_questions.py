@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kit.case import Case
+from kit.case.case import Case
 from kit.questions import QUESTIONS
 from tests import cases
 from tests.command import RECORDINGS, kit, kit_json

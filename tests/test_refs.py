@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import CallError
-from kit.refs import KINDS, Ref
-from kit.window import checked_window
+from kit.model.refs import KINDS, Ref
+from kit.model.window import checked_window
 
 
 @given(st.sampled_from(KINDS), st.text(min_size=1))

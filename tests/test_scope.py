@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import kit.store
-from kit.case import Case
+import kit.store.store
+from kit.case.case import Case
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import Event, keys, said, scope_of, varied
@@ -694,5 +694,5 @@ def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on() -> None
 def test_a_large_store_answers_like_one_that_fits_into_memory(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = cases.shared(RECORDINGS / STOLEN)
     small = cases.printed(command, of=case)
-    monkeypatch.setattr(kit.store, "SMALL", 0)
+    monkeypatch.setattr(kit.store.store, "SMALL", 0)
     assert kit_json(command, case) == small

@@ -15,7 +15,7 @@ COMMAND = """
 import sys
 sys.argv[0] = "kit"
 try:
-    from kit.cli import main
+    from kit.cli.main import main
     main()
 finally:
     print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
@@ -61,7 +61,11 @@ def test_listing_findings_works_nothing_out(made: tuple[Path, set[str]]) -> None
     program = COMMAND.replace('.partition(".")[0]', "")
     found = imported(program, "findings", str(made[0]))
     assert "duckdb" in found
-    assert not found & (FRAMES | CALLS_SERVICES | {"botocore", "pyarrow.parquet", "kit.scope", "kit.plan", "kit.load"})
+    assert not found & (
+        FRAMES
+        | CALLS_SERVICES
+        | {"botocore", "pyarrow.parquet", "kit.scope.scope", "kit.plan.planner", "kit.evidence.load"}
+    )
 
 
 @pytest.mark.parametrize("command", [["scope"], ["answers"], ["plan"], ["permissions", "plan"], ["journal"]])

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.actions import ACTIONS
+from kit.actions.registry import ACTIONS
 from kit.errors import CallError
-from kit.journal import ActionRecord, ChangeRecord, Journal
-from kit.live.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
-from kit.live.change import Change, State, read_back, recorded
-from kit.live.cluster import made_by_undo
+from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
+from kit.live.acts.cluster import made_by_undo
+from kit.live.changes.change import Change, State, read_back, recorded
 from kit.live.connection import Conflict, Connection, Failed, LiveError, Missing, Refused, Unknown
-from kit.plan import Plan, PlannedAction
+from kit.plan.journal import ActionRecord, ChangeRecord, Journal
+from kit.plan.planner import Plan, PlannedAction
 from kit.whole_file import write_whole
 from kit.words import Names, few
 

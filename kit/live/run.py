@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import kit
-from kit.case import Case, open_case
-from kit.contract import plan_contract
+from kit.case.case import Case, open_case
+from kit.case.contract import plan_contract
 from kit.errors import CallError, CaseError
-from kit.journal import Journal
-from kit.live import (  # noqa: F401 - each registers its acts
+from kit.live.acts import (  # noqa: F401 - each registers its acts
     bindings,
     cluster_endpoint,
     exposure,
@@ -30,10 +29,11 @@ from kit.live import (  # noqa: F401 - each registers its acts
     service_accounts,
     workloads,
 )
-from kit.live.act import DOES_NOT_HOLD
+from kit.live.acts.act import DOES_NOT_HOLD
 from kit.live.apply import Outcome, Remediation, Tell, plan_of, touched
 from kit.live.connection import Connection
-from kit.plan import Plan
+from kit.plan.journal import Journal
+from kit.plan.planner import Plan
 from kit.whole_file import write_whole
 from kit.words import Names
 

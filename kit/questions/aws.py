@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from kit.question import Asked, Found, question, row
 from kit.questions.identity import LOG
-from kit.verdict import SHOWN_BY
+from kit.questions.question import Asked, Found, question, row
+from kit.questions.verdict import SHOWN_BY
 from kit.words import counted
 
 _TAKES_DATA = (

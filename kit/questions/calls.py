@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from kit.attacker import Event, let_through
-from kit.limits import AUDIT_LOG, Limit
-from kit.question import Asked, Found, Row, question, row, stands, whys
+from kit.attribution.attacker import Event, let_through
+from kit.model.why import AUDIT_LOG, Limit
+from kit.model.window import Window
 from kit.questions.identity import LOG
-from kit.verdict import Needs
-from kit.window import Window
+from kit.questions.question import Asked, Found, Row, question, row, stands, whys
+from kit.questions.verdict import Needs
 from kit.words import counted, few, utc
 
 REVIEWS = (

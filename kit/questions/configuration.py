@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kit.access import dicts
-from kit.inventory import ACCOUNT_GROUP, BOUND, ROLES, Thing, dict_of
-from kit.limits import DUMP, Limit
-from kit.question import Asked, Found, Row, question, row, whys
+from kit.identities.access import dicts
+from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLES, Thing, dict_of
+from kit.model.refs import Ref
+from kit.model.why import DUMP, Limit
 from kit.questions.identity import LOG
-from kit.refs import Ref
-from kit.verdict import SHOWN_BY, Needs
+from kit.questions.question import Asked, Found, Row, question, row, whys
+from kit.questions.verdict import SHOWN_BY, Needs
 from kit.words import counted, few
 
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")

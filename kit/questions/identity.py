@@ -9,11 +9,11 @@ from collections import Counter
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
-from kit.attacker import Event, place_of
-from kit.identity import NODE
-from kit.limits import AUDIT_LOG, DUMP, Limit
-from kit.question import Asked, Found, Row, question, row, whys
-from kit.verdict import Needs
+from kit.attribution.attacker import Event, place_of
+from kit.model.identity import NODE
+from kit.model.why import AUDIT_LOG, DUMP, Limit
+from kit.questions.question import Asked, Found, Row, question, row, whys
+from kit.questions.verdict import Needs
 from kit.words import counted, utc
 
 LOG = Needs("audit")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kit.attacker import let_through
-from kit.inventory import dict_of
+from kit.attribution.attacker import let_through
+from kit.inventory.inventory import dict_of
 from kit.lenient import member
-from kit.limits import AUDIT_LOG, Limit
-from kit.question import Asked, Found, Row, question, row, stands, whys
+from kit.model.why import AUDIT_LOG, Limit
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
-from kit.verdict import Needs
+from kit.questions.question import Asked, Found, Row, question, row, stands, whys
+from kit.questions.verdict import Needs
 from kit.words import counted, few
 
 _LETS_IN = {
@@ -164,7 +164,7 @@ def _same_pod(asked: Asked, workload: dict[str, Any]) -> bool:
 
 
 def _exposed_pods(asked: Asked) -> list[Row]:
-    from kit.question import QUESTIONS
+    from kit.questions.question import QUESTIONS
 
     found = QUESTIONS["exposed_services"].find(asked).rows
     return [row(one["refs"], "possible", Way="exposed service", What=f"{one['What']} leads to {few(one['Leads to affected pods'], 2)} from {few(one['From'], 2)}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kit.inventory import Thing, in_window
-from kit.kubernetes import WORKLOADS
-from kit.limits import DUMP, Limit
-from kit.pod_spec import dangers, images, pod_spec, power_over_node
-from kit.question import Asked, Found, question, row, stands, whys
-from kit.verdict import SHOWN_BY
+from kit.inventory.inventory import Thing, in_window
+from kit.model.kubernetes import WORKLOADS
+from kit.model.pod_spec import dangers, images, pod_spec, power_over_node
+from kit.model.why import DUMP, Limit
+from kit.questions.question import Asked, Found, question, row, stands, whys
+from kit.questions.verdict import SHOWN_BY
 from kit.words import counted, few
 
 _MADE = ("pods", *WORKLOADS.values())

@@ -25,7 +25,7 @@ from papermill.execute import ERROR_MARKER_TAG
 from zmq import ZMQError
 
 from kit.errors import CallError
-from kit.figures import HEADLESS, PLOTLY_HERE, plotly_js
+from kit.show.figures import HEADLESS, PLOTLY_HERE, plotly_js
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STOP = "StopNotebook"

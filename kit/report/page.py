@@ -13,9 +13,9 @@ import nbformat
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from kit.figures import PLOTLY_HERE, plotly_js, visible
-from kit.report.html_table import STYLE
 from kit.report.notebook import Executed
+from kit.show.figures import PLOTLY_HERE, plotly_js, visible
+from kit.show.html_table import STYLE
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NOTEBOOK_ONLY = "notebook_only"  # tag of a cell that only a person in JupyterLab needs

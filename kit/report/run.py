@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import kit
-from kit.case import open_case
+from kit.case.case import open_case
 from kit.errors import CaseError, WorkError
 from kit.whole_file import write_whole
 
@@ -49,12 +49,7 @@ def make_report(
     case = open_case(case_dir, finding, start, end)
     _ = case.window  # raises for one that misses the log, before a kernel starts
     _import_nbformat()
-    from kit.report.notebook import (  # papermill: a second to import
-        Kernel,
-        by_itself,
-        check_parameters,
-        run,
-    )
+    from kit.report.notebook import Kernel, by_itself, check_parameters, run  # papermill: a second to import
     from kit.report.page import page
 
     tell = progress or (lambda what, done, total: None)

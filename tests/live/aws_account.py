@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-import kit.live.cluster_endpoint
-import kit.live.findings
-import kit.live.images
-import kit.live.nodes
-import kit.live.principals  # noqa: F401 - each registers its acts
-from kit.actions import ACTIONS
-from kit.journal import Journal
+import kit.live.acts.cluster_endpoint
+import kit.live.acts.findings
+import kit.live.acts.images
+import kit.live.acts.nodes
+import kit.live.acts.principals  # noqa: F401 - each registers its acts
+from kit.actions.registry import ACTIONS
 from kit.live.apply import Outcome, Remediation
 from kit.live.connection import Connection
-from kit.plan import Plan, PlannedAction
+from kit.plan.journal import Journal
+from kit.plan.planner import Plan, PlannedAction
 from tests.live.aws_emulator import AwsEmulator
 from tests.live.kubernetes_emulator import KubernetesEmulator
 
@@ -71,7 +71,7 @@ _ALWAYS = (
     "aws:iam:SimulatePrincipalPolicy",
     "kubernetes:authentication.k8s.io/selfsubjectreviews:create",
 )
-# What an action reads that kit.actions does not name yet.
+# What an action reads that kit.actions.registry does not name yet.
 _VERBS = {"GET": "get", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
 _PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)(?:/namespaces/[^/]+(?=/))?/(?P<resource>[^/]+)"
@@ -130,7 +130,7 @@ class Scene:
         ]
 
     def calls(self) -> set[str]:
-        """The permissions that the calls so far needed, in the words of kit.actions."""
+        """The permissions that the calls so far needed, in the words of kit.actions.registry."""
         found = {f"aws:{call.operation}" for call in self.aws.calls}
         for call in self.cluster.calls:
             if call.path == "/version":  # everybody may, by system:public-info-viewer

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kit.live import cluster_endpoint, nodes
-from kit.live.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, HOLDS
-from kit.live.change import recorded
-from kit.plan import PlannedAction
+from kit.live.acts import cluster_endpoint, nodes
+from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, HOLDS
+from kit.live.changes.change import recorded
+from kit.plan.planner import PlannedAction
 from tests.live import kubernetes_emulator
 from tests.live.aws_account import (
     ACCOUNT,

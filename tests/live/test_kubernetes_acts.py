@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from kit.actions import ACTIONS
-from kit.journal import Journal
+from kit.actions.registry import ACTIONS
 from kit.live.apply import Outcome, Remediation
+from kit.live.changes.objects import path_of
 from kit.live.connection import Connection, Refused
-from kit.live.objects import path_of
-from kit.plan import Plan, PlannedAction
+from kit.plan.journal import Journal
+from kit.plan.planner import Plan, PlannedAction
 from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 for _module in ("pods", "isolation", "bindings", "workloads", "service_accounts", "exposure"):
-    importlib.import_module(f"kit.live.{_module}")
+    importlib.import_module(f"kit.live.acts.{_module}")
 
 ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/shop"
 RBAC = "rbac.authorization.k8s.io"

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from kit import cli
+from kit.cli import main as cli
 from tests.command import RECORDINGS, kit_json, program
 from tests.live.scene import STOLEN, Scene, said, standing
 

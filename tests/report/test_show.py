@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import kit
-from kit.playbook import playbooks
-from kit.report import cited, show
-from kit.report.html_table import safe, table, write_csv
+from kit.playbooks.playbook import playbooks
+from kit.show import cited, show
+from kit.show.html_table import safe, table, write_csv
 
 
 @pytest.fixture(scope="module")

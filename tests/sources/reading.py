@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.load import Kind, LedgerEntry, Parts, kind_of, load
-from kit.sources import Record, Reject
-from kit.store import connect
+from kit.evidence.load import Kind, LedgerEntry, Parts, kind_of, load
+from kit.evidence.record import Record, Reject
+from kit.store.store import connect
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.raw import Raw
-from kit.sources import archive, stream
-from kit.sources.archive import members
-from kit.sources.stream import Reading
-from kit.store import Store
+from kit.evidence.formats import archive, stream
+from kit.evidence.formats.archive import members
+from kit.evidence.formats.stream import Reading
+from kit.evidence.raw import Raw
+from kit.store.store import Store
 from tests.command import RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from kit import tables
-from kit.load import Kind
-from kit.sources import Reject, cloudtrail
-from kit.sources.form import JSON
+from kit.evidence.formats.form import JSON
+from kit.evidence.load import Kind
+from kit.evidence.readers import cloudtrail
+from kit.evidence.record import Reject
+from kit.store import tables
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit import tables
-from kit.load import Kind
-from kit.sources import Record, Reject, cluster
-from kit.sources.form import JSON
-from kit.store import Store
+from kit.evidence.formats.form import JSON
+from kit.evidence.load import Kind
+from kit.evidence.readers import cluster
+from kit.evidence.record import Record, Reject
+from kit.store import tables
+from kit.store.store import Store
 from tests.command import kit_json
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kit.finding import finding_of
-from kit.sources import Record, Reject
-from kit.sources.envelope import DEEPEST, opened
-from kit.store import Store
+from kit.evidence.formats.envelope import DEEPEST, opened
+from kit.evidence.record import Record, Reject
+from kit.model.finding import finding_of
+from kit.store.store import Store
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import keys, said
 

@@ -10,11 +10,12 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from kit import tables
 from kit.errors import EvidenceError
-from kit.load import Kind
-from kit.sources import Reject, findings
-from kit.sources.form import JSON
+from kit.evidence.formats.form import JSON
+from kit.evidence.load import Kind
+from kit.evidence.readers import findings
+from kit.evidence.record import Reject
+from kit.store import tables
 from tests.sources.reading import Row, read, taken_by
 
 RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "stolen_sa_token"

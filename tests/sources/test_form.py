@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from kit.raw import Raw
-from kit.sources import authenticator
-from kit.store import Store
+from kit.evidence.raw import Raw
+from kit.evidence.readers import authenticator
+from kit.store.store import Store
 from tests.command import RECORDINGS, kit, kit_json
 from tests.sources.reading import Row, read, taken_by
 

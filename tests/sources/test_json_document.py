@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.evidence.formats import json_document
+from kit.evidence.formats.json_document import MOST_DAMAGES, peek, repaired
+from kit.evidence.record import Record, Reject
 from kit.lenient import utc_time
-from kit.sources import Record, Reject, json_document
-from kit.sources.json_document import MOST_DAMAGES, peek, repaired
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kit.sources import audit, aws, cloudtrail
-from kit.store import Store
+from kit.evidence.readers import audit, aws, cloudtrail
+from kit.store.store import Store
 from tests.command import RECORDINGS, kit_json
 from tests.sources.reading import Row, read, taken_by
 

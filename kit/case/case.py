@@ -1,0 +1,578 @@
+"""A case, opened: what notebooks, report and command line ask of it. Nothing here reads evidence anew or changes it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kit.errors import CallError, CaseError
+from kit.model.finding import Finding, finding_of
+from kit.model.refs import Ref
+from kit.model.window import Window, checked_time, checked_window
+from kit.store.marks import Mark, add_mark, marks_of
+from kit.store.store import Store
+
+# What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kit.actions.registry import Action, Target
+    from kit.evidence.raw import Raw
+    from kit.inventory.inventory import Inventory
+    from kit.plan.planner import Plan
+    from kit.plan.suppression import Suppression
+    from kit.plan.targets import Targets
+    from kit.questions.question import Answer, Asked
+    from kit.questions.verdict import Evidence, Verdict
+    from kit.scope.scope import Scope
+    from kit.words import Names
+
+SAMPLE_CASE = Path(__file__).parents[2] / "out" / "sample-case"
+
+
+class StopNotebook(Exception):
+    """Ends a notebook early and on purpose: what follows would mean nothing. Not an error."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "", baseline: str = "") -> Case:
+    """Open a case folder that `kit new` made.
+
+    case_dir: "" opens the folder in the environment's KIT_CASE, else the sample case that `make lab` makes.
+    finding: a finding's Id, "" for all. start, end: ISO 8601, UTC where no zone is given, end excluded; "" for all that the
+    audit log covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
+    """
+    path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
+    ledger = path / "store" / "ledger.json"
+    key = (path.resolve(), finding, start, end, baseline, ledger.stat().st_mtime_ns if ledger.is_file() else 0)
+    if key not in _opened:
+        made = Case(path, finding, start, end, baseline)
+        _opened.clear()
+        _opened[key] = made
+    return _opened[key]
+
+
+_opened = dict[tuple[Any, ...], "Case"]()
+"""The case that was opened last, while its evidence is the same: notebooks run in one kernel, and its scope is worked out once."""
+
+
+class Case:
+    """One case under a choice of findings and a window. The frames' columns stand in docs/tables.md and docs/json.md."""
+
+    def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "", baseline: str = "") -> None:
+        if not path.is_dir():
+            partial = path.with_name(path.name + ".partial")
+            way_out = "make it with `kit new CASE EVIDENCE...`"
+            if partial.is_dir():
+                way_out = "its making was cut off: run the same `kit new` command again to finish it"
+            raise CaseError("no such case", where=str(path), next=way_out)
+        self.path = path
+        self.name = path.resolve().name
+        self.store = Store(path)
+        self._start, self._end = checked_window(start, end)
+        self._baseline = checked_time("baseline", baseline)
+        settings = tomllib.loads((path / "case.toml").read_text())
+        self.cluster: str | None = settings.get("cluster")
+        self.account: str | None = settings.get("account")
+        self.region: str | None = settings.get("region")
+        self._finding = finding
+        self._answers: dict[str, list[Answer]] = {}
+        if finding and not self.finding_rows:
+            known = "; ".join(f"{row['id']} {row['type']}" for row in self._every_finding) or "none"
+            raise CallError(f"this case has no finding {finding!r}", where="--finding", next=f"it has: {known}")
+
+    @cached_property
+    def _every_finding(self) -> list[dict[str, Any]]:
+        return self.store.rows(_FINDINGS)
+
+    @cached_property
+    def finding_rows(self) -> list[dict[str, Any]]:
+        """The rows of `findings` as dicts, which need no pandas."""
+        return [row for row in self._every_finding if self._finding in ("", row["id"])]
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """The chosen findings as last updated, the most severe first (columns: kit.store.tables.FINDINGS)."""
+        rows = self.store.frame(_FINDINGS)
+        return rows[rows["id"] == self._finding] if self._finding else rows
+
+    @property
+    def _chosen_ids(self) -> list[str]:
+        return [row["id"] for row in self.finding_rows]
+
+    def finding(self, finding_id: str) -> Finding:
+        """One finding, parsed."""
+        for row in self._every_finding:
+            if row["id"] == finding_id:
+                return finding_of(orjson.loads(row["finding"]))
+        raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What existed in the cluster, with lifetimes."""
+        from kit.inventory.inventory import Inventory
+
+        return Inventory(self.store)
+
+    @cached_property
+    def _scope(self) -> Scope:
+        from kit.scope.scope import Scope
+
+        chosen = [self.finding(finding_id) for finding_id in self._chosen_ids]
+        return Scope(self.store, self.inventory, chosen, self._start, self._end)
+
+    @property
+    def given_window(self) -> tuple[datetime | None, datetime | None]:
+        """The ends of the window as they were given, UTC; None where none was."""
+        return self._start, self._end
+
+    @property
+    def window(self) -> Window | None:
+        """The window, UTC, end excluded; None when there is no audit log and none was given."""
+        return self._scope.window
+
+    @property
+    def unrecorded(self) -> list[tuple[datetime, datetime]]:
+        """The parts of the window that no audit log of this case recorded, start and end in UTC."""
+        return self._scope.limits.unrecorded
+
+    @property
+    def partial(self) -> list[tuple[datetime, datetime, str]]:
+        """The parts of the window in which the log of an API server may be missing: start, end (UTC), and what shows it."""
+        return self._scope.limits.partial
+
+    @cached_property
+    def scope(self) -> dict[str, Any]:
+        """The scope in its JSON form (docs/json.md)."""
+        from kit.case.contract import scope_contract
+
+        return scope_contract(self.name, self._scope)
+
+    @cached_property
+    def subjects(self) -> pd.DataFrame:
+        """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
+        import pandas as pd
+
+        merged = dict[tuple[str, str, str | None], dict[str, Any]]()
+        for finding in self.scope["findings"]:
+            for subject in finding["subjects"]:
+                place = (subject["kind"], subject["key"], subject["through"])
+                row = merged.setdefault(place, {**subject, "findings": [], "whys": {}})
+                row["findings"].append(finding["id"])
+                if subject["certainty"] == "affected" and row["certainty"] == "possible":
+                    row["certainty"], row["whys"] = "affected", {}
+                if subject["certainty"] == row["certainty"]:
+                    row["whys"] |= {why["says"]: why["ref"] for why in subject["why"]}
+        rows = [
+            {name: row[name] for name in _SUBJECT_COLUMNS if name in row}
+            | {
+                "gone_before": row["gone_before_first_hostile_call"],
+                "why": "; ".join(row["whys"]),
+                "why_refs": list(dict.fromkeys(row["whys"].values())),
+            }
+            for row in sorted(merged.values(), key=lambda row: (row["certainty"], row["kind"], row["key"]))
+        ]
+        frame = _frame(rows, _SUBJECT_COLUMNS)
+        for column in ("created_at", "deleted_at"):
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
+        return frame
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are his."""
+        whose = dict[str, list[str]]()
+        for finding in self.scope["findings"]:
+            for audit_id in finding["calls"]:
+                whose.setdefault(audit_id, []).append(finding["id"])
+        places = {
+            place: call.because for place, call in self._scope.attacker.calls.items() if call.event["audit_id"] in whose
+        }
+        rows = self.store.rows(
+            "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
+            " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
+            " WHERE list_contains($ids, audit_id) ORDER BY received_at, file, item",
+            ids=sorted(whose),
+        )
+        calls = [
+            {
+                "ref": f"audit:{row['audit_id']}",
+                **row,
+                "findings": whose[row["audit_id"]],
+                "because": places[(row["file"], row["line"], row["item"])],
+            }
+            for row in rows
+            if (row["file"], row["line"], row["item"]) in places
+        ]
+        frame = _frame(calls, ["ref", *_CALL_COLUMNS, "findings", "because"])
+        # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
+        return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
+
+    @cached_property
+    def aws_calls(self) -> pd.DataFrame:
+        """The attacker's CloudTrail events of the chosen findings, oldest first."""
+        wanted = sorted({event_id for finding in self.scope["findings"] for event_id in finding["aws_calls"]})
+        rows = self.store.rows(
+            "SELECT event_id, event_at, arn, access_key_id, source_address, user_agent, event_source, event_name, region,"
+            " error_code, file, line, item FROM trail WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
+            ids=wanted,
+        )
+        because = self._scope.attacker.trail
+        calls = [{"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]} for row in rows]
+        return _frame(calls, ["ref", *_AWS_CALL_COLUMNS, "because"])
+
+    @cached_property
+    def limits(self) -> pd.DataFrame:
+        """What cannot be told, each once, with the findings that it holds for."""
+        merged = dict[tuple[str, str], dict[str, Any]]()
+        for finding in self.scope["findings"]:
+            for limit in finding["limits"]:
+                row = merged.setdefault((limit["says"], limit["collect"]), {**limit, "findings": []})
+                row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
+                row["findings"].append(finding["id"])
+        return _frame(list(merged.values()), ["about", "start", "end", "says", "collect", "findings"])
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        from kit.questions.verdict import Evidence
+
+        return Evidence(self.store, self.inventory, self._scope.limits)
+
+    def verdict(self, kind: str, shown: int, window: Window | None = None) -> Verdict:
+        """The verdict on a question of kit.questions.verdict.SHOWN_BY, such as a kind of subject. shown: how many things the evidence shows.
+
+        window: the stretch of time that it is about, the case's own without one. The limits of the scope on that kind count too.
+        """
+        from kit.model.why import Limit
+        from kit.questions.verdict import SHOWN_BY, decide
+
+        rows = self.limits[self.limits["about"].map(lambda kinds: kind in kinds)].to_dict("records")
+        known = [Limit(tuple(row["about"]), row["says"], row["collect"]) for row in rows] if window is None else []
+        asked = window or self.window
+        return decide(shown, [*known, *(one for needs in SHOWN_BY[kind] for one in self._evidence.lacks(needs, asked))])
+
+    def answers(self, finding_id: str) -> list[Answer]:
+        """What the evidence says to each question of a finding's playbook, in its order. Raises PlaybookError."""
+        from kit.playbooks.playbook import playbook_of
+        from kit.questions.question import ask
+
+        if finding_id not in self._answers:
+            asked = self._asked(finding_id)
+            played = playbook_of(asked.finding.type)
+            self._answers[finding_id] = [ask(one.question, asked) for one in played.questions]
+        return self._answers[finding_id]
+
+    def _asked(self, finding_id: str) -> Asked:
+        from kit.questions.question import Asked
+
+        return Asked(
+            self.store,
+            self.inventory,
+            self._scope,
+            self._scope.of(self.finding(finding_id)),
+            self._evidence,
+            self._baseline,
+        )
+
+    def answer(self, finding_id: str, name: str) -> Answer:
+        """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
+        from kit.questions.question import QUESTIONS, ask
+
+        if name not in QUESTIONS:
+            raise CallError(f"{name!r} is not a question", next="docs/questions.md has them all")
+        return ask(QUESTIONS[name], self._asked(finding_id))
+
+    @property
+    def first_hostile_at(self) -> datetime | None:
+        """The first bad sign of the case, UTC; None when nothing is attributed to an attacker."""
+        return self._asked(self._chosen_ids[0]).first_hostile_at if self._chosen_ids else None
+
+    def answers_contract(self) -> dict[str, Any]:
+        """The answers in their JSON form (docs/json.md)."""
+        from kit.case.contract import answers_contract
+        from kit.playbooks.playbook import playbook_of
+
+        return {
+            "case": self.name,
+            "findings": [
+                answers_contract(playbook_of(self.finding(one).type), self.finding(one), self.answers(one), self.marks)
+                for one in self._chosen_ids
+            ],
+        }
+
+    def plan(self, only: Names = (), without: Names = (), keep_addresses: Names | None = None) -> Plan:
+        """What is to be done about the chosen findings, in order; it changes nothing.
+
+        keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
+        """
+        from kit.plan.planner import make_plan
+
+        return make_plan(self._scope, self._targets(keep_addresses), only, without)
+
+    def _targets(self, keep_addresses: Names | None = None) -> Targets:
+        from kit.plan.targets import Targets, checked_addresses
+
+        marked = {one.finding: one.word for one in self.marks if not one.question}
+        keep = None if keep_addresses is None else checked_addresses(keep_addresses)
+        place = (self.account, self.region, self.cluster)
+        return Targets(self._scope, self._rows_of, place, marked, lambda one: self.suppression(one).criteria, keep)
+
+    def _rows_of(self, question: str) -> list[dict[str, Any]]:
+        from kit.questions.question import QUESTIONS
+
+        if not self._chosen_ids:
+            return []
+        return list(QUESTIONS[question].find(self._asked(self._chosen_ids[0])).rows)
+
+    def activity(self, stretches: int) -> pd.DataFrame:
+        """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile.
+
+        stretches: into how many the time between the hour before the first hostile call and the hour after the last is cut.
+        """
+        hostile = self._scope.attacker.calls
+        users = sorted({one.identity.user_name for scope in self._scope.scopes for one in scope.identities})
+        times = [call.event["received_at"] for call in hostile.values()]
+        columns = ["at", "call", "calls", "hostile"]
+        if not times or self.window is None or not users:
+            return _frame([], columns)
+        room = max((max(times) - min(times)) / 2, timedelta(minutes=10))
+        start, end = max(self.window.start, min(times) - room), min(self.window.end, max(times) + room)
+        seconds = max((end - start).total_seconds() / stretches, 1)
+        rows = self.store.rows(
+            "SELECT floor(epoch(received_at - $start) / $seconds)::BIGINT AS stretch, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''),"
+            " 'other') AS call, count(*) AS calls, count(*) FILTER (list_contains($hostile, file || ':' || item)) AS hostile FROM audit"
+            " WHERE list_contains($users, user_name) AND received_at >= $start AND received_at < $end GROUP BY ALL ORDER BY stretch, call",
+            start=start,
+            end=end,
+            seconds=seconds,
+            users=users,
+            hostile=[f"{file}:{item}" for file, _, item in hostile],
+        )
+        found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
+        return _frame(found, columns)
+
+    def stop_unless(self, *kinds: str) -> None:
+        """Raise StopNotebook when the scope has no subject of these kinds: this branch does not apply, or cannot be told to."""
+        from kit.questions.verdict import CANNOT_TELL
+
+        if self.subjects["kind"].isin(kinds).any():
+            return
+        word = " or ".join(_BRANCH_WORDS.get(kind, kind) for kind in kinds)
+        verdict = self.verdict(kinds[0], 0)
+        if not self._chosen_ids:
+            raise StopNotebook("This branch does not apply: there is no finding in this case.")
+        if verdict.word == CANNOT_TELL:
+            first = verdict.limits[0]
+            raise StopNotebook(
+                f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {first.collect}."
+            )
+        raise StopNotebook(f"This branch does not apply: no {word} is in the scope of these findings.")
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What people said of findings and answers, oldest first; read anew each time."""
+        return marks_of(self.path)
+
+    def mark(self, finding_id: str, word: str, note: str, question: str = "") -> Mark:
+        """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""
+        from kit.playbooks.playbook import playbook_of
+
+        if all(row["id"] != finding_id for row in self._every_finding):
+            raise CallError(
+                f"this case has no finding {finding_id!r}", where="--finding", next="`kit findings CASE` lists them"
+            )
+        known = [one.question.name for one in playbook_of(self.finding(finding_id).type).questions]
+        if question and question not in known:
+            raise CallError(
+                f"{question!r} is not asked of this finding",
+                where="--question",
+                next=f"it is one of {', '.join(known)}",
+            )
+        return add_mark(self.path, finding_id, question, word, note)
+
+    def suppression(self, finding_id: str) -> Suppression:
+        """The narrowest suppression filter for a finding that is marked as expected. Raises CallError for one that is not."""
+        from kit.plan.suppression import suppression
+
+        every = [self.finding(row["id"]) for row in self._every_finding]
+        return suppression(self.finding(finding_id), every, self.marks)
+
+    @property
+    def name_of(self) -> dict[str, str]:
+        """Ref of each subject → namespace/name, or its key."""
+        every = [one for finding in self.scope["findings"] for one in finding["subjects"]]
+        return {
+            one["ref"]: "/".join(part for part in (one["namespace"], one["name"]) if part) or one["key"]
+            for one in every
+        }
+
+    def targets(self, action: Action) -> list[Target]:
+        """What an action would be done to: the affected subjects of its kinds that it can be done to."""
+        return self._targets().of(action)[0]
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """What became of each file (columns: kit.evidence.load.LedgerEntry)."""
+        return _frame(self.store.ledger)
+
+    @cached_property
+    def evidence_digest(self) -> str:
+        """SHA-256 over the hashes and paths of all files that were given, in the order of their paths."""
+        lines = sorted(f"{entry['sha256']}  {entry['path']}\n" for entry in self.store.ledger)
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """Which spans the sources cover, and their gaps (columns: kit.store.tables.COVERAGE)."""
+        return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
+
+    @cached_property
+    def audit_levels(self) -> pd.DataFrame:
+        """What the audit policy recorded of each resource: level, events, and how many have a request or a response body."""
+        return self.store.frame(
+            "SELECT coalesce(resource, '(no resource)') || coalesce('/' || subresource, '') AS resource, level, count(*) AS events,"
+            " count(request_object) AS with_request_body, count(response_object) AS with_response_body FROM audit"
+            " GROUP BY ALL ORDER BY events DESC, resource, level"
+        )
+
+    @cached_property
+    def trail_kinds(self) -> pd.DataFrame:
+        """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
+        return self.store.frame(
+            "SELECT coalesce(event_category, 'Management') AS event_category, region, event_source, count(*) AS events,"
+            " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY events DESC, event_category, region, event_source"
+        )
+
+    @cached_property
+    def rejects(self) -> pd.DataFrame:
+        """Records that could not become rows, with place and reason (columns: kit.store.tables.REJECTS)."""
+        return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
+
+    @cached_property
+    def _raw(self) -> Raw:
+        from kit.evidence.raw import Raw
+
+        return Raw(self.path)
+
+    def raw(self, ref: str) -> str:
+        """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
+        return self._raw.text(*self._record(ref))
+
+    def place(self, ref: str) -> tuple[str, int]:
+        """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
+        file, item = self._record(ref)
+        for table in ("audit", "trail", "findings", "objects"):
+            rows = self.store.rows(
+                f"SELECT line FROM {table} WHERE file = $file AND item = $item LIMIT 1", file=file, item=item
+            )
+            if rows:
+                return file, int(rows[0]["line"])
+        return file, item
+
+    def _record(self, ref: str) -> tuple[str, int]:
+        """File and item of what a ref names."""
+        parsed = Ref.parse(ref)
+        if parsed.kind == "line":
+            digest, _, item = parsed.key.rpartition(":")
+            file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
+            return file, int(item)
+        key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
+        table, column = _RAW.get(parsed.kind, ("", ""))
+        if not table:
+            raise CallError(
+                f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref"
+            )
+        rows = self.store.rows(
+            f"SELECT file, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
+        )
+        if not rows and parsed.kind == "object":
+            rows = self.store.rows(
+                "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key
+            )
+        if not rows:
+            raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
+        return rows[0]["file"], rows[0]["item"]
+
+    def stop_if_sample_finding(self) -> None:
+        """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
+        if self.finding_rows and all(row["sample"] for row in self.finding_rows):
+            raise StopNotebook(
+                "Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate."
+            )
+
+
+_FINDINGS = "SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id"
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str] | tuple[str, ...] | None = None) -> pd.DataFrame:
+    import pandas as pd  # only notebooks and the report want frames; importing it takes longer than most commands
+
+    return pd.DataFrame(rows, columns=None if columns is None else list(columns))
+
+
+_SUBJECT_COLUMNS = (
+    "kind",
+    "key",
+    "ref",
+    "namespace",
+    "name",
+    "uid",
+    "node",
+    "created_at",
+    "deleted_at",
+    "standing",
+    "certainty",
+    "through",
+    "why",
+    "why_refs",
+    "findings",
+    "gone_before",
+)
+_CALL_COLUMNS = (
+    "audit_id",
+    "received_at",
+    "user_name",
+    "source_address",
+    "user_agent",
+    "verb",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "request_uri",
+    "response_code",
+    "decision_reason",
+    "file",
+    "line",
+    "item",
+)
+_AWS_CALL_COLUMNS = (
+    "event_id",
+    "event_at",
+    "arn",
+    "access_key_id",
+    "source_address",
+    "user_agent",
+    "event_source",
+    "event_name",
+    "region",
+    "error_code",
+    "file",
+    "line",
+    "item",
+)
+_BRANCH_WORDS = {"introduced": "new image"}
+_RAW = {
+    "audit": ("audit", "audit_id"),
+    "trail": ("trail", "event_id"),
+    "finding": ("findings", "id"),
+    "object": ("objects", "uid"),
+}

@@ -1,0 +1,242 @@
+"""Which time each source recorded, and what is missing: gaps in a log, and API servers whose log is not there.
+
+EKS runs at least two API servers, each with a log stream of its own. So a log that never falls silent may still lack one of them. Two
+things show it: the names of the streams, where the evidence has them, and the kubelets, which renew their node's lease every ten
+seconds or so, each through one API server for a long time: nodes that fall silent while others go on and that were neither removed
+nor found unreachable. Sources: EKS User Guide, control plane logs; Kubernetes, "Leases: node heartbeats" and "Node heartbeats".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from kit.evidence.load import TIME_OF
+from kit.store import tables
+from kit.store.store import part_path, parts_of, read_parquet
+from kit.store.tables import quoted, rows_of, table_of
+
+SILENCE_SECONDS = 60
+"""On a live cluster the kubelets alone renew a lease every ten seconds, so a minute without any event is a gap."""
+FEW_PAUSES = 20, 1000
+"""Below the second the last hundredth of the pauses are so few that all may be gaps; below the first so may the last quarter."""
+WRITTEN_AT = "coalesce(stage_at, received_at)"
+FEWEST_SERVERS = 2
+NODE_CONTROLLERS = ("system:serviceaccount:kube-system:node-controller", "system:kube-controller-manager")
+"""Who marks a node that stopped renewing its lease as unreachable, within a minute (Kubernetes, node lifecycle controller)."""
+GAP = "not a single event: the log was off, cut or not delivered"
+UNSEEN = "no node's lease renewals are in this log, so an API server whose log is missing would not be seen"
+
+
+def write_coverage(
+    store: Path, number: int, database: duckdb.DuckDBPyConnection, cluster: str | None, account: str | None
+) -> None:
+    """Write the coverage of all parts up to a number as the part of that number. cluster, account: of records that say none."""
+    found = list[dict[str, Any]]()
+    for source in ("audit", "sign_ins", "trail"):
+        parts = parts_of(store, source, number)
+        if parts:
+            of = ", ".join(
+                f"coalesce({name}, {quoted(value) if value else 'NULL'}) AS {name}"
+                for name, value in (("cluster", cluster), ("account", account))
+            )
+            database.execute(
+                f"CREATE OR REPLACE TEMP VIEW recorded AS SELECT * REPLACE ({of}) FROM {read_parquet(parts)}"
+            )
+            found += _of_audit(database) if source == "audit" else _of_quiet(database, source)
+    pq.write_table(table_of(found, tables.COVERAGE), part_path(store, "coverage", number))
+
+
+def _rows(database: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[dict[str, Any]]:
+    return rows_of(database.sql(sql, params=values or None).to_arrow_table())
+
+
+def _of_quiet(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str, Any]]:
+    """From the first to the last event of a source that is silent when nothing happens."""
+    time = TIME_OF[source]
+    for row in _rows(
+        database,
+        f"SELECT cluster, account, min({time}) AS start_at, max({time}) AS end_at, count(*) AS events FROM recorded"
+        " GROUP BY ALL ORDER BY ALL",
+    ):
+        says = "nothing is written when nothing happens: its silence is no gap that could be seen"
+        yield row | {"source": source, "state": "recorded", "says": says}
+
+
+@dataclass(frozen=True)
+class _Span:
+    start: datetime
+    end: datetime
+    events: int
+
+
+def _of_audit(database: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+    for row in _rows(database, "SELECT DISTINCT cluster, account FROM recorded ORDER BY ALL"):
+        where = {"cluster": row["cluster"], "account": row["account"], "source": "audit"}
+        same = "cluster IS NOT DISTINCT FROM $cluster AND account IS NOT DISTINCT FROM $account"
+        mine = {"cluster": row["cluster"], "account": row["account"]}
+        spans, says = _spans(database, same, mine)
+        yield from _as_rows(where, spans, says)
+        streams = _rows(
+            database, f"SELECT DISTINCT log_stream FROM recorded WHERE {same} ORDER BY 1 NULLS FIRST", **mine
+        )
+        names = [each["log_stream"] for each in streams if each["log_stream"]]
+        by_stream = dict[str, list[_Span]]()
+        for name in names:
+            by_stream[name], of_stream = _spans(database, f"{same} AND log_stream = $stream", mine | {"stream": name})
+            yield from _as_rows(where | {"log_stream": name}, by_stream[name], of_stream)
+        partial = list(_silent_nodes(database, same, mine, spans))
+        if names and len(names) == len(streams):  # every event says which API server wrote it
+            partial += _single_servers(by_stream, spans)
+        for start, end, reason in sorted(partial, key=lambda one: one[:2]):
+            yield where | {"state": "partial", "start_at": start, "end_at": end, "events": None, "says": reason}
+
+
+def _spans(database: duckdb.DuckDBPyConnection, same: str, values: dict[str, Any]) -> tuple[list[_Span], str]:
+    """The recorded spans of one log, and how its gaps are told: a pause far longer than any that is usual in it.
+
+    Events count when they were written: a watch that began before the log did, or before a gap, was written when it ended.
+    """
+    pauses = (
+        f"SELECT {WRITTEN_AT} AS written_at, epoch({WRITTEN_AT}) - epoch(lag({WRITTEN_AT}) OVER (ORDER BY {WRITTEN_AT})) AS pause"
+        f" FROM recorded WHERE {same}"
+    )
+    (usual,) = _rows(
+        database,
+        "SELECT count(pause) AS pauses, quantile_disc(pause, 0.99) AS most, quantile_disc(pause, 0.75) AS common,"
+        f" quantile_disc(pause, 0.5) AS half FROM ({pauses})",
+        **values,
+    )
+    if usual["pauses"] >= FEW_PAUSES[1]:
+        pause, times, shown = usual["most"], 5, "99 %"
+    elif usual["pauses"] >= FEW_PAUSES[0]:
+        pause, times, shown = usual["common"], 20, "three quarters"
+    else:  # of a single one nothing can be said
+        pause, times, shown = usual["half"] if usual["pauses"] > 1 else 0, 10, "half"
+    limit = max(SILENCE_SECONDS, times * pause)
+    rows = _rows(
+        database,
+        "SELECT min(written_at) AS begins, max(written_at) AS ends, count(*) AS events FROM (SELECT written_at,"
+        f" sum(CASE WHEN pause > {limit} THEN 1 ELSE 0 END) OVER (ORDER BY written_at ROWS UNBOUNDED PRECEDING) AS span"
+        f" FROM ({pauses})) GROUP BY span ORDER BY begins",
+        **values,
+    )
+    says = f"no pause longer than {limit:.0f} s; {shown} of the pauses are at most {pause:.1f} s"
+    return [_Span(row["begins"], row["ends"], row["events"]) for row in rows], says
+
+
+def _as_rows(where: dict[str, Any], spans: list[_Span], says: str) -> Iterator[dict[str, Any]]:
+    for number, span in enumerate(spans):
+        if number:
+            gap = {"state": "gap", "start_at": spans[number - 1].end, "end_at": span.start, "events": 0, "says": GAP}
+            yield where | gap
+        recorded = {"state": "recorded", "start_at": span.start, "end_at": span.end, "events": span.events}
+        yield where | recorded | {"says": says}
+
+
+Partial = tuple[datetime, datetime, str]
+
+
+def _single_servers(by_stream: dict[str, list[_Span]], whole: list[_Span]) -> Iterator[Partial]:
+    """Recorded time in which fewer than two API servers' streams are there."""
+    edges = sorted({at for spans in [*by_stream.values(), whole] for span in spans for at in (span.start, span.end)})
+    open_since: datetime | None = None
+    there = list[str]()
+    for start, end in pairwise(edges):
+        recorded = any(span.start <= start and end <= span.end for span in whole)
+        now = [name for name, spans in by_stream.items() if any(s.start <= start and end <= s.end for s in spans)]
+        few = recorded and len(now) < FEWEST_SERVERS
+        if open_since and (not few or now != there):
+            yield from _single(open_since, start, there)
+            open_since = None
+        if few and not open_since:
+            open_since, there = start, now
+    if open_since:
+        yield from _single(open_since, edges[-1], there)
+
+
+def _single(start: datetime, end: datetime, there: list[str]) -> Iterator[Partial]:
+    if (end - start).total_seconds() >= SILENCE_SECONDS:
+        which = f"only the log stream {there[0]} is" if there else "no API server's log stream is"
+        yield (
+            start,
+            end,
+            f"{which} there; EKS runs at least {FEWEST_SERVERS} API servers, each with a stream of its own",
+        )
+
+
+_RENEWALS = (
+    "SELECT substr(user_name, 13) AS node, received_at FROM recorded WHERE {same} AND resource = 'leases'"
+    " AND namespace = 'kube-node-lease' AND verb IN ('update', 'patch') AND starts_with(user_name, 'system:node:')"
+)
+
+
+def _silent_nodes(
+    database: duckdb.DuckDBPyConnection, same: str, values: dict[str, Any], spans: list[_Span]
+) -> Iterator[Partial]:
+    """Time in which nodes renewed no lease in this log though they were there and others went on."""
+    renewals = _RENEWALS.format(same=same)
+    pauses = f"SELECT node, received_at, lag(received_at) OVER (PARTITION BY node ORDER BY received_at) AS before FROM ({renewals})"
+    pause = "epoch(received_at) - epoch(before)"
+    (usual,) = _rows(
+        database,
+        f"SELECT median({pause}) AS pause, quantile_cont({pause}, 0.99) AS longest, count(DISTINCT node) AS nodes FROM ({pauses})",
+        **values,
+    )
+    if usual["pause"] is None or usual["nodes"] < 2:
+        return
+    limit = max(SILENCE_SECONDS, 5 * usual["longest"])
+    ends = f"SELECT node, min(received_at) AS begins, max(received_at) AS ends FROM ({renewals}) GROUP BY node"
+    silences = _rows(
+        database,
+        f"SELECT node, before AS begins, received_at AS ends FROM ({pauses}) WHERE {pause} > {limit}"
+        f" UNION ALL SELECT node, $first, begins FROM ({ends}) WHERE epoch(begins) - epoch($first) > {limit}"
+        f" UNION ALL SELECT node, ends, $last FROM ({ends}) WHERE epoch($last) - epoch(ends) > {limit} ORDER BY ALL",
+        **values,
+        first=spans[0].start,
+        last=spans[-1].end,
+    )
+    silent = dict[tuple[datetime, datetime], list[str]]()
+    for one in silences:
+        begins, ends_at, node = one["begins"], one["ends"], one["node"]
+        recorded = sum(max(0.0, (min(s.end, ends_at) - max(s.start, begins)).total_seconds()) for s in spans)
+        if recorded <= limit:
+            continue  # the whole log has a gap there
+        if _is_explained(database, same, values, one):
+            continue
+        overlapping = next((key for key in silent if key[0] < ends_at and begins < key[1]), (begins, ends_at))
+        nodes = silent.pop(overlapping, [])
+        wider = min(overlapping[0], begins), max(overlapping[1], ends_at)
+        silent[wider] = list(dict.fromkeys([*nodes, node]))
+    for (start, end), nodes in silent.items():
+        listed = ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
+        says = (
+            f"of {usual['nodes']} nodes {len(nodes)} renewed no lease ({listed}), which they do every {usual['pause']:.0f} s:"
+            " they were down, or the log of the API server that they used is missing"
+        )
+        yield start, end, says
+
+
+def _is_explained(database: duckdb.DuckDBPyConnection, same: str, values: dict[str, Any], one: dict[str, Any]) -> bool:
+    """Whether the log itself says that the node came, went or was out of reach then."""
+    rows = _rows(
+        database,
+        f"SELECT 1 FROM recorded WHERE {same} AND resource = 'nodes' AND name = $node AND response_code BETWEEN 200 AND 299 AND ("
+        "verb IN ('create', 'delete') AND subresource IS NULL"
+        " AND received_at BETWEEN $start - INTERVAL 2 MINUTES AND $end + INTERVAL 2 MINUTES"
+        " OR verb IN ('update', 'patch') AND list_contains($controllers, user_name)"
+        " AND received_at BETWEEN $start AND $start + INTERVAL 2 MINUTES) LIMIT 1",
+        **values,
+        node=one["node"],
+        start=one["begins"],
+        end=one["ends"],
+        controllers=list(NODE_CONTROLLERS),
+    )
+    return bool(rows)

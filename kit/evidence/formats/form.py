@@ -1,0 +1,364 @@
+"""The form of a file and its records: JSON documents and lines, lines of a log, CSV, YAML, Parquet. Its content decides, never its name.
+
+Each form gives records with the line where they start and their place in the file, out of all envelopes (kit.evidence.formats.envelope).
+Sources: RFC 4180; YAML 1.1 as kubectl writes it; CloudWatch Logs, exported log data (a time before each line); `aws logs tail`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.resolver import Resolver
+
+from kit.evidence.formats.envelope import opened, read_text
+from kit.evidence.formats.json_document import peek, records
+from kit.evidence.formats.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Reading, lines, pieces
+from kit.evidence.record import NO_LOG, Log, Record, Reject
+
+JSON, LINES, CSV, YAML, PARQUET = "JSON", "log lines", "CSV", "YAML", "Parquet"
+
+CONTAINER_LOG = b"==== START logs for container "
+_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)) (?:([\w.+/-]+) )?")
+_LOGFMT = re.compile(rb'time="?\d{4}-\d\d-\d\dT')
+_YAML = re.compile(rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:- )?[A-Za-z][\w./-]*:(?:[ \r\n]|$)")
+_STREAM = re.compile(r"(?:kube-apiserver-audit|authenticator)-[0-9a-f]{8,}")
+# Numbers in YAML as JSON has them: kubectl quotes what YAML 1.1 would read as another kind of number, and writes none.
+_NUMBERS = {
+    "int": re.compile("-?(?:0|[1-9][0-9]*)$"),
+    "float": re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)$"),
+}
+_NO_TEXT = {
+    first: [
+        (tag, _NUMBERS.get(tag.rpartition(":")[2], pattern))
+        for tag, pattern in listed
+        if tag.rpartition(":")[2] in ("bool", "null", *_NUMBERS)
+    ]
+    for first, listed in Resolver.yaml_implicit_resolvers.items()
+}
+# Names of columns of the tables that consoles and query services hand out.
+_COLUMNS = {
+    "@message",
+    "@timestamp",
+    "eventid",
+    "eventtime",
+    "useridentity",
+    "eventjson",
+    "auditid",
+    "class_uid",
+    "eventdata",
+}
+
+
+def form_of(head: bytes) -> str:
+    """The form of a file by its beginning; "" for none that is read here."""
+    if head.startswith(b"PAR1"):
+        return PARQUET
+    head = head.removeprefix(BOM).lstrip()
+    lines = head.split(b"\n")
+    first = next((line for line in lines if not line.startswith(b"#")), b"")  # CloudTrail Lake says the time first
+    if head[:1] in (b"{", b"["):
+        return LINES if _holds_events(head) else JSON
+    if _EXPORTED.match(first) or _LOGFMT.match(first):
+        return LINES
+    if _header(first):
+        return CSV
+    if b"\0" not in head and _YAML.match(head):
+        return YAML
+    # One broken line before JSON lines.
+    return (LINES if _holds_events(head) else JSON) if re.search(rb"\n[{\[]", head) and b"\0" not in head else ""
+
+
+def _holds_events(head: bytes) -> bool:
+    """Whether one of the first lines is an audit event of its own; a cut or broken line is judged by what it begins with."""
+    for line in head.split(b"\n"):
+        event = peek(line) if line.lstrip()[:1] == b"{" else None
+        if isinstance(event, dict) and event.get("kind", "Event") == "Event" and "items" not in event:
+            audit = str(event.get("apiVersion")).startswith("audit.k8s.io/")
+            if audit or event.keys() >= {"auditID", "stage", "verb"}:
+                return len(list(records(line, ()))) < 2  # several on one line have to be told apart
+    return False
+
+
+def _header(first: bytes) -> bool:
+    names = {name.strip(' "\r\t').lower() for name in first.decode("utf-8", "replace").split(",")}
+    return bool(names & _COLUMNS)
+
+
+def records_of(
+    path: Path, form: str, lists: tuple[str, ...], reading: Reading, stream: str | None = None
+) -> Iterator[Record | Reject]:
+    """Every record of a file, out of its envelopes, numbered in its order.
+
+    lists: members under which documents keep their records. reading: is told how far it came, and what ended it early. stream:
+    the log stream that the file is from, where its path says so.
+    """
+    log, item = Log(stream=stream) if stream else NO_LOG, 0
+    for found in _found(path, form, lists, reading, log):
+        inner = opened(replace(found, log=log) if log != NO_LOG else found) if isinstance(found, Record) else (found,)
+        for each in inner:
+            item += 1
+            yield replace(each, item=item)
+
+
+def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log: Log) -> Iterator[Record | Reject]:
+    if form == PARQUET:
+        return _in_parquet(path, reading)
+    if form == LINES:
+        return _in_lines(path, reading, log)
+    source = pieces(path, reading)
+    return _READ[form](_before_container_logs(source, reading) if form in (JSON, YAML) else source, lists)
+
+
+def _before_container_logs(source: Iterable[bytes], reading: Reading) -> Iterator[bytes]:
+    """What stands before the first container's log, which `kubectl cluster-info dump` prints between its lists: whoever ran that
+    container wrote it, and could write what looks like a list."""
+    mark, rest = b"\n" + CONTAINER_LOG, b""
+    for piece in source:
+        held = rest + piece
+        if (at := held.find(mark)) >= 0:
+            reading.damage = "what follows the first container's log is not read: dump with --output-directory instead"
+            yield held[: at + 1]
+            return
+        keep = max(0, len(held) - len(mark))
+        yield held[:keep]
+        rest = held[keep:]
+    yield rest
+
+
+def beginning(path: Path, head: bytes, whole: bool, form: str, lists: tuple[str, ...]) -> Iterator[Record]:
+    """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut."""
+    if form == PARQUET:
+        found = _in_parquet(path, Reading())
+    elif form == LINES:
+        found = (
+            _record_of(Line(number, line), NO_LOG) for number, line in enumerate(head.removeprefix(BOM).split(b"\n"), 1)
+        )
+    elif form == YAML:
+        found = _in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
+    else:
+        found = _READ[form]([head], lists)
+    for each in itertools.chain(found, _cut(head, lists) if form == JSON and not whole else ()):
+        if isinstance(each, Record):
+            yield from (one for one in opened(each) if isinstance(one, Record))
+
+
+def _cut(head: bytes, lists: tuple[str, ...]) -> Iterator[Record]:
+    """What can be seen of a first document whose end is not there."""
+    top = peek(head)
+    if isinstance(top, list):
+        yield from (Record(1, 1, each, cut=True) for each in top)
+    elif isinstance(top, dict):
+        listed = [name for name in lists if isinstance(top.get(name), list)]
+        around = {name: each for name, each in top.items() if name not in listed}
+        for name in listed:
+            yield from (Record(1, 1, each, name, around, cut=True) for each in top[name])
+        if not listed:
+            yield Record(1, 1, top, cut=True)
+
+
+def stream_of(path: str) -> str | None:
+    """The log stream that a path names, as an export to S3 does: EXPORT/STREAM/000000.gz."""
+    found = _STREAM.findall(path)
+    return found[-1] if found else None
+
+
+def message(line: bytes, log: Log = NO_LOG) -> tuple[bytes, Log, str | None]:
+    """The message in a line of a log, where it was kept, and the time that an export or `aws logs tail` writes before it."""
+    before = _EXPORTED.match(line)
+    if not before:
+        return line, log, None
+    text, at = line[before.end() :], before[1].decode()
+    return (text, replace(log, stream=before[2].decode()), at) if before[2] else (text, log, at)
+
+
+def _in_lines(path: Path, reading: Reading, log: Log) -> Iterator[Record | Reject]:
+    for line in lines(path, reading):
+        if line.too_long:
+            yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
+        else:
+            yield _record_of(line, log)
+
+
+def _record_of(line: Line, log: Log) -> Record:
+    text, of, at = message(line.text, log)
+    of = replace(of, at=at) if at else of
+    return read_text(text.decode("utf-8", "surrogateescape"), Record(line.number, line.number, None, log=of))
+
+
+def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record | Reject]:
+    """A record a row: its cells by the names in the first row. Columns of which the first row has no name are a reject's reason."""
+    text = io.TextIOWrapper(io.BufferedReader(Reader(iter(source))), "utf-8-sig", "backslashreplace", newline="")
+    csv.field_size_limit(LONGEST_LINE)
+    table = csv.reader(text, strict=True)
+    names, item, line = list[str](), 0, 1
+    while True:
+        try:
+            cells = next(table, None)
+        except csv.Error as error:
+            item += 1
+            yield Reject(line, item, f"not CSV: {error}", "")
+            line = table.line_num + 1
+            continue
+        if cells is None:
+            return
+        if not names and cells and cells[0].startswith("#"):
+            pass
+        elif not names:
+            names = [name.strip() for name in cells]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                yield Reject(
+                    line, 1, f"the column {twice!r:.60} stands twice in the first row: nothing of this file is read", ""
+                )
+                return
+        elif cells:
+            item += 1
+            raw = ",".join(cells)[:200]
+            if len(cells) == len(names):
+                yield Record(line, item, dict(zip(names, cells, strict=True)), raw=raw)
+            else:
+                yield Reject(line, item, f"has {len(cells)} cells, the first row {len(names)}", raw)
+        line = table.line_num + 1
+
+
+class _Yaml(Composer, CParser, SafeConstructor, Resolver):
+    """YAML as data: values as JSON has them, no aliases, which can unfold without end, no name twice in an object."""
+
+    yaml_implicit_resolvers = _NO_TEXT
+
+    def __init__(self, stream: Any) -> None:
+        CParser.__init__(self, stream)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.mark())
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        made = dict[str, Any]()
+        for key, value in node.value:
+            name = self.name(key)
+            if name in made:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name!r:.60} stands twice in an object", problem_mark=key.start_mark
+                )
+            made[name] = self.construct_object(value, deep=True)
+        return made
+
+    @staticmethod
+    def name(node: Any) -> str:
+        """A member's name as it is written: `on` and `1` are names too."""
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a name that is no text", problem_mark=node.start_mark)
+        return str(node.value)
+
+    def mark(self) -> Any:
+        """Where the next event begins."""
+        event: Any = self.peek_event()
+        return event.start_mark
+
+    def value(self) -> tuple[int, Any]:
+        """The line where the next value begins, and the value."""
+        node = self.compose_node(None, None)
+        return node.start_mark.line + 1, self.construct_document(node)
+
+
+def _in_yaml(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record | Reject]:
+    """A record a document, or an element of a list in one. Reading ends the reading: where YAML goes on cannot be told."""
+    item, line = 0, 1
+    try:
+        loader = _Yaml(io.BufferedReader(Reader(iter(source))))
+        loader.get_event()  # StreamStart
+        while not loader.check_event(yaml.StreamEndEvent):
+            loader.get_event()  # DocumentStart
+            for found in _yaml_records(loader, lists):
+                item, line = item + 1, found.line
+                yield replace(found, item=item)
+            loader.get_event()  # DocumentEnd
+    except (yaml.YAMLError, ValueError, RecursionError, UnicodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = f"not YAML: {problem}; what comes after in this file is not read"
+        yield Reject(mark.line + 1 if mark else line, item + 1, reason, "")
+
+
+def _yaml_records(loader: _Yaml, lists: tuple[str, ...]) -> Iterator[Record]:
+    if not loader.check_event(yaml.MappingStartEvent):
+        line, value = loader.value()
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:  # an empty document
+                yield Record(line, 0, each)
+        return
+    line = loader.mark().line + 1
+    loader.get_event()  # MappingStart
+    around, listed = dict[str, Any](), False
+    while not loader.check_event(yaml.MappingEndEvent):
+        name = loader.name(loader.compose_node(None, None))
+        if name in around:
+            raise yaml.MarkedYAMLError(problem=f"{name!r:.60} stands twice in the object of line {line}")
+        if name in lists and loader.check_event(yaml.SequenceStartEvent):
+            listed = True
+            loader.get_event()
+            while not loader.check_event(yaml.SequenceEndEvent):
+                at, value = loader.value()
+                yield Record(at, 0, value, name, around)
+            loader.get_event()
+        else:
+            around[name] = loader.value()[1]
+    loader.get_event()
+    if not listed:
+        yield Record(line, 0, around)
+
+
+def _in_parquet(path: Path, reading: Reading) -> Iterator[Record | Reject]:
+    """A record a row; line and item are its number."""
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=500):
+                for row in batch.to_pylist(maps_as_pydicts="strict"):
+                    number += 1
+                    value = _jsonable(row)
+                    yield Record(number, number, value, raw=json.dumps(value)[:200])
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reading.damage = (
+            f"the Parquet file is broken after row {number} ({(str(error) or 'no reason').splitlines()[0][:200]})"
+        )
+
+
+def _jsonable(value: Any) -> Any:
+    """A value of Parquet as JSON has it: without the members that are empty, times as ISO 8601 texts in UTC, bytes as text."""
+    if isinstance(value, dict):
+        return {str(name): _jsonable(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_jsonable(each) for each in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+_READ: dict[str, Callable[[Iterable[bytes], tuple[str, ...]], Iterator[Record | Reject]]] = {
+    JSON: records,
+    CSV: _in_csv,
+    YAML: _in_yaml,
+}

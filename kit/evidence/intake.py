@@ -1,0 +1,592 @@
+"""Evidence into a case: find files, copy and hash them, load them into tables, and keep account of it all.
+
+A case is made in CASE.partial and renamed when it is whole. Later additions are written beside what is there, and count when
+the ledger names them: it is written last, at once. The same call after a crash goes on from the files that are done.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kit.errors import CaseError, EvidenceError
+from kit.evidence.coverage import write_coverage
+from kit.evidence.formats import archive
+from kit.evidence.formats.archive import is_archive, members
+from kit.evidence.formats.form import stream_of
+from kit.evidence.formats.stream import Reading
+from kit.evidence.load import Kind, LedgerEntry, Parts, is_done, kind_of, load
+from kit.store import tables
+from kit.store.store import connect, ledger_of, part_path, parts_of, parts_of_file, plain_path, read_parquet
+from kit.whole_file import write_whole
+from kit.words import Names
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, bytes of evidence done, and bytes in all."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file that the caller gave. path: None for standard input. name: below the case's evidence folder."""
+
+    path: Path | None
+    name: str
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A case with new evidence: its folder, the ledger of the files of this call, and what has to be said about its cluster."""
+
+    case: Path
+    ledger: list[LedgerEntry]
+    says: list[str]
+
+
+def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: Progress | None = None) -> Loaded:
+    """Make a case from files, folders, globs or `-` (standard input).
+
+    Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.
+    """
+    partial = case.with_name(case.name + ".partial")
+    with _writing(partial):
+        if os.path.lexists(case):
+            raise CaseError(
+                "this case exists already",
+                where=str(case),
+                next="choose another name, or add to it with `kit add CASE EVIDENCE...`",
+            )
+        given = _gather(evidence, partial, set())
+        if (
+            partial.is_dir()
+            and not (partial / INPUTS).is_file()
+            and any(each.name not in _FIRST for each in partial.iterdir())
+        ):
+            raise CaseError(
+                "a folder of this name is in the way, and it is no unfinished case",
+                where=str(partial),
+                next="rename or remove it, or choose another name for the case",
+            )
+        partial.mkdir(parents=True, exist_ok=True)
+        with _alone(partial):
+            cluster = None if cluster is None else _as_text(cluster)
+            loaded = _Addition(partial, given, cluster, progress, stands=False).run()
+            partial.rename(case)
+            for name in (INPUTS, LOCK):
+                (case / name).unlink()
+    return Loaded(case, loaded.ledger, loaded.says)
+
+
+def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) -> Loaded:
+    """Add files, folders, globs or `-` to a case; files that it holds already (by their hash) are left out.
+
+    Until all of it is loaded the case stays as it was. Raises CaseError when CASE is none or cannot be written, EvidenceError when a
+    path is missing.
+    """
+    with _writing(case):
+        ledger_of(case)
+        with _alone(case):
+            taken = {PurePosixPath(entry["path"]).parts[0] for entry in ledger_of(case)["files"]}
+            given = _gather(evidence, case, taken)
+            loaded = _Addition(case, given, None, progress, stands=True).run()
+            (case / INPUTS).unlink()
+    return loaded
+
+
+@contextmanager
+def _writing(partial: Path) -> Iterator[None]:
+    """Errors of the disk as one sentence with its way out."""
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        way_out = "choose a folder that can be written to"
+        if _exists(partial / INPUTS):
+            way_out = "when it can be written to, the same command goes on from there"
+        raise CaseError(f"cannot be written: {reason}", where=str(partial), next=way_out) from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
+def _as_text(name: str) -> str:
+    """A name as text that can be stored: bytes that are no UTF-8 are written out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _gather(evidence: Names, partial: Path, taken: set[str]) -> list[Given]:
+    given, streams, names = list[Given](), dict[str, tuple[str, set[str]]](), set[str]()
+    for text in evidence:
+        if text == "-":
+            given.append(Given(None, _unique("stdin", taken)))
+            continue
+        paths = [Path(text)]
+        if not _exists(paths[0]) and any(letter in text for letter in "*?["):
+            paths = [Path(found) for found in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns too)
+        if not paths or not all(_exists(path) for path in paths):
+            raise EvidenceError("no such file or folder", where=text, next="check the path; nothing was made")
+        for path in paths:
+            root = _as_text(path.resolve().name) or "evidence"
+            stream = stream_of(_as_text(str(path.resolve().parent)))
+            if stream and not stream_of(root):  # an export's folder, whose name is the log stream
+                if stream not in streams:
+                    streams[stream] = (_unique(stream, taken), set())
+                folder, inside = streams[stream]
+                root = f"{folder}/{_unique(root, inside)}"
+            else:
+                root = _unique(root, taken)
+            given += [replace(one, name=_free(one.name, names)) for one in _walk(path, root, partial)]
+    if not given:
+        raise EvidenceError("no file in there", where=", ".join(evidence), next="name the files or folders of evidence")
+    return given
+
+
+def _free(path: str, names: set[str]) -> str:
+    """A path below the evidence folder that no other file has: names that are no text may be equal once they are."""
+    above, _, name = path.rpartition("/")
+    free = (
+        _unique(name, {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == above})
+        if path in names
+        else name
+    )
+    found = f"{above}/{free}" if above else free
+    names.add(found)
+    return found
+
+
+def _unique(root: str, taken: set[str]) -> str:
+    """A name in the case's evidence folder that nothing else begins with."""
+    name, number = root, 2
+    while name in taken:
+        name, number = f"{number}-{root}", number + 1
+    taken.add(name)
+    return name
+
+
+def _walk(path: Path, root: str, partial: Path) -> Iterator[Given]:
+    """The files of a path, and what in it cannot be one; the case in work is no evidence."""
+    if path.is_file():
+        yield Given(path, root)
+        return
+    if not path.is_dir():
+        yield Given(path, root, "not a regular file")
+        return
+    unreadable = list[OSError]()
+    top = path.resolve()
+    for place, folders, names in os.walk(top, onerror=unreadable.append):
+        folders[:] = sorted(one for one in folders if Path(place, one) != partial.resolve())
+        for name in sorted([*names, *(one for one in folders if Path(place, one).is_symlink())]):
+            inside = Path(place) / name
+            below = _as_text(str(PurePosixPath(root, *inside.relative_to(top).parts)))
+            refusal = "" if inside.is_file() else "not a regular file"
+            yield Given(inside, below, "a symbolic link" if inside.is_symlink() else refusal)
+    for error in unreadable:
+        folder = Path(os.fsdecode(error.filename))
+        below = _as_text(str(PurePosixPath(root, *folder.relative_to(top).parts)))
+        yield Given(folder, below, "no permission to look into this folder")
+
+
+LOCK, INPUTS = "in-work", "inputs.json"
+_FIRST = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Hold the partial case, so that two calls do not work on it at once."""
+    with (partial / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CaseError(
+                "another call of kit is working on this case", where=str(partial), next="wait for it, or end it"
+            ) from None
+        try:
+            yield
+        finally:
+            (partial / LOCK).unlink(missing_ok=True)
+
+
+@dataclass
+class _Origin:
+    """Which cluster, account and region a case is from, and what has to be said about that."""
+
+    cluster: str | None
+    account: str | None
+    region: str | None
+    says: list[str]
+
+
+ARCHIVE = Kind("archive", archive)
+HELD = "the case has it already"
+
+
+class _Addition:
+    """Evidence that is being added to a folder: a new case in the making, or a case that stands."""
+
+    def __init__(
+        self, folder: Path, given: list[Given], cluster: str | None, progress: Progress | None, stands: bool
+    ) -> None:
+        self.folder, self.given, self.cluster, self.stands = folder, given, cluster, stands
+        self.store = folder / "store"
+        ledger: dict[str, Any] = ledger_of(folder) if stands else {"parts": 0, "files": []}
+        self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
+        self.number = int(ledger["parts"])
+        self.numbers: dict[int, LedgerEntry] = {}
+        self.found = list[LedgerEntry]()
+        self.say = progress or (lambda what, done, total: None)
+        self.done = 0
+        self.total = 2 * sum(one.path.stat().st_size for one in given if one.path and not one.refusal) or 1
+
+    def run(self) -> Loaded:
+        """Copy, load, and write the ledger, with which the new evidence counts."""
+        self._same_inputs()
+        if not self.stands and (self.store / "ledger.json").is_file():  # all was done but for the case's name
+            self._clean()
+            return Loaded(self.folder, [LedgerEntry(**entry) for entry in ledger_of(self.folder)["files"]], [])
+        before = self.number
+        with tempfile.TemporaryDirectory(prefix="kit-") as scratch:
+            self.scratch = Path(scratch)
+            place = plain_path(self.folder, self.scratch, "case")
+            self.database = connect(spill=place / "spill", writes=True)  # readers bring threads of their own
+            (self.folder / "spill").mkdir(exist_ok=True)
+            taken = list[tuple[LedgerEntry, Kind]]()
+            for one in self.given:
+                entry, kind = self._take(one)
+                self.found.append(entry)
+                if kind is not None:
+                    taken.append((entry, kind))
+            if self.stands and not taken:
+                self._clean()
+                return Loaded(self.folder, self.found, [])
+            if not taken:
+                raise self._nothing([f"{entry.path} was {entry.note}" for entry in self.found])
+            for entry, kind in taken:
+                self._load(place, entry, kind)
+                self.done += entry.bytes
+            self.database.close()
+            self.database = connect(spill=place / "spill")
+            self.say("looking for duplicates and gaps", self.done, self.total)
+            if not self.stands and not any(entry.rows for entry in self.found):
+                raise self._nothing(self._reasons())
+            _set_duplicates_aside(place / "store", self.numbers, self.database)
+            origin = self._origin(place / "store")
+            if self.number > before:  # else nothing was read, and the part of that number stands
+                write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
+            self.database.close()
+        self._commit(origin)
+        return Loaded(self.folder, self.found, origin.says)
+
+    def _take(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+        """Hash a file, tell what it is, and copy it when it is taken."""
+        self.say(f"copying {one.name}", self.done, self.total)
+        entry, kind = self._looked_at(one)
+        self.done += entry.bytes
+        return entry, kind
+
+    def _looked_at(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+        if one.refusal:
+            return LedgerEntry(one.name, "", 0, None, note=f"not taken: {one.refusal}"), None
+        target = self.folder / "evidence" / one.name
+        kind, refusal = None, ""
+        if one.path is None:
+            if sys.stdin is None:
+                raise EvidenceError("standard input is closed", where="-", next="pipe the evidence into it")
+            _copy(sys.stdin.buffer, target, self.folder)
+        source = one.path or target
+        try:
+            try:
+                kind = ARCHIVE if is_archive(source) else kind_of(source)
+            except EvidenceError as error:
+                refusal = str(error)
+            digest, size = _hash(source)
+            kept = next((entry for entry in self.before if entry.sha256 == digest and entry.taken_as), None)
+            if kept is not None:
+                kind, refusal = None, f"{HELD}, as {kept.path}"
+            if kind is not None and not _is_copied(target, digest, size):
+                with source.open("rb") as file:
+                    _copy(file, target, self.folder)
+                digest, size = _hash(target)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return LedgerEntry(one.name, "", 0, None, note="not taken: its name is too long"), None
+            if isinstance(error, PermissionError) and not os.access(source, os.R_OK):
+                return LedgerEntry(one.name, "", 0, None, note="not taken: no permission to read it"), None
+            raise
+        if kind is None and one.path is None:
+            target.unlink()
+        note = "" if kind else f"not taken: {refusal}"
+        return LedgerEntry(one.name, digest, size, "archive" if kind is ARCHIVE else None, note=note), kind
+
+    def _load(self, place: Path, entry: LedgerEntry, kind: Kind) -> None:
+        path = plain_path(self.folder / "evidence" / entry.path, self.scratch, "input")
+        if kind is not ARCHIVE:
+            self._load_one(place, entry, path, kind, entry.bytes)
+            return
+        inside, reading, at = self.scratch / "archive", Reading(), self.found.index(entry) + 1
+        inside.mkdir(exist_ok=True)
+        files = 0
+        for member in members(path, inside, reading):
+            files += 1
+            one = LedgerEntry(f"{entry.path}/{member.name}", "", 0, None)
+            self.found.insert(at, one)
+            at += 1
+            refusal = member.refusal
+            if member.file is not None:
+                one.sha256, one.bytes = _hash(member.file)
+                try:
+                    kind = kind_of(member.file)
+                except EvidenceError as error:
+                    refusal = str(error)
+                else:
+                    self._load_one(place, one, member.file, kind, 0)
+            if refusal:
+                one.note = f"not taken: {refusal}"
+            elif member.damage:
+                one.note = "; ".join(each for each in (member.damage, one.note) if each)
+        entry.note = reading.damage or f"{files:,} files in it"
+
+    def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: Kind, size: int) -> None:
+        """Read one file into its parts of the store, unless an earlier call did; the note that it is done is written last."""
+        self.number += 1
+        self.numbers[self.number] = entry
+        note = self.store / "loaded" / f"{self.number:06}.json"
+        if is_done(note, entry):
+            return
+        parts = Parts(place / "store", self.number, entry, self.database)
+
+        def told(position: int, records: int) -> None:
+            of = f"{position / 1e6:,.0f} of {entry.bytes / 1e6:,.0f} MB, {records:,} records"
+            self.say(f"reading {entry.path}: {of}", self.done + min(position, size), self.total)
+
+        told(0, 0)
+        load(path, kind, parts, told)
+        write_whole(note, json.dumps(asdict(entry)))
+
+    def _reasons(self) -> list[str]:
+        """Why not one record became a row."""
+        parts = [part_path(self.store, "rejects", number) for number in self.numbers]
+        lost = [row for part in parts if part.exists() for row in tables.rows_of(pq.read_table(part).slice(0, 2))]
+        reasons = [f"{reject['file']}:{reject['line']}: {reject['reason']}" for reject in lost]
+        taken = [entry for entry in self.found if entry.taken_as]
+        return reasons or [
+            f"{entry.path} was taken as {entry.taken_as} but holds no record"
+            + (f" ({entry.note})" if entry.note else "")
+            for entry in taken
+        ]
+
+    def _nothing(self, reasons: list[str]) -> EvidenceError:
+        """The error for evidence without a single record; nothing of the case is left behind."""
+        self.database.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        what = f"no record in the evidence could be taken: {'; '.join(reasons[:5])}{more}"
+        return EvidenceError(what, next="nothing was made; docs/sources.md lists what is read")
+
+    def _same_inputs(self) -> None:
+        """Go on only with the call that began this, on files that are as they were; else two evidences would mix."""
+        inputs = {"cluster": self.cluster, "evidence": [[one.name, *_stamp(one)] for one in self.given]}
+        written = self.folder / INPUTS
+        if not written.exists():
+            shutil.rmtree(self.store / "loaded", ignore_errors=True)
+            write_whole(written, json.dumps(inputs))
+            return
+        try:
+            begun = json.loads(written.read_text())
+        except ValueError:
+            begun = None
+        if begun == inputs:
+            return
+        if self.stands:
+            self._drop_what_was_given_up(begun)
+            written.unlink()
+            self._same_inputs()
+            return
+        raise CaseError(
+            "an unfinished case of this name was begun with other evidence, or the evidence has changed since",
+            where=str(self.folder),
+            next="run that command again to go on with it, or delete the folder",
+        )
+
+    def _drop_what_was_given_up(self, begun: Any) -> None:
+        """Remove what an addition copied and made that nobody will go on with, and nothing else. begun: what it was given."""
+        kept, evidence = {entry.path for entry in self.before}, self.folder / "evidence"
+        given = {one.path.resolve() for one in self.given if one.path}
+        for name, *_ in begun["evidence"] if begun else ():
+            path = evidence / name
+            if name in kept or path.resolve() in given:
+                continue
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == evidence or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+        for path in self.store.glob("*/*.parquet"):
+            if int(path.stem[:6]) > self.number:
+                path.unlink()
+
+    def _origin(self, store: Path) -> _Origin:
+        """Where the case is from: as told, else what the findings, AWS or the log groups say, if they agree."""
+        says = list[str]()
+        named = {
+            source: {column: self._named(store, source, column) for column in ("cluster", "account", "region")}
+            for source in ("findings", "objects", "audit")
+        }
+        told = self.cluster or _told_cluster(self.folder)
+
+        def only(column: str) -> str | None:
+            for source, of in named.items():
+                if len(of[column]) == 1:
+                    return of[column][0]
+                if of[column] and column == "cluster" and told is None:
+                    listed = ", ".join(of[column])
+                    says.append(
+                        f"The cluster is unknown: the {source} name several ({listed}). Say which with --cluster NAME."
+                    )
+                    return None
+            return None
+
+        name = told or only("cluster")
+        if name is None and not says:
+            says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
+        return _Origin(name, only("account"), only("region"), says)
+
+    def _named(self, store: Path, table: str, column: str) -> list[str]:
+        parts = parts_of(store, table, self.number)
+        if not parts or column not in tables.TABLES[table].names:
+            return []
+        real = " AND NOT sample" if table == "findings" else ""
+        rows = self.database.sql(
+            f"SELECT DISTINCT {column} FROM {read_parquet(parts)} WHERE {column} IS NOT NULL{real} ORDER BY 1"
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def _commit(self, origin: _Origin) -> None:
+        write_whole(self.folder / "case.toml", _case_toml(origin, told=self.cluster is not None))
+        files = [asdict(entry) for entry in [*self.before, *self.found]]
+        if self.stands:  # what is known is not said of the case again and again
+            known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}
+            new = [
+                one
+                for one in self.found
+                if one.taken_as or ((one.sha256, one.note) not in known and HELD not in one.note)
+            ]
+            files = [asdict(entry) for entry in [*self.before, *new]]
+        write_whole(self.store / "ledger.json", json.dumps({"parts": self.number, "files": files}, indent=1))
+        self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.folder / "spill", ignore_errors=True)
+        shutil.rmtree(self.store / "loaded", ignore_errors=True)
+
+
+def _told_cluster(folder: Path) -> str | None:
+    """The cluster as the caller of `kit new` named it; what the evidence said is asked again."""
+    try:
+        settings = tomllib.loads((folder / "case.toml").read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    return settings.get("cluster") if settings.get("cluster_told") else None
+
+
+def _stamp(one: Given) -> list[Any]:
+    if one.path is None:
+        return ["-", 0, 0]
+    about = one.path.lstat()
+    return [_as_text(str(one.path.resolve())), about.st_size, about.st_mtime_ns]
+
+
+def _is_copied(target: Path, digest: str, size: int) -> bool:
+    return target.is_file() and target.stat().st_size == size and _hash(target)[0] == digest
+
+
+def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
+    unfinished = partial / "copying"
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.chmod(0o444)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.replace(target)
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+
+
+# What makes records of a table the same beside their hash: DuckDB's hash is fast, and no proof by itself.
+KEY = {"audit": "event_hash, audit_id, stage, received_at, stage_at, user_name, verb, request_uri"}
+
+
+def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
+    """Keep the first of equal records (whole events, not ids) and count the others in the ledger.
+
+    numbers: the files of this call by their number; of those before nothing changes, because they come first.
+    """
+    last = max(numbers, default=0)
+    for table, schema in tables.TABLES.items():
+        parts = parts_of(store, table, last)
+        if "event_hash" not in schema.names or not parts:
+            continue
+        source = read_parquet(parts, ", filename = true, file_row_number = true")
+        copies = database.execute(
+            f"WITH twice AS (SELECT event_hash FROM {source} GROUP BY event_hash HAVING count(*) > 1)"
+            " SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
+            f" (PARTITION BY {KEY.get(table, 'event_hash')} ORDER BY parse_filename(filename)[:6], item, filename, file_row_number) AS copy"
+            f" FROM {source} SEMI JOIN twice USING (event_hash)) WHERE copy > 1 GROUP BY filename"
+        ).fetchall()
+        for filename, twice in copies:
+            _drop_rows(Path(filename), set(twice))
+    for number, entry in numbers.items():  # also what a call that was cut off had set aside
+        kept = sum(
+            pq.read_metadata(part).num_rows
+            for table in tables.TABLES
+            if table not in ("rejects", "coverage")
+            for part in parts_of_file(store, table, number)
+        )
+        entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
+
+
+def _drop_rows(part: Path, numbers: set[int]) -> None:
+    """Write a part anew without some of its rows, some at a time, so that no more of it is held."""
+    smaller, first = part.with_suffix(".kept"), 0
+    with pq.ParquetFile(part) as whole, pq.ParquetWriter(smaller, whole.schema_arrow, compression="zstd") as kept:
+        for batch in whole.iter_batches(batch_size=2_000):
+            keep = [first + place not in numbers for place in range(batch.num_rows)]
+            kept.write_batch(batch.filter(tables.array_of(keep, pa.bool_())))
+            first += batch.num_rows
+    smaller.replace(part)
+
+
+def _case_toml(origin: _Origin, told: bool) -> str:
+    values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
+    # A JSON text is a TOML one, but for the delete character and for halves of surrogate pairs.
+    texts = {
+        key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in values.items() if value
+    }
+    if told:
+        texts["cluster_told"] = "true"
+    return "".join(f"{key} = {text}\n" for key, text in texts.items())

@@ -1,0 +1,236 @@
+"""What the AWS CLI prints about a cluster and its account: describe, list and get calls of EKS, EC2, IAM and others.
+
+Things are told by the members of the call's output; docs/sources.md lists the calls. Oddities: list-access-entries prints principals
+alone; list-associated-access-policies is one thing with its principal, whose empty list says that there are none; what a call
+does not print (the role of list-attached-role-policies) is not known; an Investigation of GuardDuty is an assessment that a model
+wrote, kept beside the evidence and never taken for a finding; digests tell which files of CloudTrail there should be. Source: botocore, output shapes of the calls in CALLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kit.errors import EvidenceError
+from kit.evidence.formats.json_document import hash_of, json_text
+from kit.evidence.record import Record
+from kit.lenient import member
+from kit.model.finding import cluster_in_tags
+
+TABLE = "objects"
+TAKEN_AS = "AWS description"
+TAKES = ("what the calls listed below print, as JSON or YAML",)
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the AWS CLI and what it prints.
+
+    key: the member of its output that holds the thing, or the list of them. kind: what the thing is called in `objects`. name,
+    uid: the thing's members that are its name and its ARN or id; "" where it has none.
+    """
+
+    service: str
+    operation: str
+    key: str
+    kind: str
+    name: str
+    uid: str
+
+
+CALLS = (
+    Call("eks", "DescribeCluster", "cluster", "Cluster", "name", "arn"),
+    Call("eks", "DescribeAccessEntry", "accessEntry", "AccessEntry", "principalArn", "accessEntryArn"),
+    Call("eks", "ListAccessEntries", "accessEntries", "AccessEntry", "principalArn", "accessEntryArn"),
+    Call(
+        "eks",
+        "ListPodIdentityAssociations",
+        "associations",
+        "PodIdentityAssociation",
+        "serviceAccount",
+        "associationArn",
+    ),
+    Call(
+        "eks",
+        "DescribePodIdentityAssociation",
+        "association",
+        "PodIdentityAssociation",
+        "serviceAccount",
+        "associationArn",
+    ),
+    Call("eks", "DescribeNodegroup", "nodegroup", "Nodegroup", "nodegroupName", "nodegroupArn"),
+    Call(
+        "eks", "DescribeFargateProfile", "fargateProfile", "FargateProfile", "fargateProfileName", "fargateProfileArn"
+    ),
+    Call("eks", "DescribeAddon", "addon", "Addon", "addonName", "addonArn"),
+    Call("eks", "ListClusters", "clusters", "ClusterName", "name", ""),
+    Call("eks", "ListNodegroups", "nodegroups", "NodegroupName", "nodegroupName", ""),
+    Call("eks", "ListFargateProfiles", "fargateProfileNames", "FargateProfileName", "fargateProfileName", ""),
+    Call("eks", "ListAddons", "addons", "AddonName", "addonName", ""),
+    Call("eks", "ListAccessPolicies", "accessPolicies", "AccessPolicy", "name", "arn"),
+    Call("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
+    Call("guardduty", "ListInvestigations", "Investigations", "Investigation", "InvestigationId", "InvestigationId"),
+    Call("guardduty", "ListInvestigationRecords", "Records", "InvestigationRecord", "RecordId", "RecordId"),
+    Call("ec2", "DescribeVpcEndpoints", "VpcEndpoints", "VpcEndpoint", "VpcEndpointId", "VpcEndpointId"),
+    Call("ec2", "DescribeInstances", "Reservations", "Instance", "InstanceId", "InstanceId"),
+    Call("ec2", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup", "GroupName", "GroupId"),
+    Call(
+        "ec2",
+        "DescribeNetworkInterfaces",
+        "NetworkInterfaces",
+        "NetworkInterface",
+        "NetworkInterfaceId",
+        "NetworkInterfaceId",
+    ),
+    Call("ec2", "DescribeVolumes", "Volumes", "Volume", "VolumeId", "VolumeId"),
+    Call("ec2", "DescribeSnapshots", "Snapshots", "Snapshot", "SnapshotId", "SnapshotId"),
+    Call("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
+    Call(
+        "autoscaling",
+        "DescribeAutoScalingGroups",
+        "AutoScalingGroups",
+        "AutoScalingGroup",
+        "AutoScalingGroupName",
+        "AutoScalingGroupARN",
+    ),
+    Call("iam", "GetRole", "Role", "Role", "RoleName", "Arn"),
+    Call("iam", "ListRoles", "Roles", "Role", "RoleName", "Arn"),
+    Call("iam", "GetUser", "User", "User", "UserName", "Arn"),
+    Call("iam", "ListUsers", "Users", "User", "UserName", "Arn"),
+    Call("iam", "ListAccessKeys", "AccessKeyMetadata", "AccessKey", "AccessKeyId", "AccessKeyId"),
+    Call("iam", "GetInstanceProfile", "InstanceProfile", "InstanceProfile", "InstanceProfileName", "Arn"),
+    Call("iam", "ListInstanceProfiles", "InstanceProfiles", "InstanceProfile", "InstanceProfileName", "Arn"),
+    Call("iam", "GetPolicy", "Policy", "Policy", "PolicyName", "Arn"),
+    Call("iam", "GetPolicyVersion", "PolicyVersion", "PolicyVersion", "VersionId", ""),
+    Call("iam", "ListAttachedRolePolicies", "AttachedPolicies", "AttachedPolicy", "PolicyName", "PolicyArn"),
+    Call("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "GroupDetailList", "Group", "GroupName", "Arn"),
+    Call("iam", "GetAccountAuthorizationDetails", "Policies", "Policy", "PolicyName", "Arn"),
+    Call("logs", "DescribeLogGroups", "logGroups", "LogGroup", "logGroupName", "arn"),
+    Call("logs", "DescribeLogStreams", "logStreams", "LogStream", "logStreamName", "arn"),
+    Call("cloudtrail", "DescribeTrails", "trailList", "Trail", "Name", "TrailARN"),
+    Call("ecr", "DescribeImages", "imageDetails", "Image", "imageDigest", "imageDigest"),
+)
+_BY_KEY = {call.key: call for call in CALLS}
+_PROVIDERS = ("identityProviderConfig", "identityProviderConfigs")
+LISTS = tuple(key for key in (*_BY_KEY, "identityProviderConfigs") if key.endswith(("s", "List", "Metadata")))
+
+# Outputs that are one thing by themselves: the call, the members that tell them, service, kind, name, uid.
+WHOLE = (
+    ("`aws eks list-associated-access-policies`", {"associatedAccessPolicies", "principalArn"}, "eks", "AccessPolicies", "principalArn", ""),
+    ("`aws iam get-role-policy`", {"RoleName", "PolicyName", "PolicyDocument"}, "iam", "RolePolicy", "PolicyName", ""),
+    ("`aws iam get-access-key-last-used`", {"UserName", "AccessKeyLastUsed"}, "iam", "AccessKeyLastUsed", "UserName", ""),
+    ("`aws iam get-open-id-connect-provider`", {"Url", "ClientIDList", "ThumbprintList"}, "iam", "OpenIDConnectProvider", "Url", ""),
+    ("`aws cloudtrail get-trail-status`", {"IsLogging", "LatestDeliveryAttemptTime"}, "cloudtrail", "TrailStatus", "LatestDeliveryAttemptTime", ""),
+    ("a digest file of CloudTrail", {"digestStartTime", "digestS3Object", "logFiles"}, "cloudtrail", "Digest", "digestS3Object", ""),
+    ("`aws sts get-caller-identity`", {"UserId", "Account", "Arn"}, "sts", "CallerIdentity", "Arn", "Arn"),
+)  # fmt: skip
+
+
+def takes(record: Record) -> bool:
+    """Whether a record is what one of the calls prints. Members that other services use as well are looked into."""
+    value = record.value
+    if record.of in LISTS:
+        return record.of == "identityProviderConfigs" or _is_element(_BY_KEY[record.of], value)
+    if not isinstance(value, dict):
+        return False
+    described = [call for key, call in _BY_KEY.items() if isinstance(value.get(key), dict)]
+    return (
+        any(_is_ours(call, value[call.key]) for call in described)
+        or isinstance(value.get("identityProviderConfig"), dict)
+        or any(members <= value.keys() for _, members, *_ in WHOLE)
+    )
+
+
+def _is_element(call: Call, value: Any) -> bool:
+    """Whether something in a list is of the call, of which others use the member's name too."""
+    if not call.uid:  # names alone; a kubeconfig has clusters too
+        return isinstance(value, str)
+    return call.key not in ("associations", "Records") or _is_ours(call, value)
+
+
+def _is_ours(call: Call, value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    mark = value.get(call.uid or call.name)
+    return isinstance(mark, str) and (call.service != "eks" or ":eks:" in mark)
+
+
+def rows(record: Record) -> Iterator[Values]:
+    """A row a thing. Instances of one reservation share its item."""
+    value = record.value
+    if record.of == "Reservations":
+        instances = member(value, "Instances")
+        if not isinstance(instances, list):
+            raise EvidenceError("is not a list", where="Instances")
+        if not instances:
+            raise EvidenceError("holds no instance", where="Instances")
+        for each in instances:
+            yield _described(_BY_KEY["Reservations"], each) | {"account": member(value, "OwnerId")}
+    elif record.of == "identityProviderConfigs":
+        yield _identity_provider_config(value)
+    elif record.of in _BY_KEY:
+        call = _BY_KEY[record.of]
+        yield _described(call, {call.name: value} if isinstance(value, str) else value)
+    elif isinstance(value, dict):
+        yield from _whole(value)
+    else:
+        raise EvidenceError("is no description by AWS that the kit knows")
+
+
+def _whole(value: Values) -> Iterator[Values]:
+    for _, members, service, kind, name, uid in WHOLE:
+        if members <= value.keys():
+            yield _thing(f"aws:{service}", kind, value, value[name], value.get(uid) if uid else None)
+            return
+    described = [key for key in (*_BY_KEY, "identityProviderConfig") if key in value]
+    if not described:
+        raise EvidenceError("is no description by AWS that the kit knows")
+    for key in described:
+        yield _identity_provider_config(value[key]) if key in _PROVIDERS else _described(_BY_KEY[key], value[key])
+
+
+def _identity_provider_config(value: Any) -> Values:
+    config = member(value, "oidc") or value
+    name = member(config, "identityProviderConfigName") or member(config, "name")
+    uid = member(config, "identityProviderConfigArn")
+    return _thing("aws:eks", "IdentityProviderConfig", value, name, uid) | {"cluster": member(config, "clusterName")}
+
+
+def _described(call: Call, value: Any) -> Values:
+    uid = member(value, call.uid) if call.uid else None
+    row = _thing(f"aws:{call.service}", call.kind, value, member(value, call.name), uid)
+    if call.kind == "Cluster":
+        row["cluster"] = row["name"]
+    elif call.kind == "PodIdentityAssociation":
+        row["namespace"] = member(value, "namespace")
+    return row
+
+
+def _thing(api_version: str, kind: str, value: Any, name: Any, uid: Any) -> Values:
+    if not name:
+        raise EvidenceError(f"is no {kind} without a name")
+    text = json_text(value)
+    return {
+        "cluster": member(value, "clusterName") or cluster_in_tags(member(value, "Tags")),
+        "account": _account(uid) or member(value, "OwnerId") or member(value, "awsAccountId"),
+        "api_version": api_version,
+        "kind": kind,
+        "resource": "",
+        "namespace": None,
+        "name": name,
+        "uid": uid,
+        "object": text,
+        "event_hash": hash_of(text),
+    }
+
+
+def _account(arn: Any) -> str | None:
+    """The account in an ARN of the thing itself; a principal's ARN may be of another account."""
+    parts = arn.split(":") if isinstance(arn, str) else []
+    return parts[4] or None if len(parts) > 5 and parts[0] == "arn" else None

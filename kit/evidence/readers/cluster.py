@@ -1,0 +1,112 @@
+"""Objects of the cluster, as kubectl prints them. Oddities: items of a typed list (PodList) do not say their kind, and kubectl
+may write the list's after them; values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API
+conventions, lists and plural names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from kit.errors import EvidenceError
+from kit.evidence.formats.json_document import hash_of, json_text
+from kit.evidence.record import Record
+from kit.lenient import member
+
+TABLE = "objects"
+TAKEN_AS = "cluster dump"
+TAKES = (
+    "`kubectl get … -o json` and `-o yaml`: a List, a typed list, one object, several documents; aws-auth too",
+    "`kubectl cluster-info dump --output-directory DIR` (the containers' logs in it are not taken)",
+)
+LISTS = ("items",)
+
+_API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?")
+_AUDIT = "audit.k8s.io/"
+_REDACTED = "redacted"
+_PLURALS = {"Endpoints": "endpoints", "NodeMetrics": "nodes", "PodMetrics": "pods"}
+
+
+def takes(record: Record) -> bool:
+    """Whether a record is a Kubernetes object. kubectl sorts names, so a long `data` can push kind and metadata out of sight."""
+    value = record.value
+    if not isinstance(value, dict):
+        return False
+    kind, version = value.get("kind"), value.get("apiVersion", record.around.get("apiVersion"))
+    if not isinstance(version, str) or not _API_VERSION.fullmatch(version) or version.startswith(_AUDIT):
+        return False
+    return record.of == "items" or record.cut or (isinstance(kind, str) and "metadata" in value)
+
+
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """A row."""
+    kind, version = member(record.value, "kind"), member(record.value, "apiVersion")
+    list_kind = record.around.get("kind")
+    if kind is None and isinstance(list_kind, str) and list_kind != "List":
+        kind, version = list_kind.removesuffix("List"), version or record.around.get("apiVersion")
+    if not isinstance(kind, str) or not isinstance(version, str) or not kind or not version:
+        raise EvidenceError("is no Kubernetes object without apiVersion and kind")
+    if version.startswith(_AUDIT):
+        raise EvidenceError("is an audit event, not an object of the cluster")
+    name = member(record.value, "metadata", "name")
+    if not name:
+        raise EvidenceError("is no Kubernetes object without metadata.name")
+    named = record.value | {"apiVersion": version, "kind": kind}
+    text = json_text(_without_values(named) if kind == "Secret" else named)
+    yield {
+        "cluster": None,
+        "account": None,
+        "api_version": version,
+        "kind": kind,
+        "resource": plural(kind),
+        "namespace": member(record.value, "metadata", "namespace"),
+        "name": name,
+        "uid": member(record.value, "metadata", "uid"),
+        "object": text,
+        "event_hash": hash_of(text),
+    }
+
+
+def plural(kind: str) -> str:
+    """The plural API name of a kind, by the rule of Kubernetes' own and most custom resources.
+
+    >>> plural("NetworkPolicy"), plural("Ingress"), plural("Gateway")
+    ('networkpolicies', 'ingresses', 'gateways')
+    """
+    name = kind.lower()
+    if kind in _PLURALS:
+        return _PLURALS[kind]
+    if name.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{name}es"
+    if re.search("[^aeiou]y$", name):
+        return f"{name[:-1]}ies"
+    return f"{name}s"
+
+
+def _without_values(secret: dict[str, Any]) -> dict[str, Any]:
+    redacted = dict(secret)
+    for name in ("data", "stringData"):
+        if name in redacted:
+            values = redacted[name]
+            redacted[name] = dict.fromkeys(values, _REDACTED) if isinstance(values, dict) else _REDACTED
+    metadata = redacted.get("metadata")
+    annotations = member(redacted, "metadata", "annotations")
+    if isinstance(metadata, dict) and annotations is not None:
+        if not isinstance(annotations, dict):
+            raise EvidenceError("is not a JSON object", where="metadata.annotations")
+        redacted["metadata"] = metadata | {
+            "annotations": {name: _annotation(each) for name, each in annotations.items()}
+        }
+    return redacted
+
+
+def _annotation(value: Any) -> Any:
+    """An annotation of a Secret. kubectl and other tools keep the object as it was applied in one, values and all."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return json_text(_without_values(json.loads(value)))
+    except (ValueError, RecursionError, EvidenceError):
+        return _REDACTED

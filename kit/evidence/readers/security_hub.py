@@ -1,0 +1,201 @@
+"""GuardDuty findings as Security Hub hands them on, in its finding format (ASFF) and in OCSF: back into GuardDuty's wire form.
+
+Both drop fields; what they kept of GuardDuty's own lies flattened, as texts, under names such as
+`aws/guardduty/service/action/…/sourceIPs.0_` and `kubernetesDetails/…/containers.0_/image`. Severity is GuardDuty's number
+where they have it, else the lowest of its label. Sources: Security Hub User Guide, ASFF; OCSF 1.1 to 1.6, class 2004.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from kit.errors import EvidenceError
+from kit.evidence.readers.flattened import listed, put
+from kit.evidence.readers.ocsf import version_of
+
+SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
+DETECTION_FINDING = 2004
+FINDINGS = range(2001, 2100)  # classes of the category Findings
+_OWN_FIELDS = "aws/guardduty/service/"
+_IN_OCSF = "ProductFields."
+# OCSF severity_id → severity of GuardDuty's label
+_LOWEST = {"1": 0.0, "2": 1.0, "3": 4.0, "4": 7.0, "5": 9.0, "6": 9.0}
+_PLAIN_TYPE = re.compile(r"[A-Za-z]+:[A-Za-z0-9]+/.+")
+_DASHED_TYPE = re.compile(r"([A-Za-z]+:[A-Za-z0-9]+)-(.+)")
+
+
+def wrapper_of(value: dict[str, Any]) -> str:
+    """What a finding came in: "Security Hub (ASFF)" or "OCSF" with its version; "" for neither."""
+    if value.get("SchemaVersion") == SCHEMA_VERSION and "ProductArn" in value:
+        return "Security Hub (ASFF)"
+    version = version_of(value)
+    return f"OCSF {version}" if version and value["class_uid"] in FINDINGS else ""
+
+
+def finding_in(value: dict[str, Any]) -> dict[str, Any]:
+    """The GuardDuty finding in an ASFF or OCSF finding, in wire form.
+
+    Raises EvidenceError for findings of other products and of other classes.
+    """
+    return _of_asff(value) if "ProductArn" in value else _of_ocsf(value)
+
+
+def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
+    arn = str(value.get("Id"))
+    if ":guardduty:" not in arn:
+        raise EvidenceError(f"is a finding of {value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
+    severity = _dict(value.get("Severity"))
+    number = severity.get("Product")
+    number = severity.get("Normalized", 0) / 10 if number is None else number
+    fields = _dict(value.get("ProductFields"))
+    service = nested({name: each for name, each in fields.items() if name.startswith(_OWN_FIELDS)}, _OWN_FIELDS)
+    service.setdefault("eventFirstSeen", value.get("FirstObservedAt"))
+    service.setdefault("eventLastSeen", value.get("LastObservedAt"))
+    if value.get("Sample") is True:
+        service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
+    resources = [(each.get("Type"), each.get("Id"), each.get("Details")) for each in _dicts(value.get("Resources"))]
+    return {
+        "id": arn.rsplit("/", 1)[-1],
+        "arn": arn,
+        "type": _type(value.get("Types")),
+        "severity": number,
+        "title": value.get("Title"),
+        "description": value.get("Description"),
+        "accountId": value.get("AwsAccountId"),
+        "region": value.get("Region"),
+        "createdAt": value.get("CreatedAt"),
+        "updatedAt": value.get("UpdatedAt"),
+        "resource": _resource(resources),
+        "service": service,
+    }
+
+
+def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
+    product = _dict(_dict(value.get("metadata")).get("product")).get("name")
+    if product != "GuardDuty":
+        raise EvidenceError(f"is a finding of {product or 'an unknown product'}, not of GuardDuty")
+    if value.get("class_uid") != DETECTION_FINDING:
+        raise EvidenceError(f"is of OCSF class {value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
+    info, cloud, rest = (_dict(value.get(name)) for name in ("finding_info", "cloud", "unmapped"))
+    arn, number = str(info.get("uid")), rest.get("Severity.Product")
+    own = _IN_OCSF + _OWN_FIELDS
+    service = nested({name: each for name, each in rest.items() if name.startswith(own)}, own)
+    service.setdefault("eventFirstSeen", _at(info, "first_seen_time"))
+    service.setdefault("eventLastSeen", _at(info, "last_seen_time"))
+    if str(rest.get("Sample")).lower() == "true":
+        service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
+    process = next((each for each in map(_process, _dicts(value.get("evidences"))) if each), {})
+    if process:
+        runtime = _dict(service.get("runtimeDetails"))
+        service["runtimeDetails"] = {**runtime, "process": {**_dict(runtime.get("process")), **process}}
+    resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in _dicts(value.get("resources"))]
+    kinds = [_dict(info.get("analytic")).get("name"), *(info.get("types") or [])]
+    return {
+        "id": arn.rsplit("/", 1)[-1],
+        "arn": arn,
+        "type": _type(kinds),
+        "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),
+        "title": info.get("title"),
+        "description": info.get("desc"),
+        "accountId": _dict(cloud.get("account")).get("uid"),
+        "region": cloud.get("region"),
+        "createdAt": _at(info, "created_time"),
+        "updatedAt": _at(info, "modified_time"),
+        "resource": _resource(resources),
+        "service": service,
+    }
+
+
+def _process(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The process in a piece of evidence, as GuardDuty's ProcessDetails, with the ancestors that it names."""
+    value = _dict(_dict(evidence.get("actor")).get("process"))
+    found = _ancestor(value) | {
+        "user": _dict(value.get("user")).get("name"),
+        "userId": _dict(value.get("user")).get("uid"),
+        "lineage": [_ancestor(each) for each in _dicts(value.get("ancestry"))] or None,
+    }
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _ancestor(value: dict[str, Any]) -> dict[str, Any]:
+    file = _dict(value.get("file"))
+    found = {
+        "name": value.get("name"),
+        "pid": value.get("pid"),
+        "uuid": value.get("uid"),
+        "euid": value.get("euid"),
+        "executablePath": file.get("path"),
+        "executableSha256": next((each.get("value") for each in _dicts(file.get("hashes"))), None),
+        "startTime": _at(value, "created_time"),
+        "parentUuid": _dict(value.get("parent_process")).get("uid"),
+    }
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _at(info: dict[str, Any], name: str) -> Any:
+    return info.get(f"{name}_dt") or info.get(name)
+
+
+def _type(listed: Any) -> str:
+    """GuardDuty's own type among those listed: as it is, or as `TTPs/Execution/Execution:Runtime-NewBinaryExecuted`."""
+    for text in listed if isinstance(listed, list) else []:
+        if isinstance(text, str) and _PLAIN_TYPE.fullmatch(text):
+            return text
+        dashed = _DASHED_TYPE.fullmatch(str(text).rsplit("/", 1)[-1])
+        if dashed:
+            return f"{dashed[1]}/{dashed[2]}"
+    raise EvidenceError("names no finding type of GuardDuty", where="types")
+
+
+def _resource(resources: list[tuple[Any, Any, Any]]) -> dict[str, Any]:
+    """GuardDuty's Resource from type, id and details of each resource."""
+    found: dict[str, Any] = {}
+    for kind, uid, details in resources:
+        if isinstance(details, str):
+            try:
+                details = json.loads(details)
+            except ValueError:
+                details = None
+        about, word = _dict(details), re.sub(r"[^A-Za-z0-9]", "", str(kind)).lower()
+        found |= nested(_dict(about.get("Other")), "")
+        found |= {name: each for name, each in about.items() if name in ("kubernetesDetails", "instanceDetails")}
+        last = str(uid).rsplit("/", 1)[-1]
+        if word == "awsekscluster":
+            cluster = _dict(about.get("AwsEksCluster"))
+            found["eksClusterDetails"] = {"name": cluster.get("Name") or last, "arn": cluster.get("Arn") or uid}
+        elif word == "awsec2instance":
+            found["instanceDetails"] = {**_dict(found.get("instanceDetails")), "instanceId": last}
+        elif word == "awsiamaccesskey":
+            key = _dict(about.get("AwsIamAccessKey"))
+            named = {
+                "userName": key.get("PrincipalName"),
+                "userType": key.get("PrincipalType"),
+                "principalId": key.get("PrincipalId"),
+            }
+            found["accessKeyDetails"] = {name: each for name, each in named.items() if each}
+    is_cluster = "eksClusterDetails" in found or "kubernetesDetails" in found
+    found["resourceType"] = "EKSCluster" if is_cluster else "Instance" if "instanceDetails" in found else "Other"
+    return found
+
+
+def nested(flat: dict[str, Any], beginning: str) -> dict[str, Any]:
+    """Flattened fields as they were: `a/b.0_/c` is member c of the first element of b in a.
+
+    >>> nested({"x/a/b.0_": "1", "x/a/b.1_": "2", "x/c": "3"}, "x/")
+    {'a': {'b': ['1', '2']}, 'c': '3'}
+    """
+    top: dict[str, Any] = {}
+    for name, value in flat.items():
+        parts = (re.split(r"\.(?=\d+_)", part) for part in name.removeprefix(beginning).split("/"))
+        put(top, [step for word, *numbers in parts for step in (word, *(n.rstrip("_") for n in numbers))], value, name)
+    return {name: listed(each) for name, each in top.items()}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,71 @@
+"""What the kit does for each action of kit.actions.registry that it does itself: which changes, what is kept, and the check afterwards.
+
+An act reads to find its changes; it changes nothing itself. One function a part, registered by the action's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from kit.live.changes.change import Change
+from kit.live.connection import Connection
+from kit.plan.planner import PlannedAction
+
+HOLDS, DOES_NOT_HOLD, CANNOT_TELL = "holds", "does not hold", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a look afterwards showed. word: holds, does not hold or cannot tell."""
+
+    word: str
+    says: str
+
+
+Changes = Callable[[Connection, PlannedAction], Iterable[Change]]
+Keeps = Callable[[Connection, PlannedAction], Iterator[tuple[str, bytes]]]
+Checks = Callable[[Connection, PlannedAction], Check]
+Refuses = Callable[[Connection, PlannedAction], str]
+
+
+@dataclass(frozen=True)
+class Act:
+    """The parts of one action. refuses: why it may not be done now, "" when it may. keeps: file name and content, for the case."""
+
+    changes: Changes
+    check: Checks
+    refuses: Refuses
+    keeps: Keeps
+
+
+ACTS = dict[str, Act]()
+"""Every action that the kit does itself, by name."""
+
+
+def _no_changes(live: Connection, planned: PlannedAction) -> list[Change]:
+    return []
+
+
+def _no_reason(live: Connection, planned: PlannedAction) -> str:
+    return ""
+
+
+def _no_files(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes]]:
+    yield from ()
+
+
+def act(
+    name: str, *, check: Checks, changes: Changes = _no_changes, refuses: Refuses = _no_reason, keeps: Keeps = _no_files
+) -> None:
+    """Register what is done for an action."""
+    assert name not in ACTS, name
+    ACTS[name] = Act(changes, check, refuses, keeps)
+
+
+def all_hold(live: Connection, changes: Iterable[Change], says: str) -> Check:
+    """The check of changes whose own look shows whether they hold."""
+    for change in changes:
+        if not change.holds(change.look(live)):
+            return Check(DOES_NOT_HOLD, f"not seen: {change.says}")
+    return Check(HOLDS, says)

@@ -1,0 +1,224 @@
+"""The isolation of a pod: a label of our own and a NetworkPolicy that selects it and lets nothing through; and whether that does anything.
+
+Sources: Kubernetes "Network Policies" (what policies allow adds up; what becomes of open connections, and traffic from the pod's own node,
+are the network plugin's matter); EKS User Guide "Limit Pod traffic with Kubernetes network policies" (not on Fargate and Windows, not for
+pods without ownerReferences) and "Use Network Policies with EKS Auto Mode"; aws-network-policy-agent, issues 327 and 676 (pods of one node
+whose names differ in the last part only share their rules); amazon-network-policy-controller-k8s, policyendpoint_types.go.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kit.actions.registry import LABEL
+from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
+from kit.live.changes.change import Change, State
+from kit.live.changes.objects import CreateObject, EditObject, path_of
+from kit.live.connection import Connection, Failed, LiveError, Missing, Refused
+from kit.model.pod_spec import containers
+from kit.plan.planner import PlannedAction
+
+VPC_CNI, OTHER, NOBODY, UNKNOWN = "VPC CNI", "other", "nobody", "unknown"
+_ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")
+_LOOKS, _PAUSE = 5, 1.0  # s; the controller takes a few to hand a policy to the nodes
+_INSTEAD = "or quarantine its node (quarantine_node)"
+_SPEC: dict[str, Any] = {"podSelector": {"matchLabels": {LABEL: "true"}}, "policyTypes": ["Egress", "Ingress"]}
+
+
+@dataclass(frozen=True)
+class QuarantinePolicy(CreateObject):
+    """The policy that all isolated pods of a namespace share. It is taken back only when no pod carries the label any more.
+
+    One of its name counts as it only when it selects all that carry the label and lets nothing through.
+    """
+
+    def look(self, live: Connection) -> State:
+        policy = self._get(live)
+        if policy is None:
+            return None
+        return {"uid": policy["metadata"]["uid"], "content": {"spec": policy.get("spec")}}
+
+    def holds(self, state: State) -> bool:
+        return state is not None and _lets_nothing_through(state["content"]["spec"])
+
+    def refuses(self, state: State) -> str:
+        refused = super().refuses(state)
+        return refused and f"{refused}: see who made it, and delete it, {_INSTEAD}"
+
+    def undo(self, live: Connection, before: State, after: State) -> str:
+        held = live.listed(path_of("pods", self.namespace), query={"labelSelector": f"{LABEL}=true"})
+        if held:
+            names = ", ".join(one["metadata"]["name"] for one in held[:5])
+            raise Failed(f"the policy stays, as it still isolates {names}; undo those first, then this again")
+        return super().undo(live, before, after)
+
+
+def _lets_nothing_through(spec: dict[str, Any] | None) -> bool:
+    has = {name: value for name, value in (spec or {}).items() if value not in (None, [])}
+    selector = {name: value for name, value in (has.get("podSelector") or {}).items() if value}
+    return has | {"podSelector": selector, "policyTypes": sorted(has.get("policyTypes") or [])} == _SPEC
+
+
+def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[str, str]:
+    """Who enforces network policies on a pod's node, and what shows it."""
+    if on_fargate(pod):
+        return (
+            NOBODY,
+            "pods on Fargate are not reached by network policies: give it a security group, or delete it once it is kept",
+        )
+    try:
+        running = live.listed(path_of("daemonsets", None))
+    except LiveError as error:
+        return UNKNOWN, error.says
+    by_name = {one["metadata"]["name"]: one for one in running}
+    other = next((name for name in _ENFORCERS if name in by_name), None)
+    if other:
+        return OTHER, f"DaemonSet {other} enforces network policies"
+    auto = _on_auto_mode(live, pod)
+    node_agent = by_name.get("aws-node")
+    if not auto and node_agent is None:
+        return UNKNOWN, "no DaemonSet is known to enforce network policies"
+    arguments = [
+        str(argument)
+        for one in containers((node_agent or {}).get("spec", {}).get("template", {}).get("spec", {}))
+        if one["name"] == "aws-eks-nodeagent"
+        for argument in one.get("args") or []
+    ]
+    if not auto and "--enable-network-policy=true" not in arguments:
+        return (
+            NOBODY,
+            f"the VPC CNI does not enforce network policies here: set enableNetworkPolicy of its add-on, {_INSTEAD}",
+        )
+    try:
+        settings = found(live, "configmaps", "kube-system", "amazon-vpc-cni") or {}
+    except Failed:
+        return VPC_CNI, "the VPC CNI's node agent enforces network policies"
+    if (settings.get("data") or {}).get("enable-network-policy-controller") != "true":
+        return (
+            NOBODY,
+            f"the network policy controller is off: set enable-network-policy-controller in ConfigMap kube-system/amazon-vpc-cni, {_INSTEAD}",
+        )
+    return VPC_CNI, "the VPC CNI enforces network policies"
+
+
+def _on_auto_mode(live: Connection, pod: dict[str, Any]) -> bool:
+    try:
+        node = found(live, "nodes", None, str(pod.get("spec", {}).get("nodeName") or "")) or {"metadata": {}}
+    except (Failed, Refused):
+        return False
+    return labels(node).get("eks.amazonaws.com/compute-type") == "auto"
+
+
+def _isolate(live: Connection, planned: PlannedAction) -> list[Change]:
+    pod = meant(live, planned, "pods")
+    metadata, spec = pod["metadata"], pod.get("spec", {})
+    if planned.parameters.get("host_network") or spec.get("hostNetwork"):
+        raise Refused(f"pod {title(pod)} is on the host network, which no network policy reaches: quarantine its node")
+    word, says = enforcer(live, pod)
+    if word == NOBODY:
+        raise Refused(f"a network policy would have no effect: {says}")
+    doing = f"label {LABEL}=true on"
+    if any(one.get("livenessProbe") for one in containers(spec)):
+        doing = (
+            f"label {LABEL}=true (a liveness probe that needs the network restarts its container: memory is lost) on"
+        )
+    space = metadata["namespace"]
+    body = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": LABEL, "namespace": space},
+        "spec": _SPEC,
+    }
+    label = {"metadata": {"labels": {LABEL: "true"}}}
+    return [
+        QuarantinePolicy("networkpolicies", space, LABEL, None, body),
+        EditObject("pods", space, metadata["name"], metadata["uid"], label, doing=doing),
+    ]
+
+
+def _isolated(live: Connection, planned: PlannedAction) -> Check:
+    space, name, uid = (planned.parameters[one] for one in ("namespace", "name", "uid"))
+    pod = found(live, "pods", space, name)
+    if pod is None or (uid and pod["metadata"]["uid"] != uid):
+        return Check(HOLDS, f"pod {space}/{name} is not there any more")
+    policies = live.listed(path_of("networkpolicies", space))
+    ours = next((one for one in policies if one["metadata"]["name"] == LABEL), None)
+    if labels(pod).get(LABEL) != "true":
+        return Check(DOES_NOT_HOLD, f"somebody took label {LABEL} off pod {space}/{name}: it is not isolated")
+    if ours is None or not _lets_nothing_through(ours.get("spec")):
+        return Check(DOES_NOT_HOLD, f"network policy {space}/{LABEL} is gone or was changed: the pod is not isolated")
+    allowing = [one["metadata"]["name"] for one in policies if one is not ours and _allows(one, pod)]
+    if allowing:
+        return Check(
+            DOES_NOT_HOLD,
+            f"what these network policies allow stays allowed, policies add up: {', '.join(allowing)}; take the labels off that they select, delete them, {_INSTEAD}",
+        )
+    return _enforced(live, pod)
+
+
+def _allows(policy: dict[str, Any], pod: dict[str, Any]) -> bool:
+    spec = policy.get("spec", {})
+    return selects(spec.get("podSelector"), labels(pod)) and bool(spec.get("ingress") or spec.get("egress"))
+
+
+def _enforced(live: Connection, pod: dict[str, Any]) -> Check:
+    what, address = f"pod {title(pod)}", pod.get("status", {}).get("podIP")
+    word, says = enforcer(live, pod)
+    if word == NOBODY:
+        return Check(DOES_NOT_HOLD, f"the policy stands and has no effect: {says}")
+    if word != VPC_CNI:
+        port = next((p["containerPort"] for c in containers(pod["spec"]) for p in c.get("ports") or []), "PORT")
+        space = pod["metadata"]["namespace"]
+        return Check(
+            CANNOT_TELL,
+            f"label and policy stand; {says}. Try it: `kubectl run kit-try -n {space} --rm -i --restart=Never --image=busybox -- nc -w 3 -zv {address} {port}` has to time out",
+        )
+    if not pod["metadata"].get("ownerReferences"):
+        return Check(
+            DOES_NOT_HOLD, f"{what} has no owner, and the VPC CNI enforces nothing on such pods: quarantine its node"
+        )
+    for tries in range(_LOOKS):
+        try:
+            listed = live.listed(path_of("policyendpoints", pod["metadata"]["namespace"]))
+        except Missing:
+            return Check(
+                DOES_NOT_HOLD, f"the cluster has no PolicyEndpoints, so nothing hands the policy on: {_INSTEAD}"
+            )
+        except LiveError as error:
+            return Check(
+                CANNOT_TELL, f"label and policy stand; whether they reached the node cannot be read: {error.says}"
+            )
+        if any(_hands_on(one, address) for one in listed):
+            return Check(
+                HOLDS,
+                f"the VPC CNI was handed the policy for {what} ({address}); connections that were open may live on{_sharing(live, pod)}",
+            )
+        time.sleep(_PAUSE if tries < _LOOKS - 1 else 0)
+    return Check(DOES_NOT_HOLD, f"no PolicyEndpoint names {what} ({address}) yet: look again in a minute, {_INSTEAD}")
+
+
+def _hands_on(one: dict[str, Any], address: str | None) -> bool:
+    spec = one.get("spec", {})
+    reached = [to.get("podIP") for to in spec.get("podSelectorEndpoints") or []]
+    return spec.get("policyRef", {}).get("name") == LABEL and bool(address) and address in reached
+
+
+def _sharing(live: Connection, pod: dict[str, Any]) -> str:
+    """Pods of its node whose names have the same stem: the node agent keeps one set of rules for them all."""
+    name, node = pod["metadata"]["name"], pod["spec"].get("nodeName")
+    try:
+        beside = live.listed(
+            path_of("pods", pod["metadata"]["namespace"]), query={"fieldSelector": f"spec.nodeName={node}"}
+        )
+    except LiveError:
+        return ""
+    stem = name.rpartition("-")[0]
+    names = [one["metadata"]["name"] for one in beside if one["metadata"]["name"].rpartition("-")[0] == stem]
+    shared = ", ".join(sorted(set(names) - {name}))
+    return f"; on its node {shared} shares its rules and may be cut off too" if shared else ""
+
+
+act("isolate_pod", changes=_isolate, check=_isolated)

@@ -1,0 +1,56 @@
+"""Acts on whole objects: those that the attacker made are deleted, those that were deleted are made again.
+
+What the attacker changed is not put back here: changes that others made since would be lost. Sources: Kubernetes "Garbage Collection".
+"""
+
+from __future__ import annotations
+
+from kit.live.acts.act import Check, act, all_hold
+from kit.live.acts.cluster import is_gone, is_own_account, uid_now
+from kit.live.changes.objects import CreateObject, DeleteObject, remade
+from kit.live.connection import Connection, Refused
+from kit.plan.planner import PlannedAction
+
+_MADE_BY_OTHERS = ("pods", "nodes", "events", "endpoints", "endpointslices", "secrets")
+
+
+def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
+    known = planned.parameters
+    uid, expected = known["uid"], known.get("expected") or {}
+    if not known["resource"] or not known["name"] or not (uid or expected):
+        raise Refused(
+            "the evidence tells neither uid nor content, so whether it is the one that was made cannot be told"
+        )
+    if known["resource"] in ("namespaces", "nodes"):
+        raise Refused(f"with {known['resource']} goes everything in them: do it by hand")
+    if known["resource"] == "serviceaccounts" and is_own_account(live, known.get("namespace"), known["name"]):
+        raise Refused(f"the kit itself runs as service account {known['name']}: delete it with another user")
+    uid = uid_now(live, uid)
+    return [DeleteObject(known["resource"], known.get("namespace"), known["name"], uid, expected)]
+
+
+def _restore(live: Connection, planned: PlannedAction) -> list[CreateObject]:
+    known = planned.parameters
+    resource, namespace, name, body = (known.get(one) for one in ("resource", "namespace", "name", "body"))
+    if known.get("kind") != "deleted":
+        raise Refused(
+            "for a person: compare what is there with its source (GitOps, backup) and put back what the attacker changed"
+        )
+    if not body or not resource or not name:
+        raise Refused("for a person: the evidence does not hold its content; make it again from its source or a backup")
+    if resource in _MADE_BY_OTHERS:
+        raise Refused(f"for a person: {resource} are made by their controllers, or their content is secret")
+    content = body | {"metadata": body.get("metadata", {}) | {"name": name}}
+    if namespace:
+        content["metadata"]["namespace"] = namespace
+    if not content.get("apiVersion") or not content.get("kind"):
+        raise Refused("for a person: the content in the evidence has neither apiVersion nor kind")
+    return [CreateObject(resource, namespace, name, None, remade(live, resource, content))]
+
+
+def _restored(live: Connection, planned: PlannedAction) -> Check:
+    return all_hold(live, _restore(live, planned), f"{planned.name} is there again, as the evidence has it")
+
+
+act("delete_workload", changes=_delete, check=is_gone)
+act("restore_objects", changes=_restore, check=_restored)

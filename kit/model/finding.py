@@ -1,0 +1,340 @@
+"""A GuardDuty finding, whichever spelling it came in: SDK names (CLI, SDK) or wire names (EventBridge, exports).
+
+Names go through botocore's own model of GetFindings, because wire names are not always the SDK name with a small
+first letter (SourceIps is sourceIPs; KubernetesWorkload has `type` for KubernetesResourcesTypes). Members that the
+model does not know are kept as they came. Source: botocore, guardduty 2017-11-28, shape Finding;
+GuardDuty User Guide, finding details.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+from kit.errors import EvidenceError
+from kit.lenient import member, utc_time
+from kit.model.refs import Ref
+
+# Paths of a finding in wire form, for refs.
+USER_NAME = "resource.kubernetesDetails.kubernetesUserDetails.username"
+WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
+API_CALL = "service.action.kubernetesApiCallAction"
+ROLE_BINDING = "service.action.kubernetesRoleBindingDetails"
+ACCESS_KEY = "resource.accessKeyDetails"
+INSTANCE_ID = "resource.instanceDetails.instanceId"
+SEQUENCE = "service.detection.sequence"
+
+_RESOURCE_WORD = re.compile(r"^[^:]*:([^/]*)")  # of ThreatPurpose:ResourceTypeAffected/ThreatFamilyName
+_CLUSTER_TAG = "kubernetes.io/cluster/"
+_CLUSTER_NAME_TAGS = ("eks:cluster-name", "aws:eks:cluster-name")
+
+
+_USER = ("Resource", "KubernetesDetails", "KubernetesUserDetails")
+_WORKLOAD = ("Resource", "KubernetesDetails", "KubernetesWorkloadDetails")
+_CALL = ("Service", "Action", "KubernetesApiCallAction")
+_RUNTIME = ("Service", "RuntimeDetails")
+# What GuardDuty fills in findings about EKS, by the resource word of their type, as far as scope and report use it. Source: GuardDuty
+# User Guide, finding details; which of them a type always has AWS does not say.
+_USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Kubernetes": (
+        *((*_USER, name) for name in ("Username", "Uid", "Groups", "SessionName")),
+        *((*_WORKLOAD, name) for name in ("Name", "Type", "Uid", "Namespace", "Containers")),
+        *(
+            (*_CALL, name)
+            for name in ("RequestUri", "Verb", "Resource", "SourceIps", "UserAgent", "RemoteIpDetails", "StatusCode")
+        ),
+    ),
+    "Runtime": (
+        *((*_WORKLOAD, name) for name in ("Name", "Type", "Uid", "Namespace", "Containers")),
+        ("Resource", "InstanceDetails", "InstanceId"),
+        *(
+            (*_RUNTIME, "Process", name)
+            for name in ("Name", "ExecutablePath", "ExecutableSha256", "StartTime", "Lineage")
+        ),
+        (*_RUNTIME, "Context"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A GuardDuty finding. Times are UTC; cluster is a name; count is how often GuardDuty saw it.
+
+    about_eks: whether it is about an EKS cluster. raw: the whole finding under SDK names.
+    unknown: paths of members that botocore's model does not have.
+    """
+
+    id: str
+    arn: str | None
+    type: str
+    severity: float
+    title: str | None
+    description: str | None
+    account: str | None
+    region: str | None
+    cluster: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    count: int | None
+    sample: bool
+    about_eks: bool
+    archived: bool
+    raw: dict[str, Any] = field(repr=False, hash=False)
+    unknown: tuple[str, ...] = field(default=(), repr=False)
+
+    def ref(self, json_path: str = "") -> Ref:
+        """The Ref of this finding, or of a member of it by its path in wire form."""
+        return Ref.of("finding", f"{self.id}#{json_path}" if json_path else self.id)
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """KubernetesUserDetails: Username, Uid, Groups, SessionName, ImpersonatedUser; empty without them."""
+        return member(self.raw, "Resource", "KubernetesDetails", "KubernetesUserDetails") or {}
+
+    @property
+    def workload(self) -> dict[str, Any]:
+        """KubernetesWorkloadDetails: Name, Type, Uid, Namespace, ServiceAccountName and more; empty without them."""
+        return member(self.raw, "Resource", "KubernetesDetails", "KubernetesWorkloadDetails") or {}
+
+    @property
+    def api_call(self) -> dict[str, Any]:
+        """KubernetesApiCallAction: Verb, Resource, Namespace, ResourceName, SourceIps and more; empty without it."""
+        return member(self.raw, "Service", "Action", "KubernetesApiCallAction") or {}
+
+    @property
+    def network(self) -> tuple[str, str] | None:
+        """The caller's address and whose network GuardDuty takes it for: AS number, organisation, country. None without them."""
+        remote = self.api_call.get("RemoteIpDetails")
+        remote = remote if isinstance(remote, dict) else {}
+        address = remote.get("IpAddressV4") or remote.get("IpAddressV6")
+        owner, country = remote.get("Organization"), remote.get("Country")
+        owner, country = owner if isinstance(owner, dict) else {}, country if isinstance(country, dict) else {}
+        number = f"AS{owner['Asn']}" if owner.get("Asn") else None
+        words = [str(one) for one in (number, owner.get("AsnOrg"), country.get("CountryName")) if one]
+        return (str(address), ", ".join(words)) if address and words else None
+
+    @property
+    def role_binding(self) -> dict[str, Any]:
+        """KubernetesRoleBindingDetails: Kind, Name, Uid, RoleRefName, RoleRefKind; empty without them."""
+        return member(self.raw, "Service", "Action", "KubernetesRoleBindingDetails") or {}
+
+    @property
+    def access_key(self) -> dict[str, Any]:
+        """AccessKeyDetails: AccessKeyId, PrincipalId, UserName, UserType; empty without them."""
+        return member(self.raw, "Resource", "AccessKeyDetails") or {}
+
+    @property
+    def instance_id(self) -> str | None:
+        """The EC2 instance that the finding names."""
+        return _text(member(self.raw, "Resource", "InstanceDetails", "InstanceId"))
+
+    @property
+    def resource_type(self) -> str | None:
+        """EKSCluster, Instance, AttackSequence and others."""
+        return _text(member(self.raw, "Resource", "ResourceType"))
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it reports a risky setting, which an administrator may have made by mistake."""
+        return self.type.startswith("Policy:")
+
+    @property
+    def missing(self) -> list[str]:
+        """Paths of members that GuardDuty usually fills for its kind of finding and that are not here: a wrapper may have dropped them."""
+        found = _RESOURCE_WORD.match(self.type)
+        usual = _USUAL.get(found[1] if found else "", ())
+        return [".".join(path) for path in usual if member(self.raw, *path) in (None, [], {}, "")]
+
+    @property
+    def sequence(self) -> dict[str, Any]:
+        """Sequence of an attack sequence: Actors, Resources, Endpoints, Signals and more; empty without it."""
+        return member(self.raw, "Service", "Detection", "Sequence") or {}
+
+
+def finding_of(value: Any) -> Finding:
+    """The finding in a parsed JSON value, in either spelling; timestamps of `raw` become ISO text in UTC.
+
+    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type or Severity,
+    with a member in two spellings, or with something else where the model has an object or a list.
+    """
+    unknown: list[str] = []
+    if not isinstance(value, dict):
+        raise EvidenceError("is not a JSON object", where="finding")
+    raw = _named("Finding", value, "", unknown)
+    for name in ("Id", "Type"):
+        if not _text(raw.get(name)):
+            raise EvidenceError("is no GuardDuty finding without it", where=name)
+    severity = raw.get("Severity")
+    if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
+        raise EvidenceError("is not a number from 0 to 10", where="Severity")
+    raw["Resource"] = raw.get("Resource") or {}  # old exports about users leave it out
+    service = raw.get("Service") or {}
+    count = service.get("Count")
+    return Finding(
+        id=raw["Id"],
+        arn=_text(raw.get("Arn")),
+        type=raw["Type"],
+        severity=float(severity),
+        title=_text(raw.get("Title")),
+        description=_text(raw.get("Description")),
+        account=_text(raw.get("AccountId")),
+        region=_text(raw.get("Region")),
+        cluster=_cluster(raw),
+        created_at=utc_time(raw.get("CreatedAt")),
+        updated_at=utc_time(raw.get("UpdatedAt")),
+        first_seen_at=utc_time(service.get("EventFirstSeen")),
+        last_seen_at=utc_time(service.get("EventLastSeen")),
+        count=count if isinstance(count, int) and not isinstance(count, bool) else None,
+        sample=_is_sample(service.get("AdditionalInfo") or {}),
+        about_eks=_is_about_eks(raw),
+        archived=service.get("Archived") is True,
+        raw=raw,
+        unknown=tuple(unknown),
+    )
+
+
+def cluster_in_tags(tags: Any) -> str | None:
+    """The EKS cluster that an EC2 instance's tags ([{Key, Value}]) name; None when they name none, or more than one."""
+    names = set()
+    for tag in tags if isinstance(tags, list) else ():
+        key, value = (_text(member(tag, name)) or "" for name in ("Key", "Value"))
+        if key.startswith(_CLUSTER_TAG):
+            names.add(key.removeprefix(_CLUSTER_TAG))
+        elif key in _CLUSTER_NAME_TAGS:
+            names.add(value)
+    return _only(names)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _only(names: Iterable[str | None]) -> str | None:
+    different = {name for name in names if name}
+    return different.pop() if len(different) == 1 else None
+
+
+def _cluster(raw: dict[str, Any]) -> str | None:
+    resource = raw["Resource"]
+    details = resource.get("EksClusterDetails") or {}
+    resources = member(raw, "Service", "Detection", "Sequence", "Resources") or []
+    return (
+        _text(details.get("Name"))
+        or _name_in(details.get("Arn"))
+        or cluster_in_tags(member(resource, "InstanceDetails", "Tags"))
+        or _only(
+            _text(each.get("Name")) or _name_in(member(each, "Data", "EksCluster", "Arn")) or _name_in(each.get("Uid"))
+            for each in resources
+            if each and each.get("ResourceType") == "EKS_CLUSTER"
+        )
+    )
+
+
+def _name_in(arn: Any) -> str | None:
+    return arn.partition(":cluster/")[2] or None if isinstance(arn, str) else None
+
+
+def _is_about_eks(raw: dict[str, Any]) -> bool:
+    found = _RESOURCE_WORD.match(raw["Type"])
+    word = found[1] if found else ""
+    resource = raw["Resource"]
+    named = bool(resource.get("EksClusterDetails") or resource.get("KubernetesDetails"))
+    if word == "Runtime":
+        return named or cluster_in_tags(member(resource, "InstanceDetails", "Tags")) is not None
+    return word == "EKS" or (word == "Kubernetes" and named)
+
+
+def _is_sample(info: dict[str, Any]) -> bool:
+    value = info.get("Value")
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except ValueError:
+            value = None
+    places = (info, value) if isinstance(value, dict) else (info,)
+    return any(place.get(name) is True for place in places for name in ("sample", "Sample"))
+
+
+@functools.cache
+def _shapes() -> dict[str, dict[str, Any]]:
+    """The shapes of botocore's model, by name. Read without botocore.loaders, whose import takes ten times as long as the model."""
+    folder = files("botocore") / "data" / "guardduty" / "2017-11-28"
+    model = gzip.decompress((folder / "service-2.json.gz").read_bytes())
+    shapes: dict[str, dict[str, Any]] = orjson.loads(model)["shapes"]
+    return shapes
+
+
+@functools.cache
+def _members(structure: str) -> dict[str, tuple[str, str]]:
+    """Any spelling of a member, in small letters (filters write hostIpc for hostIPC), to its SDK name and its shape's name."""
+    spellings = {}
+    for name, of in _shapes()[structure]["members"].items():
+        spellings[name.lower()] = spellings[of.get("locationName", name).lower()] = (name, of["shape"])
+    return spellings
+
+
+def _named(shape_name: str, value: Any, path: str, unknown: list[str]) -> Any:
+    if value is None:
+        return None
+    shape = _shapes()[shape_name]
+    kind = shape["type"]
+    if kind == "structure":
+        return _named_members(shape_name, _object(value, path), path, unknown)
+    if kind == "list":
+        if not isinstance(value, list):
+            raise EvidenceError("is not a list", where=path)
+        member_shape = shape["member"]["shape"]
+        return [_named(member_shape, each, f"{path}[{place}]", unknown) for place, each in enumerate(value)]
+    if kind == "map":
+        members, value_shape = _object(value, path), shape["value"]["shape"]
+        return {name: _named(value_shape, each, f"{path}.{name}", unknown) for name, each in members.items()}
+    if isinstance(value, str) and kind in _SCALARS:
+        return _scalar(value, kind)
+    if kind == "string" and isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:012}" if path == "AccountId" else str(value)  # a query made a number of it
+    if kind == "timestamp":
+        time = utc_time(value)
+        return time.isoformat() if time else value
+    return value
+
+
+# Wrappers that flatten a finding make texts of everything.
+_SCALARS = {"integer": int, "long": int, "double": float, "float": float, "boolean": None}
+
+
+def _scalar(text: str, kind: str) -> Any:
+    number = _SCALARS[kind]
+    try:
+        return {"true": True, "false": False}.get(text.lower(), text) if number is None else number(text)
+    except ValueError:
+        return text
+
+
+def _named_members(structure: str, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    members = _members(structure)
+    named: dict[str, Any] = {}
+    for spelling, each in value.items():
+        name, of = members.get(spelling.lower(), (spelling, None))
+        place = f"{path}.{name}" if path else name
+        if name in named:
+            raise EvidenceError("is there in two spellings", where=place)
+        if of is None:
+            unknown.append(place)
+        named[name] = each if of is None else _named(of, each, place, unknown)
+    return named
+
+
+def _object(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise EvidenceError("is not a JSON object", where=path)
+    return value

@@ -1,0 +1,297 @@
+"""What one identity used and did in the case: its credentials, sources, first and last calls, what was normal, and its way in.
+
+Sources: audit.k8s.io/v1 (user.extra); Kubernetes "Managing Service Accounts" (claims of bound tokens), "Authenticating" (impersonation).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kit.attribution.attacker import Attacker, let_through
+from kit.identities.access import Access, Step, Way
+from kit.identities.sessions import Session, Sessions
+from kit.inventory.inventory import Inventory
+from kit.model.finding import Finding
+from kit.model.identity import ANONYMOUS, Identity, identity_of
+from kit.model.refs import Ref
+from kit.model.why import Why
+from kit.store.store import Store
+from kit.words import Names
+
+_USUAL = 12  # calls (verb and resource) that are listed as normal
+_CERTIFICATE = "X509SHA256="
+
+
+@dataclass
+class Credential:
+    """One credential of an identity. kind: token, certificate, access_key, none (the log names none).
+
+    pod_uid, node: what a token is bound to. minted: the event that made it, where the log has that. hostile: calls of the attacker.
+    """
+
+    key: str
+    kind: str
+    calls: int = 0
+    hostile: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    addresses: set[str] = field(default_factory=set)
+    pod_uid: str | None = None
+    node: str | None = None
+    minted: Why | None = None
+
+
+@dataclass
+class Source:
+    """An address with a client, as one identity used them. inside: whether the address is the cluster's own."""
+
+    address: str
+    user_agent: str
+    inside: bool
+    calls: int
+    hostile: int
+    first_at: datetime
+    last_at: datetime
+    network: str | None = None
+
+
+@dataclass
+class Profile:
+    """One identity over the whole log. usual: what it did before the first hostile call, most often first: (verb resource, calls).
+
+    patient_zero: the pod, node or session whose credential the attacker used, oldest first. chain: where its AWS session comes from.
+    """
+
+    identity: Identity
+    why: Why
+    credentials: list[Credential]
+    sources: list[Source]
+    usual: list[tuple[str, int]]
+    usual_until: datetime | None
+    impersonates: list[str]
+    impersonated_by: list[str]
+    ways: list[Way]
+    groups: list[str]
+    steps: list[Step]
+    chain: list[Session]
+    patient_zero: list[Why]
+
+
+class Profiles:
+    """The profiles of a case's identities."""
+
+    def __init__(
+        self, store: Store, inventory: Inventory, attacker: Attacker, access: Access, sessions: Sessions
+    ) -> None:
+        self.store = store
+        self.inventory = inventory
+        self.attacker = attacker
+        self.access = access
+        self.sessions = sessions
+        self._made = dict[str, Profile]()
+        self._networks = dict(one.network for one in attacker.findings if one.network)
+
+    def of(self, user_names: Names, finding: Finding) -> list[Profile]:
+        """The profiles of user names, in their order; made once each. finding: what it says counts for a name without calls."""
+        wanted = list(dict.fromkeys(user_names))
+        missing = [name for name in wanted if name not in self._made]
+        if missing:
+            self._make(missing, finding)
+        return [self._made[name] for name in wanted]
+
+    def _make(self, user_names: list[str], finding: Finding) -> None:
+        rows = self.store.rows(
+            "SELECT user_name, user_uid, any_value(arn) AS arn, list(DISTINCT user_groups) AS user_groups, coalesce(credential_id, access_key_id) AS credential,"
+            " credential_id IS NULL AS is_key, any_value(claimed_pod_uid) AS pod_uid, any_value(claimed_node_name) AS node,"
+            " source_address, user_agent, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
+            " list(DISTINCT impersonated_user_name) FILTER (impersonated_user_name IS NOT NULL) AS impersonates,"
+            " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first"
+            " FROM audit WHERE list_contains($users, user_name)"
+            " GROUP BY user_name, user_uid, credential_id, access_key_id, source_address, user_agent ORDER BY first_at, source_address",
+            users=user_names,
+        )
+        behind = self.store.rows(
+            "SELECT DISTINCT user_name, impersonated_user_name AS impersonated FROM audit"
+            " WHERE list_contains($users, impersonated_user_name) ORDER BY user_name",
+            users=user_names,
+        )
+        usual = self._usual(user_names)
+        for name in user_names:
+            mine = [row for row in rows if row["user_name"] == name]
+            by = [str(row["user_name"]) for row in behind if row["impersonated"] == name]
+            self._made[name] = self._profile(name, mine, by, usual, finding)
+
+    def _profile(
+        self,
+        name: str,
+        rows: list[dict[str, Any]],
+        by: list[str],
+        usual: tuple[dict[str, list[tuple[str, int]]], datetime | None],
+        finding: Finding,
+    ) -> Profile:
+        identity, why = self._identity(name, rows, finding)
+        hostile = [call.event for call in self.attacker.calls.values() if call.event["user_name"] == name]
+        credentials = self._credentials(rows, hostile)
+        calls, until = usual
+        groups = sorted({str(one) for row in rows for listed in row["user_groups"] or () for one in listed or ()})
+        used = [one for one in credentials if one.hostile]
+        keys = [one.key for one in used or credentials if one.kind == "access_key"]
+        chain = [step for key in dict.fromkeys(keys) for step in self.sessions.chain(key)]
+        pods = [self.inventory.things[one.pod_uid] for one in used if one.pod_uid in self.inventory.things]
+        return Profile(
+            identity=identity,
+            why=why,
+            credentials=credentials,
+            sources=self._sources(rows, hostile),
+            usual=calls.get(name, []) if hostile else [],
+            usual_until=until if hostile else None,
+            impersonates=sorted({other for row in rows for other in row["impersonates"] or ()}),
+            impersonated_by=by,
+            ways=self.access.of(identity),
+            groups=groups,
+            steps=[*self.access.steps(identity, groups, pods, keys), *_session_steps(chain)],
+            chain=chain,
+            patient_zero=list(self._patient_zero(identity, used, chain)),
+        )
+
+    def _identity(self, name: str, rows: list[dict[str, Any]], finding: Finding) -> tuple[Identity, Why]:
+        """The identity and what decides its kind: what the log has of the sign-in, else the finding, else the name's form."""
+        arns = [row for row in rows if row["arn"]]
+        if not rows:
+            user = finding.user if finding.user.get("Username") == name else {}
+            listed = user.get("Groups")
+            groups = [str(one) for one in listed] if isinstance(listed, list) else None
+            identity = identity_of(name, str(user.get("Uid") or "") or None, None, groups)
+            return identity, Why(finding.ref(), "by what the finding says of it alone: the audit log has no call of it")
+        row = (arns or rows)[0]
+        groups = sorted({str(one) for listed in row["user_groups"] or () for one in listed or ()})
+        identity = identity_of(name, row["user_uid"], row["arn"], groups)
+        if identity.kind == "oidc":
+            identity = Identity(name, "oidc", bool(self.access.providers))
+        said = {
+            "anonymous": "it did not sign in",
+            "service_account": f"the API server checked its token (uid {row['user_uid']})",
+            "node": f"a node's kubelet, signed in as {row['arn']}" if row["arn"] else "by its name and group",
+            "iam": f"the EKS authenticator let it in as {row['arn'] or row['user_uid']}",
+            "control_plane": "a part of the control plane, by its name",
+            "oidc": "neither the authenticator nor the API server made its name; an identity provider is set up"
+            if identity.sure
+            else "by the form of its name: no identity provider is in the evidence",
+        }[identity.kind]
+        return identity, Why(self.store.event_ref(row["first"]), said)
+
+    def _credentials(self, rows: list[dict[str, Any]], hostile: list[dict[str, Any]]) -> list[Credential]:
+        bad = Counter(event["credential_id"] or event["access_key_id"] or "" for event in hostile)
+        found = dict[str, Credential]()
+        for row in rows:
+            key = row["credential"] or ""
+            kind = (
+                "none"
+                if not key
+                else "access_key"
+                if row["is_key"]
+                else "certificate"
+                if key.startswith(_CERTIFICATE)
+                else "token"
+            )
+            one = found.setdefault(key, Credential(key, kind, hostile=bad[key]))
+            one.calls += row["calls"]
+            one.first_at = min(one.first_at or row["first_at"], row["first_at"])
+            one.last_at = max(one.last_at or row["last_at"], row["last_at"])
+            one.addresses |= {row["source_address"]} - {None}
+            one.pod_uid, one.node = one.pod_uid or row["pod_uid"], one.node or row["node"]
+        used = [key for key, one in found.items() if one.hostile and one.kind == "token"]
+        for row in self._mints(used):
+            says = f"minted by {row['user_name']} from {row['source_address']}"
+            found[row["issued_credential_id"]].minted = Why(self.store.event_ref(row), says)
+        return sorted(found.values(), key=lambda one: (-one.hostile, -one.calls, one.key))
+
+    def _mints(self, credentials: Names) -> list[dict[str, Any]]:
+        if not credentials:
+            return []
+        return self.store.rows(
+            "SELECT audit_id, file, item, user_name, source_address, issued_credential_id FROM audit"
+            " WHERE list_contains($ids, issued_credential_id)",
+            ids=sorted(credentials),
+        )
+
+    def _sources(self, rows: list[dict[str, Any]], hostile: list[dict[str, Any]]) -> list[Source]:
+        bad = Counter((event["source_address"] or "", event["user_agent"] or "") for event in hostile)
+        found = dict[tuple[str, str], Source]()
+        for row in rows:
+            place = (row["source_address"] or "", row["user_agent"] or "")
+            one = found.get(place)
+            if one is None:
+                inside = place[0] in self.attacker.cluster_addresses.own
+                network = self._networks.get(place[0])
+                found[place] = Source(
+                    *place, inside, row["calls"], bad[place], row["first_at"], row["last_at"], network
+                )
+            else:
+                one.calls += row["calls"]
+                one.first_at, one.last_at = min(one.first_at, row["first_at"]), max(one.last_at, row["last_at"])
+        return sorted(found.values(), key=lambda one: (-one.hostile, -one.calls, one.address, one.user_agent))
+
+    def _usual(self, user_names: list[str]) -> tuple[dict[str, list[tuple[str, int]]], datetime | None]:
+        """What identities did before the first hostile call of the case. An attacker who was there before it is in it too."""
+        first = min((call.event["received_at"] for call in self.attacker.calls.values()), default=None)
+        if first is None:
+            return {}, None
+        found = dict[str, list[tuple[str, int]]]()
+        for row in self.store.rows(
+            "SELECT user_name, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '') AS what, count(*) AS calls"
+            " FROM audit WHERE list_contains($users, user_name) AND received_at < $first GROUP BY user_name, what"
+            " QUALIFY row_number() OVER (PARTITION BY user_name ORDER BY calls DESC, what) <= $most ORDER BY calls DESC, what",
+            users=user_names,
+            first=first,
+            most=_USUAL,
+        ):
+            found.setdefault(row["user_name"], []).append((str(row["what"]), int(row["calls"])))
+        return found, first
+
+    def _patient_zero(self, identity: Identity, used: list[Credential], chain: list[Session]) -> Iterable[Why]:
+        minted = {call.event["issued_credential_id"] for call in self.attacker.calls.values()} - {None}
+        for one in sorted(used, key=lambda one: str(one.first_at)):
+            if one.key in minted:
+                yield Why(Ref.of("identity", identity.user_name), "the attacker minted this credential: see who did it")
+            elif one.pod_uid:
+                pod = self.inventory.things.get(one.pod_uid)
+                name = f"{pod.namespace}/{pod.name}" if pod else one.pod_uid
+                yield Why(Ref.of("pod", one.pod_uid), f"the attacker used the token that is bound to pod {name}")
+            elif identity.node:
+                yield Why(Ref.of("node", identity.node), f"the attacker used the credential of node {identity.node}")
+        if chain and identity.kind == "iam" and chain[-1].why:
+            yield Why(chain[-1].why.ref, f"the AWS credentials lead back to: {chain[-1].why.says}")
+        if identity.user_name == ANONYMOUS and used:
+            calls = [call.event for call in self.attacker.calls.values() if call.event["user_name"] == ANONYMOUS]
+            allowed = any(let_through(event) and event["resource"] for event in calls)
+            rights = "anonymous users had rights" if allowed else "but anonymous users were refused"
+            yield Why(Ref.of("identity", ANONYMOUS), f"the attacker needed no credential: {rights}")
+
+
+def _session_steps(chain: list[Session]) -> Iterable[Step]:
+    """What is rotated where an AWS session comes from: the last thing that it leads back to."""
+    last = chain[-1] if chain else None
+    if last is None:
+        return
+    if last.kind == "saml":
+        yield Step(
+            f"Disable {last.asked_by} at the SAML identity provider: it signed in there and can again", why=last.why
+        )
+    elif last.kind == "web_identity":
+        yield Step(
+            f"Disable {last.asked_by} at its identity provider, and narrow the trust policy of {last.role}",
+            why=last.why,
+        )
+    elif last.kind == "instance":
+        yield Step(f"Treat instance {last.asked_by} as compromised: its credentials were used", why=last.why)
+    elif last.kind in ("irsa", "pod_identity"):
+        yield Step(
+            f"Treat the pods of {last.service_account} as compromised: the session comes from them", why=last.why
+        )
+    elif last.kind == "unknown":
+        yield Step(f"Find who assumed {last.role}: CloudTrail of the time before is missing", why=last.why)

@@ -1,0 +1,61 @@
+"""Plain links to the pages of findings, clusters, instances, roles and CloudTrail events in the AWS consoles. Nothing is loaded from there.
+
+Sources: the consoles' own addresses as GuardDuty's and CloudTrail's pages give them out; Detective User Guide, "Navigating directly to a
+profile"; AWS General Reference, console endpoints of the partitions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from kit.case.case import Case
+from kit.show.html_table import safe
+
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
+_DOMAINS = (
+    ("cn-", "console.amazonaws.cn"),
+    ("us-gov-", "console.amazonaws-us-gov.com"),
+    ("", "console.aws.amazon.com"),
+)
+
+
+def links(case: Case, kind: str, key: str, region: Any = None) -> str:
+    """Links for a finding, a trail event or a subject, as HTML; empty where the evidence does not name the region, or no page is known.
+
+    kind: finding, trail, or a kind of subject. region: of the thing, the case's own without one.
+    """
+    place = region if isinstance(region, str) and region else case.region
+    if not place or not _REGION.fullmatch(place):
+        return ""
+    pages = _pages(case, kind, key, place)
+    made = " ".join(
+        f'<a class="console" href="{safe(url)}" rel="noreferrer" target="_blank">{name}</a>' for name, url in pages
+    )
+    return f' <span class="quiet">{made}</span>' if made else ""
+
+
+def _pages(case: Case, kind: str, key: str, region: str) -> list[tuple[str, str]]:
+    domain = next(domain for start, domain in _DOMAINS if region.startswith(start))
+    base = f"https://{region}.{domain}"
+    if kind == "finding":
+        return [
+            ("GuardDuty", f"{base}/guardduty/home?region={region}#/findings?macros=current&fId={quote(key, safe='')}"),
+            ("Detective", f"{base}/detective/home?region={region}#findings/GuardDuty/{quote(key, safe='')}"),
+        ]
+    if kind == "trail":
+        return [("CloudTrail", f"{base}/cloudtrailv2/home?region={region}#/events/{quote(key, safe='')}")]
+    if kind == "iam_role":
+        found = re.fullmatch(r"arn:[^:]*:iam::\d*:(role|user)/(?:.*/)?([^/]+)", key)
+        return [("IAM", f"https://{domain}/iam/home#/{found[1]}s/details/{quote(found[2], safe='')}")] if found else []
+    if kind == "node":
+        instance = next((one for one, node in case.inventory.node_of_instance.items() if node == key), "")
+        return (
+            [("EC2", f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={quote(instance, safe='')}")]
+            if instance
+            else []
+        )
+    if kind in ("pod", "service_account", "created", "changed") and case.cluster:
+        return [("EKS", f"{base}/eks/home?region={region}#/clusters/{quote(case.cluster, safe='')}")]
+    return []

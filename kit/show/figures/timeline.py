@@ -1,0 +1,242 @@
+"""The attacker's calls over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kit.show.figures.chart import (
+    DEEDS,
+    LINE,
+    MOST_LINES,
+    MOST_MARKS,
+    MUTED,
+    Chart,
+    clock,
+    deed,
+    label,
+    layout,
+    plain,
+    records,
+    user_words,
+)
+from kit.words import counted
+
+
+def timeline(
+    calls: pd.DataFrame,
+    aws_calls: pd.DataFrame,
+    findings: pd.DataFrame,
+    coverage: pd.DataFrame,
+    window: tuple[datetime, datetime] | None,
+) -> Chart:
+    """The attacker's calls over time, one line an identity; findings above them; what was not recorded is shaded.
+
+    calls, aws_calls, findings, coverage: as of a Case. window: start and end, UTC; None without an audit log.
+    """
+    marks = _marks(calls, aws_calls)
+    lines = list(dict.fromkeys(marks["line"]))
+    seen = findings.dropna(subset=["first_seen_at"]).sort_values(["first_seen_at", "id"])
+    figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window))
+    _shade_gaps(figure, coverage)
+    _draw_findings(figure, seen)
+    for kind, (name, colour, symbol) in DEEDS.items():
+        chosen = marks[marks["deed"] == kind]
+        if len(chosen):
+            _draw_marks(figure, chosen, lines, name, colour, symbol)
+    rows = marks.sort_values("at")[["at", "line", "what", "count"]].reset_index(drop=True)
+    says = f"{counted(int(marks['count'].sum()), 'call')} by {counted(len(lines), 'identity')}"
+    return Chart("timeline", says, figure, rows)
+
+
+def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
+    """One row a mark: at, line (whose), deed, what (text), count."""
+    rows = [
+        {
+            "at": call["received_at"],
+            "line": user_words(call["user_name"]),
+            "deed": deed(call),
+            "what": call_words(call),
+            "count": 1,
+        }
+        for call in records(calls)
+    ] + [
+        {
+            "at": call["event_at"],
+            "line": f"AWS: {arn_words(call['arn'])}",
+            "deed": "aws",
+            "what": aws_words(call),
+            "count": 1,
+        }
+        for call in records(aws_calls)
+    ]
+    marks = pd.DataFrame(rows, columns=["at", "line", "deed", "what", "count"])
+    marks["at"] = pd.to_datetime(marks["at"], utc=True)
+    marks = marks.dropna(subset=["at"]).sort_values("at", kind="stable", ignore_index=True)
+    marks["line"] = _busiest(marks["line"])
+    return _gathered(marks) if len(marks) > MOST_MARKS else marks
+
+
+def _busiest(lines: pd.Series[str]) -> pd.Series[str]:
+    """The lines' names; of very many those with the most calls, and one for the rest."""
+    number = lines.value_counts(sort=False)
+    if len(number) <= MOST_LINES:
+        return lines
+    kept = sorted(number.index, key=lambda line: (-number[line], line))[: MOST_LINES - 1]
+    return lines.where(lines.isin(kept), f"{len(number) - len(kept):,} more identities")
+
+
+def _gathered(marks: pd.DataFrame) -> pd.DataFrame:
+    """Marks of one line and deed in the same 120th part of the time become one, with their count."""
+    first = marks["at"].min()
+    stretch = max((marks["at"].max() - first) / 120, pd.Timedelta(seconds=1))
+    groups = marks.groupby(["line", "deed", ((marks["at"] - first) // stretch).rename("stretch")], sort=True)
+    gathered = groups.agg(
+        at=("at", "min"), until=("at", "max"), what=("what", "first"), count=("count", "sum")
+    ).reset_index([0, 1])
+    several = gathered["count"] > 1
+    gathered["what"] = gathered["what"].where(
+        ~several, gathered["count"].astype(str) + " calls, the first: " + gathered["what"]
+    )
+    return gathered.sort_values(["at", "line"], kind="stable", ignore_index=True)
+
+
+def call_words(call: Mapping[str, Any]) -> str:
+    """An audit event in one line: `get secrets shop/db → 200`."""
+    parts = [call.get("resource"), call.get("subresource")]
+    what = "/".join(str(part) for part in parts if isinstance(part, str) and part)
+    where = "/".join(str(part) for part in (call.get("namespace"), call.get("name")) if isinstance(part, str) and part)
+    code = call.get("response_code")
+    answer = "no answer recorded" if pd.isna(code) else str(int(code))
+    return (
+        " ".join(part for part in (str(call.get("verb")), what or str(call.get("request_uri") or ""), where) if part)
+        + f" → {answer}"
+    )
+
+
+def aws_words(call: Mapping[str, Any]) -> str:
+    """A CloudTrail event in one line: `ec2 DescribeInstances → AccessDenied`."""
+    service = str(call.get("event_source") or "").partition(".")[0]
+    error = call.get("error_code")
+    return f"{service} {call.get('event_name')} → {error if isinstance(error, str) and error else 'done'}"
+
+
+def arn_words(arn: Any) -> str:
+    """An ARN without what all of an account share: `assumed-role/node-role/i-06492848bd396afb5`."""
+    return str(arn).split(":", 5)[-1] if isinstance(arn, str) and arn else "identity not recorded"
+
+
+def _timeline_layout(
+    lines: list[str], seen: pd.DataFrame, marks: pd.DataFrame, window: tuple[datetime, datetime] | None
+) -> go.Layout:
+    times = [*marks["at"], *seen["first_seen_at"], *seen["last_seen_at"].dropna()]
+    times = [pd.Timestamp(at) for at in times] or [pd.Timestamp(at) for at in window or ()]
+    axis: dict[str, Any] = {
+        "type": "date",
+        "gridcolor": "#eaeef2",
+        "linecolor": LINE,
+        "ticks": "outside",
+        "tickcolor": LINE,
+    }
+    if times:
+        room = max((max(times) - min(times)) * 0.04, pd.Timedelta(seconds=30))
+        axis["range"] = [plain(min(times) - room), plain(max(times) + room)]
+    findings_line = ["GuardDuty findings"] if len(seen) else []
+    names = [*findings_line, *lines]
+    return layout(
+        132 + 34 * max(len(names), 2),
+        margin={"l": 10, "r": 16, "t": 54, "b": 44},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1,
+            "yanchor": "bottom",
+            "yref": "paper",
+            "font": {"size": 12},
+            "itemwidth": 30,
+        },
+        xaxis={
+            **axis,
+            "title": {"text": "UTC", "font": {"size": 11, "color": MUTED}},
+            "tickformat": "%H:%M:%S\n%Y-%m-%d",
+        },
+        yaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": [label(name, 44) for name in names],
+            "range": [len(names) - 0.4, -0.6],
+            "automargin": True,
+            "gridcolor": "#eaeef2",
+            "zeroline": False,
+            "fixedrange": True,
+        },
+        hovermode="closest",
+        dragmode="pan",
+    )
+
+
+def _shade_gaps(figure: go.Figure, coverage: pd.DataFrame) -> None:
+    for gap in records(coverage[coverage["state"] == "gap"]):
+        if pd.isna(gap["start_at"]) or pd.isna(gap["end_at"]):
+            continue
+        text = "not recorded" if gap["source"] == "audit" else f"not recorded ({label(gap['source'])})"
+        figure.add_shape(
+            type="rect", x0=plain(gap["start_at"]), x1=plain(gap["end_at"]), y0=0, y1=1, yref="paper", layer="below",
+            fillcolor="#8c959f", opacity=0.25, line={"width": 0},
+        )  # fmt: skip
+        figure.add_annotation(
+            x=plain(gap["start_at"]), y=0, yref="paper", yanchor="bottom", xanchor="left", text=text, showarrow=False,
+            font={"size": 11, "color": MUTED},
+        )  # fmt: skip
+
+
+def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
+    if not len(seen):
+        return
+    x, y, text, spans = list[str](), list[int](), list[str](), list[str | None]()
+    for finding in records(seen):
+        last = finding["first_seen_at"] if pd.isna(finding["last_seen_at"]) else finding["last_seen_at"]
+        said = f"{label(finding['type'])}<br>severity {finding['severity']:.1f}, seen {clock(finding['first_seen_at'])} – {clock(last)}"
+        x, y, text = [*x, plain(finding["first_seen_at"])], [*y, 0], [*text, said]
+        spans += [plain(finding["first_seen_at"]), plain(last), None]
+    line = {"color": "#b3261e", "width": 3}
+    figure.add_trace(
+        go.Scatter(
+            x=spans, y=[0] * len(spans), mode="lines", line=line, opacity=0.35, hoverinfo="skip", showlegend=False
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=y, mode="markers", hovertext=text, hoverinfo="text", name="finding, first seen",
+            marker={"symbol": "triangle-down", "size": 12, "color": "#b3261e", "line": {"color": "#ffffff", "width": 1}},
+        )
+    )  # fmt: skip
+
+
+def _draw_marks(figure: go.Figure, marks: pd.DataFrame, lines: list[str], name: str, colour: str, symbol: str) -> None:
+    above = len(figure.layout.yaxis.tickvals) - len(lines)
+    said = [
+        f"{clock(at)} UTC<br>{label(line)}<br>{label(what, 160)}"
+        for at, line, what in zip(marks["at"], marks["line"], marks["what"], strict=True)
+    ]
+    open_symbol = symbol.endswith("open")
+    figure.add_trace(
+        go.Scatter(
+            x=[plain(at) for at in marks["at"]],
+            y=[above + lines.index(line) for line in marks["line"]],
+            mode="markers",
+            name=f"{name} ({int(marks['count'].sum()):,})",
+            hovertext=said,
+            hoverinfo="text",
+            marker={
+                "symbol": symbol,
+                "color": colour,
+                "size": [float(10 + 3 * math.log2(count)) for count in marks["count"]],
+                "line": {"color": colour if open_symbol else "#ffffff", "width": 2 if open_symbol else 1},
+            },
+        )
+    )

@@ -1,0 +1,167 @@
+"""What notebooks show of identities: who each one is, which credentials and sources it used, how its access is taken away, its AWS sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from kit.case.case import Case
+from kit.show import cited as evidence_of
+from kit.show.figures import arn_words, user_words
+from kit.show.html_table import Shown, clock, fold, safe, table
+from kit.show.show import pill
+from kit.words import counted
+
+Row = dict[str, Any]
+
+KIND_WORDS = {
+    "anonymous": "nobody: did not sign in",
+    "service_account": "service account",
+    "node": "node (its kubelet)",
+    "iam": "IAM principal",
+    "oidc": "user of an OIDC provider",
+    "control_plane": "part of the control plane",
+}
+SESSION_WORDS = {
+    "irsa": "IRSA",
+    "pod_identity": "Pod Identity",
+    "instance": "instance credentials",
+    "saml": "SAML sign-in",
+    "web_identity": "web identity",
+    "role": "role taken on",
+    "key": "long-term key",
+    "unknown": "issuing not in the evidence",
+}
+
+
+def _every(case: Case, member: str, key: str) -> list[Row]:
+    """The identities or sessions of all chosen findings, each once; affected wins over possible."""
+    found = dict[str, Row]()
+    for finding in case.scope["findings"]:
+        for one in finding[member]:
+            if one[key] not in found or one["certainty"] == "affected":
+                found[one[key]] = one
+    return list(found.values())
+
+
+def profiles(case: Case) -> Shown:
+    """Each identity of the scope: what decides its kind, where the attacker got it, its sources and credentials, and the way to end it."""
+    every = _every(case, "identities", "user_name")
+    if not every:
+        says = "No finding of this case names a caller, and no call is attributed to an attacker."
+        return Shown(f"<p>{says}</p>", says)
+    return Shown("".join(_profile(case, one) for one in every), f"{len(every)} identities")
+
+
+def _profile(case: Case, one: Row) -> str:
+    sure = "" if one["certainty"] == "affected" else f" {pill('possible')}"
+    parts = [f"<h3>{safe(user_words(one['user_name']))}</h3>"]
+    parts.append(f"<p><b>{KIND_WORDS[one['kind']].capitalize()}</b>{sure}: {_said(case, [one['why']])}</p>")
+    for title, whys in (
+        ("Where the attacker got it", one["patient_zero"]),
+        ("Its AWS session leads back to", one["came_from"]),
+    ):
+        if whys:
+            parts.append(f"<p>{title}: {_said(case, whys)}.</p>")
+    for words, names in (
+        ("Called in the name of", one["impersonates"]),
+        ("Others called in its name", one["impersonated_by"]),
+    ):
+        if names:
+            parts.append(f"<p>{words}: {', '.join(safe(user_words(name)) for name in names)}.</p>")
+    steps = "".join(f"<li>{_step(case, step)}</li>" for step in one["take_away"])
+    hostile = sum(source["hostile_calls"] for source in one["sources"])
+    lead = "To take its access away, in this order; <code>kit plan</code> says what of it <code>kit apply</code> does:"
+    if not hostile:
+        lead = "No call of it is attributed to an attacker. Should its access have to go, in this order:"
+    parts.append(f"<p>{lead}</p><ol>{steps}</ol>")
+    parts.append(_sources(one))
+    parts.append(fold(f"{counted(len(one['credentials']), 'credential')}", _credentials(case, one)))
+    if one["usual"]["calls"]:
+        usual = ", ".join(f"{safe(what)} ({number:,})" for what, number in one["usual"]["calls"])
+        says = f"Before the first hostile call ({_time(one['usual']['until'])} UTC) it did: {usual}."
+        parts.append(f'<p class="quiet">{says} An attacker who was there earlier is in this too.</p>')
+    return "".join(parts)
+
+
+def _step(case: Case, step: Row) -> str:
+    command = f"<br><code>{safe(step['command'])}</code>" if step["command"] else ""
+    shown_by = f" {evidence_of.link(case, step['why']['ref'])}" if step["why"] else ""
+    return f"{safe(step['says'])}.{shown_by}{command}"
+
+
+def _said(case: Case, whys: Iterable[Row]) -> str:
+    return "; ".join(f"{safe(why['says'])} {evidence_of.link(case, why['ref'])}" for why in whys)
+
+
+def _time(text: Any) -> str:
+    return clock(pd.Timestamp(text)) if isinstance(text, str) else ""
+
+
+def _sources(one: Row) -> str:
+    columns: dict[str, Callable[[Row], str]] = {
+        "Address": lambda row: f"<code>{safe(row['address'] or 'not recorded')}</code>",
+        "Whose": lambda row: (
+            "the cluster's own" if row["inside"] else safe(row["network"]) if isinstance(row["network"], str) else ""
+        ),
+        "Client": lambda row: safe(row["user_agent"] or "", 60),
+        "Calls": lambda row: f"{row['calls']:,}",
+        "Hostile": lambda row: f"<b>{row['hostile_calls']:,}</b>" if row["hostile_calls"] else "0",
+        "First (UTC)": lambda row: _time(row["first_at"]),
+        "Last (UTC)": lambda row: _time(row["last_at"]),
+    }
+    return table(
+        pd.DataFrame(one["sources"]), columns, most=8, narrow=("Address", "Calls", "First (UTC)", "Last (UTC)")
+    )
+
+
+def _credentials(case: Case, one: Row) -> str:
+    columns: dict[str, Callable[[Row], str]] = {
+        "Credential": lambda row: (
+            f"<code>{safe(row['key'])}</code>" if isinstance(row["key"], str) else "the log names none"
+        ),
+        "Kind": lambda row: safe(row["kind"].replace("_", " ")),
+        "Calls": lambda row: f"{row['calls']:,}",
+        "Hostile": lambda row: f"<b>{row['hostile_calls']:,}</b>" if row["hostile_calls"] else "0",
+        "From": lambda row: safe(", ".join(row["addresses"][:4])),
+        "Made": lambda row: _said(case, [row["minted"]]) if isinstance(row["minted"], dict) else "",
+        "Last (UTC)": lambda row: _time(row["last_at"]),
+    }
+    return table(pd.DataFrame(one["credentials"]), columns, most=20, narrow=("Last (UTC)",))
+
+
+def sessions(case: Case) -> Shown:
+    """The AWS sessions of what is in scope: those that the attacker used or that were used outside of the cluster first."""
+    every = _every(case, "sessions", "access_key_id")
+    if not every:
+        verdict = case.verdict("iam_role", 0)
+        says = "; ".join(safe(one.says) for one in verdict.limits) or "CloudTrail has no session of what is in scope"
+        return Shown(f"<p>{pill(verdict.word, 'cannot' if verdict.limits else 'quiet')} {says}.</p>", verdict.word)
+    called = [one for one in every if one["certainty"] == "affected" or _outside(one)]
+    rest = [one for one in every if one not in called]
+    says = f"{counted(len(every), 'session')}, of which {len(called):,} {'was' if len(called) == 1 else 'were'} used by the attacker or outside of the cluster."
+    columns: dict[str, Callable[[Row], str]] = {
+        "Access key": lambda row: f"<code>{safe(row['access_key_id'])}</code><br>{pill(row['certainty'])}",
+        "Got by": lambda row: (
+            f"{SESSION_WORDS[row['kind']]}: {safe(row['service_account'] or row['node'] or row['asked_by'] or '')}"
+        ),
+        "Role": lambda row: safe(arn_words(row["role"] or "")),
+        "Used from": lambda row: "<br>".join(_use(use) for use in row["uses"][:4]),
+        "Why": lambda row: _said(case, row["why"][:3]),
+    }
+    export = case.path / "exports" / "sessions.csv"
+    shown = table(pd.DataFrame(called, dtype=object), columns, export=None) if called else ""
+    inside = table(pd.DataFrame(rest, dtype=object), columns, export=export) if rest else ""
+    title = f"{counted(len(rest), 'session')}: {pill('possible')} – no use outside is shown"
+    return Shown(f"<p>{says}</p>{shown}{fold(title, inside)}", says)
+
+
+def _outside(one: Row) -> bool:
+    return any(use["inside"] is False for use in one["uses"])
+
+
+def _use(use: Row) -> str:
+    where = {True: "the cluster's own", False: "<b>outside</b>", None: "cannot tell whose"}[use["inside"]]
+    return f"<code>{safe(use['address'])}</code> ({where}): {counted(use['calls'], 'call')}, {safe(', '.join(use['services'][:4]), 120)}"

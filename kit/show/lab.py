@@ -1,0 +1,140 @@
+"""What an analyst works with in JupyterLab: pickers, tables that sort and filter, raw evidence, marks. Nothing of it is in the report.
+
+Needs a running kernel; papermill runs these cells too, and the page leaves them out (tag `notebook_only`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+from IPython.display import HTML, display
+
+from kit.case.case import Case, open_case
+from kit.errors import KitError
+from kit.playbooks.playbook import playbook_of
+from kit.show import answers, show
+from kit.show.cited import texts
+from kit.show.html_table import safe
+from kit.store.marks import WORDS
+
+_WIDE = widgets.Layout(width="720px")
+_MOST_ROWS = 20_000  # in a table that sorts and filters
+
+
+def explore(case: Case) -> widgets.Widget:
+    """Pick a finding, a window and the end of the baseline; below, its summary, graph, timeline and answers are drawn anew."""
+    finding = widgets.Dropdown(options=_findings(case), description="Finding", layout=_WIDE)
+    start, end, baseline = (
+        widgets.Text(description=word, placeholder="2026-01-31T14:00:00Z", continuous_update=False)
+        for word in ("Start", "End", "Usual until")
+    )
+    area = widgets.Output()
+
+    def draw(change: Any = None) -> None:
+        area.clear_output(wait=True)
+        with area:
+            try:
+                chosen = open_case(case.path, finding.value, start.value, end.value, baseline.value)
+                for part in (show.summary, show.graph, show.timeline, answers.verdicts):
+                    display(part(chosen))
+                given = f'finding = "{finding.value}"\nstart = "{start.value}"\nend = "{end.value}"'
+                display(HTML(f"<p>For the other notebooks:</p><pre>{safe(given)}</pre>"))
+            except KitError as error:
+                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+
+    for one in (finding, start, end, baseline):
+        one.observe(draw, names="value")
+    return widgets.VBox([finding, widgets.HBox([start, end, baseline]), area])
+
+
+def browse(frame: pd.DataFrame) -> Any:
+    """A frame as a table that sorts and filters, offline; of very many rows the first ones, and how many there are."""
+    import itables
+
+    itables.init_notebook_mode(connected=False)
+    shown = frame.head(_MOST_ROWS).map(_cell)
+    if len(frame) > len(shown):
+        display(
+            HTML(f"<p>{len(frame):,} rows; the first {len(shown):,} are here, all in the CSV files below exports/.</p>")
+        )
+    return itables.show(
+        shown, allow_html=False, column_filters="footer", maxBytes=0, lengthMenu=[10, 25, 100], scrollX=True
+    )
+
+
+def evidence(case: Case) -> widgets.Widget:
+    """Type or pick a ref (audit:…, trail:…, object:…, finding:…) and read the raw record, with its file and line."""
+    known = [f"finding:{one}" for one in case.findings["id"]] + list(case.calls["ref"]) + list(case.aws_calls["ref"])
+    ref = widgets.Combobox(
+        options=list(dict.fromkeys(known)),
+        description="Ref",
+        layout=_WIDE,
+        placeholder="audit:…",
+        ensure_option=False,
+        continuous_update=False,
+    )
+    area = widgets.Output()
+
+    def draw(change: Any = None) -> None:
+        area.clear_output(wait=True)
+        with area:
+            try:
+                file, line = case.place(ref.value)
+                display(
+                    HTML(
+                        f"<p><code>{safe(file)}:{line}</code></p><pre>{safe(texts(case, [ref.value])[ref.value])}</pre>"
+                    )
+                )
+            except KitError as error:
+                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+
+    ref.observe(draw, names="value")
+    return widgets.VBox([ref, area])
+
+
+def mark(case: Case) -> widgets.Widget:
+    """Mark an answer as confirmed or wrong, or a finding as expected, with a note; it stands in the report."""
+    finding = widgets.Dropdown(options=_findings(case)[1:], description="Finding", layout=_WIDE)
+    question = widgets.Dropdown(description="Question", layout=_WIDE)
+    word = widgets.Dropdown(options=list(WORDS), description="Mark as")
+    note = widgets.Text(description="Note", layout=_WIDE)
+    button, area = widgets.Button(description="Record", button_style="primary"), widgets.Output()
+
+    def questions(change: Any = None) -> None:
+        asked = playbook_of(case.finding(finding.value).type).questions if finding.value else ()
+        question.options = [("the finding as a whole", ""), *((one.question.asks, one.question.name) for one in asked)]
+
+    def record(pressed: Any) -> None:
+        area.clear_output(wait=True)
+        with area:
+            try:
+                made = case.mark(finding.value, word.value, note.value, question.value)
+                display(
+                    HTML(
+                        f"<p>Recorded: {safe(made.word)}, {made.at:%Y-%m-%d %H:%M:%S} UTC. It cannot be taken back, only followed by another.</p>"
+                    )
+                )
+            except KitError as error:
+                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+
+    questions()
+    finding.observe(questions, names="value")
+    button.on_click(record)
+    return widgets.VBox([finding, question, word, note, button, area])
+
+
+def _findings(case: Case) -> list[tuple[str, str]]:
+    return [
+        ("all findings", ""),
+        *((f"{row.severity:.1f}  {row.type}  {str(row.id)[:8]}", str(row.id)) for row in case.findings.itertuples()),
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", False))
+        else value
+    )

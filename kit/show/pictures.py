@@ -1,0 +1,104 @@
+"""The pictures of the branches: lives of pods, calls against what is usual, what was touched where, what was recorded; each with its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from kit.case.case import Case
+from kit.show import figures
+from kit.show.html_table import Shown, clock, fold, safe, table
+from kit.show.show import KINDS, pill
+from kit.show.show import picture as shown_picture
+from kit.words import counted
+
+Row = dict[str, Any]
+_STRETCHES = 60  # of the heatmap
+_TOUCHED = ("pod", "service_account", "secret", "config_map", "token", "created", "changed", "deleted")
+
+
+def lifetimes(case: Case) -> Shown:
+    """When each pod in scope was born, attacked and gone."""
+    pods = case.subjects[case.subjects["kind"] == "pod"]
+    window = _window(case)
+    if pods.empty or window is None:
+        says = "No pod is in scope." if pods.empty else "When they lived cannot be told: there is no audit log."
+        return Shown(f"<p>{says}</p>", says)
+    chart = figures.lifetimes(pods, case.calls, window)
+    columns: dict[str, Callable[[Row], str]] = {
+        "Pod": lambda row: safe(row["pod"]),
+        "Certainty": lambda row: pill(row["certainty"]),
+        "Born (UTC)": lambda row: clock(row["created_at"], "before the log, or not told"),
+        "First attacked (UTC)": lambda row: clock(row["attacked_at"]),
+        "Attacks": lambda row: f"{row['attacks']:,}",
+        "Gone (UTC)": lambda row: clock(
+            row["deleted_at"], "gone, time not told" if row["gone"] else "not known to be gone"
+        ),
+    }
+    return _with_table(case, chart, columns, "lifetimes")
+
+
+def activity(case: Case) -> Shown:
+    """The calls of the scope's identities over time against what was usual for them before the first bad sign."""
+    calls = case.activity(_STRETCHES)
+    if calls.empty:
+        says = "No call of an identity in scope is in the evidence, so nothing can be compared."
+        return Shown(f"<p>{says}</p>", says)
+    columns: dict[str, Callable[[Row], str]] = {
+        "Call": lambda row: safe(row["call"]),
+        "Calls": lambda row: f"{int(row['calls']):,}",
+        "Of the attacker": lambda row: f"{int(row['hostile']):,}",
+    }
+    return _with_table(case, figures.activity(calls, case.first_hostile_at), columns, "activity")
+
+
+def namespaces(case: Case) -> Shown:
+    """What was touched in each namespace."""
+    chart = figures.namespaces(case.subjects, {kind: KINDS[kind][1] for kind in _TOUCHED})
+    if chart.rows.empty:
+        says = "Nothing in a namespace is shown to be affected."
+        return Shown(f"<p>{says}</p>", says)
+    columns: dict[str, Callable[[Row], str]] = {
+        "Namespace": lambda row: safe(row["namespace"]),
+        "What": lambda row: safe(row["kind"]),
+        "How many": lambda row: f"{row['count']:,}",
+    }
+    return _with_table(case, chart, columns, "namespaces")
+
+
+def coverage(case: Case) -> Shown:
+    """What each source recorded, as a strip."""
+    if case.coverage.dropna(subset=["start_at", "end_at"]).empty:
+        return Shown(
+            f"<p>{pill('cannot tell', 'cannot')} There is neither an audit log nor CloudTrail in this case.</p>",
+            "no coverage",
+        )
+    return shown_picture(figures.coverage_strip(case.coverage, case.findings), "")
+
+
+def _with_table(case: Case, chart: figures.Chart, columns: dict[str, Callable[[Row], str]], name: str) -> Shown:
+    inside = table(chart.rows, columns, export=case.path / "exports" / f"{name}.csv")
+    return shown_picture(chart, fold(f"The same as a table ({counted(len(chart.rows), 'row')})", inside))
+
+
+def _window(case: Case) -> tuple[datetime, datetime] | None:
+    pods = case.subjects[case.subjects["kind"] == "pod"]
+    if case.window is not None:
+        # A log of weeks with lives of minutes: what is drawn is around the attack.
+        times = [
+            pd.Timestamp(at).to_pydatetime()
+            for at in [*case.calls["received_at"].dropna(), *case.findings["first_seen_at"].dropna()]
+        ]
+        inside = [at for at in times if case.window.start <= at <= case.window.end]
+        if not inside:
+            return case.window.start, case.window.end
+        room = max((max(inside) - min(inside)) * 0.5, timedelta(minutes=10))
+        return max(case.window.start, min(inside) - room), min(case.window.end, max(inside) + room)
+    times = [
+        pd.Timestamp(at).to_pydatetime()
+        for at in [*pods["created_at"].dropna(), *pods["deleted_at"].dropna(), *case.findings["first_seen_at"].dropna()]
+    ]
+    return (min(times), max(times) + timedelta(seconds=1)) if times else None
