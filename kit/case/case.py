@@ -495,7 +495,7 @@ class Case:
         )
         if not rows and parsed.kind == "object":
             rows = self.store.rows(
-                "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at LIMIT 1", key=key
+                "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at, file, item LIMIT 1", key=key
             )
         if not rows:
             raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))

@@ -214,7 +214,7 @@ class Access:
         """Who made the cluster, by CloudTrail's CreateCluster; None when that is not in the evidence."""
         for row in self.store.rows(
             "SELECT event_id, coalesce(issuer_arn, arn) AS arn, event_at, request_parameters FROM trail"
-            " WHERE event_source = 'eks.amazonaws.com' AND event_name = 'CreateCluster' AND error_code IS NULL ORDER BY event_at"
+            " WHERE event_source = 'eks.amazonaws.com' AND event_name = 'CreateCluster' AND error_code IS NULL ORDER BY event_at, event_id"
         ):
             name = _object(row["request_parameters"]).get("name")
             if row["arn"] and (name == self.inventory.cluster or self.inventory.cluster is None):

@@ -109,7 +109,7 @@ def anonymous_access(asked: Asked) -> Found:
     for one in asked.store.rows(
         "SELECT verb || ' ' || coalesce(resource, '') AS call, namespace, count(*) AS calls, min(received_at) AS first_at,"
         " max(received_at) AS last_at, min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
-        " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC"
+        " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC, call, namespace"
     ):
         rows.append(row([asked.ref(one["first"])], What=f"{counted(one['calls'], 'anonymous call')} let through: {one['call']}",
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=""))  # fmt: skip

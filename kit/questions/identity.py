@@ -71,7 +71,7 @@ def was_it_expected(asked: Asked) -> Found:
         " AND coalesce(subresource, '') = $subresource AND namespace IS NOT DISTINCT FROM $namespace AND received_at < $first"
         " AND response_code < 300 AND NOT list_contains($addresses, source_address)"
         " AND NOT list_contains($credentials, coalesce(credential_id, access_key_id, ''))"
-        " GROUP BY source_address, user_agent ORDER BY calls DESC, source_address",
+        " GROUP BY source_address, user_agent ORDER BY calls DESC, source_address, user_agent",
         user=call["user_name"],
         verb=call["verb"],
         resource=call["resource"],
@@ -214,7 +214,7 @@ def credentials_used_outside(asked: Asked) -> Found:
         " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
         " WHERE (list_contains($pods, claimed_pod_uid) OR list_contains($nodes, user_name)) AND source_address IS NOT NULL"
         " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
-        " GROUP BY user_name, claimed_pod_uid, source_address ORDER BY first_at, source_address",
+        " GROUP BY user_name, claimed_pod_uid, source_address ORDER BY first_at, source_address, user_name, claimed_pod_uid",
         pods=sorted(pods),
         nodes=[f"{NODE}{node}" for node in sorted(nodes)],
         start=asked.scope.given[0],

@@ -111,7 +111,7 @@ class Profiles:
             " list(DISTINCT impersonated_user_name) FILTER (impersonated_user_name IS NOT NULL) AS impersonates,"
             " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first"
             " FROM audit WHERE list_contains($users, user_name)"
-            " GROUP BY user_name, user_uid, credential_id, access_key_id, source_address, user_agent ORDER BY first_at, source_address",
+            " GROUP BY user_name, user_uid, credential_id, access_key_id, source_address, user_agent ORDER BY first_at, source_address, user_agent, user_name, credential_id, access_key_id",
             users=user_names,
         )
         behind = self.store.rows(
