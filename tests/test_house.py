@@ -252,6 +252,41 @@ def test_no_text_is_taken_apart_into_letters() -> None:
     assert not found
 
 
+SENTENCES = {"says", "does", "stops", "undo", "cannot_undo", "reason", "asks", "collect", "precondition", "by_person"}
+"""Members that are sentences for people: a rule that looks into one breaks when the sentence is put better."""
+
+
+def _decided_by_words(tree: ast.Module) -> Iterator[str]:
+    """Where words of a sentence decide: searched, compared with a text, or taken apart."""
+
+    def is_sentence(node: ast.expr) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr in SENTENCES
+
+    for node in ast.walk(tree):
+        found = False
+        if isinstance(node, ast.Compare):
+            kinds = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
+            both = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+            found = any(
+                isinstance(operator, kinds)
+                and (is_sentence(right) or (is_sentence(left) and isinstance(right, ast.Constant)))
+                for operator, left, right in both
+            )
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_sentence(node.func.value):
+            found = node.func.attr in ("startswith", "endswith", "partition", "rpartition", "split", "find", "index")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re."):
+            found = any(map(is_sentence, node.args))
+        if found and isinstance(node, ast.expr):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_rule_decides_by_the_words_of_a_sentence() -> None:
+    faults = "'x' in why.says\nfor w in s:\n    w in f(a.says)\none.says == 'x'\none.stops.startswith('no')\nre.search('x', a.reason)"
+    assert len(list(_decided_by_words(ast.parse(faults)))) == 4
+    found = [f"{module} {place}" for module, path in MODULES.items() for place in _decided_by_words(_tree(path))]
+    assert not found
+
+
 def test_no_parameter_takes_a_text_for_several_names() -> None:
     """A `str` is a Sequence, a Collection and an Iterable of `str`: kit.words.Names and lists refuse it."""
     loose = re.compile(r"\b(Iterable|Sequence|Collection|Container)\[str\]")

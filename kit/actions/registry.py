@@ -64,7 +64,8 @@ class Action:
     precondition: what has to be true just before. permissions: `kubernetes:[GROUP/]RESOURCE:VERB[:NAME]` or `aws:SERVICE:ACTION`;
     {object} is the resource of the target, {role} what RBAC asks of whoever writes a binding: to may bind its role.
     preview: how it is tried before. check: what shows afterwards that it holds. by_person: why the kit doesn't do it, "" when it does.
-    destroys_node: done only to nodes that the attacker may hold; on others an affected pod merely ran.
+    destroys_node: done only to nodes that the attacker may hold; on others an affected pod merely ran. stops_nothing: of anybody's work.
+    reads_only: it changes nothing in account and cluster, so there is nothing to undo.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Action:
     check: str = ""
     by_person: str = ""
     destroys_node: bool = False
+    stops_nothing: bool = False
+    reads_only: bool = False
 
 
 def _file(target: Target, end: str) -> str:
@@ -325,12 +328,12 @@ _ALL = (
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute", "aws:ec2:ModifyInstanceAttribute", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups",
                         "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:SuspendProcesses", "aws:autoscaling:ResumeProcesses", "kubernetes:nodes:get", "kubernetes:nodes:patch"),
            preview=f"{_EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group"),
-    Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
+    Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the instance exists",
            permissions=_SNAPSHOTS,
            preview=_EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
-    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", undo=_READS, kinds=("pod", "created", "written_binding"), commands=_keep,
+    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=_READS, reads_only=True, kinds=("pod", "created", "written_binding"), commands=_keep,
            precondition="the object with this uid stands",
            permissions=("kubernetes:{object}:get", "kubernetes:pods/log:get", "kubernetes:events:list"),
            preview=_LOOKED, check="the files are in the case, hashed in its journal"),
@@ -353,7 +356,7 @@ _ALL = (
            commands=_withdraw, precondition="the pod with this uid stands; its owner does not select on the label",
            permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
            preview=_DRY, check="no EndpointSlice of the namespace names its address"),
-    Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", undo="lower the desired size again", kinds=(), commands=_add_nodes,
+    Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=(), commands=_add_nodes,
            precondition="the node group may grow; new pods need somewhere to run before the old nodes end",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="how many, of which group and in which subnets only you know"),
     Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
@@ -419,13 +422,13 @@ _ALL = (
            precondition="the account with this uid stands", commands=_end_tokens,
            permissions=("kubernetes:secrets:list", "kubernetes:secrets:get", "kubernetes:secrets:delete", "kubernetes:serviceaccounts:get", "kubernetes:serviceaccounts:delete", "kubernetes:serviceaccounts:create", "kubernetes:pods:list"),
            preview=_DRY, check="no Secret holds a token of it; what still lives, and for how long, is said"),
-    Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds",
-           undo=_READS, kinds=("pod",),
+    Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds", stops_nothing=True,
+           undo=_READS, reads_only=True, kinds=("pod",),
            commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.parameters.get("containers", [])] if target.thing and target.thing.node else [],
            precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
            permissions=("kubernetes:pods:get", "kubernetes:nodes/proxy:create"),
            preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it"),
-    Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", undo=_READS, kinds=("node",),
+    Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=_READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
            precondition="the instance runs; for memory it is reached by SSM", destroys_node=True,
            permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=_LOOKED, check="the output is in the case, hashed in its journal"),
@@ -437,26 +440,26 @@ _ALL = (
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeNetworkInterfaces", "aws:ec2:DescribeSecurityGroups", "aws:ec2:CreateSecurityGroup", "aws:ec2:RevokeSecurityGroupEgress", "aws:ec2:DeleteSecurityGroup", "aws:ec2:CreateTags",
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
            preview=_EC2_DRY, check="every interface has that group alone; connections that were open may live on"),
-    Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), destroys_node=True,
+    Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), destroys_node=True,
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the checkpoints are made",
            permissions=_SNAPSHOTS,
            preview=_EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
-    Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", undo=_READS, kinds=("node",),
+    Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", stops_nothing=True, undo=_READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 describe-snapshots --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].[SnapshotId,State,Progress]'"),
            precondition="the snapshots were started",
            permissions=("aws:ec2:DescribeSnapshots",), preview=_LOOKED, check="every snapshot is completed"),
-    Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", undo=_READS, kinds=("node",),
+    Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", stops_nothing=True, undo=_READS, reads_only=True, kinds=("node",),
            commands=_instance("aws guardduty start-malware-scan --resource-arn arn:aws:ec2:REGION:ACCOUNT:instance/INSTANCE"),
            precondition="the instance exists, and was not scanned within the last hour", destroys_node=True,
            permissions=("aws:guardduty:StartMalwareScan", "aws:guardduty:ListMalwareScans", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"),
            preview=_SIMULATED, check="GuardDuty has the scan, and its state"),
-    Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", undo="take the extra tag off the digest", kinds=("image", "introduced"),
+    Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", stops_nothing=True, undo="take the extra tag off the digest", kinds=("image", "introduced"),
            commands=_keep_image,
            precondition="the registry still has the digest that ran",
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:PutImage", "aws:ecr:BatchDeleteImage"),
            preview=_SIMULATED, check="the manifest is in the case, the digest has the tag; its layers are not copied: the commands do that"),
-    Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
+    Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            commands=_object("delete"), destroys=True,
            precondition="the object with this uid stands, its YAML is kept and its pods are captured",
            permissions=("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create"),
@@ -475,7 +478,7 @@ _ALL = (
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch", "kubernetes:nodes:delete", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create", "aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute",
                         "aws:ec2:ModifyInstanceAttribute", "aws:ec2:TerminateInstances", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups", "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:TerminateInstanceInAutoScalingGroup"),
            preview=f"{_DRY} of the evictions; {_EC2_DRY}; Auto Scaling has none: policy simulation", check="the instance is shutting down or terminated"),
-    Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", undo="delete it again", kinds=("deleted",),
+    Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
            precondition="the attacker's access has ended, and nothing of that name is there",
            permissions=("kubernetes:{object}:get", "kubernetes:{object}:create", "kubernetes:{object}:delete", "kubernetes:{role}"),
            preview=_DRY, check="it is there again, as the evidence has it"),
@@ -489,7 +492,7 @@ _ALL = (
     Action("roll_out_fixed", "recover", "Roll out a fixed image or version of the workload, with hardened settings: its pods come back from the same image", "the old version", undo="`kubectl rollout undo`", kinds=("workload",),
            precondition="the fault that let them in is known", permissions=(),
            preview="none: it is your own deployment", check="a person confirms it", by_person="only you know the fault and have the fixed version"),
-    Action("give_feedback", "recover", "Tell GuardDuty whether the finding was useful, as a person has marked it", "nothing", cannot_undo="feedback that was sent cannot be taken back", kinds=("finding",),
+    Action("give_feedback", "recover", "Tell GuardDuty whether the finding was useful, as a person has marked it", "nothing", stops_nothing=True, cannot_undo="feedback that was sent cannot be taken back", kinds=("finding",),
            precondition="a person has marked the finding as confirmed or expected",
            permissions=("aws:guardduty:ListDetectors", "aws:guardduty:GetFindings", "aws:guardduty:UpdateFindingsFeedback"), preview=_SIMULATED, check="GuardDuty shows the feedback on the finding"),
     Action("archive_finding", "recover", "Archive the finding, which a person has marked, in GuardDuty", "it leaves the list of current findings; nothing stops to be detected", undo="unarchive it", kinds=("finding",),
@@ -526,6 +529,11 @@ def action_id(name: str, target: Target) -> str:
     """The id of an action on a target: the same in every plan that would do the same, another when it is done with something else."""
     known = json.dumps(target.parameters, sort_keys=True, ensure_ascii=True)
     return f"{name}-{hashlib.sha256(f'{target.kind}:{target.key}:{known}'.encode()).hexdigest()[:10]}"
+
+
+def action_of(id_: str) -> Action | None:
+    """The action that an id of a planned action names; None for one of another kit."""
+    return ACTIONS.get(id_.rpartition("-")[0])
 
 
 ACTIONS: dict[str, Action] = {one.name: one for one in _ALL}

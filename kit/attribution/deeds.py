@@ -24,6 +24,7 @@ from kit.store.store import Store
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
 RUNS_COMMANDS = ("exec", "attach", "portforward")
+COPIES = {"tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump"}
 # What a read gives away: resource → kind of subject, and its word.
 READ = {"secrets": ("secret", "secrets"), "configmaps": ("config_map", "config maps")}
 # Questions to the API server that store nothing.
@@ -40,12 +41,16 @@ _SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the l
 
 @dataclass(frozen=True)
 class Deed:
-    """One thing that a call did. kind and key: of the subject (docs/json.md). says: what was done, without when and by whom."""
+    """One thing that a call did. kind and key: of the subject (docs/json.md). says: what was done, without when and by whom.
+
+    carries_out: whether data may have left by it.
+    """
 
     kind: str
     key: str
     says: str
     certainty: str = "affected"
+    carries_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,11 @@ class Deeds:
                     ("identity",), says, "calls of that service account from unusual addresses", event["received_at"]
                 )
         elif subresource in RUNS_COMMANDS:
-            yield Deed("exec", path, _with_command(subresource, event))
+            command = _command(event)
+            says = f"{subresource}: {command}" if command else subresource
+            yield Deed(
+                "exec", path, says, carries_out=subresource == "portforward" or bool(COPIES & {*command.split()})
+            )
         elif subresource == "proxy":
             if resource == "nodes":
                 # The kubelet's own API runs commands too: /run/…, /exec/…
@@ -288,9 +297,8 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"containers": [{"image": image} for image in named]}} if body else {}
 
 
-def _with_command(subresource: str, event: Event) -> str:
-    command = parse_qs(urlsplit(event["request_uri"] or "").query).get("command", [])
-    return f"{subresource}: {' '.join(command)}" if command else subresource
+def _command(event: Event) -> str:
+    return " ".join(parse_qs(urlsplit(event["request_uri"] or "").query).get("command", []))
 
 
 def _born_together(life: _Life, created_at: datetime) -> bool:

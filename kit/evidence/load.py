@@ -281,7 +281,7 @@ def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
     try:
         for number, record in enumerate(_with_their_lists(source), 1):
             if isinstance(record, Reject):
-                broken += record.reason.startswith("not JSON")
+                broken += record.is_broken
                 parts.reject(_hidden(record) if kind.reader is cluster else record)
             else:
                 _send(record, kind.reader, parts)

@@ -58,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that could not become a row: where it is, why, its first 200 characters, and about when it happened.
+    """A record that could not become a row: where it is, why, its first 200 characters, about when it happened, and whether it is broken JSON.
 
     raw is left empty where it has `data`, which may be a Secret's, whatever the record was taken for.
     """
@@ -68,6 +68,7 @@ class Reject:
     reason: str
     raw: str
     near_at: datetime | None = None
+    is_broken: bool = False
 
     def __post_init__(self) -> None:
         raw = self.raw[:200]

@@ -327,12 +327,12 @@ class Access:
         for secret in self._token_secrets(namespace, name):
             says = f"Delete Secret {secret.namespace}/{secret.name}: a token in a Secret does not expire"
             yield Step(says, kubectl("delete", "secret", secret.name, namespace), secret.why[0])
-        for role, why in self.inventory.service_account_roles.get(account, {}).items():
-            if "Pod Identity" in why.says:
+        for role, grant in self.inventory.service_account_roles.get(account, {}).items():
+            if grant.by_pod_identity:
                 says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
             else:
                 says = f"Change the trust policy of {role} (IRSA), then revoke its sessions: its token is judged by STS alone and outlives pod and account"
-            yield Step(says, "", why)
+            yield Step(says, "", grant.why)
 
     def _token_secrets(self, namespace: str, name: str) -> list[Thing]:
         return [

@@ -47,6 +47,14 @@ ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM role
 
 
 @dataclass(frozen=True)
+class RoleGrant:
+    """That a service account may take on a role, and what shows it. by_pod_identity: through EKS Pod Identity, else through IRSA."""
+
+    by_pod_identity: bool
+    why: Why
+
+
+@dataclass(frozen=True)
 class Thing:
     """An object of the cluster over its life.
 
@@ -351,14 +359,14 @@ class Inventory:
         return found
 
     @cached_property
-    def service_account_roles(self) -> dict[str, dict[str, Why]]:
+    def service_account_roles(self) -> dict[str, dict[str, RoleGrant]]:
         """namespace/name of a service account → IAM roles it may take on, each with the evidence: IRSA annotation, Pod
         Identity association, or the session that CloudTrail saw issued to it."""
-        found = dict[str, dict[str, Why]]()
+        found = dict[str, dict[str, RoleGrant]]()
 
-        def add(account: str, role: Any, ref: Ref, says: str) -> None:
+        def add(account: str, role: Any, ref: Ref, says: str, by_pod_identity: bool = False) -> None:
             if isinstance(role, str) and role.startswith("arn:"):
-                found.setdefault(account, {}).setdefault(role, Why(ref, says))
+                found.setdefault(account, {}).setdefault(role, RoleGrant(by_pod_identity, Why(ref, says)))
 
         for thing in self.of("serviceaccounts"):
             role = thing.annotations.get(ROLE_ANNOTATION)
@@ -367,7 +375,7 @@ class Inventory:
             "SELECT namespace, name, uid, object FROM objects WHERE kind = 'PodIdentityAssociation' AND object LIKE '%roleArn%'"
         ):
             role, says = orjson.loads(row["object"]).get("roleArn"), "Pod Identity association gives"
-            add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}")
+            add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}", True)
         for row in self.store.rows(
             "SELECT min_by(event_id, event_at) AS event_id, user_name, json_extract_string(request_parameters, '$.roleArn')"
             " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
@@ -389,7 +397,7 @@ class Inventory:
                 continue
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
             says = f"CloudTrail saw EKS Pod Identity take on {request.get('roleArn')} for it"
-            add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says)
+            add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says, True)
         for pod in self.pods:
             for container in pod.containers:
                 for variable in _list(container.get("env")):

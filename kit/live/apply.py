@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.actions.registry import ACTIONS
+from kit.actions.registry import ACTIONS, action_of
 from kit.errors import CallError
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
@@ -188,9 +188,8 @@ class Remediation:
         return Outcome(planned.id, "done" if again else "done before", "", self._checked(planned))
 
     def _not_done(self, planned: PlannedAction, error: LiveError) -> Outcome:
-        if isinstance(error, Unknown) or "throttled" in error.says or error.code in ("unreached", "429"):
-            service = service_of(error)
-            self._outages[service] = self._outages.get(service, 0) + 1
+        if isinstance(error, Unknown) or error.throttled or error.code == "unreached":
+            self._outages[error.service] = self._outages.get(error.service, 0) + 1
         if error.code in _IMPOSSIBLE:
             self._impossible.add(planned.id)
         if isinstance(error, Unknown):
@@ -204,7 +203,7 @@ class Remediation:
         """Whether an action need not wait for another any more."""
         if self._is_done(before):
             return True
-        known = ACTIONS.get(before.rpartition("-")[0])
+        known = action_of(before)
         if known is None or known.stage not in ("freeze", "capture"):
             return False
         # What cuts the attacker off does not wait for a capture that this cluster cannot make; what destroys does, or says why not.
@@ -417,12 +416,6 @@ class Remediation:
 def services_of(planned: PlannedAction) -> set[str]:
     """The services that an action calls: kubernetes, ec2, iam, …"""
     return {one.split(":")[1] if one.startswith("aws:") else "kubernetes" for one in planned.permissions}
-
-
-def service_of(error: LiveError) -> str:
-    """The service that an error came from: its sentence begins with the service or with the method of the Kubernetes API."""
-    word = error.says.partition(" ")[0]
-    return "kubernetes" if word.isupper() else word
 
 
 def _unforeseen(error: Exception) -> str:

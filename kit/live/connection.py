@@ -48,11 +48,16 @@ Result = TypeVar("Result")
 
 
 class LiveError(Exception):
-    """Something that a service said or did; `says` is for a person."""
+    """Something that a service said or did; `says` is for a person. service: an AWS service or kubernetes. throttled: too many calls."""
 
-    def __init__(self, says: str, code: str = "") -> None:
+    def __init__(self, says: str, code: str = "", service: str = "kubernetes") -> None:
         super().__init__(says)
-        self.says, self.code = says, code
+        self.says, self.code, self.service = says, code, service
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the service did nothing because it was asked too often."""
+        return self.code in _THROTTLED or self.code == "429"
 
 
 class Refused(LiveError):
@@ -130,7 +135,7 @@ class Connection:
 
     def read(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """What a reading call of AWS answers. Raises Missing, Failed, Unknown."""
-        return _called(lambda: getattr(self.aws(service), operation)(**parameters), f"{service} {operation}")
+        return _called(lambda: getattr(self.aws(service), operation)(**parameters), service, operation)
 
     def pages(self, service: str, operation: str, member: str, **parameters: Any) -> Iterator[Any]:
         """The elements of all pages of a listing call."""
@@ -143,7 +148,7 @@ class Connection:
                 one for page in client.get_paginator(operation).paginate(**parameters) for one in page.get(member) or []
             ]
 
-        yield from _called(every, f"{service} {operation}")
+        yield from _called(every, service, operation)
 
     def write(self, service: str, operation: str, **parameters: Any) -> tuple[dict[str, Any], str]:
         """Send a changing call once, again only when throttled: its answer and its request id. Raises Failed, Unknown."""
@@ -154,7 +159,7 @@ class Connection:
 
         for pause in _pauses():
             try:
-                answer = _called(once, f"{service} {operation}")
+                answer = _called(once, service, operation)
                 return answer, str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
             except Failed as error:
                 if error.code not in _THROTTLED or pause is None:
@@ -424,9 +429,10 @@ def _message(said: bytes) -> str:
     return str(read.get("message", ""))[:500] if isinstance(read, dict) else ""
 
 
-def _called(call: Callable[[], Result], what: str) -> Result:
+def _called(call: Callable[[], Result], service: str, operation: str) -> Result:
     import botocore.exceptions as aws_errors
 
+    what = f"{service} {operation}"
     try:
         return call()
     except aws_errors.ClientError as error:
@@ -435,18 +441,18 @@ def _called(call: Callable[[], Result], what: str) -> Result:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         says = f"{what}: {code} {message}"[:500]
         if code in _THROTTLED:
-            raise Failed(f"{says} (throttled after {TRIES} tries)", code) from None
+            raise Failed(f"{says} (throttled after {TRIES} tries)", code, service) from None
         if code in _DENIED:
-            raise Failed(f"{what}: not permitted: {message}"[:500], code) from None
+            raise Failed(f"{what}: not permitted: {message}"[:500], code, service) from None
         if "NotFound" in code or code == "NoSuchEntity":
-            raise Missing(says, code) from None
-        raise (Unknown if status >= 500 else Failed)(says, code) from None
+            raise Missing(says, code, service) from None
+        raise (Unknown if status >= 500 else Failed)(says, code, service) from None
     except (aws_errors.EndpointConnectionError, aws_errors.ConnectTimeoutError) as error:
-        raise Failed(f"{what}: cannot be reached: {error}", "unreached") from None
+        raise Failed(f"{what}: cannot be reached: {error}", "unreached", service) from None
     except (aws_errors.HTTPClientError, aws_errors.ConnectionError) as error:
-        raise Unknown(f"{what}: no answer came: {error}", "cut") from None
+        raise Unknown(f"{what}: no answer came: {error}", "cut", service) from None
     except (aws_errors.NoCredentialsError, aws_errors.BotoCoreError) as error:
-        raise Failed(f"{what}: {error}", "unsent") from None
+        raise Failed(f"{what}: {error}", "unsent", service) from None
 
 
 def _pauses() -> Iterator[float | None]:

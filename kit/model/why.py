@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, StrEnum, auto
 
 from kit.model.refs import Ref
 
@@ -28,9 +29,40 @@ class Limit:
     end: datetime | None = None
 
 
+class Rule(Enum):
+    """By what a reason holds, for whoever decides by reasons; its sentence only tells."""
+
+    PRESENT = auto()
+    """It ran there, stands there, belongs to it."""
+    FINDING = auto()
+    """The finding says so, or is about the caller that it names."""
+    NAMED_NODE = auto()
+    """The finding is about this very node."""
+    ATTACKER = auto()
+    """A call of the attacker did it."""
+    CARRIES_OUT = auto()
+    """A call of the attacker did it, and may have carried data out: a forwarded port, a command that copies."""
+
+
 @dataclass(frozen=True)
 class Why:
-    """One reason: the evidence that shows it (a Ref) and what that evidence says."""
+    """One reason: the evidence that shows it (a Ref), what that evidence says, and by which rule it counts."""
 
     ref: Ref
     says: str
+    rule: Rule = field(default=Rule.PRESENT, compare=False)
+
+
+class Standing(StrEnum):
+    """Whether a thing still stands, as a word of a table."""
+
+    STANDS = "yes"
+    GONE = "gone"
+    TAKEN_OUT = "gone: they were taken out"
+    CANNOT_TELL = "cannot tell"
+    UNTOLD = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to be gone."""
+        return self in (Standing.GONE, Standing.TAKEN_OUT)

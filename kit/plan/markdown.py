@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from kit.actions.registry import ACTIONS
 from kit.plan.planner import ASKS_NOBODY, Plan, PlannedAction
 from kit.words import counted, few
 
@@ -48,7 +49,7 @@ def _summary(plan: Plan) -> Iterator[str]:
             "**cannot be undone**"
             if actions[0].cannot_undo
             else "nothing to undo"
-            if actions[0].undo.startswith("nothing")
+            if ACTIONS[action].reads_only
             else "yes"
         )
         yield f"| {stage} | {action} | {len(actions)}: {names} | {'a person' if person else 'the kit'} | {undo} |"

@@ -13,12 +13,13 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from kit.actions.registry import ACTIONS, STAGES, Action, Target, action_id, permissions_for
+from kit.actions.registry import ACTIONS, STAGES, Action, Target, action_id, action_of, permissions_for
 from kit.errors import CallError
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import AUTO, KARPENTER
 from kit.model.kubernetes import GROUPS
 from kit.model.refs import Ref
+from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
@@ -167,11 +168,7 @@ def _without_what_goes_with_its_node(made: list[_Made]) -> list[_Made]:
 
 def _selected(planned: PlannedAction, chosen: set[str]) -> PlannedAction:
     """The action in a plan of these actions alone: it waits for the captures that are left out all the same."""
-    kept = [
-        one
-        for one in planned.after
-        if one.rpartition("-")[0] in chosen or ACTIONS[one.rpartition("-")[0]].stage in _KEEPS
-    ]
+    kept = [id_ for id_ in planned.after if (one := action_of(id_)) and (one.name in chosen or one.stage in _KEEPS)]
     return replace(planned, after=kept)
 
 
@@ -245,23 +242,22 @@ def _chosen(only: Names, without: Names) -> set[str]:
 
 def _whys(scope: Scope) -> dict[tuple[str, str], list[dict[str, str]]]:
     """The reasons of each subject, of an affected one those that make it affected."""
-    found = dict[tuple[str, str], dict[str, str]]()
+    found = dict[tuple[str, str], dict[str, Why]]()
     every = [one for part in scope.scopes for one in part.subjects.values()]
     affected = {(one.kind, one.key) for one in every if one.certainty == "affected"}
     for one in every:
         if one.certainty == "affected" or (one.kind, one.key) not in affected:
             for why in one.why:
-                found.setdefault((one.kind, one.key), {}).setdefault(why.says, str(why.ref))
+                found.setdefault((one.kind, one.key), {}).setdefault(why.says, why)
     return {
-        place: [{"ref": ref, "says": says} for says, ref in sorted(said.items(), key=_weight)[:5]]
+        place: [{"ref": str(why.ref), "says": why.says} for why in sorted(said.values(), key=_weight)[:5]]
         for place, said in found.items()
     }
 
 
-def _weight(reason: tuple[str, str]) -> tuple[bool, str]:
+def _weight(why: Why) -> tuple[bool, str]:
     """What the finding says and what the attacker did comes before what merely ran there."""
-    says = reason[0]
-    return not any(word in says for word in ("finding", "hostile", "minted", "written", "attacker", "caller")), says
+    return why.rule is Rule.PRESENT, why.says
 
 
 def _planned(
@@ -283,7 +279,7 @@ def _planned(
         why=[*first, *(one for one in whys.get((target.kind, target.key), []) if one not in first)][:5],
         precondition=action.precondition,
         blast_radius=[action.stops]
-        if action.stops.startswith("nothing") or action.stage == "freeze"
+        if action.stops_nothing or action.stage == "freeze"
         else radius.of(target) or [f"by its kind: {action.stops}"],
         undo=action.undo,
         cannot_undo=action.cannot_undo,

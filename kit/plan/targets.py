@@ -26,7 +26,7 @@ from kit.model.identity import NODE, instance_of
 from kit.model.kubernetes import KINDS
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
-from kit.model.why import Why
+from kit.model.why import Rule, Standing, Why
 from kit.playbooks.playbook import playbook_of
 from kit.scope.profile import Profile
 from kit.scope.scope import FindingScope, Scope, Subject
@@ -103,7 +103,7 @@ class Targets:
                 found.setdefault((one.kind, one.key), target)
         for kind, name in _OF_ANSWERS.items():
             for row in self._rows(name) if kind in action.kinds else ():
-                if row["path"] and not str(row.get("Stands")).startswith("gone"):
+                if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
                     thing = self._thing_at(row["path"])
                     found.setdefault((kind, row["path"]), self._target(action, kind, row["path"], thing))
         if action.name == "remove_cluster_access":
@@ -258,7 +258,7 @@ class Targets:
                     says = f"affected pod {pod.namespace}/{pod.name} on it {few([access.says for access in power], 3)}"
                     found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
                 if one.kind == "node":
-                    own = [why for why in one.why if "the finding is about this node itself" in why.says]
+                    own = [why for why in one.why if why.rule is Rule.NAMED_NODE]
                     if own:
                         found.setdefault(one.key, {}).update(dict.fromkeys(own))
         return {node: tuple(whys) for node, whys in found.items()}
@@ -766,7 +766,7 @@ class Targets:
         return role in self._used_roles or bool(self._hostile_accounts & set(accounts))
 
     def _has_pod_identity(self, account: str) -> bool:
-        return any("Pod Identity" in why.says for why in self.inventory.service_account_roles.get(account, {}).values())
+        return any(grant.by_pod_identity for grant in self.inventory.service_account_roles.get(account, {}).values())
 
 
 def checked_addresses(addresses: Names) -> tuple[str, ...]:

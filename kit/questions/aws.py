@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from kit.model.why import Rule
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row
 from kit.questions.verdict import SHOWN_BY
@@ -18,7 +19,6 @@ _TAKES_DATA = (
     "CreateSnapshot", "ModifySnapshotAttribute", "SharedSnapshotVolumeCreated", "CopySnapshot", "PutBucketPolicy", "PutReplicationConfiguration",
     "GetDownloadUrlForLayer", "BatchGetItem", "Scan", "Query", "ModifyDBSnapshotAttribute", "StartExportTask", "ExportTableToPointInTime",
 )  # fmt: skip
-_COPIES = ("tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump")
 
 
 @question("What did roles of affected pods and nodes do in AWS?", LOG, *SHOWN_BY["aws_call"], about=("iam_role",))
@@ -53,12 +53,7 @@ def data_taken_out(asked: Asked) -> Found:
                 )
             )
     for one in asked.subjects("exec"):
-        said = [
-            why
-            for why in one.why
-            if why.says.startswith("portforward") or any(f" {word} " in f" {why.says} " for word in _COPIES)
-        ]
-        for reason in said:
+        for reason in (why for why in one.why if why.rule is Rule.CARRIES_OUT):
             rows.append(
                 row([reason.ref], "possible", What=reason.says, Where=one.key, At=None, Why="it can carry data out")
             )

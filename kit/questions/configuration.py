@@ -13,7 +13,7 @@ from typing import Any
 from kit.identities.access import dicts
 from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLES, Thing, dict_of
 from kit.model.refs import Ref
-from kit.model.why import DUMP, Limit
+from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, whys
 from kit.questions.verdict import SHOWN_BY, Needs
@@ -112,8 +112,8 @@ def anonymous_access(asked: Asked) -> Found:
         " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC, call, namespace"
     ):
         rows.append(row([asked.ref(one["first"])], What=f"{counted(one['calls'], 'anonymous call')} let through: {one['call']}",
-                        Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=""))  # fmt: skip
-    bindings = [one for one in rows if one["Stands"] != ""]
+                        Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=Standing.UNTOLD))  # fmt: skip
+    bindings = [one for one in rows if one["Stands"] is not Standing.UNTOLD]
     stand, kinds = sum(map(_stands, bindings)), len(rows) - len(bindings)
     says = f"{counted(stand, 'binding lets', 'bindings let')} anonymous callers in; {counted(kinds, 'kind')} of their calls let through."
     return Found(
@@ -162,14 +162,14 @@ def _bound_to(asked: Asked, fits: Any, harmless: tuple[str, ...]) -> Iterator[Ro
         if found:
             named = next((dict_of(body.get("roleRef")) for body in binding.ever if body.get("roleRef")), {})
             refs = [why.ref for why in binding.why] or [Ref.of("object", binding.uid)]
-            stands = {True: "yes", False: "gone", None: "cannot tell"}[binding.standing]
-            stands = stands if now or not binding.body else "gone: they were taken out"
+            standing = {True: Standing.STANDS, False: Standing.GONE, None: Standing.CANNOT_TELL}[binding.standing]
+            standing = standing if now or not binding.body else Standing.TAKEN_OUT
             yield row(refs, path=binding.path, What=f"{binding.path} gives {named.get('kind')} {named.get('name')}", Who=list(found),
-                      Where=binding.namespace or "cluster", Since=binding.created_at, Stands=stands)  # fmt: skip
+                      Where=binding.namespace or "cluster", Since=binding.created_at, Stands=standing)  # fmt: skip
 
 
 def _stands(one: Row) -> bool:
-    return not str(one["Stands"]).startswith("gone")
+    return not one["Stands"].is_gone
 
 
 @question("What is reachable from outside?", _DUMP)

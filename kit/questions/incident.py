@@ -12,7 +12,7 @@ from typing import Any
 from kit.attribution.attacker import let_through
 from kit.inventory.inventory import dict_of
 from kit.lenient import member
-from kit.model.why import AUDIT_LOG, Limit
+from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, stands, whys
@@ -201,7 +201,7 @@ def ways_back(asked: Asked) -> Found:
                     one.certainty,
                     What=one.key,
                     How=whys(list(one.why)[:1]),
-                    Stands=stands(one.thing) or "cannot tell",
+                    Stands=stands(one.thing) or Standing.CANNOT_TELL,
                 )
             )
     for one in asked.subjects("token"):
@@ -259,7 +259,7 @@ def still_standing(asked: Asked) -> Found:
                     "affected" if standing else "possible",
                     Object=one.key,
                     Made=whys(list(one.why)[:1]),
-                    Stands=stands(one.thing) or "cannot tell",
+                    Stands=stands(one.thing) or Standing.CANNOT_TELL,
                 )
             )
     made = {one["Object"] for one in rows}

@@ -17,7 +17,7 @@ from kit.inventory.inventory import Inventory, Thing
 from kit.model.finding import Finding
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_LOG, DEEDS, Limit, Why
+from kit.model.why import AUDIT_LOG, DEEDS, Limit, Standing, Why
 from kit.model.window import Window
 from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Needs, Verdict, decide
 from kit.scope.profile import Profile
@@ -275,9 +275,9 @@ def row(refs: Iterable[str | Ref], certainty: str = "affected", path: str = "", 
     return {**named, "certainty": certainty, "path": path, "refs": list(dict.fromkeys(str(ref) for ref in refs))}
 
 
-def stands(thing: Thing | None) -> str:
-    """Whether an object stands, in a word; empty where that is not told."""
-    return {True: "yes", False: "gone", None: ""}[thing.standing] if thing else ""
+def stands(thing: Thing | None) -> Standing:
+    """Whether an object stands."""
+    return {True: Standing.STANDS, False: Standing.GONE, None: Standing.UNTOLD}[thing.standing if thing else None]
 
 
 def whys(reasons: Iterable[Why]) -> str:

@@ -27,7 +27,7 @@ from kit.model.identity import Identity, identity_of, role_of
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_LOG, DEEDS, DUMP, EVERYTHING, PODS, Limit, Why
+from kit.model.why import AUDIT_LOG, DEEDS, DUMP, EVERYTHING, PODS, Limit, Rule, Why
 from kit.model.window import Window
 from kit.scope.limits import Limits
 from kit.scope.profile import Profile, Profiles
@@ -324,10 +324,11 @@ class Scope:
             if ("pod", pod.uid, None) not in scope.subjects:
                 says = f"{session.why.says}; the attacker used that session"
                 certainty = "affected" if sure else "possible"
-                scope.add("pod", pod.uid, Why(session.why.ref, says), certainty=certainty, thing=pod, through=through)
+                why = Why(session.why.ref, says, Rule.ATTACKER)
+                scope.add("pod", pod.uid, why, certainty=certainty, thing=pod, through=through)
         if session.node and ("node", session.node, None) not in scope.subjects:
             says = f"the attacker used {session.why.says}"
-            scope.add("node", session.node, Why(session.why.ref, says), through=through)
+            scope.add("node", session.node, Why(session.why.ref, says, Rule.ATTACKER), through=through)
 
     def _named_pods(self, scope: FindingScope) -> list[_Found]:
         """Pods that the finding names: itself, through its workload, or behind its service."""
@@ -359,7 +360,11 @@ class Scope:
             says = f"The finding names {said}; no evidence shows a pod of it"
             scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
         return [
-            (pod, Why(ref, f"it belonged to {said}, which the finding names"), sure or (not uid and sure_of_name))
+            (
+                pod,
+                Why(ref, f"it belonged to {said}, which the finding names", Rule.FINDING),
+                sure or (not uid and sure_of_name),
+            )
             for pod, sure in found
         ]
 
@@ -367,16 +372,16 @@ class Scope:
         self, scope: FindingScope, ref: Ref, namespace: Any, name: Any, uid: Any, known: Thing | None
     ) -> list[_Found]:
         if known:
-            return [(known, Why(ref, f"the finding names this pod by uid {uid}"), True)]
+            return [(known, Why(ref, f"the finding names this pod by uid {uid}", Rule.FINDING), True)]
         if _is_uid(uid):
             says = f"the finding names this pod by uid {uid}; no other evidence shows it"
-            return [(self._pod_in_finding(scope.finding, namespace, name, uid), Why(ref, says), True)]
+            return [(self._pod_in_finding(scope.finding, namespace, name, uid), Why(ref, says, Rule.FINDING), True)]
         named = self._alive(scope, self.inventory.named("pods", namespace, name))
         if not named:
             says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
             scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
         says = f"the finding names pods {namespace}/{name}, without a uid"
-        return [(pod, Why(ref, says), len(named) == 1) for pod in named]
+        return [(pod, Why(ref, says, Rule.FINDING), len(named) == 1) for pod in named]
 
     def _alive(self, scope: FindingScope, things: list[Thing]) -> list[Thing]:
         """Of objects with one name, those that existed when the finding's event happened; all when that leaves none."""
@@ -408,7 +413,7 @@ class Scope:
             for pod in self.inventory.pods:
                 fits = any(selector.items() <= labels.items() for labels in pod.labels_ever)
                 if pod.namespace == service.namespace and fits:
-                    found.append((pod, Why(ref, says), True))
+                    found.append((pod, Why(ref, says, Rule.FINDING), True))
         if not any(selector for _, selector in selectors):
             says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
             scope.limit(PODS, says, "`kubectl get services -A -o json`")
@@ -435,7 +440,7 @@ class Scope:
             word = "user" if kind == "IAMUser" else "role"
             partition = (finding.arn or "arn:aws:").split(":")[1] or "aws"
             arn = f"arn:{partition}:iam::{account}:{word}/{name}"
-            return arn, Why(finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}")
+            return arn, Why(finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}", Rule.FINDING)
         return None
 
     def _callers_pods(self, scope: FindingScope) -> list[_Found]:
@@ -447,28 +452,30 @@ class Scope:
         ref = finding.ref(USER_NAME)
         hostile = self._is_hostile(self.attacker.own_call(finding))
         guilty = "possible" if finding.is_policy and not hostile else "affected"
-        scope.add("identity", caller.user_name, Why(ref, "the finding names it as the caller"), certainty=guilty)
+        scope.add(
+            "identity", caller.user_name, Why(ref, "the finding names it as the caller", Rule.FINDING), certainty=guilty
+        )
         address = address_of(finding.api_call)
         if address:
-            why = Why(finding.ref(f"{API_CALL}.{address[1]}"), "the finding's call came from it")
+            why = Why(finding.ref(f"{API_CALL}.{address[1]}"), "the finding's call came from it", Rule.FINDING)
             scope.add("source_ip", address[0], why, certainty=guilty)
         arn = self._caller_arn(finding)
         if arn:
             scope.add("iam_role", arn[0], arn[1], certainty=guilty)
         if caller.service_account:
-            why = Why(ref, "it is the finding's caller")
+            why = Why(ref, "it is the finding's caller", Rule.FINDING)
             scope.add("service_account", caller.service_account, why, certainty=guilty)
             says = f"it runs under {caller.service_account}, the finding's caller"
-            return self._pods_under(caller.service_account, ref, says, guilty == "affected")
+            return self._pods_under(caller.service_account, Why(ref, says, Rule.FINDING), guilty == "affected")
         if caller.node and guilty == "affected":
             return self._pods_on(scope, caller.node, ref, f"it ran on {caller.node}, whose credential made the call")
         return []
 
-    def _pods_under(self, account: str, ref: Ref, says: str, sure: bool = True) -> list[_Found]:
-        return [(pod, Why(ref, says), sure) for pod in self.inventory.pods if pod.service_account == account]
+    def _pods_under(self, account: str, why: Why, sure: bool = True) -> list[_Found]:
+        return [(pod, why, sure) for pod in self.inventory.pods if pod.service_account == account]
 
     def _pods_on(self, scope: FindingScope, node: str, ref: Ref, says: str) -> list[_Found]:
-        scope.add("node", node, Why(ref, "the finding is about this node itself"))
+        scope.add("node", node, Why(ref, "the finding is about this node itself", Rule.NAMED_NODE))
         role = self.inventory.node_roles.get(node)
         if role:
             scope.add("iam_role", role[0], role[1])
@@ -489,7 +496,7 @@ class Scope:
                 ref = binding.why[0].ref if binding.why else scope.finding.ref(ROLE_BINDING)
                 scope.add("service_account", account, Why(ref, f"{binding.path} gives it {details.get('RoleRefName')}"))
                 says = f"it runs under {account}, to which {binding.path} gives rights"
-                found += self._pods_under(account, ref, says)
+                found += self._pods_under(account, Why(ref, says))
         if not any("subjects" in body for binding in bindings for body in binding.ever):
             says = f"Which identities {kind} {details.get('Name')} gives rights to cannot be told: no evidence holds its subjects"
             scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
@@ -534,8 +541,8 @@ class Scope:
                 scope.add("image", image, Why(proof[0].ref, f"pod {label} ran it"), certainty=certainty)
         self._limit_pods(scope, shown)
         for subject in [one for one in scope.subjects.values() if one.kind == "service_account"]:
-            for role, reason in self.inventory.service_account_roles.get(subject.key, {}).items():
-                why = Why(reason.ref, f"{subject.key}: {reason.says}")
+            for role, grant in self.inventory.service_account_roles.get(subject.key, {}).items():
+                why = Why(grant.why.ref, f"{subject.key}: {grant.why.says}")
                 scope.add("iam_role", role, why, certainty=subject.certainty)
 
     def _limit_pods(self, scope: FindingScope, pods: list[Thing]) -> None:
@@ -631,12 +638,12 @@ class Scope:
             if thing is not None and resource in WORKLOADS.values():
                 owned = self.inventory.pods_of_workload(resource, thing.namespace, thing.name, thing.uid)
                 says = f"it belonged to {subject.key}, which {who} made"
-                found += [(pod, Why(why.ref, says), sure and known) for pod, sure in owned]
+                found += [(pod, Why(why.ref, says, Rule.ATTACKER), sure and known) for pod, sure in owned]
             elif resource == "pods":
                 namespace, _, name = rest.partition("/")
                 named = [thing] if thing else self.inventory.named("pods", namespace, name)
                 says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
-                found += [(pod, Why(why.ref, says), len(named) == 1 and known) for pod in named]
+                found += [(pod, Why(why.ref, says, Rule.ATTACKER), len(named) == 1 and known) for pod in named]
         return found
 
     def _add_deed(self, scope: FindingScope, event: Event, through: Ref | None, possible: bool = False) -> None:
@@ -654,7 +661,7 @@ class Scope:
                 if deed.kind not in ("created", "changed", "deleted", "exec")
                 else self.inventory.things.get(event["uid"] or "")
             )
-            why = Why(ref, f"{deed.says} {when}")
+            why = Why(ref, f"{deed.says} {when}", Rule.CARRIES_OUT if deed.carries_out else Rule.ATTACKER)
             certainty = "possible" if possible else deed.certainty
             scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)
 
@@ -705,9 +712,13 @@ class Scope:
             if key.get("UserName") and resource.get("AccountId"):
                 partition = resource.get("CloudPartition") or "aws"
                 arn = f"arn:{partition}:iam::{resource['AccountId']}:{word}/{key['UserName']}"
-                scope.add("iam_role", arn, Why(ref, f"access key {uid} is among the sequence's resources"))
+                scope.add(
+                    "iam_role", arn, Why(ref, f"access key {uid} is among the sequence's resources", Rule.FINDING)
+                )
         elif kind == "CONTAINER" and (data.get("Container") or {}).get("Image"):
-            scope.add("image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources"))
+            scope.add(
+                "image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources", Rule.FINDING)
+            )
         return []
 
     def _add_possible(self, scope: FindingScope) -> None:

@@ -62,7 +62,7 @@ def records(data: bytes | Iterable[bytes], keys: tuple[str, ...]) -> Iterator[Re
         except _Broken as broken:
             damages += 1
             ahead = broken.at - walk.start
-            yield walk.reject(f"not JSON: {broken.says} at line {walk.line_at(broken.at)}")
+            yield walk.reject(f"not JSON: {broken.says} at line {walk.line_at(broken.at)}", is_broken=True)
             if damages == MOST_DAMAGES:
                 yield walk.reject(f"not JSON in {damages} places; what comes after is not read")
                 return
@@ -101,9 +101,9 @@ class _Walk:
         else:
             yield self._record(self._value())
 
-    def reject(self, reason: str, end: int | None = None) -> Reject:
+    def reject(self, reason: str, end: int | None = None, *, is_broken: bool = False) -> Reject:
         self.item += 1
-        return Reject(self.line, self.item, reason, self._raw(end))
+        return Reject(self.line, self.item, reason, self._raw(end), is_broken=is_broken)
 
     def line_at(self, at: int) -> int:
         return self.line + self.text.count("\n", self.start, at)
