@@ -27,6 +27,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 REACHED = set[str]()
 """The functions that were entered since it was emptied, as `kit/scope/scope.py:Class.method`."""
+_SLOW = 5  # s
 _FOLDER = "KIT_REACHED"  # the variable that says where a worker writes
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -71,14 +72,25 @@ class Reach:
         """What `python -m tests.reached` wrote."""
         return cls(**json.loads(path.read_text()))
 
-    def of(self, path: str, line: int, source: str) -> list[str]:
-        """The tests that reach the function of a line, the fastest first; outside of functions, those that reach the module."""
+    def of(self, path: str, line: int, source: str, files: tuple[str, ...]) -> list[str]:
+        """The tests that reach the function of a line, or outside of functions its module: those of the first of the files first, in
+        a file the fastest first, slow ones at the end."""
         around = [
             name for name, node in functions(ast.parse(source)) if node.lineno <= line <= (node.end_lineno or line)
         ]
         keys = [f"{path}:{around[-1]}"] if around else [one for one in self.tests if one.startswith(f"{path}:")]
         found = {test for key in keys for test in self.tests.get(key, ())}
-        return sorted(found, key=lambda test: (self.seconds[test], test))
+        places = {file: place for place, file in enumerate(dict.fromkeys(files))}
+
+        def order(test: str) -> tuple[bool, int, float, str]:
+            return (
+                self.seconds[test] > _SLOW,
+                places.get(test.partition("::")[0], len(places)),
+                self.seconds[test],
+                test,
+            )
+
+        return sorted(found, key=order)
 
 
 # ── the plugin ─────────────────────────────────────────────────────────────────────────────────────────────────────
