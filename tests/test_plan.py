@@ -18,7 +18,7 @@ from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
 from tests.live.kubernetes_kinds import KINDS as SERVED
 from tests.test_scope import STOLEN
-from tests.variation import Event, varied
+from tests.variation import Event, entered, varied
 
 Planned = dict[str, Any]
 EVERY = [*sorted(path.name for path in RECORDINGS.iterdir()), "sample"]
@@ -322,3 +322,50 @@ def test_the_table_of_kinds_is_the_api_servers() -> None:
     known = {name: (one.kind, one.api_version, one.namespaced) for name, one in KINDS.items()}
     custom = {"policyendpoints", "nodeclasses", "nodepools", "nodeclaims"}
     assert {name: one for name, one in known.items() if served.get(name) != one}.keys() == custom
+
+
+def test_the_clusters_own_services_are_cut_off_by_a_person(
+    tmp_path: Path, plans: dict[str, tuple[Path, Planned]]
+) -> None:
+    kit_json("new", tmp_path / "case", entered(tmp_path, {}))
+    own = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "isolate_pod"]
+    assert own and all(one["name"].startswith("kube-system/") for one in own)
+    assert all("the cluster's own service" in one["by_person"] for one in own)
+    others = [one for name in EVERY for one in plans[name][1]["actions"] if one["action"] == "isolate_pod"]
+    assert others and not [one["name"] for one in others if one["by_person"]]
+
+
+def test_who_signs_in_by_iam_is_taken_out_by_its_arn(plans: dict[str, tuple[Path, Planned]]) -> None:
+    removed = [
+        one
+        for name in EVERY
+        for one in plans[name][1]["actions"]
+        if one["action"] == "remove_cluster_access" and one["target"].startswith("identity:")
+    ]
+    assert removed and all(one["parameters"]["arn"].startswith("arn:aws:iam::") for one in removed)
+
+
+def test_who_is_cut_off_at_the_endpoint_is_not_the_cluster_itself(plans: dict[str, tuple[Path, Planned]]) -> None:
+    case, plan = plans[STOLEN]
+    nodes = json.loads(next(case.rglob("nodes.json")).read_text())["items"]
+    own = {one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"] == "InternalIP"}
+    endpoint = next(one for one in plan["actions"] if one["action"] == "narrow_endpoint")
+    said = " ".join(endpoint["blast_radius"])
+    assert len(own) > 1 and not [address for address in own if address in said] and "system:node:" not in said
+
+
+def test_a_network_policy_that_stands_and_selects_the_pod_is_named(tmp_path: Path) -> None:
+    about = {"name": "let-in", "namespace": "store", "uid": "u-1", "creationTimestamp": "2026-11-01T00:00:00Z"}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": about,
+        "spec": {"podSelector": {}},
+    }
+    evidence = varied(STOLEN, tmp_path)
+    listed = {"apiVersion": "v1", "kind": "List", "items": [policy]}
+    (evidence / "cluster" / "networkpolicies.json").write_text(json.dumps(listed))
+    kit_json("new", tmp_path / "case", evidence)
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    cut = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("store/"))
+    assert [one for one in cut["blast_radius"] if "network policy store/let-in selects it too" in one]

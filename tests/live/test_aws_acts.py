@@ -33,6 +33,7 @@ from tests.live.aws_account import (
     REGION,
     SPOT,
     SPOT_NODE,
+    WEB_IDENTITY,
     Scene,
     aws_auth,
     node,
@@ -246,6 +247,13 @@ def test_what_must_not_be_done_is_refused_and_changes_nothing(here: Scene, name:
     assert [(one.word, why in one.says) for one in here.preview(action)] == [("refused", True)], here.preview(action)
     assert [one.word for one in here.apply(action)] == ["refused"]
     assert (here.state(), here.changing_calls()) == (before, [])
+
+
+def test_a_trust_that_is_put_back_shows(here: Scene) -> None:
+    here.apply(REVERSIBLE["change a role's trust"])
+    assert [one.check.word for one in here.check() if one.check] == [HOLDS]
+    here.aws.client("iam").update_assume_role_policy(RoleName="till", PolicyDocument=json.dumps(WEB_IDENTITY))
+    assert [one.check.word for one in here.check() if one.check] == [DOES_NOT_HOLD]
 
 
 def test_protection_of_a_group_says_which_and_leaves_spot_to_ec2(here: Scene) -> None:
