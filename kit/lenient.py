@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from kit.errors import EvidenceError
 
 
@@ -34,3 +36,34 @@ def utc_time(value: Any) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         pass
     return None
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    """An object in evidence, whose members may be anything; {} for what is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list, or an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def json_of(text: str | None) -> Any:
+    """What a JSON text holds; an empty object for what is none."""
+    try:
+        return orjson.loads(text or "{}")
+    except ValueError:  # a text where an object should be
+        return {}
+
+
+def text_of(value: Any) -> str | None:
+    """A text, None for anything else and for an empty one."""
+    return value if isinstance(value, str) and value else None
+
+
+def time_of(text: Any) -> datetime | None:
+    """A time of ISO 8601 text as it stands, None for anything else."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

@@ -66,7 +66,7 @@ def each_by_itself(shared_cases: None) -> Iterator[None]:
         elif os.environ.get(name) != environment[name]:
             os.environ[name] = environment[name]
     kit.case.case._opened.clear()
-    if show := sys.modules.get("kit.show.show"):
+    if show := sys.modules.get("kit.show.subjects"):
         show._whys.cache_clear()
     changed = cases.written_to(thoroughly=False)
     assert not changed, f"this test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"

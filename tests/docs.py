@@ -14,9 +14,10 @@ from botocore import xform_name
 
 from kit.actions.registry import ACTIONS, STAGES
 from kit.cli import main as cli
-from kit.evidence import load
-from kit.evidence.formats import archive, envelope, form, json_document, stream
+from kit.evidence.formats import archive, envelope, form, stream
+from kit.evidence.formats.json_text import LONGEST_RECORD
 from kit.evidence.readers import aws, foreign
+from kit.evidence.sniff import READERS
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of, playbooks
 from kit.questions import QUESTIONS
 from kit.questions.verdict import Needs
@@ -114,9 +115,9 @@ def _sources() -> str:
         _paragraphs(envelope.__doc__),
         _paragraphs(archive.__doc__),
         "Compressed with gzip, zstd or bzip2; UTF-8, or UTF-16 with its mark. Files may be of any size, lines of up to",
-        f"{stream.LONGEST_LINE >> 20} MiB, records in documents of up to {json_document.LONGEST_RECORD >> 20} MiB.\n",
+        f"{stream.LONGEST_LINE >> 20} MiB, records in documents of up to {LONGEST_RECORD >> 20} MiB.\n",
     ]
-    for reader in load.READERS:
+    for reader in READERS:
         parts += [f"## {reader.TAKEN_AS}\n", f"Table [{reader.TABLE}](tables.md#{reader.TABLE}).\n"]
         parts += [f"* {line}" for line in reader.TAKES]
         parts += ["", _paragraphs(reader.__doc__)]

@@ -76,6 +76,7 @@ _BOTH = ("tests/live/test_kubernetes_acts.py", "tests/live/test_aws_acts.py", *_
 AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "attribution": {
         "kit/attribution/attacker.py": _CALLERS,
+        "kit/attribution/calls.py": _CALLERS,
         "kit/attribution/deeds.py": _CALLERS,
     },
     "scope": {
@@ -86,6 +87,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "plan": {
         "kit/plan/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
         "kit/plan/planner.py": _PLAN,
+        "kit/plan/order.py": _PLAN,
         "kit/plan/blast_radius.py": _PLAN,
     },
     "live": {
@@ -95,6 +97,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/changes/aws_change.py": _ACCOUNT,
         "kit/live/acts/bindings.py": _CLUSTER,
         "kit/live/changes/change.py": _BOTH,
+        "kit/live/acts/captures.py": _ACCOUNT,
         "kit/live/acts/cluster.py": _CLUSTER,
         "kit/live/acts/cluster_endpoint.py": _ACCOUNT,
         "kit/live/connection.py": ("tests/live/test_refusals.py", *_BOTH),
@@ -103,6 +106,8 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/acts/images.py": _ACCOUNT,
         "kit/live/changes/instance_change.py": _ACCOUNT,
         "kit/live/acts/isolation.py": _CLUSTER,
+        "kit/live/errors.py": _BOTH,
+        "kit/live/acts/machine.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
         "kit/live/acts/nodes.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
         "kit/live/changes/objects.py": _CLUSTER,
         "kit/live/permission.py": _BOTH,

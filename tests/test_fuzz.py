@@ -29,8 +29,10 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.form import LINES
 from kit.evidence.formats.stream import Reading
-from kit.evidence.load import UNEXPECTED, Kind, LedgerEntry, kind_of, load
+from kit.evidence.load import load
+from kit.evidence.parts import UNEXPECTED, LedgerEntry
 from kit.evidence.readers import audit
+from kit.evidence.sniff import Kind, kind_of
 from kit.store.store import connect
 from tests.command import RECORDINGS
 from tests.sources.reading import Kept, Row

@@ -13,7 +13,8 @@ import pytest
 from kit.actions.registry import ACTIONS, STAGES, Target, permissions_for
 from kit.live.changes.objects import path_of
 from kit.model.kubernetes import KINDS
-from kit.plan.planner import ALWAYS, Plan, PlannedAction, permissions_of
+from kit.plan.plan import Plan, PlannedAction
+from kit.plan.planner import ALWAYS, permissions_of
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
 from tests.live.kubernetes_kinds import KINDS as SERVED

@@ -10,7 +10,7 @@ import pytest
 from kit.case.case import Case
 from kit.model.why import Limit
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED, SHOWN_BY, decide
-from kit.show.show import KINDS
+from kit.show.words import KINDS
 from tests.command import kit_json
 from tests.test_scope import STOLEN
 from tests.variation import Event, varied

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kit.identities.access import kubectl
-from kit.inventory.inventory import Thing
+from kit.inventory.thing import Thing
 from kit.model.kubernetes import KINDS
 from kit.model.why import Why
 

@@ -15,8 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from kit.attribution.attacker import Event, creates, let_through
-from kit.inventory.inventory import BOUND, Inventory, Thing, dict_of
+from kit.attribution.calls import Event, creates, let_through
+from kit.inventory.inventory import BOUND, Inventory
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import images, pod_spec
 from kit.model.why import PODS, Limit

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kit.actions.registry import Action, Target
     from kit.evidence.raw import Raw
     from kit.inventory.inventory import Inventory
-    from kit.plan.planner import Plan
+    from kit.plan.plan import Plan
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
     from kit.questions.question import Answer, Asked
@@ -420,7 +420,7 @@ class Case:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """What became of each file (columns: kit.evidence.load.LedgerEntry)."""
+        """What became of each file (columns: kit.evidence.parts.LedgerEntry)."""
         return _frame(self.store.ledger)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 from kit.model.finding import Finding
 from kit.model.refs import Ref
 from kit.model.why import Why
-from kit.plan.planner import Plan
+from kit.plan.plan import Plan
 from kit.playbooks.playbook import Playbook
 from kit.questions.question import Answer
 from kit.scope.profile import Profile

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from kit.evidence.load import TIME_OF
+from kit.evidence.parts import TIME_OF
 from kit.store import tables
 from kit.store.store import part_path, parts_of, read_parquet
 from kit.store.tables import quoted, rows_of, table_of

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -28,27 +27,21 @@ import pyarrow.parquet as pq
 
 from kit.errors import CaseError, EvidenceError
 from kit.evidence.coverage import write_coverage
+from kit.evidence.duplicates import set_duplicates_aside
 from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
-from kit.evidence.formats.form import stream_of
 from kit.evidence.formats.stream import Reading
-from kit.evidence.load import Kind, LedgerEntry, Parts, is_done, kind_of, load
+from kit.evidence.gather import Given, as_text, exists, gather, stamp_of
+from kit.evidence.load import is_done, load
+from kit.evidence.parts import LedgerEntry, Parts
+from kit.evidence.sniff import Kind, kind_of
 from kit.store import tables
-from kit.store.store import connect, ledger_of, part_path, parts_of, parts_of_file, plain_path, read_parquet
+from kit.store.store import connect, ledger_of, part_path, parts_of, plain_path, read_parquet
 from kit.whole_file import write_whole
 from kit.words import Names
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes of evidence done, and bytes in all."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """A file that the caller gave. path: None for standard input. name: below the case's evidence folder."""
-
-    path: Path | None
-    name: str
-    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
                 where=str(case),
                 next="choose another name, or add to it with `kit add CASE EVIDENCE...`",
             )
-        given = _gather(evidence, partial, set())
+        given = gather(evidence, partial, set())
         if (
             partial.is_dir()
             and not (partial / INPUTS).is_file()
@@ -86,7 +79,7 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
             )
         partial.mkdir(parents=True, exist_ok=True)
         with _alone(partial):
-            cluster = None if cluster is None else _as_text(cluster)
+            cluster = None if cluster is None else as_text(cluster)
             loaded = _Addition(partial, given, cluster, progress, stands=False).run()
             partial.rename(case)
             for name in (INPUTS, LOCK):
@@ -104,7 +97,7 @@ def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) 
         ledger_of(case)
         with _alone(case):
             taken = {PurePosixPath(entry["path"]).parts[0] for entry in ledger_of(case)["files"]}
-            given = _gather(evidence, case, taken)
+            given = gather(evidence, case, taken)
             loaded = _Addition(case, given, None, progress, stands=True).run()
             (case / INPUTS).unlink()
     return loaded
@@ -118,93 +111,9 @@ def _writing(partial: Path) -> Iterator[None]:
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         way_out = "choose a folder that can be written to"
-        if _exists(partial / INPUTS):
+        if exists(partial / INPUTS):
             way_out = "when it can be written to, the same command goes on from there"
         raise CaseError(f"cannot be written: {reason}", where=str(partial), next=way_out) from error
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be looked into
-        return False
-
-
-def _as_text(name: str) -> str:
-    """A name as text that can be stored: bytes that are no UTF-8 are written out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _gather(evidence: Names, partial: Path, taken: set[str]) -> list[Given]:
-    given, streams, names = list[Given](), dict[str, tuple[str, set[str]]](), set[str]()
-    for text in evidence:
-        if text == "-":
-            given.append(Given(None, _unique("stdin", taken)))
-            continue
-        paths = [Path(text)]
-        if not _exists(paths[0]) and any(letter in text for letter in "*?["):
-            paths = [Path(found) for found in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns too)
-        if not paths or not all(_exists(path) for path in paths):
-            raise EvidenceError("no such file or folder", where=text, next="check the path; nothing was made")
-        for path in paths:
-            root = _as_text(path.resolve().name) or "evidence"
-            stream = stream_of(_as_text(str(path.resolve().parent)))
-            if stream and not stream_of(root):  # an export's folder, whose name is the log stream
-                if stream not in streams:
-                    streams[stream] = (_unique(stream, taken), set())
-                folder, inside = streams[stream]
-                root = f"{folder}/{_unique(root, inside)}"
-            else:
-                root = _unique(root, taken)
-            given += [replace(one, name=_free(one.name, names)) for one in _walk(path, root, partial)]
-    if not given:
-        raise EvidenceError("no file in there", where=", ".join(evidence), next="name the files or folders of evidence")
-    return given
-
-
-def _free(path: str, names: set[str]) -> str:
-    """A path below the evidence folder that no other file has: names that are no text may be equal once they are."""
-    above, _, name = path.rpartition("/")
-    free = (
-        _unique(name, {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == above})
-        if path in names
-        else name
-    )
-    found = f"{above}/{free}" if above else free
-    names.add(found)
-    return found
-
-
-def _unique(root: str, taken: set[str]) -> str:
-    """A name in the case's evidence folder that nothing else begins with."""
-    name, number = root, 2
-    while name in taken:
-        name, number = f"{number}-{root}", number + 1
-    taken.add(name)
-    return name
-
-
-def _walk(path: Path, root: str, partial: Path) -> Iterator[Given]:
-    """The files of a path, and what in it cannot be one; the case in work is no evidence."""
-    if path.is_file():
-        yield Given(path, root)
-        return
-    if not path.is_dir():
-        yield Given(path, root, "not a regular file")
-        return
-    unreadable = list[OSError]()
-    top = path.resolve()
-    for place, folders, names in os.walk(top, onerror=unreadable.append):
-        folders[:] = sorted(one for one in folders if Path(place, one) != partial.resolve())
-        for name in sorted([*names, *(one for one in folders if Path(place, one).is_symlink())]):
-            inside = Path(place) / name
-            below = _as_text(str(PurePosixPath(root, *inside.relative_to(top).parts)))
-            refusal = "" if inside.is_file() else "not a regular file"
-            yield Given(inside, below, "a symbolic link" if inside.is_symlink() else refusal)
-    for error in unreadable:
-        folder = Path(os.fsdecode(error.filename))
-        below = _as_text(str(PurePosixPath(root, *folder.relative_to(top).parts)))
-        yield Given(folder, below, "no permission to look into this folder")
 
 
 LOCK, INPUTS = "in-work", "inputs.json"
@@ -289,7 +198,7 @@ class _Addition:
             self.say("looking for duplicates and gaps", self.done, self.total)
             if not self.stands and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
-            _set_duplicates_aside(place / "store", self.numbers, self.database)
+            set_duplicates_aside(place / "store", self.numbers, self.database)
             origin = self._origin(place / "store")
             if self.number > before:  # else nothing was read, and the part of that number stands
                 write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
@@ -405,7 +314,7 @@ class _Addition:
 
     def _same_inputs(self) -> None:
         """Go on only with the call that began this, on files that are as they were; else two evidences would mix."""
-        inputs = {"cluster": self.cluster, "evidence": [[one.name, *_stamp(one)] for one in self.given]}
+        inputs = {"cluster": self.cluster, "evidence": [[one.name, *stamp_of(one)] for one in self.given]}
         written = self.folder / INPUTS
         if not written.exists():
             shutil.rmtree(self.store / "loaded", ignore_errors=True)
@@ -509,13 +418,6 @@ def _told_cluster(folder: Path) -> str | None:
     return settings.get("cluster") if settings.get("cluster_told") else None
 
 
-def _stamp(one: Given) -> list[Any]:
-    if one.path is None:
-        return ["-", 0, 0]
-    about = one.path.lstat()
-    return [_as_text(str(one.path.resolve())), about.st_size, about.st_mtime_ns]
-
-
 def _is_copied(target: Path, digest: str, size: int) -> bool:
     return target.is_file() and target.stat().st_size == size and _hash(target)[0] == digest
 
@@ -535,50 +437,6 @@ def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
 def _hash(path: Path) -> tuple[str, int]:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
-
-
-# What makes records of a table the same beside their hash: DuckDB's hash is fast, and no proof by itself.
-KEY = {"audit": "event_hash, audit_id, stage, received_at, stage_at, user_name, verb, request_uri"}
-
-
-def _set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
-    """Keep the first of equal records (whole events, not ids) and count the others in the ledger.
-
-    numbers: the files of this call by their number; of those before nothing changes, because they come first.
-    """
-    last = max(numbers, default=0)
-    for table, schema in tables.TABLES.items():
-        parts = parts_of(store, table, last)
-        if "event_hash" not in schema.names or not parts:
-            continue
-        source = read_parquet(parts, ", filename = true, file_row_number = true")
-        copies = database.execute(
-            f"WITH twice AS (SELECT event_hash FROM {source} GROUP BY event_hash HAVING count(*) > 1)"
-            " SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
-            f" (PARTITION BY {KEY.get(table, 'event_hash')} ORDER BY parse_filename(filename)[:6], item, filename, file_row_number) AS copy"
-            f" FROM {source} SEMI JOIN twice USING (event_hash)) WHERE copy > 1 GROUP BY filename"
-        ).fetchall()
-        for filename, twice in copies:
-            _drop_rows(Path(filename), set(twice))
-    for number, entry in numbers.items():  # also what a call that was cut off had set aside
-        kept = sum(
-            pq.read_metadata(part).num_rows
-            for table in tables.TABLES
-            if table not in ("rejects", "coverage")
-            for part in parts_of_file(store, table, number)
-        )
-        entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
-
-
-def _drop_rows(part: Path, numbers: set[int]) -> None:
-    """Write a part anew without some of its rows, some at a time, so that no more of it is held."""
-    smaller, first = part.with_suffix(".kept"), 0
-    with pq.ParquetFile(part) as whole, pq.ParquetWriter(smaller, whole.schema_arrow, compression="zstd") as kept:
-        for batch in whole.iter_batches(batch_size=2_000):
-            keep = [first + place not in numbers for place in range(batch.num_rows)]
-            kept.write_batch(batch.filter(tables.array_of(keep, pa.bool_())))
-            first += batch.num_rows
-    smaller.replace(part)
 
 
 def _case_toml(origin: _Origin, told: bool) -> str:

@@ -12,9 +12,9 @@ from kit.errors import CaseError
 from kit.evidence.formats.archive import members
 from kit.evidence.formats.form import LINES, message, records_of
 from kit.evidence.formats.stream import Reading, lines
-from kit.evidence.load import LISTS, kind_of
 from kit.evidence.readers import audit
 from kit.evidence.record import Record
+from kit.evidence.sniff import LISTS, kind_of
 
 
 class Raw:

@@ -18,38 +18,21 @@ from typing import Any
 import orjson
 import yaml
 
-from kit.inventory.inventory import Inventory, Thing
+from kit.identities.way import ANONYMOUS, Way, principal_of
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
 from kit.model.identity import Identity
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
 
-ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 _MAPS = {
     "mapRoles": "rolearn",
     "mapUsers": "userarn",
     "mapAccounts": "",
 }  # of aws-auth: member → its members with the ARN
 _STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluster: health and version
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way in. kind: access_entry, aws_auth, cluster_creator, identity_provider. name: the principal's ARN, or the provider.
-
-    overruled: True where an access entry of the same principal beats it. since, until: UTC, None where no evidence tells.
-    """
-
-    kind: str
-    name: str
-    user_name: str
-    groups: tuple[str, ...]
-    why: Why
-    policies: tuple[str, ...] = ()
-    overruled: bool = False
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -439,11 +422,6 @@ def kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -
     words = ["kubectl", verb, resource] if resource else ["kubectl", verb]
     space, named = ["-n", shlex.quote(namespace)] if namespace else [], shlex.quote(str(name))
     return " ".join([*words, *space, "--", named] if str(name).startswith("-") else [*words, named, *space])
-
-
-def principal_of(arn: str) -> str:
-    """An IAM ARN without its path: aws-auth and the authenticator name roles without, access entries with."""
-    return re.sub(r"^(arn:[^:]*:iam::\d*:(?:role|user))/.*?([^/]+)$", r"\1/\2", arn)
 
 
 def _fits(template: str, user_name: str) -> bool:

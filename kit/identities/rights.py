@@ -12,8 +12,11 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from kit.identities.access import Way, dicts
-from kit.inventory.inventory import Inventory, Thing, dict_of
+from kit.identities.access import dicts
+from kit.identities.way import Way
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
 from kit.model.identity import Identity
 from kit.model.kubernetes import WORKLOADS
 from kit.model.refs import Ref

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from kit.inventory.addresses import Addresses
-from kit.inventory.inventory import Inventory, Thing
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
 from kit.model.identity import SERVICE_ACCOUNT, instance_of, role_of
 from kit.model.refs import Ref
 from kit.model.why import Why

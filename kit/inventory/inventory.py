@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import orjson
 
 from kit.evidence.readers.cluster import plural
-from kit.model import pod_spec
+from kit.inventory.thing import Thing, essence
+from kit.lenient import dict_of, json_of, list_of, text_of, time_of
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import WORKLOADS
-from kit.model.pod_spec import HostAccess
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
@@ -52,115 +51,6 @@ class RoleGrant:
 
     by_pod_identity: bool
     why: Why
-
-
-@dataclass(frozen=True)
-class Thing:
-    """An object of the cluster over its life.
-
-    created_at and deleted_at are UTC, None where the evidence does not tell. standing: True when the dump has it, False when
-    it is gone, None when that cannot be told. body: as last seen, {} when no body was logged. node: of a pod, as told by
-    its spec, its binding or its kubelet. why: the evidence that shows it. partial: known only from what it did or from what a
-    finding says of it. earlier: what was different before: bodies with labels, selector or subjects alone.
-    """
-
-    resource: str
-    namespace: str | None
-    name: str | None
-    uid: str
-    created_at: datetime | None = None
-    deleted_at: datetime | None = None
-    standing: bool | None = None
-    body: dict[str, Any] = field(default_factory=dict, repr=False, hash=False, compare=False)
-    node: str | None = None
-    why: tuple[Why, ...] = ()
-    partial: bool = False
-    earlier: tuple[dict[str, Any], ...] = field(default=(), repr=False, hash=False, compare=False)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The spec as last seen; {} without a body."""
-        return dict_of(self.body.get("spec"))
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Its labels as last seen."""
-        return dict_of(dict_of(self.body.get("metadata")).get("labels"))
-
-    @property
-    def annotations(self) -> dict[str, str]:
-        """Its annotations as last seen."""
-        return dict_of(dict_of(self.body.get("metadata")).get("annotations"))
-
-    @property
-    def path(self) -> str:
-        """resource/namespace/name, without the namespace where there is none."""
-        return "/".join(part for part in (self.resource, self.namespace, self.name) if part)
-
-    @property
-    def service_account(self) -> str | None:
-        """namespace/name of the service account that a pod runs under; None when no body tells."""
-        if self.resource != "pods" or not self.spec:
-            return None
-        name = self.spec.get("serviceAccountName") or (None if self.partial else "default")
-        return f"{self.namespace}/{name}" if name else None
-
-    @property
-    def addresses(self) -> list[str]:
-        """The addresses of a pod or a node, as its status last had them."""
-        status = dict_of(self.body.get("status"))
-        listed = [dict_of(one).get("ip") for one in (*_list(status.get("podIPs")), *_list(status.get("hostIPs")))]
-        named = [
-            dict_of(one).get("address")
-            for one in _list(status.get("addresses"))
-            if str(dict_of(one).get("type")).endswith("IP")
-        ]
-        every = [status.get("podIP"), status.get("hostIP"), *listed, *named]
-        return list(dict.fromkeys(one for one in every if isinstance(one, str) and one))
-
-    @property
-    def ever(self) -> tuple[dict[str, Any], ...]:
-        """Its bodies over its life: the last one whole, of those before what was different."""
-        return (self.body, *self.earlier)
-
-    @property
-    def labels_ever(self) -> list[dict[str, str]]:
-        """The labels that it had at any time of its life."""
-        return [dict_of(dict_of(body.get("metadata")).get("labels")) for body in self.ever]
-
-    @property
-    def containers(self) -> list[dict[str, Any]]:
-        """All containers of a pod: init and ephemeral ones too."""
-        return pod_spec.containers(self.spec)
-
-    @property
-    def images(self) -> list[str]:
-        """The images of a pod as its spec has them, each once."""
-        return pod_spec.images(self.spec)
-
-    @property
-    def host_access(self) -> list[HostAccess]:
-        """What a pod may do to its node, the gravest first; [] when nothing, or when no body tells."""
-        return pod_spec.host_access(self.spec)
-
-    def existed(self, start: datetime | None, end: datetime | None) -> bool:
-        """Whether it existed at any moment of a window; an unknown end of its life counts as inside."""
-        born_late = self.created_at is not None and end is not None and self.created_at >= end
-        gone_early = self.deleted_at is not None and start is not None and self.deleted_at < start
-        return not born_late and not gone_early
-
-    def existed_at(self, at: datetime) -> bool:
-        """Whether it existed in the second of a moment: times of objects and of findings have no smaller parts."""
-        return self.existed(at, at + timedelta(seconds=1))
-
-
-def dict_of(value: Any) -> dict[str, Any]:
-    """An object in evidence, whose members may be anything; {} for what is none."""
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 class Inventory:
@@ -246,7 +136,7 @@ class Inventory:
         chain = list[tuple[str, str, str | None, bool]]()
         present: Thing | None = thing
         while present is not None and len(chain) < 8:
-            references = _list(dict_of(present.body.get("metadata")).get("ownerReferences"))
+            references = list_of(dict_of(present.body.get("metadata")).get("ownerReferences"))
             owner = next((dict_of(one) for one in references if dict_of(one).get("controller")), None)
             if owner is None:
                 break
@@ -392,7 +282,7 @@ class Inventory:
             " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"
         ):
             request = dict_of(orjson.loads(row["request_parameters"] or "{}"))
-            tags = {str(dict_of(tag).get("key")): dict_of(tag).get("value") for tag in _list(request.get("tags"))}
+            tags = {str(dict_of(tag).get("key")): dict_of(tag).get("value") for tag in list_of(request.get("tags"))}
             if self.cluster and tags.get("eks-cluster-name", self.cluster) != self.cluster:
                 continue
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
@@ -400,7 +290,7 @@ class Inventory:
             add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says, True)
         for pod in self.pods:
             for container in pod.containers:
-                for variable in _list(container.get("env")):
+                for variable in list_of(container.get("env")):
                     if dict_of(variable).get("name") == "AWS_ROLE_ARN" and pod.service_account:
                         says = f"pod {pod.namespace}/{pod.name} was given AWS_ROLE_ARN"
                         add(pod.service_account, dict_of(variable).get("value"), Ref.of("object", pod.uid), says)
@@ -436,7 +326,7 @@ class Inventory:
         """namespace/name of the service accounts that a role binding named at any time, itself or through a group of theirs."""
         found = dict[str, None]()
         for body in binding.ever:
-            for bound in _list(body.get("subjects")):
+            for bound in list_of(body.get("subjects")):
                 one = dict_of(bound)
                 name = str(one.get("name", ""))
                 if one.get("kind") == "ServiceAccount":
@@ -471,42 +361,6 @@ def _is_terminating(thing: Thing) -> bool:
     return bool(dict_of(thing.body.get("metadata")).get("deletionTimestamp"))
 
 
-_KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom", "restartPolicy")
-_KEPT_OF_STATUS = ("podIP", "podIPs", "hostIP", "hostIPs", "addresses")
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def essence(body: dict[str, Any]) -> dict[str, Any]:
-    """An object's body without what no rule reads and what takes the room: managed fields, probes, most of the status and of the variables."""
-    metadata, spec = dict(dict_of(body.get("metadata"))), dict(dict_of(body.get("spec")))
-    metadata.pop("managedFields", None)
-    annotations = dict_of(metadata.get("annotations"))
-    metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
-    spec = _essence_of_spec(spec)
-    status = {name: value for name, value in dict_of(body.get("status")).items() if name in _KEPT_OF_STATUS}
-    kept: dict[str, Any] = {"metadata": metadata, "spec": spec, "status": status}
-    return kept | {name: body[name] for name in ("subjects", "roleRef", "rules", "type") if name in body}
-
-
-def _essence_of_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        if kind in spec:
-            spec = spec | {kind: [_essence_of_container(dict_of(one)) for one in _list(spec[kind])]}
-    for inner in ("template", "jobTemplate"):
-        if inner in spec:
-            spec = spec | {inner: {"spec": _essence_of_spec(dict_of(dict_of(spec[inner]).get("spec")))}}
-    return spec
-
-
-def _essence_of_container(container: dict[str, Any]) -> dict[str, Any]:
-    variables = [
-        one
-        for one in map(dict_of, _list(container.get("env")))
-        if one.get("name") == "AWS_ROLE_ARN" or "secretKeyRef" in dict_of(one.get("valueFrom"))
-    ]
-    return {name: container[name] for name in _KEPT_OF_CONTAINER if name in container} | {"env": variables}
-
-
 def _from_dump(store: Store) -> dict[str, Thing]:
     found = dict[str, Thing]()
     for batch in store.batches(
@@ -521,10 +375,10 @@ def _from_dump(store: Store) -> dict[str, Thing]:
                 namespace=row["namespace"] or None,
                 name=row["name"],
                 uid=row["uid"],
-                created_at=_time(dict_of(body.get("metadata")).get("creationTimestamp")),
+                created_at=time_of(dict_of(body.get("metadata")).get("creationTimestamp")),
                 standing=True,
                 body=body,
-                node=_text(body["spec"].get("nodeName")) if row["resource"] == "pods" else None,
+                node=text_of(body["spec"].get("nodeName")) if row["resource"] == "pods" else None,
                 why=(Why(Ref.of("object", row["uid"]), "stands in the cluster dump"),),
             )
     return found
@@ -584,12 +438,12 @@ def _from_log(store: Store) -> dict[str, Thing]:
         found[uid] = Thing(
             resource=row["resource"],
             namespace=row["namespace"] or None,
-            name=_text(metadata.get("name")) or row["name"],
+            name=text_of(metadata.get("name")) or row["name"],
             uid=uid,
-            created_at=_time(metadata.get("creationTimestamp")) or row["created_at"],
+            created_at=time_of(metadata.get("creationTimestamp")) or row["created_at"],
             deleted_at=row["deleted_at"],
             body=body,
-            node=_text(dict_of(body.get("spec")).get("nodeName")) or placed.get("node")
+            node=text_of(dict_of(body.get("spec")).get("nodeName")) or placed.get("node")
             if row["resource"] == "pods"
             else None,
             why=tuple(why),
@@ -647,19 +501,8 @@ def _last_bodies(store: Store, lives: dict[str, dict[str, Any]]) -> dict[str, di
 
 
 def _part_of_body(labels: str | None, selector: str | None, subjects: str | None) -> dict[str, Any]:
-    part = {"metadata": {"labels": _json(labels)}, "spec": {"selector": _json(selector)}}
-    return part | {"subjects": _json(subjects)} if subjects else part
-
-
-def _json(text: str | None) -> Any:
-    try:
-        return orjson.loads(text or "{}")
-    except ValueError:  # a text where an object should be
-        return {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    part = {"metadata": {"labels": json_of(labels)}, "spec": {"selector": json_of(selector)}}
+    return part | {"subjects": json_of(subjects)} if subjects else part
 
 
 def _from_claims(store: Store) -> dict[str, Thing]:
@@ -683,15 +526,3 @@ def _from_claims(store: Store) -> dict[str, Thing]:
             partial=True,
         )
     return found
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def in_window(things: Iterable[Thing], start: datetime | None, end: datetime | None) -> list[Thing]:
-    """Those that existed at any moment of a window."""
-    return [thing for thing in things if thing.existed(start, end)]

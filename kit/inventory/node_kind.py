@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from kit.inventory.inventory import Thing
+from kit.inventory.thing import Thing
 
 MANAGED, OWN_GROUP, KARPENTER, AUTO, FARGATE, HYBRID, UNKNOWN = (
     "managed",

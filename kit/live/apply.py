@@ -19,9 +19,10 @@ from kit.errors import CallError
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
 from kit.live.changes.change import Change, State, read_back, recorded
-from kit.live.connection import Conflict, Connection, Failed, LiveError, Missing, Refused, Unknown
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Failed, LiveError, Missing, Refused, Unknown
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
-from kit.plan.planner import Plan, PlannedAction
+from kit.plan.plan import Plan, PlannedAction
 from kit.whole_file import write_whole
 from kit.words import Names, few
 

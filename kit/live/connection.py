@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from kit.errors import CallError
+from kit.live.errors import THROTTLED, Conflict, Failed, LiveError, Missing, Unknown
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
 if TYPE_CHECKING:
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
 TRIES = 6
 _FIRST_PAUSE = 0.25  # s; doubled with each try, with jitter: about 8 s in all
 _CONNECT, _READ = 10, 60  # s
-_THROTTLED = {
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "TooManyRequests",
-    "SlowDown",
-    "EC2ThrottledException",
-}
 _DENIED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -45,39 +34,6 @@ _DENIED = {
     "AuthFailure",
 }
 Result = TypeVar("Result")
-
-
-class LiveError(Exception):
-    """Something that a service said or did; `says` is for a person. service: an AWS service or kubernetes. throttled: too many calls."""
-
-    def __init__(self, says: str, code: str = "", service: str = "kubernetes") -> None:
-        super().__init__(says)
-        self.says, self.code, self.service = says, code, service
-
-    @property
-    def throttled(self) -> bool:
-        """Whether the service did nothing because it was asked too often."""
-        return self.code in _THROTTLED or self.code == "429"
-
-
-class Refused(LiveError):
-    """A precondition is not true: nothing was sent."""
-
-
-class Failed(LiveError):
-    """The service said no: nothing was changed by this call."""
-
-
-class Conflict(Failed):
-    """The object changed between the look and the call."""
-
-
-class Missing(Failed):
-    """There is no such thing."""
-
-
-class Unknown(LiveError):
-    """The answer did not come: it may have happened."""
 
 
 class Connection:
@@ -162,7 +118,7 @@ class Connection:
                 answer = _called(once, service, operation)
                 return answer, str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
             except Failed as error:
-                if error.code not in _THROTTLED or pause is None:
+                if error.code not in THROTTLED or pause is None:
                     raise
                 time.sleep(pause)
         raise AssertionError
@@ -440,7 +396,7 @@ def _called(call: Callable[[], Result], service: str, operation: str) -> Result:
         message = str(error.response.get("Error", {}).get("Message", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         says = f"{what}: {code} {message}"[:500]
-        if code in _THROTTLED:
+        if code in THROTTLED:
             raise Failed(f"{says} (throttled after {TRIES} tries)", code, service) from None
         if code in _DENIED:
             raise Failed(f"{what}: not permitted: {message}"[:500], code, service) from None

@@ -6,7 +6,8 @@ ARN has no path (IAM User Guide, "IAM identifiers").
 
 from __future__ import annotations
 
-from kit.live.connection import Connection, Failed, LiveError
+from kit.live.connection import Connection
+from kit.live.errors import Failed, LiveError
 from kit.model.identity import role_of
 from kit.words import Names
 

@@ -33,7 +33,7 @@ from kit.live.acts.act import DOES_NOT_HOLD
 from kit.live.apply import Outcome, Remediation, Tell, plan_of, touched
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
-from kit.plan.planner import Plan
+from kit.plan.plan import Plan
 from kit.whole_file import write_whole
 from kit.words import Names
 

@@ -14,7 +14,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from kit.actions.registry import Target
 from kit.identities.access import dicts
 from kit.identities.rights import mounted_secrets
-from kit.inventory.inventory import Thing, dict_of
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
 from kit.scope.scope import Scope
 from kit.words import counted, few
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from kit.actions.registry import ACTIONS
-from kit.plan.planner import ASKS_NOBODY, Plan, PlannedAction
+from kit.plan.plan import ASKS_NOBODY, Plan, PlannedAction
 from kit.words import counted, few
 
 _MOST = 3  # names and sentences that are written out

@@ -8,93 +8,25 @@ Order: freeze → contain → revoke → capture → eradicate → recover. Sour
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from kit.actions.registry import ACTIONS, STAGES, Action, Target, action_id, action_of, permissions_for
+from kit.actions.registry import ACTIONS, STAGES, Action, Target, action_id, permissions_for
 from kit.errors import CallError
-from kit.inventory.inventory import Inventory
-from kit.inventory.node_kind import AUTO, KARPENTER
 from kit.model.kubernetes import GROUPS
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
+from kit.plan.order import merged, selected, with_the_others, with_what_it_waits_for, without_what_goes_with_its_node
+from kit.plan.plan import ASKS_NOBODY, NOT_SAID, Made, Plan, PlannedAction
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
 from kit.scope.scope import Scope
-from kit.words import Names, counted
+from kit.words import Names
 
-_KEEPS = ("freeze", "capture")
-_CUTS = ("contain", "revoke")
 # Stages and actions that come by what the scope has, whether the finding's playbook names them or not: every branch is walked.
 _BY_PLAYBOOK = ("narrow_endpoint", "close_exposure", "drop_default_account_rights", "remove_anonymous_access")
-_SNAPSHOTS = ("snapshot_volumes", "snapshot_checkpoints")
-_NEED_THE_KUBELET = ("keep_objects", "capture_container", "capture_node")
-_NO_CAPTURE = ("protect_node", "quarantine_node")  # nothing of it is lost with what is destroyed
 ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole")
 """What every run needs: to tell the cluster by its address, and the caller's permissions in a preview."""
-ASKS_NOBODY = (
-    "the case shows that this is not the attacker's, or somebody who owns it objects: leave it out with --without"
-)
-NOT_SAID = "nobody has said which addresses it stays open for: plan it with --keep-address CIDR, or --private-endpoint"
-
-
-@dataclass(frozen=True)
-class PlannedAction:
-    """One action on one target. Members as in the JSON form (docs/json.md); after: the ids that have to be done before.
-
-    parameters: what kit.live takes to do it.
-    by_person: why the kit does not do it itself, "" when it does.
-    """
-
-    id: str
-    stage: str
-    action: str
-    does: str
-    target: str
-    name: str
-    uid: str | None
-    why: list[dict[str, str]]
-    precondition: str
-    blast_radius: list[str]
-    undo: str
-    cannot_undo: str
-    command: list[str]
-    permissions: list[str]
-    when_not: list[str]
-    after: list[str]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    by_person: str = ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan. review: refs of subjects that are only possible: nothing is planned for them, somebody looks at them.
-
-    not_possible: what cannot be done to something of its kind: action, target, name, says.
-    """
-
-    account: str | None
-    region: str | None
-    cluster: str | None
-    actions: tuple[PlannedAction, ...]
-    review: tuple[str, ...]
-    not_possible: tuple[dict[str, str], ...] = ()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what would be done and where; the case's name and folder, and what is not done, are not in it."""
-        covered = {
-            "account": self.account,
-            "region": self.region,
-            "cluster": self.cluster,
-            "actions": [asdict(one) for one in self.actions],
-        }
-        return hashlib.sha256(
-            json.dumps(covered, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-        ).hexdigest()
 
 
 def make_plan(
@@ -110,7 +42,7 @@ def make_plan(
     chosen = _chosen(only, without)
     asked = {do.action.name for one in targets.scopes for do in playbook_of(one.finding.type).actions}
     radius, whys = BlastRadius(scope), _whys(scope)
-    made, impossible = list[_Made](), list[dict[str, str]]()
+    made, impossible = list[Made](), list[dict[str, str]]()
     for action in sorted(ACTIONS.values(), key=lambda one: STAGES.index(one.stage)):
         called_for = action.name in asked or (action.name == "narrow_endpoint" and targets.from_outside)
         if not targets.findings or (action.name in _BY_PLAYBOOK and not called_for):
@@ -128,9 +60,9 @@ def make_plan(
                 for target, says in cannot
             ]
         )
-    made = _with_the_others(_without_what_goes_with_its_node(_merged(made)), targets, radius)
-    every = [_after(targets, number, made) for number in range(len(made))]
-    actions = tuple(_selected(one, chosen) for one in every if one.action in chosen)
+    made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
+    every = [with_what_it_waits_for(targets, number, made) for number in range(len(made))]
+    actions = tuple(selected(one, chosen) for one in every if one.action in chosen)
     affected = {
         (one.kind, one.key) for part in scope.scopes for one in part.subjects.values() if one.certainty == "affected"
     }
@@ -144,9 +76,6 @@ def make_plan(
     return Plan(*place, actions, tuple(ref for _, ref in sorted(possible.items())), tuple(impossible))
 
 
-_Made = tuple[Action, Target, "PlannedAction"]
-
-
 def _when_not(action: Action, target: Target, targets: Targets) -> list[str]:
     """What the playbooks of the findings that have the target say about when not to do it."""
     about = [
@@ -158,68 +87,6 @@ def _when_not(action: Action, target: Target, targets: Targets) -> list[str]:
         do.when_not for one in about or targets.findings for do in playbook_of(one.type).actions if do.action is action
     )
     return list(dict.fromkeys(said)) or [ASKS_NOBODY]
-
-
-def _without_what_goes_with_its_node(made: list[_Made]) -> list[_Made]:
-    """Pods that go with their node are not deleted before: their DaemonSet would start new ones on it."""
-    ended = {target.key for action, target, _ in made if action.name == "terminate_node"}
-    return [one for one in made if not (one[0].name == "delete_pod" and one[1].thing and one[1].thing.node in ended)]
-
-
-def _selected(planned: PlannedAction, chosen: set[str]) -> PlannedAction:
-    """The action in a plan of these actions alone: it waits for the captures that are left out all the same."""
-    kept = [id_ for id_ in planned.after if (one := action_of(id_)) and (one.name in chosen or one.stage in _KEEPS)]
-    return replace(planned, after=kept)
-
-
-def _with_the_others(made: list[_Made], targets: Targets, radius: BlastRadius) -> list[_Made]:
-    """What an action stops together with those of its kind: all nodes of the cluster, all pods behind a Service."""
-    every = dict[str, set[str]]()
-    for action, target, _ in made:
-        every.setdefault(action.name, set()).add(target.key)
-    found = list[_Made]()
-    for action, target, planned in made:
-        lines = list(planned.blast_radius)
-        if action.name in ("cordon_node", "quarantine_node", "terminate_node"):
-            hit = every[action.name]
-            known = targets.nodes_left | hit
-            if len(hit) > 1:
-                rest = (
-                    f"{counted(len(known - hit), 'node')} left" if known - hit else "no known node is left to run a pod"
-                )
-                lines.append(f"with the others of this plan {len(hit)} of {len(known)} known nodes: {rest}")
-        if action.name in ("isolate_pod", "delete_pod"):
-            lines += radius.services_without(target, every[action.name])
-        found.append((action, target, replace(planned, blast_radius=lines)))
-    return found
-
-
-def _merged(made: list[_Made]) -> list[_Made]:
-    """Each object is edited or deleted by one action: what deletes it wins, and of several edits of a binding the first does them all."""
-
-    def place(target: Target) -> tuple[str, ...] | None:
-        known = target.parameters
-        return (
-            (known["resource"], str(known["namespace"]), known["name"])
-            if "expected" in known or "remove" in known
-            else None
-        )
-
-    deleted = {place(target) for action, target, _ in made if action.destroys} - {None}
-    kept, first = list[_Made](), dict[tuple[str, ...], dict[str, Any]]()
-    for action, target, planned in made:
-        where = place(target)
-        if where and "remove" in target.parameters:
-            if where in deleted:
-                continue
-            if where in first:
-                first[where]["remove"] += [
-                    one for one in planned.parameters["remove"] if one not in first[where]["remove"]
-                ]
-                continue
-            first[where] = planned.parameters
-        kept.append((action, target, planned))
-    return kept
 
 
 def _chosen(only: Names, without: Names) -> set[str]:
@@ -310,93 +177,6 @@ def _by_person(action: Action, target: Target) -> str:
 
 def _name(target: Target) -> str:
     return "/".join(part for part in (target.namespace, target.name) if part) if target.thing else target.key
-
-
-def _after(targets: Targets, number: int, made: list[_Made]) -> PlannedAction:
-    """The planned action with what has to be done before it: what destroys waits for the capture of the same thing and of what hangs on
-    it; pods go after the workload that would start them anew; a role's sessions wait until its tokens get no new ones; new secrets wait
-    for the end of the attacker's access; nodes go one after the other, and the last of them when there are new ones."""
-    inventory = targets.inventory
-    action, target, planned = made[number]
-    before = [(one, of, done.id) for place, (one, of, done) in enumerate(made) if place != number]
-    after = list[str]()
-    if action.destroys:
-        after += [
-            id_
-            for one, of, id_ in before
-            if one.stage in _KEEPS and one.name not in _NO_CAPTURE and _holds(inventory, target, one, of)
-        ]
-    if action.name == "quarantine_node":  # the kubelet is cut off with it
-        after += [
-            id_ for one, of, id_ in before if one.name in _NEED_THE_KUBELET and _holds(inventory, target, one, of)
-        ]
-    if action.name in ("rotate_secrets", "roll_out_fixed"):
-        after += [id_ for one, _, id_ in before if one.stage in _CUTS]
-    if action.name == "restore_objects":
-        after += [id_ for one, _, id_ in before if one.stage == "revoke"]
-    if action.name == "archive_finding":
-        after += [id_ for one, _, id_ in before if one.stage != "recover"]
-    for one, of, id_ in before:
-        same = (of.kind, of.key) == (target.kind, target.key)
-        roles = inventory.service_account_roles.get(of.key, {}) if one.name == "remove_pod_identity" else {}
-        if (
-            (action.name == "revoke_role_sessions" and one.name == "change_role_trust" and same)
-            or (action.name == "revoke_role_sessions" and target.key in roles)
-            or (action.name == "finish_snapshots" and one.name in _SNAPSHOTS and same)
-            or (
-                action.name == "snapshot_checkpoints"
-                and one.name == "capture_container"
-                and of.thing
-                and of.thing.node == target.key
-            )
-            or (
-                action.name == "cordon_node"
-                and one.name == "protect_node"
-                and same
-                and target.parameters["node_kind"] in (KARPENTER, AUTO)
-            )
-            or (action.name == "terminate_node" and one.name == "cordon_node" and same)
-            or (action.name == "terminate_node" and one.name == "add_nodes")
-            or (action.name == "delete_pod" and one.name == "delete_workload" and _runs(inventory, of, target))
-        ):
-            after.append(id_)
-    if action.name == "terminate_node":
-        after += [done.id for one, _, done in made[:number] if one.name == "terminate_node"][-1:]
-    snapshots = [id_ for one, of, id_ in before if one.name in _SNAPSHOTS and of.key == target.key]
-    more = {"of": snapshots} if action.name == "finish_snapshots" else {}
-    return replace(planned, after=list(dict.fromkeys(after)), parameters=planned.parameters | more)
-
-
-def _runs(inventory: Inventory, workload: Target, pod: Target) -> bool:
-    """Whether a workload is what a pod belongs to."""
-    thing = workload.thing
-    if thing is None or pod.thing is None:
-        return False
-    owned = inventory.pods_of_workload(thing.resource, thing.namespace, thing.name, thing.uid)
-    return any(one.uid == pod.thing.uid for one, _ in owned)
-
-
-def _holds(inventory: Inventory, destroyed: Target, keeps: Action, kept: Target) -> bool:
-    """Whether what is kept would be lost with what is destroyed: the same thing, the pods of a node, the pods of a workload; and with a pod
-    what is on its node's disk."""
-    if (destroyed.kind, destroyed.key) == (kept.kind, kept.key):
-        return True
-    thing = destroyed.thing
-    if kept.kind == "node" and thing and destroyed.kind in ("pod", "created"):
-        disks = keeps.name in (*_SNAPSHOTS, "finish_snapshots")
-        pods = (
-            [thing]
-            if destroyed.kind == "pod"
-            else [one for one, _ in inventory.pods_of_workload(thing.resource, thing.namespace, thing.name, thing.uid)]
-        )
-        return disks and any(one.node == kept.key and one.standing is not False for one in pods)
-    if kept.kind != "pod" or kept.thing is None:
-        return False
-    if destroyed.kind == "node":
-        return kept.thing.node == destroyed.key
-    return destroyed.kind == "created" and (
-        bool(thing and thing.uid == kept.thing.uid) or _runs(inventory, destroyed, kept)
-    )
 
 
 def permissions_of(plan: Plan) -> dict[str, Any]:

@@ -19,9 +19,12 @@ import orjson
 
 from kit.actions.registry import Action, Target
 from kit.errors import CallError
-from kit.identities.access import ANONYMOUS, Access, Way, dicts
-from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION, ROLES, Inventory, Thing, dict_of
+from kit.identities.access import Access, dicts
+from kit.identities.way import ANONYMOUS, Way
+from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION, ROLES, Inventory
 from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, WORDS, kind_of
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
 from kit.model.identity import NODE, instance_of
 from kit.model.kubernetes import KINDS
 from kit.model.pod_spec import Grade, HostAccess, power_over_node

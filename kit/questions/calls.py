@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from kit.attribution.attacker import Event, let_through
+from kit.attribution.calls import Event, let_through
 from kit.model.why import AUDIT_LOG, Limit
 from kit.model.window import Window
 from kit.questions.identity import LOG

@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
-from kit.attribution.attacker import Event, place_of
+from kit.attribution.calls import Event, place_of
 from kit.model.identity import NODE
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, Row, question, row, whys

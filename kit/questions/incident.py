@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kit.attribution.attacker import let_through
-from kit.inventory.inventory import dict_of
-from kit.lenient import member
+from kit.attribution.calls import let_through
+from kit.lenient import dict_of, member
 from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG

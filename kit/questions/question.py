@@ -12,8 +12,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from kit.attribution.attacker import Event
-from kit.inventory.inventory import Inventory, Thing
+from kit.attribution.calls import Event
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
 from kit.model.finding import Finding
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kit.inventory.inventory import Thing, in_window
+from kit.inventory.thing import Thing, in_window
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import dangers, images, pod_spec, power_over_node
 from kit.model.why import DUMP, Limit

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kit.attribution.attacker import Attacker, let_through
-from kit.identities.access import Access, Step, Way
+from kit.attribution.attacker import Attacker
+from kit.attribution.calls import let_through
+from kit.identities.access import Access, Step
 from kit.identities.sessions import Session, Sessions
+from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of

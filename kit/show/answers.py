@@ -14,7 +14,7 @@ from kit.questions.question import Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
 from kit.show import cited as evidence_of
 from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
-from kit.show.show import pill, with_code
+from kit.show.words import pill, with_code
 from kit.words import counted
 
 _WORDS = {OBSERVED: "observed", NOT_OBSERVED: "quiet", CANNOT_TELL: "cannot"}

@@ -11,7 +11,7 @@ from kit.case.case import Case
 from kit.show import cited as evidence_of
 from kit.show.figures import arn_words, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.show import pill
+from kit.show.words import pill
 from kit.words import counted
 
 Row = dict[str, Any]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from kit.case.case import Case
 from kit.show import figures
+from kit.show.calls import picture as shown_picture
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.show import KINDS, pill
-from kit.show.show import picture as shown_picture
+from kit.show.words import KINDS, pill
 from kit.words import counted
 
 Row = dict[str, Any]

@@ -7,9 +7,9 @@ from itertools import groupby
 from kit.actions.registry import ACTIONS
 from kit.case.case import Case
 from kit.plan.journal import done_so_far
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 from kit.show.html_table import Shown, fold, safe
-from kit.show.show import pill, with_code
+from kit.show.words import pill, with_code
 from kit.words import counted, few
 
 _MOST_COMMANDS = 60

@@ -155,7 +155,7 @@ class Store:
 
     @cached_property
     def ledger(self) -> list[dict[str, Any]]:
-        """What became of each file, in the order in which they were given (columns: kit.evidence.load.LedgerEntry)."""
+        """What became of each file, in the order in which they were given (columns: kit.evidence.parts.LedgerEntry)."""
         return list(self._ledger["files"])
 
     def table(self, sql: str, **values: Any) -> pa.Table:

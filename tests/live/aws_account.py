@@ -22,7 +22,7 @@ from kit.actions.registry import ACTIONS
 from kit.live.apply import Outcome, Remediation
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
-from kit.plan.planner import Plan, PlannedAction
+from kit.plan.plan import Plan, PlannedAction
 from tests.live.aws_emulator import AwsEmulator
 from tests.live.kubernetes_emulator import KubernetesEmulator
 

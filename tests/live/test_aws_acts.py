@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kit.live.acts import cluster_endpoint, nodes
+from kit.live.acts import captures, cluster_endpoint
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, HOLDS
 from kit.live.changes.change import recorded
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 from tests.live import kubernetes_emulator
 from tests.live.aws_account import (
     ACCOUNT,
@@ -276,7 +276,7 @@ def test_a_spot_instance_without_group_cannot_be_protected(here: Scene) -> None:
 
 
 def test_snapshots_are_found_again_and_waited_for(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "SNAPSHOT_SECONDS", 0)
+    monkeypatch.setattr(captures, "SNAPSHOT_SECONDS", 0)
     here.aws.account.looks = 8
     take, wait = planned("snapshot_volumes", **OF_NODE), planned("finish_snapshots", of=["snapshot_volumes-0000000000"])
     assert [one.word for one in here.apply(take)] == ["done"]
@@ -612,7 +612,7 @@ def test_a_denied_call_is_told_before(here: Scene) -> None:
 
 
 def test_a_running_scan_counts(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "SCAN_SECONDS", 0)
+    monkeypatch.setattr(captures, "SCAN_SECONDS", 0)
     arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{INSTANCE}"
     here.aws.account.looks = 9
     here.aws.client("guardduty").start_malware_scan(ResourceArn=arn)
@@ -973,7 +973,7 @@ def test_snapshots_of_another_instance_under_the_same_name_do_not_count(here: Sc
 
 
 def test_the_last_scan_counts_and_is_waited_for(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "SCAN_SECONDS", 0)
+    monkeypatch.setattr(captures, "SCAN_SECONDS", 0)
     here.aws.account.looks = 9
     action = planned("scan_node", **OF_NODE)
     (failed,) = here.apply(action)

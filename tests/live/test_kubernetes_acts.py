@@ -15,9 +15,10 @@ import yaml
 from kit.actions.registry import ACTIONS
 from kit.live.apply import Outcome, Remediation
 from kit.live.changes.objects import path_of
-from kit.live.connection import Connection, Refused
+from kit.live.connection import Connection
+from kit.live.errors import Refused
 from kit.plan.journal import Journal
-from kit.plan.planner import Plan, PlannedAction
+from kit.plan.plan import Plan, PlannedAction
 from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 for _module in ("pods", "isolation", "bindings", "workloads", "service_accounts", "exposure"):

@@ -12,7 +12,7 @@ import pytest
 
 import kit
 from kit.playbooks.playbook import playbooks
-from kit.show import cited, show
+from kit.show import cited, show, words
 from kit.show.html_table import safe, table, write_csv
 
 
@@ -61,7 +61,7 @@ def test_what_a_secret_holds_is_never_shown(make_case: Callable[..., Path], tmp_
 
 
 def test_each_kind_of_subject_is_told_even_where_there_is_none(opened: kit.Case) -> None:
-    for kind in show.KINDS:
+    for kind in words.KINDS:
         said = show.subjects(opened, kind).html
         assert any(
             word in said for word in ("affected</span>", "possible</span>", "not observed</span>", "cannot tell</span>")
@@ -69,7 +69,7 @@ def test_each_kind_of_subject_is_told_even_where_there_is_none(opened: kit.Case)
 
 
 def test_a_kind_that_a_limit_is_about_is_never_called_not_observed(opened: kit.Case) -> None:
-    limited = {kind for kinds in opened.limits["about"] for kind in kinds} & set(show.KINDS)
+    limited = {kind for kinds in opened.limits["about"] for kind in kinds} & set(words.KINDS)
     assert limited
     assert not [kind for kind in limited if "not observed" in show.subjects(opened, kind).html]
 
@@ -79,7 +79,7 @@ def test_every_finding_type_has_its_plain_words() -> None:
     assert types.keys() == {name for one in playbooks().values() for name in one.finding_types}
     assert all(about["summary"].endswith(".") and about["severity"] for about in types.values())
     unknown = {"type": "New:Kubernetes/Thing", "title": "A <b>new</b> thing"}
-    assert "GuardDuty says: A <b>new</b> thing" in show.plain_words(unknown)
+    assert "GuardDuty says: A <b>new</b> thing" in words.plain_words(unknown)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_every_finding_type_has_its_plain_words() -> None:
     [(9.0, "Critical"), (8.9, "High"), (7.0, "High"), (6.9, "Medium"), (4.0, "Medium"), (3.9, "Low"), (1.0, "Low")],
 )
 def test_a_severity_number_has_the_label_of_guardduty(severity: float, label: str) -> None:
-    assert show.level(severity) == label
+    assert words.level(severity) == label

@@ -9,8 +9,10 @@ from types import ModuleType
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.evidence.load import Kind, LedgerEntry, Parts, kind_of, load
+from kit.evidence.load import load
+from kit.evidence.parts import LedgerEntry, Parts
 from kit.evidence.record import Record, Reject
+from kit.evidence.sniff import Kind, kind_of
 from kit.store.store import connect
 
 

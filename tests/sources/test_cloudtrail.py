@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from kit.evidence.formats.form import JSON
-from kit.evidence.load import Kind
 from kit.evidence.readers import cloudtrail
 from kit.evidence.record import Reject
+from kit.evidence.sniff import Kind
 from kit.store import tables
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.evidence.formats.form import JSON
-from kit.evidence.load import Kind
 from kit.evidence.readers import cluster
 from kit.evidence.record import Record, Reject
+from kit.evidence.sniff import Kind
 from kit.store import tables
 from kit.store.store import Store
 from tests.command import kit_json

@@ -12,9 +12,9 @@ import pytest
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.form import JSON
-from kit.evidence.load import Kind
 from kit.evidence.readers import findings
 from kit.evidence.record import Reject
+from kit.evidence.sniff import Kind
 from kit.store import tables
 from tests.sources.reading import Row, read, taken_by
 

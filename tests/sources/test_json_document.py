@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.evidence.formats import json_document
-from kit.evidence.formats.json_document import MOST_DAMAGES, peek, repaired
+from kit.evidence.formats.json_document import MOST_DAMAGES, peek
+from kit.evidence.formats.json_text import repaired
 from kit.evidence.record import Record, Reject
 from kit.lenient import utc_time
 

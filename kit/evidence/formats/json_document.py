@@ -13,14 +13,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from hashlib import sha256
-from math import isfinite, isinf
-from typing import Any, NamedTuple
+from math import isinf
+from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from kit.errors import EvidenceError
+from kit.evidence.formats.json_text import LONGEST_RECORD, repaired
 from kit.evidence.record import Record, Reject
 
 MOST_DAMAGES = 1000  # places in one file; a file with more is not JSON with damage in it
@@ -31,12 +30,6 @@ _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that
 _LONGEST_RAW = 200
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
-LONGEST_RECORD = 32 << 20  # letters; parsed, they take up to twenty times as much
-MOST_LEVELS = 200  # of lists and objects in each other that are kept of a value that has too many
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:(")|\\?\Z)|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
-_HALF = re.compile(  # of a surrogate pair, as an escape; whole pairs and escaped backslashes go first
-    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
 
 
 class _Broken(Exception):
@@ -270,61 +263,6 @@ class _Walk:
         return mark
 
 
-class Repaired(NamedTuple):
-    """A JSON value as every parser holds it: its text, where it ended in the text that it was taken from (-1: out of sight), what was changed."""
-
-    text: str
-    end: int
-    says: str
-
-
-def repaired(text: str, at: int = 0) -> Repaired:
-    """The JSON value at a place of a text, made such that every parser holds it, and nothing else changed.
-
-    Numbers over 64 bits (and NaN, Infinity) become texts; halves of surrogate pairs become U+FFFD, as the API server itself reads
-    them (Go, encoding/json); lists and objects deeper than MOST_LEVELS become null.
-    """
-    kept, done, depth, end, changed = list[str](), at, 0, -1, dict[str, None]()
-    for token in _TOKEN.finditer(text, at):
-        mark, instead = token[0], None
-        if mark in "[{":
-            depth += 1
-            if depth == MOST_LEVELS + 1:
-                kept += text[done : token.start()], "null"
-                changed["nested too deeply"] = None
-        elif mark in "]}":
-            depth -= 1
-            if depth == MOST_LEVELS:
-                done = token.end()
-        elif mark[0] == '"' and not token[1]:
-            break  # a text without an end: nothing in it is looked at once more
-        elif depth > MOST_LEVELS:
-            continue
-        elif mark[0] == '"':
-            if "\\u" in mark and (instead := _HALF.sub(lambda half: "\\ufffd" if half[1] else half[0], mark)) != mark:
-                changed["half of a surrogate pair"] = None
-        elif not _holds(mark):
-            instead = f'"{mark}"'
-            changed[f"{mark[:40]} is not a number that JSON can hold"] = None
-        if instead is not None:
-            kept += text[done : token.start()], instead
-            done = token.end()
-        if depth <= 0:
-            end = token.end()
-            break
-    return Repaired("".join([*kept, text[done:end]]), end, "; ".join(changed))
-
-
-def _holds(number: str) -> bool:
-    """Whether 64 bits hold a number."""
-    try:
-        if number.lstrip("-").isdigit():
-            return len(number) <= 20 and -(1 << 63) <= int(number) < 1 << 64
-        return isfinite(float(number))
-    except ValueError:  # not a number at all
-        return True
-
-
 def _text(pieces: Iterable[bytes]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     for piece in pieces:
@@ -408,16 +346,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON's \u escapes can write
         return False
     return True
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON with sorted names, equal for equal values. Raises EvidenceError for what JSON cannot hold."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except TypeError as error:  # integers over 64 bits, half surrogate pairs, nesting over 254 levels
-        raise EvidenceError(f"cannot be kept as JSON ({error})") from None
-
-
-def hash_of(text: str) -> str:
-    """SHA-256 of a text, in hex."""
-    return sha256(text.encode()).hexdigest()

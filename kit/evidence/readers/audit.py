@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simdjson
 
-from kit.evidence.formats.json_document import repaired
+from kit.evidence.formats.json_text import repaired
 from kit.evidence.formats.stream import LONGEST_LINE, TOO_LONG, Lines
 from kit.evidence.readers import ocsf
 from kit.evidence.record import Log, Record, Reject

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.evidence.formats.json_document import hash_of, json_text
+from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
 from kit.lenient import member
 

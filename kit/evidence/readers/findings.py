@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.evidence.formats.json_document import hash_of, json_text
+from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.readers import flattened
 from kit.evidence.readers.flattened import is_flattened
 from kit.evidence.readers.security_hub import finding_in, wrapper_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kit.live.changes.change import Change
 from kit.live.connection import Connection
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 
 HOLDS, DOES_NOT_HOLD, CANNOT_TELL = "holds", "does not hold", "cannot tell"
 

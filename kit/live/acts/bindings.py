@@ -14,8 +14,9 @@ from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, is_gone, meant, own_user, title, uid_now
 from kit.live.changes.change import State, contains
 from kit.live.changes.objects import DeleteObject, EditObject
-from kit.live.connection import Connection, Refused
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Refused
+from kit.plan.plan import PlannedAction
 
 _BINDINGS = ("rolebindings", "clusterrolebindings")
 _ROLES = ("roles", "clusterroles")

@@ -11,9 +11,10 @@ from typing import Any
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check
 from kit.live.changes.objects import METADATA_ONLY, path_of
-from kit.live.connection import Connection, Missing, Refused
+from kit.live.connection import Connection
+from kit.live.errors import Missing, Refused
 from kit.plan.journal import Entry
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 
 _LEEWAY = timedelta(minutes=1)
 

@@ -18,8 +18,9 @@ from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.changes.aws_change import AwsChange, Call
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import path_of
-from kit.live.connection import Connection, Failed, LiveError
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Failed, LiveError
+from kit.plan.plan import PlannedAction
 
 _EVERYBODY = "0.0.0.0/0"
 

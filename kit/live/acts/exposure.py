@@ -14,8 +14,9 @@ from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, meant, title
 from kit.live.changes.change import State
 from kit.live.changes.objects import EditObject, path_of
-from kit.live.connection import Conflict, Connection, Failed, LiveError, Refused
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Failed, LiveError, Refused
+from kit.plan.plan import PlannedAction
 
 _EXPOSED = ("LoadBalancer", "NodePort")
 _ONLY_EXPOSED = ("externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass", "loadBalancerSourceRanges", "loadBalancerIP")  # fmt: skip

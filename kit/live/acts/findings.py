@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from kit.live.acts.act import CANNOT_TELL, Check, act, all_hold
 from kit.live.changes.aws_change import AwsChange, Call
 from kit.live.changes.change import Change, State, contains
-from kit.live.connection import Connection, Refused
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Refused
+from kit.plan.plan import PlannedAction
 
 
 def _detector(live: Connection) -> str:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.changes.aws_change import AwsChange, Call, send
 from kit.live.changes.change import Change, State
-from kit.live.connection import Connection, Failed, Missing
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Failed, Missing
+from kit.plan.plan import PlannedAction
 
 _KEEP = "kit-keep-"
 _MEDIA_TYPES = [

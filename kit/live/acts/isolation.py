@@ -17,9 +17,10 @@ from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import CreateObject, EditObject, path_of
-from kit.live.connection import Connection, Failed, LiveError, Missing, Refused
+from kit.live.connection import Connection
+from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.model.pod_spec import containers
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 
 VPC_CNI, OTHER, NOBODY, UNKNOWN = "VPC CNI", "other", "nobody", "unknown"
 _ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")

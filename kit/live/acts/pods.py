@@ -18,9 +18,10 @@ from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import controller, ending, found, images, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import DeleteObject, EditObject, path_of
-from kit.live.connection import Connection, Failed, LiveError, Refused, Unknown
+from kit.live.connection import Connection
+from kit.live.errors import Failed, LiveError, Refused, Unknown
 from kit.model.pod_spec import containers
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 
 MOST_OF_LOG = 200_000_000
 """Bytes of one container's log that are kept, from its beginning."""

@@ -34,10 +34,11 @@ from kit.live.changes.principal_change import (
     is_deny_all,
     role_described,
 )
-from kit.live.connection import Connection, Failed, LiveError, Missing, Refused
+from kit.live.connection import Connection
+from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.live.permission import principal_of
 from kit.model.identity import role_of
-from kit.plan.planner import PlannedAction
+from kit.plan.plan import PlannedAction
 
 Principal = tuple[str, str, str]
 _AWS_AUTH = path_of("configmaps", "kube-system", "aws-auth")

@@ -14,8 +14,9 @@ from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, is_own_account, meant, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import METADATA_LIST, CreateObject, DeleteObject, path_of
-from kit.live.connection import Conflict, Connection, Refused
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Refused
+from kit.plan.plan import PlannedAction
 
 _NAME, _UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 

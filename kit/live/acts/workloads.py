@@ -8,8 +8,9 @@ from __future__ import annotations
 from kit.live.acts.act import Check, act, all_hold
 from kit.live.acts.cluster import is_gone, is_own_account, uid_now
 from kit.live.changes.objects import CreateObject, DeleteObject, remade
-from kit.live.connection import Connection, Refused
-from kit.plan.planner import PlannedAction
+from kit.live.connection import Connection
+from kit.live.errors import Refused
+from kit.plan.plan import PlannedAction
 
 _MADE_BY_OTHERS = ("pods", "nodes", "events", "endpoints", "endpointslices", "secrets")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from kit.live.changes.change import Change, State
-from kit.live.connection import Conflict, Connection, Failed
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Failed
 from kit.live.permission import simulated
 
 _BUSY = {"ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"}

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from kit.live.changes.aws_change import AwsChange, Call
 from kit.live.changes.change import State
 from kit.live.changes.objects import DeleteObject
-from kit.live.connection import Connection, Failed, Missing
+from kit.live.connection import Connection
+from kit.live.errors import Failed, Missing
 
 QUARANTINE = "kit-quarantine"
 ENDED = ("shutting-down", "terminated")

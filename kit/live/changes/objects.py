@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from kit.live.changes.change import Change, State, contains, projected
-from kit.live.connection import Conflict, Connection, Failed, Missing, Refused
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Failed, Missing, Refused
 from kit.model.kubernetes import KINDS
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"

@@ -15,7 +15,8 @@ from kit.live.changes.aws_auth import NotEditable, difference, missing, names_ag
 from kit.live.changes.aws_change import AwsChange, Call, send
 from kit.live.changes.change import State
 from kit.live.changes.objects import EditObject
-from kit.live.connection import Conflict, Connection, Failed, Missing
+from kit.live.connection import Connection
+from kit.live.errors import Conflict, Failed, Missing
 from kit.live.permission import principal_of
 
 

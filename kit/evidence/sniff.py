@@ -1,0 +1,95 @@
+"""What a file is, by its content: its form and the reader of its records."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from kit.errors import EvidenceError
+from kit.evidence.formats.form import CONTAINER_LOG, JSON, beginning, form_of
+from kit.evidence.formats.json_document import peek
+from kit.evidence.formats.stream import Reading, head
+from kit.evidence.readers import audit, authenticator, aws, cloudtrail, cluster, findings, foreign
+from kit.evidence.record import NO_LOG, Log, Record
+
+READERS: tuple[ModuleType, ...] = (cluster, findings, cloudtrail, audit, authenticator, aws)
+# An object of Kubernetes may look like anything else, so it is asked for first.
+LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
+SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is: its form, and the reader that takes its first record."""
+
+    form: str
+    reader: ModuleType
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file is, by its beginning. Raises EvidenceError with the reason when no reader takes it."""
+    seen, form, beginning_of, known = list[Record](), "", b"", ""
+    for size in SNIFFED:
+        reading = Reading()
+        beginning_of, whole = head(path, size, reading)
+        if not beginning_of.strip():
+            raise EvidenceError(reading.damage or "the file is empty")
+        if beginning_of.startswith(CONTAINER_LOG):
+            raise EvidenceError(
+                "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
+            )
+        form = form_of(beginning_of)
+        seen = list(beginning(path, beginning_of, whole, form, LISTS)) if form else []
+        for record in seen:
+            try:
+                if (reader := taker_of(record)) is not None:
+                    return Kind(form, reader)
+            except EvidenceError as error:
+                known = known or str(error)
+        if form == JSON and (reader := _of_empty_list(beginning_of)):
+            return Kind(form, reader)
+        if whole:
+            break
+    raise EvidenceError(known or foreign.why(beginning_of, form, seen))
+
+
+# Log streams of an EKS control plane's log group (EKS User Guide, control plane logs).
+STREAMS = {audit: "kube-apiserver-audit-", authenticator: "authenticator-"}
+# Where CloudTrail and EventBridge write (CloudTrail User Guide, log stream names; EventBridge User Guide, targets): elsewhere
+# whoever runs in a container may write.
+_OF_TRAIL = re.compile(r"\d{12}_CloudTrail[_-]")
+_OF_EVENTS = "/aws/events/"
+
+
+def taker_of(record: Record) -> ModuleType | None:
+    """The reader that takes a record, None where none does."""
+    return next((reader for reader in READERS if holds_records(record.log, reader) and reader.takes(record)), None)
+
+
+def holds_records(log: Log, reader: ModuleType) -> bool:
+    """Whether records of a reader may be in a log: whoever may write to a log may write there what looks like an event of another."""
+    if log == NO_LOG:
+        return True
+    if reader in STREAMS:
+        return (not log.group or log.cluster is not None) and (log.stream or STREAMS[reader]).startswith(
+            STREAMS[reader]
+        )
+    if reader not in (findings, cloudtrail) or log.cluster:
+        return False
+    if not log.group or log.group.startswith(_OF_EVENTS):
+        return True
+    is_trail = _OF_TRAIL.match(log.stream) is not None if log.stream else "cloudtrail" in log.group.lower()
+    return reader is cloudtrail and is_trail
+
+
+def _of_empty_list(beginning_of: bytes) -> ModuleType | None:
+    """The reader of a document that holds no record, such as {"Findings": []}."""
+    top = peek(beginning_of)
+    if not isinstance(top, dict):
+        return None
+    empty = [(reader, name) for reader in READERS for name in reader.LISTS if top.get(name) == []]
+    return next(
+        (reader for reader, name in empty if name != "items" or reader.takes(Record(1, 1, {}, name, top))), None
+    )

@@ -1,0 +1,34 @@
+"""A way into the cluster: for whom, as whom, and what shows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from kit.model.why import Why
+
+ANONYMOUS = ("system:anonymous", "system:unauthenticated")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in. kind: access_entry, aws_auth, cluster_creator, identity_provider. name: the principal's ARN, or the provider.
+
+    overruled: True where an access entry of the same principal beats it. since, until: UTC, None where no evidence tells.
+    """
+
+    kind: str
+    name: str
+    user_name: str
+    groups: tuple[str, ...]
+    why: Why
+    policies: tuple[str, ...] = ()
+    overruled: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def principal_of(arn: str) -> str:
+    """An IAM ARN without its path: aws-auth and the authenticator name roles without, access entries with."""
+    return re.sub(r"^(arn:[^:]*:iam::\d*:(?:role|user))/.*?([^/]+)$", r"\1/\2", arn)

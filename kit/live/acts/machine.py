@@ -1,0 +1,190 @@
+"""The machine behind a node as it is now: which instance, of which kind, and whether it is still the one that is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kit.live.changes.instance_change import ENDED, instance
+from kit.live.changes.objects import path_of
+from kit.live.connection import Connection
+from kit.live.errors import Missing, Refused
+from kit.plan.plan import PlannedAction
+
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+GONE = "gone"
+"""The code of what is refused because node or instance is there no more."""
+_NO_INSTANCE = {
+    "fargate": "{node} is a Fargate node: there is no instance of yours; isolate and delete its pod",
+    "hybrid": "{node} is a hybrid node: the machine is yours and not in EC2; do it there",
+}
+COMPUTE = "eks.amazonaws.com/compute-type"
+BY_KARPENTER = ("karpenter", "auto")
+KARPENTER = {"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A node and its instance, as they are now and found to belong together. object: None when the Node object is gone."""
+
+    node: str
+    kind: str
+    instance: dict[str, Any]
+    object: dict[str, Any] | None
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return str(self.instance["InstanceId"])
+
+    @property
+    def group(self) -> str | None:
+        """The Auto Scaling group that it is in."""
+        return tags_of(self.instance).get("aws:autoscaling:groupName")
+
+    @property
+    def spot(self) -> bool:
+        """Whether it is a Spot instance."""
+        return self.instance.get("InstanceLifecycle") == "spot"
+
+    @property
+    def state(self) -> str:
+        """The instance's state."""
+        return str(self.instance["State"]["Name"])
+
+    def volumes(self, going: bool = False) -> list[str]:
+        """Its volumes, or those that are deleted with it."""
+        every = [one["Ebs"] for one in self.instance.get("BlockDeviceMappings") or [] if "Ebs" in one]
+        return sorted(one["VolumeId"] for one in every if not going or one.get("DeleteOnTermination"))
+
+    def arn(self, live: Connection) -> str:
+        """The instance's ARN."""
+        return arn_of(live, self.id)
+
+
+def arn_of(live: Connection, id_: str) -> str:
+    """The ARN of an instance."""
+    return f"arn:{live.caller.split(':')[1]}:ec2:{live.region}:{live.account}:instance/{id_}"
+
+
+def tags_of(found: dict[str, Any]) -> dict[str, str]:
+    """The tags of something in EC2 by their names."""
+    return {one["Key"]: one["Value"] for one in found.get("Tags") or []}
+
+
+def node_of(live: Connection, planned: PlannedAction) -> dict[str, Any] | None:
+    """The Node object as it stands now, None where it is gone."""
+    try:
+        return dict(live.kubernetes("GET", path_of("nodes", None, planned.parameters["node"])))
+    except Missing:
+        return None
+
+
+def labels_of(node: dict[str, Any] | None) -> dict[str, str]:
+    """The labels of a Node object."""
+    return (node or {}).get("metadata", {}).get("labels") or {}
+
+
+def _kind_now(found: dict[str, Any], node: dict[str, Any] | None) -> str:
+    """The kind by what EC2 says of the instance, then by its labels, which whoever holds the node can write; "unknown" where nothing says."""
+    tags, labels = tags_of(found), labels_of(node)
+    operator = found.get("Operator") or {}
+    by_eks = operator.get("Managed") and "eks" in str(operator.get("Principal"))
+    if by_eks or any(name.startswith(("eks:eks-cluster-name", "eks:kubernetes-node-")) for name in tags):
+        return "auto"
+    if "eks:nodegroup-name" in tags:
+        return "managed"
+    if "aws:autoscaling:groupName" in tags:
+        return "own_group"
+    if labels.get(COMPUTE) == "auto":
+        return "auto"
+    return "karpenter" if KARPENTER & {*tags, *labels} else "unknown"
+
+
+def machine_of(live: Connection, planned: PlannedAction) -> Machine:
+    """The planned node with its instance. Raises Refused when they are not found, not of each other, others or of another kind than planned."""
+    told = planned.parameters
+    name, kind = told["node"], told.get("node_kind") or "unknown"
+    if kind in _NO_INSTANCE:
+        raise Refused(_NO_INSTANCE[kind].format(node=name))
+    node = node_of(live, planned)
+    provided = _provided(node)
+    id_ = told.get("instance_id") or provided
+    if not id_ and labels_of(node).get(COMPUTE) in _NO_INSTANCE:
+        raise Refused(_NO_INSTANCE[labels_of(node)[COMPUTE]].format(node=name))
+    if not id_:
+        raise Refused(
+            f"which instance node {name} is cannot be told: the evidence does not say, and there is no such node now",
+            GONE if node is None else "",
+        )
+    if provided and provided != id_:
+        raise Refused(
+            f"node {name} is instance {provided} now, planned was {id_}: it is another machine under the same name"
+        )
+    if is_another(node, planned):
+        raise Refused(why_another(node, planned))
+    found = instance(live, id_)
+    if found is None:
+        raise Refused(f"EC2 has no instance {id_} any more", GONE)
+    if not provided and found.get("PrivateDnsName") not in (name, ""):
+        raise Refused(f"instance {id_} has the name {found.get('PrivateDnsName')}, not {name}: it is another node's")
+    if not provided and not found.get("PrivateDnsName") and found["State"]["Name"] not in ENDED:
+        raise Refused(
+            f"nothing says that instance {id_} is node {name}: there is no such node, and it has no private DNS name"
+        )
+    now = _kind_now(found, node)
+    if "unknown" not in (kind, now) and now != kind:
+        raise Refused(f"instance {id_} is of the kind {now}, planned was {kind}: make the plan anew")
+    if now == "unknown" and kind not in ("unknown", "own_group"):
+        raise Refused(
+            f"nothing on instance {id_} says that it is of the kind {kind}, as planned: it has no such tag or label"
+        )
+    return Machine(name, now, found, node)
+
+
+def _provided(node: dict[str, Any] | None) -> str:
+    """The instance that a Node object says it is, "" where it says none."""
+    last = str((node or {}).get("spec", {}).get("providerID", "")).rpartition("/")[2]
+    return last if last.startswith("i-") else ""
+
+
+def _uid(planned: PlannedAction) -> str | None:
+    return planned.parameters.get("uid") or planned.uid
+
+
+def is_another(node: dict[str, Any] | None, planned: PlannedAction) -> bool:
+    """Whether a node has only the name of the planned one: EKS names nodes by their address, which the next one may get.
+
+    With the planned instance it is the same machine, whatever its uid: a kubelet registers anew what was deleted."""
+    uid, id_ = _uid(planned), planned.parameters.get("instance_id")
+    return bool(node and uid and node["metadata"]["uid"] != uid and not (id_ and _provided(node) == id_))
+
+
+def why_another(node: dict[str, Any] | None, planned: PlannedAction) -> str:
+    """The sentence that the node is another object now."""
+    now = (node or {}).get("metadata", {}).get("uid")
+    return f"node {planned.parameters['node']} is another object now: its uid is {now}, planned was {_uid(planned)}"
+
+
+def is_only_named(planned: PlannedAction) -> str:
+    """Why what cuts a node off or ends it is not done by the node's name alone, "" where more is known of it."""
+    if _uid(planned) or planned.parameters.get("instance_id"):
+        return ""
+    return f"the evidence tells neither uid nor instance of node {planned.parameters['node']}, and another node may have its name by now: add `kubectl get nodes -o json`"
+
+
+def living_machine(live: Connection, planned: PlannedAction) -> Machine:
+    """The machine, refused where it is ended or about to be."""
+    machine = machine_of(live, planned)
+    if machine.state in ENDED:
+        raise Refused(f"instance {machine.id} is {machine.state}")
+    return machine
+
+
+def why_not_there(live: Connection, planned: PlannedAction) -> str:
+    """Why the instance cannot be worked on, "" when it can."""
+    try:
+        living_machine(live, planned)
+    except Refused as error:
+        return error.says
+    return ""

@@ -1,0 +1,65 @@
+"""The findings, each with what it affects and what people marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from kit.case.case import Case
+from kit.show import cited as evidence_of
+from kit.show import console
+from kit.show.html_table import Shown, clock, safe, table
+from kit.show.words import KINDS, Row, is_true, pill, plain_words, severity_pill
+from kit.store.marks import Mark
+from kit.words import counted
+
+
+def findings(case: Case) -> Shown:
+    """The findings in plain words, the most severe first."""
+    if not len(case.findings):
+        return Shown("<p>There is no finding in this case.</p>", "There is no finding in this case.")
+    marks = case.marks
+    columns: dict[str, Callable[[Row], str]] = {
+        "Severity": lambda row: severity_pill(row["severity"]),
+        "What GuardDuty says": lambda row: _finding_words(row, marks),
+        "First seen (UTC)": lambda row: clock(row["first_seen_at"], "not given"),
+        "Last seen (UTC)": lambda row: clock(row["last_seen_at"], "not given"),
+        "Count": lambda row: "" if pd.isna(row["count"]) else f"{int(row['count']):,}",
+        "Affected": lambda row: _affected_by(case, row["id"]),
+        "Id": lambda row: (
+            evidence_of.link(case, f"finding:{row['id']}", safe(row["id"])[:8])
+            + console.links(case, "finding", row["id"], row["region"])
+        ),
+    }
+    html_ = table(
+        case.findings, columns, narrow=("Severity", "First seen (UTC)", "Last seen (UTC)", "Count", "Affected", "Id")
+    )
+    return Shown(html_, counted(len(case.findings), "finding"))
+
+
+def _affected_by(case: Case, finding_id: str) -> str:
+    """What one finding alone puts into scope as affected, in numbers."""
+    found: list[Row] = next((one["subjects"] for one in case.scope["findings"] if one["id"] == finding_id), [])
+    rows = [row for row in found if row["certainty"] == "affected" and not row["through"]]
+    said = []
+    for kind in ("pod", "node", "secret"):
+        of = [row for row in rows if row["kind"] == kind]
+        gone = sum(row["standing"] is False or row["deleted_at"] is not None for row in of)
+        if of:
+            said.append(counted(len(of), *KINDS[kind]) + (f" ({gone:,} gone)" if gone else ""))
+    possible = sum(row["kind"] == "pod" and row["certainty"] == "possible" for row in found)
+    said += [f'<span class="quiet">{counted(possible, "pod")} possible</span>'] if possible else []
+    return "<br>".join(said) or pill("none shown", "quiet")
+
+
+def _finding_words(row: Row, marks: list[Mark]) -> str:
+    notes = [pill("AWS sample finding", "quiet")] if is_true(row["sample"]) else []
+    notes += [] if is_true(row["about_eks"]) else [pill("not about EKS: outside this kit", "quiet")]
+    notes += [pill("archived", "quiet")] if is_true(row["archived"]) else []
+    notes += [
+        f"{pill(f'marked {one.word}', 'quiet')} {safe(one.note, 200)}"
+        for one in marks
+        if one.finding == row["id"] and not one.question
+    ]
+    return f"{safe(plain_words(row))} {' '.join(notes)}<br><code>{safe(row['type'])}</code>"

@@ -1,0 +1,183 @@
+"""What is affected, each subject with its why; many pods grouped by workload."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pandas as pd
+
+from kit.case.case import Case
+from kit.show import cited as evidence_of
+from kit.show import console, figures
+from kit.show.figures import records, user_words
+from kit.show.html_table import Shown, clock, fold, safe, table
+from kit.show.words import DEEDS, KINDS, Row, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
+from kit.words import counted
+
+_GROUP_FROM = 13  # pods; fewer are listed one by one
+
+
+def subjects(case: Case, kind: str) -> Shown:
+    """The subjects of a kind: a sentence, the affected ones, and the possible ones folded away; each with its why."""
+    rows = case.subjects[case.subjects["kind"] == kind]
+    if rows.empty:
+        return Shown(f"<p>{nothing_shown(case, kind)}</p>", f"no {KINDS[kind][1]}")
+    affected, possible = rows[rows["certainty"] == "affected"], rows[rows["certainty"] == "possible"]
+    says = _subjects_sentence(case, kind)
+    shown = _subjects_table(case, kind, _sorted(affected), f"{kind}-affected")
+    shown += fold(
+        f"{counted(len(possible), *KINDS[kind])}: {pill('possible')} – not shown to be affected, to be looked at",
+        _subjects_table(case, kind, _sorted(possible), f"{kind}-possible") if len(possible) else "",
+    )
+    return Shown(f"<p>{says}</p>{shown}{_limits_about(case, kind)}", says)
+
+
+def deeds(case: Case) -> Shown:
+    """What the attacker did to secrets and objects: read, minted, ran, created, changed, deleted; each with its why."""
+    if not len(case.findings):
+        return Shown(f"<p>{nothing_shown(case, 'created')}</p>", "no finding")
+    parts = [f"<h3>{KINDS[kind][1].capitalize()}</h3>{subjects(case, kind).html}" for kind in DEEDS]
+    return Shown("".join(parts), "deeds")
+
+
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    """What most findings name first, then what still stands."""
+    order = rows.assign(
+        _named=-rows["findings"].map(len),
+        are_gone=are_gone(rows) if len(rows) else False,
+        _through=rows["through"].notna(),
+    )
+    return order.sort_values(["_through", "_named", "are_gone", "namespace", "name", "key"], kind="stable").drop(
+        columns=["_named", "are_gone", "_through"]
+    )
+
+
+def _subjects_sentence(case: Case, kind: str) -> str:
+    rows, possible = rows_of_kind(case, kind), rows_of_kind(case, kind, "possible")
+    noun = KINDS[kind]
+    at_least = "At least " if case.limits["about"].map(lambda kinds: kind in kinds).any() and len(rows) else ""
+    said = (
+        f"{pill('affected')} {at_least}{counted(len(rows), *noun)}"
+        if len(rows)
+        else f"No {noun[1]} shown to be affected"
+    )
+    if kind == "pod" and len(rows):
+        gone, before = int(are_gone(rows).sum()), int(rows["gone_before"].fillna(False).sum())
+        said += f", {gone:,} already gone" + (f" ({before:,} of these before the first hostile call)" if before else "")
+        unknown = int((rows["standing"].isna() & ~are_gone(rows)).sum())
+        said += (
+            f"; for {unknown:,} it cannot be told whether {'it still stands' if unknown == 1 else 'they still stand'}"
+            if unknown
+            else ""
+        )
+    return said + (f". {pill('possible')} {len(possible):,} more." if len(possible) else ".")
+
+
+def _limits_about(case: Case, kind: str) -> str:
+    rows = records(case.limits[case.limits["about"].map(lambda kinds: kind in kinds)])
+    said = "".join(f"<li>{pill('cannot tell', 'cannot')} {safe(row['says'])}.</li>" for row in rows[:4])
+    return f'<ul class="plain">{said}</ul>' if said else ""
+
+
+def _subjects_table(case: Case, kind: str, rows: pd.DataFrame, name: str) -> str:
+    if kind == "pod" and len(rows) >= _GROUP_FROM:
+        inside = table(rows, _subject_columns(case, kind, rows), export=exported(case, name), narrow=("Lived (UTC)",))
+        return _workloads(case, rows) + fold(f"Each of the {len(rows):,} pods", inside)
+    return table(rows, _subject_columns(case, kind, rows), export=exported(case, name), narrow=("Lived (UTC)",))
+
+
+def _workloads(case: Case, rows: pd.DataFrame) -> str:
+    """Pods gathered by namespace and name without what their controllers added."""
+    pattern = [f"{row['namespace']}/{figures.workload_pattern(str(row['name']))}" for row in records(rows)]
+    stands = rows["standing"].map(lambda one: one is True) & ~are_gone(rows)
+    frame = rows.assign(pattern=pattern, gone=are_gone(rows), stands=stands).groupby("pattern", sort=True)
+    groups = frame.agg(
+        pods=("key", "count"), gone=("gone", "sum"), stands=("stands", "sum"), first=("key", "first"),
+        nodes=("node", lambda of: sorted({str(one) for one in of.dropna()})), through=("through", "first"),
+    ).reset_index()  # fmt: skip
+    groups = groups.sort_values(["stands", "pods", "pattern"], ascending=[False, False, True], kind="stable")
+    one = {row["key"]: row for row in records(rows)}
+    columns: dict[str, Callable[[Row], str]] = {
+        "Pods by name": lambda row: f"<b>{safe(row['pattern'])}</b>",
+        "Pods": lambda row: number_words(row["pods"]),
+        "Standing": lambda row: number_words(row["stands"]),
+        "Gone": lambda row: number_words(row["gone"]),
+        "Nodes": lambda row: "<br>".join(f'<span class="whole">{safe(_short(node))}</span>' for node in row["nodes"]),
+        "Why, of the first": lambda row: _why(case, one[row["first"]], most=1),
+    }
+    return table(groups, columns, most=30, narrow=("Pods by name",))
+
+
+def _subject_columns(case: Case, kind: str, rows: pd.DataFrame) -> dict[str, Callable[[Row], str]]:
+    columns: dict[str, Callable[[Row], str]] = {
+        KINDS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>{console.links(case, row['kind'], row['key'])}"
+    }
+    if rows["node"].notna().any():
+        columns["Node"] = lambda row: safe(_short(str(row["node"]))) if isinstance(row["node"], str) else "never placed"
+    if (
+        kind in ("pod", "node", "service_account", "created")
+        and (rows["created_at"].notna() | rows["standing"].notna()).any()
+    ):
+        columns["Lived (UTC)"] = _life
+    if rows["through"].notna().any():
+        columns["By"] = lambda row: (
+            f"through {safe(user_words(str(row['through']).partition(':')[2]))}"
+            if isinstance(row["through"], str)
+            else "the finding's caller"
+        )
+    columns["Why"] = lambda row: _why(case, row)
+    columns["Findings"] = lambda row: f"{len(row['findings']):,}"
+    return columns
+
+
+def _name(row: Row) -> str:
+    if row["kind"] == "identity":
+        return f"{safe(user_words(row['key']))}"
+    if row["kind"] == "pod":
+        return safe(
+            "/".join(str(part) for part in (row["namespace"], row["name"]) if isinstance(part, str) and part)
+            or row["key"]
+        )
+    return safe(row["key"])
+
+
+def _short(node: str) -> str:
+    return node.partition(".")[0]
+
+
+def _life(row: Row) -> str:
+    start = clock(row["created_at"], "before the log")
+    if not pd.isna(row["deleted_at"]):
+        end = f"gone {clock(row['deleted_at'])}" + (
+            " (before the first hostile call)" if row["gone_before"] is True else ""
+        )
+    else:
+        end = {True: "stands", False: "gone, when cannot be told"}.get(row["standing"], "cannot tell whether it stands")
+    return f"{start}<br>{end}"
+
+
+@functools.lru_cache(maxsize=4)
+def _whys(case: Case) -> dict[tuple[str, str, str | None], list[tuple[str, str]]]:
+    """The reasons of each subject with their refs, the strongest certainty's only."""
+    reasons = dict[tuple[str, str, str | None], tuple[str, dict[str, str]]]()
+    for finding in case.scope["findings"]:
+        for subject in finding["subjects"]:
+            place = (subject["kind"], subject["key"], subject["through"])
+            certainty, said = reasons.get(place, (subject["certainty"], {}))
+            if certainty == "possible" and subject["certainty"] == "affected":
+                certainty, said = "affected", {}
+            if certainty == subject["certainty"]:
+                for why in subject["why"]:
+                    said.setdefault(why["says"], why["ref"])
+            reasons[place] = certainty, said
+    return {place: list(said.items()) for place, (_, said) in reasons.items()}
+
+
+def _why(case: Case, row: Row, most: int = 2) -> str:
+    through = row["through"] if isinstance(row["through"], str) else None
+    reasons = _whys(case).get((row["kind"], row["key"], through), [])
+    said = [f"{safe(says, 260)} {evidence_of.link(case, ref)}" for says, ref in reasons[:most]]
+    rest = counted(len(reasons) - most, "more reason")
+    more = f' <span class="quiet">and {rest}</span>' if len(reasons) > most else ""
+    return "<br>".join(said) + more

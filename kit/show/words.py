@@ -1,0 +1,136 @@
+"""Words and marks of what is shown: levels, pills, spans of time, what there is nothing of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit.case.case import Case
+from kit.playbooks.playbook import finding_types
+from kit.questions.verdict import CANNOT_TELL
+from kit.show.html_table import clock, safe
+from kit.words import Names
+
+Row = dict[str, Any]
+# Kind of subject → noun, plural, what the list is of.
+KINDS = {
+    "pod": ("pod", "pods"),
+    "node": ("node", "nodes"),
+    "service_account": ("service account", "service accounts"),
+    "identity": ("identity", "identities"),
+    "source_ip": ("source address", "source addresses"),
+    "iam_role": ("IAM role or user", "IAM roles and users"),
+    "image": ("image", "images"),
+    "secret": ("secret read", "secrets read"),
+    "config_map": ("config map read", "config maps read"),
+    "created": ("object created", "objects created"),
+    "changed": ("object changed", "objects changed"),
+    "deleted": ("object deleted", "objects deleted"),
+    "exec": ("target of commands", "targets of commands"),
+    "token": ("service account with a token minted", "service accounts with a token minted"),
+    "granted": ("permission given", "permissions given"),
+    "introduced": ("image brought in", "images brought in"),
+    "reachable": ("secret in reach", "secrets in reach"),
+}
+DEEDS = ("secret", "config_map", "token", "exec", "granted", "introduced", "created", "changed", "deleted")
+_LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))
+
+
+def level(severity: float) -> str:
+    """GuardDuty's label of a severity number: Critical, High, Medium or Low."""
+    return next(word for least, word in _LEVELS if severity >= least)
+
+
+def plain_words(finding: Row) -> str:
+    """What a finding means in plain words; GuardDuty's own title for a type that this kit does not know."""
+    known = finding_types().get(str(finding["type"]))
+    return known.summary if known else f"This kit has no words for this type; GuardDuty says: {finding['title']}"
+
+
+def pill(word: str, kind: str = "") -> str:
+    """A word in a small frame; its kind gives the colour, the word itself the meaning."""
+    return f'<span class="pill {kind or word.split()[0].lower()}">{word}</span>'
+
+
+def severity_pill(severity: float) -> str:
+    """A severity as GuardDuty's label and number."""
+    word = level(severity)
+    return pill(f"{word} {severity:.1f}", word.lower())
+
+
+def stretch_words(start: Any, end: Any) -> str:
+    """A span of time in words, both ends in UTC."""
+    same_day = pd.Timestamp(start).date() == pd.Timestamp(end).date()
+    return f"{clock(start)} – {clock(end)[11:] if same_day else clock(end)} UTC"
+
+
+def lasting_words(seconds: float) -> str:
+    """How long something lasted, in words."""
+    if seconds < 90:
+        return f"{int(seconds)} s"
+    minutes = int(seconds // 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{minutes // 1440} days"
+
+
+def some_of(words: Names, most: int = 4) -> str:
+    """Words in a row: a, b and c; of many the first ones and how many more."""
+    every = [*words]
+    shown = every if len(every) <= most else [*every[:most], f"{len(every) - most:,} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
+
+
+def has_audit_log(case: Case) -> bool:
+    """Whether the case has an audit log for its window."""
+    return bool(len(case.coverage[case.coverage["source"] == "audit"]))
+
+
+def nothing_shown(case: Case, kind: str) -> str:
+    """Why a list is empty: not observed, or cannot tell."""
+    what = f"{KINDS[kind][1]} by the attacker" if kind in DEEDS else f"affected {KINDS[kind][1]}"
+    if not len(case.findings):
+        return f"{pill('nothing in scope', 'quiet')} There is no finding in this case, so nothing is put into scope."
+    verdict = case.verdict(kind, 0)
+    if verdict.word == CANNOT_TELL:
+        first = verdict.limits[0]
+        return f"{pill(verdict.word, 'cannot')} {safe(first.says)}. To be able to tell, collect {with_code(first.collect)}."
+    window = stretch_words(case.window.start, case.window.end) if case.window else "what was looked at"
+    return f"{pill(verdict.word, 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
+
+
+def with_code(text: str) -> str:
+    """A sentence of ours as HTML; what stands between backticks is code."""
+    parts = safe(text).split("`")
+    return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+
+
+def rows_of_kind(case: Case, kind: str, certainty: str = "affected") -> pd.DataFrame:
+    """The subjects of a kind and certainty, each key once; possible ones only where the key is not affected too."""
+    rows = case.subjects[case.subjects["kind"] == kind]
+    chosen = rows[rows["certainty"] == certainty].drop_duplicates("key")
+    return (
+        chosen if certainty == "affected" else chosen[~chosen["key"].isin(rows[rows["certainty"] == "affected"]["key"])]
+    )
+
+
+def are_gone(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are known to be gone."""
+    return rows["deleted_at"].notna() | rows["standing"].map(lambda stands: stands is False)
+
+
+def is_true(value: Any) -> bool:
+    """Whether a cell of a frame is true; what is not known is not."""
+    return not pd.isna(value) and bool(value)
+
+
+def number_words(value: Any) -> str:
+    """A number with its thousands apart; empty where it is not known."""
+    return "" if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def exported(case: Case, name: str) -> Path:
+    """Where the CSV of a table is written."""
+    return case.path / "exports" / f"{name}.csv"
