@@ -370,3 +370,24 @@ def test_a_network_policy_that_stands_and_selects_the_pod_is_named(tmp_path: Pat
     actions = kit_json("plan", tmp_path / "case")["actions"]
     cut = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("store/"))
     assert [one for one in cut["blast_radius"] if "network policy store/let-in selects it too" in one]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_secret_that_was_read_is_not_listed_as_within_reach_too(
+    name: str, plans: dict[str, tuple[Path, Planned]]
+) -> None:
+    rotated = [one["target"] for one in plans[name][1]["actions"] if one["action"] == "rotate_secrets"]
+    read = {target.partition(":")[2] for target in rotated if target.startswith("secret:")}
+    reach = {target.partition(":")[2] for target in rotated if target.startswith("reachable:")}
+    assert not read & reach
+
+
+def test_only_an_account_with_a_token_that_is_bound_to_nothing_is_made_again(
+    plans: dict[str, tuple[Path, Planned]],
+) -> None:
+    """In the sample the attacker minted a token of checkout/api, which is bound to no pod, and used pods of warehouse/etl."""
+    ended = [one for one in plans["sample"][1]["actions"] if one["action"] == "end_service_account_tokens"]
+    assert {one["name"]: one["parameters"]["recreate"] for one in ended} == {
+        "system:serviceaccount:checkout:api": True,
+        "system:serviceaccount:warehouse:etl": False,
+    }

@@ -231,6 +231,13 @@ def test_new_evidence_and_marks_warn_with_the_actions_that_they_touch(scene: Sce
     assert "WARNING" in done.stderr and plan["actions"][0]["id"] in done.stderr
 
 
+def test_the_journal_has_what_was_approved(scene: Scene) -> None:
+    plan = scene.plan("--only", "keep_objects")
+    scene.apply(plan["digest"])
+    (approved,) = [line["members"] for line in journal(scene) if line["what"] == "approved"]
+    assert approved["digest"] == plan["digest"] == approved["plan"]["digest"]
+
+
 def test_a_journal_with_a_broken_chain_is_refused(scene: Scene) -> None:
     plan = scene.plan("--only", "unbind_identity")
     scene.apply(plan["digest"])

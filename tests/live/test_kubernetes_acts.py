@@ -605,6 +605,14 @@ def test_a_policy_that_would_do_nothing_is_not_made(room: Room, there: Object, s
     assert room.content() == before
 
 
+def test_the_policy_of_a_pod_that_is_cut_off_lets_nothing_in_and_nothing_out(room: Room) -> None:
+    assert isolated(room).word == "done"
+    (policy,) = [one for key, one in room.emulator.content().items() if key.startswith("networkpolicies")]
+    spec = policy["spec"]
+    assert sorted(spec.pop("policyTypes")) == ["Egress", "Ingress"]
+    assert spec == {"podSelector": {"matchLabels": {"kit-quarantine": "true"}}}
+
+
 SAME: dict[str, Any] = {"podSelector": {"matchLabels": {"kit-quarantine": "true"}}, "policyTypes": ["Ingress", "Egress"]}  # fmt: skip
 
 
