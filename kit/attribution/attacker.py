@@ -74,7 +74,7 @@ class Attacker:
 
     @cached_property
     def calls(self) -> dict[Place, Call]:
-        """The attacker's audit events by place, oldest first, each with the rules that made it his."""
+        """The attacker's audit events by place, oldest first, each with the rules that say why."""
         found = dict[Place, Call]()
 
         def take(events: Iterable[Event], rule: str) -> bool:
@@ -365,12 +365,12 @@ class Attacker:
 
     @cached_property
     def trail(self) -> dict[str, tuple[Event, str]]:
-        """The attacker's CloudTrail events by eventID, oldest first, each with the reason: from an address that is his alone; or
-        from another address of his, with an access key that he used, issuing such a key, or signing in with the token of a
-        service account of his; or with a key that such a sign-in issued, from anywhere. From the cluster's own addresses, where
+        """The attacker's CloudTrail events by eventID, oldest first, each with the reason: from an address that is the attacker's alone; or
+        from another address of the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a
+        service account of the attacker; or with a key that such a sign-in issued, from anywhere. From the cluster's own addresses, where
         the victim calls too, nothing is told apart."""
         events = [call.event for call in self.calls.values()]
-        his = {
+        of_attacker = {
             "keys": sorted({event["access_key_id"] for event in events} - {None}),
             "users": sorted({event["user_name"] for event in events} - {None}),
             "addresses": sorted({event["source_address"] for event in events} - {None}),
@@ -383,27 +383,27 @@ class Attacker:
                 " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
                 " WHERE list_contains($addresses, source_address) OR list_contains($issued, access_key_id)"
                 " ORDER BY event_at, event_id",
-                addresses=his["addresses"],
+                addresses=of_attacker["addresses"],
                 issued=issued,
             )
             for row in rows:
-                because = self._of_attacker(row, his, issued)
+                because = self._of_attacker(row, of_attacker, issued)
                 if because:
                     found.setdefault(row["event_id"], (row, because))
             more = sorted({row["issued"] for row, _ in found.values()} - {None})
             grown, issued = more != issued, more
         return found
 
-    def _of_attacker(self, row: Event, his: dict[str, list[str]], issued: list[str]) -> str:
+    def _of_attacker(self, row: Event, of_attacker: dict[str, list[str]], issued: list[str]) -> str:
         address, key = row["source_address"], row["access_key_id"]
         if address in self.addresses:
             return f"it comes from {address}, which nobody but the attacker used"
-        if address in his["addresses"] and address not in self.cluster_addresses.own:
-            if key in his["keys"]:
+        if address in of_attacker["addresses"] and address not in self.cluster_addresses.own:
+            if key in of_attacker["keys"]:
                 return f"access key {key} and address {address} are the attacker's"
-            if row["issued"] in his["keys"]:
+            if row["issued"] in of_attacker["keys"]:
                 return f"it issued access key {row['issued']}, which the attacker used from the same address {address}"
-            if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in his["users"]:
+            if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in of_attacker["users"]:
                 return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
         return f"access key {key} was issued to the attacker" if key in issued else ""
 
