@@ -35,11 +35,7 @@ TOO_LONG = {
     "kit.evidence.readers.audit",
     "kit.identities.access",
     "kit.inventory.inventory",
-    "kit.live.acts.principals",
     "kit.live.apply",
-    "kit.live.changes.instance_change",
-    "kit.live.changes.objects",
-    "kit.live.connection",
     "kit.plan.targets",
     "kit.scope.scope",
 }

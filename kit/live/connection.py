@@ -10,30 +10,21 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kit.errors import CallError
-from kit.live.errors import THROTTLED, Conflict, Failed, LiveError, Missing, Unknown
+from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
 if TYPE_CHECKING:
     import boto3
     import kubernetes
 
-TRIES = 6
 _FIRST_PAUSE = 0.25  # s; doubled with each try, with jitter: about 8 s in all
 _CONNECT, _READ = 10, 60  # s
-_DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "Client.UnauthorizedOperation",
-    "AuthFailure",
-}
-Result = TypeVar("Result")
 
 
 class Connection:
@@ -91,7 +82,7 @@ class Connection:
 
     def read(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """What a reading call of AWS answers. Raises Missing, Failed, Unknown."""
-        return _called(lambda: getattr(self.aws(service), operation)(**parameters), service, operation)
+        return aws_answer(lambda: getattr(self.aws(service), operation)(**parameters), service, operation)
 
     def pages(self, service: str, operation: str, member: str, **parameters: Any) -> Iterator[Any]:
         """The elements of all pages of a listing call."""
@@ -104,7 +95,7 @@ class Connection:
                 one for page in client.get_paginator(operation).paginate(**parameters) for one in page.get(member) or []
             ]
 
-        yield from _called(every, service, operation)
+        yield from aws_answer(every, service, operation)
 
     def write(self, service: str, operation: str, **parameters: Any) -> tuple[dict[str, Any], str]:
         """Send a changing call once, again only when throttled: its answer and its request id. Raises Failed, Unknown."""
@@ -115,7 +106,7 @@ class Connection:
 
         for pause in _pauses():
             try:
-                answer = _called(once, service, operation)
+                answer = aws_answer(once, service, operation)
                 return answer, str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
             except Failed as error:
                 if error.code not in THROTTLED or pause is None:
@@ -383,32 +374,6 @@ def _message(said: bytes) -> str:
     except ValueError:
         return said.decode("utf-8", "replace")[:300]
     return str(read.get("message", ""))[:500] if isinstance(read, dict) else ""
-
-
-def _called(call: Callable[[], Result], service: str, operation: str) -> Result:
-    import botocore.exceptions as aws_errors
-
-    what = f"{service} {operation}"
-    try:
-        return call()
-    except aws_errors.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-        says = f"{what}: {code} {message}"[:500]
-        if code in THROTTLED:
-            raise Failed(f"{says} (throttled after {TRIES} tries)", code, service) from None
-        if code in _DENIED:
-            raise Failed(f"{what}: not permitted: {message}"[:500], code, service) from None
-        if "NotFound" in code or code == "NoSuchEntity":
-            raise Missing(says, code, service) from None
-        raise (Unknown if status >= 500 else Failed)(says, code, service) from None
-    except (aws_errors.EndpointConnectionError, aws_errors.ConnectTimeoutError) as error:
-        raise Failed(f"{what}: cannot be reached: {error}", "unreached", service) from None
-    except (aws_errors.HTTPClientError, aws_errors.ConnectionError) as error:
-        raise Unknown(f"{what}: no answer came: {error}", "cut", service) from None
-    except (aws_errors.NoCredentialsError, aws_errors.BotoCoreError) as error:
-        raise Failed(f"{what}: {error}", "unsent", service) from None
 
 
 def _pauses() -> Iterator[float | None]:

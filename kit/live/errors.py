@@ -1,7 +1,12 @@
-"""What a service refused, failed or left without an answer."""
+"""What a service refused, failed or left without an answer, and which of it an AWS client's exception is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+TRIES = 6
+"""How often a call is sent that may be sent again."""
 THROTTLED = {
     "Throttling",
     "ThrottlingException",
@@ -14,6 +19,14 @@ THROTTLED = {
     "SlowDown",
     "EC2ThrottledException",
 }
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "Client.UnauthorizedOperation",
+    "AuthFailure",
+}
+Result = TypeVar("Result")
 
 
 class LiveError(Exception):
@@ -47,3 +60,30 @@ class Missing(Failed):
 
 class Unknown(LiveError):
     """The answer did not come: it may have happened."""
+
+
+def aws_answer(call: Callable[[], Result], service: str, operation: str) -> Result:
+    """What a call of AWS answers. Raises Missing, Failed, Unknown for what its client raises."""
+    import botocore.exceptions as aws_errors
+
+    what = f"{service} {operation}"
+    try:
+        return call()
+    except aws_errors.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+        says = f"{what}: {code} {message}"[:500]
+        if code in THROTTLED:
+            raise Failed(f"{says} (throttled after {TRIES} tries)", code, service) from None
+        if code in _DENIED:
+            raise Failed(f"{what}: not permitted: {message}"[:500], code, service) from None
+        if "NotFound" in code or code == "NoSuchEntity":
+            raise Missing(says, code, service) from None
+        raise (Unknown if status >= 500 else Failed)(says, code, service) from None
+    except (aws_errors.EndpointConnectionError, aws_errors.ConnectTimeoutError) as error:
+        raise Failed(f"{what}: cannot be reached: {error}", "unreached", service) from None
+    except (aws_errors.HTTPClientError, aws_errors.ConnectionError) as error:
+        raise Unknown(f"{what}: no answer came: {error}", "cut", service) from None
+    except (aws_errors.NoCredentialsError, aws_errors.BotoCoreError) as error:
+        raise Failed(f"{what}: {error}", "unsent", service) from None

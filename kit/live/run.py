@@ -18,6 +18,7 @@ from kit.case.contract import plan_contract
 from kit.errors import CallError, CaseError
 from kit.live.acts import (  # noqa: F401 - each registers its acts
     bindings,
+    cluster_access,
     cluster_endpoint,
     exposure,
     findings,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import kit.live.acts.cluster_access
 import kit.live.acts.cluster_endpoint
 import kit.live.acts.findings
 import kit.live.acts.images

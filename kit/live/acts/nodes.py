@@ -41,20 +41,22 @@ from kit.live.acts.machine import (
 from kit.live.changes.change import Change
 from kit.live.changes.instance_change import (
     ENDED,
-    CreateQuarantineGroup,
-    EmptyQuarantineGroup,
     EndNode,
     ProtectFromScaleIn,
     ProtectInstance,
-    QuarantineInterface,
-    QuarantineNewInterfaces,
     SuspendReplacement,
     TerminateInstance,
     instance,
-    interfaces_of,
     pods_on,
 )
 from kit.live.changes.objects import EditObject, EvictPod
+from kit.live.changes.quarantine import (
+    CreateQuarantineGroup,
+    EmptyQuarantineGroup,
+    QuarantineInterface,
+    QuarantineNewInterfaces,
+    interfaces_of,
+)
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction

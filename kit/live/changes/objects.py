@@ -7,12 +7,12 @@ before (read-modify-write). Sources: Kubernetes API concepts (patches, dry-run, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from kit.live.changes.change import Change, State, contains, projected
+from kit.live.changes.content import is_remade, kept, sent, unexpected, without_addresses
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, Missing, Refused
 from kit.model.kubernetes import KINDS
@@ -20,13 +20,6 @@ from kit.model.kubernetes import KINDS
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """What to ask for so that a Secret's values are never sent."""
-_OF_SERVER = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences")  # fmt: skip
-_LAST_APPLIED = (
-    "kubectl.kubernetes.io/last-applied-configuration"  # a second copy of what the object, or its earlier form, held
-)
-_OF_CONTROLLERS = ("deployment.kubernetes.io/", "deprecated.daemonset.template.generation", "endpoints.kubernetes.io/", "batch.kubernetes.io/job-tracking")  # fmt: skip
-_EXACT = {"roles", "rolebindings", "clusterroles", "clusterrolebindings", "networkpolicies", "configmaps"}
-"""What says another thing when it has one member more; of others, webhooks and controllers fill in members."""
 _NOT_REMADE = {
     "secrets": "the Secret's value was not kept",
     "pods": "a pod that was deleted is gone: what was captured stays",
@@ -117,7 +110,7 @@ class EditObject(_OfObject):
         refused = super().refuses(state)
         if refused or state is None or self.holds(state):
             return refused
-        return _unexpected(self._what, state["expected"], self.expected)
+        return unexpected(self._what, state["expected"], self.expected)
 
     def holds(self, state: State) -> bool:
         return (
@@ -226,7 +219,7 @@ class DeleteObject(_OfObject):
         found = self._get(live)
         if found is None:
             return None
-        content = {} if self.cannot_undo else _kept(found)
+        content = {} if self.cannot_undo else kept(found)
         return {
             "uid": found["metadata"]["uid"],
             "version": found["metadata"].get("resourceVersion"),
@@ -239,7 +232,7 @@ class DeleteObject(_OfObject):
         refused = "" if state is None else super().refuses(state)
         if refused or state is None or self.holds(state):
             return refused
-        return _unexpected(self._what, state["expected"], self.expected)
+        return unexpected(self._what, state["expected"], self.expected)
 
     def holds(self, state: State) -> bool:
         return state is None or bool(state["ending"]) or bool(self.uid and state["uid"] != self.uid)
@@ -252,7 +245,7 @@ class DeleteObject(_OfObject):
             before is not None
             and now is not None
             and not now["ending"]
-            and _is_remade(self.resource, before["content"], now["content"])
+            and is_remade(self.resource, before["content"], now["content"])
         )
 
     def _options(self, state: State) -> dict[str, Any]:
@@ -282,7 +275,7 @@ class DeleteObject(_OfObject):
         except Failed as error:
             if self.resource != "services" or error.code != "422" or isinstance(error, Conflict):
                 raise
-            _without_addresses(body["spec"])
+            without_addresses(body["spec"])
             live.kubernetes("POST", path, body)
         return ""
 
@@ -330,97 +323,12 @@ class EvictPod(_OfObject):
         return ""
 
 
-def _kept(found: dict[str, Any]) -> dict[str, Any]:
-    """What the journal keeps of an object, enough to make it again: no status, and no second copy of what it once held."""
-    content = {name: value for name, value in copy.deepcopy(found).items() if name != "status"}
-    content["metadata"].pop("managedFields", None)
-    return _without_copy(content)
-
-
-def _without_copy(content: dict[str, Any]) -> dict[str, Any]:
-    annotations = content.get("metadata", {}).get("annotations") or {}
-    if annotations.pop(_LAST_APPLIED, None) and not annotations:
-        del content["metadata"]["annotations"]
-    return content
-
-
-def _own(content: dict[str, Any]) -> dict[str, Any]:
-    """An object without what the server gives it."""
-    own = _without_copy(copy.deepcopy(content))
-    own["metadata"] = {name: value for name, value in own.get("metadata", {}).items() if name not in _OF_SERVER}
-    own.pop("status", None)
-    return own
-
-
-def _sent(resource: str, content: dict[str, Any]) -> dict[str, Any]:
-    """An object as it is sent to make it again, owners aside. A Job gets its selector and the label for it from the server."""
-    body = _own(content)
-    if resource == "jobs" and not body["spec"].get("manualSelector"):
-        body["spec"].pop("selector", None)
-        labels = (body["spec"].get("template", {}).get("metadata") or {}).get("labels") or {}
-        for label in ("controller-uid", "batch.kubernetes.io/controller-uid"):
-            labels.pop(label, None)
-    return body
-
-
-def _without_addresses(spec: dict[str, Any]) -> None:
-    """Take out of a Service what another one may have by now."""
-    spec.pop("healthCheckNodePort", None)
-    if spec.get("clusterIP") != "None":
-        spec.pop("clusterIP", None)
-        spec.pop("clusterIPs", None)
-    for port in spec.get("ports") or []:
-        port.pop("nodePort", None)
-
-
-def _is_remade(resource: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    sent, there = _sent(resource, before), _own(now)
-    if resource == "services":
-        _without_addresses(sent.get("spec", {}))
-    annotations = sent["metadata"].get("annotations") or {}
-    for name in [name for name in annotations if name.startswith(_OF_CONTROLLERS)]:
-        del annotations[name]
-    members = (sent.keys() | there.keys()) - {"metadata"}
-    if resource in _EXACT and any((sent.get(name) or None) != (there.get(name) or None) for name in members):
-        return False
-    return _includes(there, sent)
-
-
-def _includes(whole: Any, part: Any) -> bool:
-    """Whether an object has all that another says, with members and elements put in between."""
-    if isinstance(part, dict):
-        return all(_includes(whole.get(name) if isinstance(whole, dict) else None, one) for name, one in part.items())
-    if isinstance(part, list):
-        rest = iter(whole if isinstance(whole, list) else [])
-        return all(any(_includes(other, one) for other in rest) for one in part)
-    return bool(whole == part)
-
-
-def _unexpected(what: str, found: Any, planned: Any) -> str:
-    """Why an object is not the one that was planned on: which members, not their values, as they may be secret."""
-    differing = list(_differing(found, planned))
-    if not differing:
-        return ""
-    return (
-        f"{what} is not as it was planned on, it differs in {', '.join(differing[:5])}: look at it, and make a new plan"
-    )
-
-
-def _differing(found: Any, planned: Any, path: str = "") -> Iterator[str]:
-    if isinstance(planned, dict):
-        for name, value in planned.items():
-            has = found.get(name) if isinstance(found, dict) else None
-            yield from _differing(has, value, f"{path}.{name}" if path else name)
-    elif not contains(found, planned):
-        yield path
-
-
 def remade(live: Connection, resource: str, content: dict[str, Any]) -> dict[str, Any]:
     """An object's content as it is sent to make it again.
 
     Owners that are gone, or of which it cannot be told, are left out: the garbage collector would delete it at once.
     """
-    body = _sent(resource, content)
+    body = sent(resource, content)
     owners = [one for one in content.get("metadata", {}).get("ownerReferences") or [] if _stands(live, content, one)]
     if owners:
         body["metadata"]["ownerReferences"] = owners
