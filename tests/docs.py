@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 from botocore import xform_name
 
-from kit.actions.registry import ACTIONS, STAGES
+from kit.actions.action import STAGES
+from kit.actions.registry import ACTIONS
 from kit.cli import main as cli
 from kit.evidence.formats import archive, envelope, form, stream
 from kit.evidence.formats.json_text import LONGEST_RECORD

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kit.actions.registry import ACTIONS, STAGES, Target, permissions_for
+from kit.actions.action import STAGES, Target, permissions_for
+from kit.actions.registry import ACTIONS
 from kit.live.changes.objects import path_of
 from kit.model.kubernetes import KINDS
 from kit.plan.plan import Plan, PlannedAction

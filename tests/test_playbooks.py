@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kit.actions.registry import ACTIONS, STAGES
+from kit.actions.action import STAGES
+from kit.actions.registry import ACTIONS
 from kit.errors import PlaybookError
 from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks, read_playbooks
 from kit.questions import QUESTIONS

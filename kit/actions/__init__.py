@@ -1,4 +1,4 @@
 """What an action is: its target, command, precondition, permissions and undo.
 
-To add: an action → its entry in `registry`, its line in a playbook, what it does in `live/acts`, its case in tests/live.
+To add: an action → its entry in the file of its topic, what it does in the file of that name in `live/acts`, its line in a playbook, its case in tests/live.
 """

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from kit.actions.registry import Target
+from kit.actions.action import Target
 from kit.identities.access import dicts
 from kit.identities.rights import mounted_secrets
 from kit.inventory.thing import Thing

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kit.actions.registry import Action, Target, action_of
+from kit.actions.action import Action, Target
+from kit.actions.registry import action_of
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import AUTO, KARPENTER
 from kit.plan.blast_radius import BlastRadius

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.actions.registry import Action, Target
+from kit.actions.action import Action, Target
 
 ASKS_NOBODY = (
     "the case shows that this is not the attacker's, or somebody who owns it objects: leave it out with --without"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from kit.actions.registry import ACTIONS, STAGES, Action, Target, action_id, permissions_for
+from kit.actions.action import STAGES, Action, Target, action_id, permissions_for
+from kit.actions.registry import ACTIONS
 from kit.errors import CallError
 from kit.model.kubernetes import GROUPS
 from kit.model.refs import Ref

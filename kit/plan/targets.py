@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from kit.actions.registry import Action, Target
+from kit.actions.action import Action, Target
 from kit.errors import CallError
 from kit.identities.access import Access, dicts
 from kit.identities.way import ANONYMOUS, Way

@@ -18,7 +18,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from kit.actions.registry import ACTIONS, Action
+from kit.actions.action import Action
+from kit.actions.registry import ACTIONS
 from kit.errors import PlaybookError
 from kit.questions import QUESTIONS, Question
 

@@ -1,4 +1,4 @@
-"""What the kit does for each action of kit.actions.registry that it does itself: which changes, what is kept, and the check afterwards.
+"""What the kit does for each action of kit.actions that it does itself: which changes, what is kept, and the check afterwards.
 
 An act reads to find its changes; it changes nothing itself. One function a part, registered by the action's name.
 """

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from kit.actions.registry import LABEL
+from kit.actions.isolation import LABEL
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State

@@ -1,0 +1,28 @@
+"""What is done to role bindings: the attacker's are deleted, what names the attacker is taken out of the others."""
+
+from __future__ import annotations
+
+from kit.actions.action import DRY, Action, on_object
+
+_BINDINGS = ("kubernetes:{object}:get", "kubernetes:{object}:patch", "kubernetes:{role}")
+
+ACTIONS = (
+    Action("remove_role_binding", "revoke", "Delete the bindings and roles that the attacker wrote", "whatever else that identity does",
+           undo="make it again from what the journal kept", kinds=("written_binding",), commands=on_object("delete"), destroys=True,
+           precondition="the object with this uid stands; its subjects and role are as planned",
+           permissions=("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create", "kubernetes:{role}"),
+           preview=DRY, check="it is gone"),
+    Action("unbind_identity", "revoke", "Take the attacker's identity out of the bindings that name it", "all else that uses this identity: other pods of the service account, the person's own work",
+           undo="put the subject back", kinds=("used_binding",), commands=on_object("edit"),
+           precondition="its subjects are as planned; you do not work with that subject yourself",
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it"),
+    Action("remove_anonymous_access", "revoke", "Take system:anonymous and system:unauthenticated out of all bindings but system:public-info-viewer", "whoever calls without signing in: old health checks",
+           undo="put the subject back", kinds=("anonymous_binding",), commands=on_object("edit"),
+           precondition="its subjects are as planned",
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names them"),
+    Action("drop_default_account_rights", "revoke", "Take the default service account out of its bindings; give workloads accounts of their own", "workloads that lived on those rights",
+           undo="put the subject back", kinds=("default_binding",), commands=on_object("edit"),
+           precondition="the workloads that need the rights have accounts of their own",
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""

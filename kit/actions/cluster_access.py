@@ -1,0 +1,30 @@
+"""What is done to the ways of IAM principals into the cluster: access entries and mappings in aws-auth."""
+
+from __future__ import annotations
+
+import shlex
+
+from kit.actions.action import DRY, SIMULATED, Action, Target
+
+
+def _cluster_access(target: Target) -> list[str]:
+    name, arn = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(str(target.parameters.get("arn") or "ARN"))
+    return [
+        "kubectl edit configmap aws-auth -n kube-system",
+        f"aws eks delete-access-entry --cluster-name {name} --principal-arn {arn}",
+    ]
+
+
+ACTIONS = (
+    Action("remove_cluster_access", "revoke", "Delete the caller's access entry and its mapping in aws-auth, both", "all that this IAM principal does in the cluster",
+           undo="create entry and mapping again from the saved ones", kinds=("identity", "mapping"), identities=("iam",), commands=_cluster_access,
+           precondition="it is neither the last administrator, nor a node's or Fargate's mapping, nor the identity that you work with",
+           permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
+                        "aws:eks:AssociateAccessPolicy", "kubernetes:rbac.authorization.k8s.io/clusterrolebindings:list", "kubernetes:configmaps:get", "kubernetes:configmaps:patch"),
+           preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there"),
+    Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=(),
+           commands=lambda target: ["kubectl get configmap aws-auth -n kube-system -o yaml"],
+           precondition="you have aws-auth as it should be",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="whether it is yours no evidence tells"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""

@@ -1,0 +1,35 @@
+"""How a pod is cut off from the network."""
+
+from __future__ import annotations
+
+import shlex
+
+from kit.actions.action import DRY, Action, Target
+from kit.identities.access import kubectl
+
+LABEL = "kit-quarantine"
+"""A label of our own: changing one that a ReplicaSet or a Service selects on would start a new pod from the same image."""
+
+
+def _isolate(target: Target) -> list[str]:
+    policy = (
+        '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"' + LABEL + '"},"spec":{"podSelector":{"matchLabels":{"'
+        + LABEL + '":"true"}},"policyTypes":["Ingress","Egress"]}}'
+    )  # fmt: skip
+    space = shlex.quote(target.namespace or "default")
+    return [
+        f"{kubectl('label', 'pod', target.name, target.namespace)} {LABEL}=true",
+        f"echo {shlex.quote(policy)} | kubectl apply -n {space} -f -",
+    ]
+
+
+ACTIONS = (
+    Action("isolate_pod", "contain", "Give each pod a new label and deny all traffic to it and from it", "everything that calls the pod or that it calls",
+           undo="take the label off again and delete the network policy", kinds=("pod",), commands=_isolate,
+           precondition="the pod with this uid stands, is not on the host network, and something in the cluster enforces network policies",
+           permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:patch", "kubernetes:networking.k8s.io/networkpolicies:get", "kubernetes:networking.k8s.io/networkpolicies:list",
+                        "kubernetes:networking.k8s.io/networkpolicies:create", "kubernetes:networking.k8s.io/networkpolicies:delete", "kubernetes:networking.k8s.aws/policyendpoints:list",
+                        "kubernetes:apps/daemonsets:list", "kubernetes:configmaps:get"),
+           preview=DRY, check="a PolicyEndpoint of the VPC CNI names the pod's address; with another network, cannot tell"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""

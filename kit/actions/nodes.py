@@ -1,0 +1,119 @@
+"""What is done to nodes and their instances: protected, captured, cordoned, cut off, replaced."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+
+from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Target, action_id
+from kit.identities.access import kubectl
+
+_SNAPSHOTS = (
+    "kubernetes:nodes:get",
+    "aws:ec2:DescribeInstances",
+    "aws:ec2:DescribeSnapshots",
+    "aws:ec2:CreateSnapshots",
+    "aws:ec2:CreateTags",
+)
+
+
+def _instance(*words: str) -> Callable[[Target], list[str]]:
+    def commands(target: Target) -> list[str]:
+        known = target.parameters
+        filled = {
+            "INSTANCE": target.instance_id,
+            "GROUP": known.get("group"),
+            "REGION": known.get("region"),
+            "ACCOUNT": known.get("account"),
+            "SNAPSHOTS": action_id("snapshot_volumes", target),
+            "CHECKPOINTS": action_id("snapshot_checkpoints", target),
+        }
+        made = list[str]()
+        for line in words if target.instance_id else ():
+            for word, value in filled.items():
+                line = re.sub(rf"\b{word}\b", lambda _, value=value: shlex.quote(str(value)), line) if value else line  # type: ignore[misc]
+            made.append(line)
+        return made
+
+    return commands
+
+
+def _terminate(target: Target) -> list[str]:
+    drain = kubectl("drain --ignore-daemonsets --delete-emptydir-data --force --timeout=300s", "", target.key, None)
+    ends = _instance(
+        "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id INSTANCE",
+        "aws ec2 terminate-instances --instance-ids INSTANCE",
+        *(
+            ["aws autoscaling resume-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy"]
+            if target.parameters.get("group")
+            else []
+        ),
+    )
+    return [drain, *ends(target)]
+
+
+def _add_nodes(target: Target) -> list[str]:
+    name = shlex.quote(target.cluster or "CLUSTER")
+    return [
+        f"aws eks update-nodegroup-config --cluster-name {name} --nodegroup-name NODE_GROUP --scaling-config desiredSize=MORE,maxSize=MORE"
+    ]
+
+
+ACTIONS = (
+    Action("protect_node", "freeze", "Protect each node's instance from termination, scale-in and disruption", "scaling in of that node",
+           undo="switch the protections off again", kinds=("node",),
+           commands=_instance("aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE",
+                              "aws autoscaling set-instance-protection --protected-from-scale-in --auto-scaling-group-name GROUP --instance-ids INSTANCE",
+                              "aws autoscaling suspend-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy"),
+           precondition="the instance runs, and its tags say the same kind of node; Spot instances have no termination protection",
+           permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute", "aws:ec2:ModifyInstanceAttribute", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups",
+                        "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:SuspendProcesses", "aws:autoscaling:ResumeProcesses", "kubernetes:nodes:get", "kubernetes:nodes:patch"),
+           preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group"),
+    Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
+           commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
+           precondition="the instance exists",
+           permissions=_SNAPSHOTS,
+           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
+    Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=(), commands=_add_nodes,
+           precondition="the node group may grow; new pods need somewhere to run before the old nodes end",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="how many, of which group and in which subnets only you know"),
+    Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
+           commands=lambda target: [kubectl("cordon", "", target.key, None)],
+           precondition="the node stands; with Karpenter do-not-disrupt comes first", destroys_node=True,
+           permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch"),
+           preview=DRY, check="the node is unschedulable"),
+    Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
+           commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
+           precondition="the instance runs; for memory it is reached by SSM", destroys_node=True,
+           permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=LOOKED, check="the output is in the case, hashed in its journal"),
+    Action("quarantine_node", "capture", "Give each node's instance a security group that lets nothing through", "every pod on the node; its kubelet, so it comes after what needs that",
+           undo="put the old security groups back", kinds=("node",),
+           commands=_instance("aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values=INSTANCE --query 'NetworkInterfaces[].[NetworkInterfaceId,Groups[].GroupId]'",
+                              "aws ec2 modify-network-interface-attribute --network-interface-id EACH_INTERFACE --groups QUARANTINE_GROUP"),
+           precondition="what needs the kubelet or SSM is done; not on Auto Mode", destroys_node=True,
+           permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeNetworkInterfaces", "aws:ec2:DescribeSecurityGroups", "aws:ec2:CreateSecurityGroup", "aws:ec2:RevokeSecurityGroupEgress", "aws:ec2:DeleteSecurityGroup", "aws:ec2:CreateTags",
+                        "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
+           preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on"),
+    Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), destroys_node=True,
+           commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
+           precondition="the checkpoints are made",
+           permissions=_SNAPSHOTS,
+           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
+    Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
+           commands=_instance("aws ec2 describe-snapshots --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].[SnapshotId,State,Progress]'"),
+           precondition="the snapshots were started",
+           permissions=("aws:ec2:DescribeSnapshots",), preview=LOOKED, check="every snapshot is completed"),
+    Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
+           commands=_instance("aws guardduty start-malware-scan --resource-arn arn:aws:ec2:REGION:ACCOUNT:instance/INSTANCE"),
+           precondition="the instance exists, and was not scanned within the last hour", destroys_node=True,
+           permissions=("aws:guardduty:StartMalwareScan", "aws:guardduty:ListMalwareScans", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"),
+           preview=SIMULATED, check="GuardDuty has the scan, and its state"),
+    Action("terminate_node", "eradicate", "Drain each node that the attacker may hold and terminate its instance, once captured", "all pods on it move; what is on its disk is lost", cannot_undo="an instance that was terminated is gone", kinds=("node",),
+           commands=_terminate, destroys=True, destroys_node=True,
+           precondition="the node is cordoned, its capture is finished and its pods are moved",
+           permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch", "kubernetes:nodes:delete", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create", "aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute",
+                        "aws:ec2:ModifyInstanceAttribute", "aws:ec2:TerminateInstances", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups", "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:TerminateInstanceInAutoScalingGroup"),
+           preview=f"{DRY} of the evictions; {EC2_DRY}; Auto Scaling has none: policy simulation", check="the instance is shutting down or terminated"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""

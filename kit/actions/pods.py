@@ -1,0 +1,59 @@
+"""What is done to pods: kept, taken out of service, captured, deleted."""
+
+from __future__ import annotations
+
+import shlex
+
+from kit.actions.action import DRY, GONE, LOOKED, READS, Action, Target, uid_checked
+from kit.identities.access import kubectl
+
+
+def _file(target: Target, end: str) -> str:
+    return shlex.quote(f"{target.namespace or 'default'}_{target.name}.{end}".replace("/", "_"))
+
+
+def _keep(target: Target) -> list[str]:
+    resource = str(target.parameters.get("resource") or "pods")
+    yaml = f"{kubectl('get -o yaml', resource, target.name, target.namespace)} > {_file(target, 'yaml')}"
+    if resource != "pods":
+        return [yaml]
+    logs = "logs --all-containers --timestamps"
+    field, space = shlex.quote(f"involvedObject.name={target.name}"), shlex.quote(target.namespace or "default")
+    return [
+        yaml,
+        f"{kubectl(logs, '', target.name, target.namespace)} > {_file(target, 'log')}",
+        f"{kubectl(f'{logs} --previous', '', target.name, target.namespace)} > {_file(target, 'previous.log')}",
+        f"kubectl get events -n {space} --field-selector {field} -o yaml > {_file(target, 'events.yaml')}",
+    ]
+
+
+def _withdraw(target: Target) -> list[str]:
+    labels = " ".join(shlex.quote(f"{label}-") for label in target.parameters.get("labels", {}))
+    return [f"{kubectl('label', 'pod', target.name, target.namespace)} {labels}"] if labels else []
+
+
+def _delete_pod(target: Target) -> list[str]:
+    return uid_checked("delete", "pod", target)
+
+
+ACTIONS = (
+    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding"), commands=_keep,
+           precondition="the object with this uid stands",
+           permissions=("kubernetes:{object}:get", "kubernetes:pods/log:get", "kubernetes:events:list"),
+           preview=LOOKED, check="the files are in the case, hashed in its journal"),
+    Action("withdraw_pod", "contain", "Take labels off each pod that only Services select on, so that they send it nothing more", "the Service has one pod less", undo="put the labels back", kinds=("pod",),
+           commands=_withdraw, precondition="the pod with this uid stands; its owner does not select on the label",
+           permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
+           preview=DRY, check="no EndpointSlice of the namespace names its address"),
+    Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds", stops_nothing=True,
+           undo=READS, reads_only=True, kinds=("pod",),
+           commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.parameters.get("containers", [])] if target.thing and target.thing.node else [],
+           precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
+           permissions=("kubernetes:pods:get", "kubernetes:nodes/proxy:create"),
+           preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it"),
+    Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=GONE, kinds=("pod",),
+           commands=_delete_pod, destroys=True,
+           precondition="the pod with this uid stands, and its capture is finished",
+           permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""

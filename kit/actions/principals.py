@@ -1,0 +1,88 @@
+"""What is done to the identities of AWS and of the identity provider: sessions, keys, trust."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from kit.actions.action import SIMULATED, Action, Target, action_id
+
+
+def _deactivate(target: Target) -> list[str]:
+    user = shlex.quote(str(target.parameters.get("arn") or "").rpartition("/")[2])
+    return [
+        f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
+        for key in target.parameters.get("access_key_ids", [])
+    ]
+
+
+def _revoke(target: Target) -> list[str]:
+    """The same deny as kit.live puts on: of these instances or pods alone, else of all sessions that are older than now."""
+    known, role = target.parameters, str(target.parameters.get("role"))
+    if ":role/" not in role:
+        return []
+    name = role.rpartition("/")[2]
+    conditions: list[dict[str, Any]] = []
+    if known.get("instances"):
+        conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known["instances"]]}})
+    if known.get("pods"):
+        conditions.append({"StringEquals": {"aws:PrincipalTag/kubernetes-pod-uid": known["pods"]}})
+    conditions = conditions or [{"DateLessThan": {"aws:TokenIssueTime": "NOW"}}]
+    statements = [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": one} for one in conditions]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    before, now, after = policy.partition("NOW")
+    quoted = shlex.quote(before) + ('"$(date -u -d +1min +%Y-%m-%dT%H:%M:%SZ)"' + shlex.quote(after) if now else "")
+    policy_name = f"kit-revoke-{action_id('', target)[1:]}"
+    return [
+        f"aws iam put-role-policy --role-name {shlex.quote(name)} --policy-name {policy_name} --policy-document {quoted}"
+    ]
+
+
+def _trust(target: Target) -> list[str]:
+    name = shlex.quote(target.key.rpartition("/")[2])
+    return [
+        f"aws iam get-role --role-name {name} --query Role.AssumeRolePolicyDocument > trust.json",
+        f"aws iam update-assume-role-policy --role-name {name} --policy-document file://trust.json",
+    ]
+
+
+def _pod_identity(target: Target) -> list[str]:
+    cluster, space, name = (
+        shlex.quote(one or "") for one in (target.cluster or "CLUSTER", target.namespace, target.name)
+    )
+    return [
+        f"aws eks list-pod-identity-associations --cluster-name {cluster} --namespace {space} --service-account {name}",
+        f"aws eks delete-pod-identity-association --cluster-name {cluster} --association-id EACH_ID",
+    ]
+
+
+ACTIONS = (
+    Action("end_sign_in", "revoke", "End the sign-in that this role's session came from: disable the person, or close the pipeline's trust", "that person's or pipeline's other work", undo="enable it again", kinds=("identity",), identities=("iam",),
+           precondition="somebody at the identity provider can do it; else the role gives a new session at once",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="who may take on the role is decided at its identity provider or in its trust policy, by people that the evidence does not name surely"),
+    Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
+           precondition="somebody at the identity provider can disable the user", permissions=(),
+           preview="none: it is done at the provider", check="a person confirms it (`kit apply --by-hand ID`)",
+           by_person="the user lives at the identity provider, which the kit does not reach; detaching the provider from the cluster would shut out all its users"),
+    Action("change_role_trust", "revoke", "Change the trust policy of the IRSA role, so that the stolen token gets no new session", "all pods that take on the role through these service accounts",
+           undo="put the old trust policy back", kinds=("iam_role",),
+           precondition="the trust policy is as it was looked at", commands=_trust,
+           permissions=("aws:iam:GetRole", "aws:iam:UpdateAssumeRolePolicy", "aws:eks:DescribeCluster"),
+           preview=SIMULATED, check="the trust policy denies these service accounts"),
+    Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again; its id is a new one", kinds=("service_account",),
+           commands=_pod_identity,
+           precondition="the association is of this service account",
+           permissions=("aws:eks:ListPodIdentityAssociations", "aws:eks:DescribePodIdentityAssociation", "aws:eks:DeletePodIdentityAssociation", "aws:eks:CreatePodIdentityAssociation", "aws:iam:PassRole"),
+           preview=SIMULATED, check="no association names the service account"),
+    Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role: of these instances or pods alone where that can be told apart, else to all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
+           undo="delete the deny policy", kinds=("iam_role",), commands=_revoke,
+           precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
+           permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy"),
+           preview=SIMULATED, check="the role has the deny policy"),
+    Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",), commands=_deactivate,
+           precondition="it is not the key that you work with",
+           permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
+           preview=SIMULATED, check="the key is inactive"),
+)  # fmt: skip
+"""The actions of this topic, in their order within a stage."""
