@@ -33,7 +33,6 @@ TOO_LONG = {
     "kit.evidence.intake",
     "kit.evidence.readers.audit",
     "kit.identities.access",
-    "kit.inventory.inventory",
     "kit.live.apply",
     "kit.plan.targets",
     "kit.scope.scope",

@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from kit.attribution.calls import Event, creates, let_through
-from kit.inventory.inventory import BOUND, Inventory
+from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
-from kit.model.kubernetes import WORKLOADS
+from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
 from kit.model.why import PODS, Limit
 from kit.store.store import Store

@@ -6,6 +6,7 @@ EKS Auto Mode (nodeclasses, nodepools, nodeclaims) for the custom ones.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -72,3 +73,31 @@ WORKLOADS = {
     )
 }
 """Kind → plural API name of what makes pods."""
+BOUND = {"rolebindings", "clusterrolebindings"}
+ROLES = {"roles", "clusterroles"}
+FOLLOWED = {
+    *("pods", "services", "serviceaccounts", "nodes", "secrets", "configmaps", "networkpolicies"),
+    *WORKLOADS.values(),
+    *BOUND,
+    *ROLES,
+}
+"""Plural API names of what the inventory keeps."""
+ACCOUNT_GROUP = "system:serviceaccounts"  # all of them, or with :NAMESPACE those of one namespace
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM roles for service accounts"
+_PLURALS = {"Endpoints": "endpoints", "NodeMetrics": "nodes", "PodMetrics": "pods"}
+
+
+def plural(kind: str) -> str:
+    """The plural API name of a kind, by the rule of Kubernetes' own and most custom resources.
+
+    >>> plural("NetworkPolicy"), plural("Ingress"), plural("Gateway")
+    ('networkpolicies', 'ingresses', 'gateways')
+    """
+    name = kind.lower()
+    if kind in _PLURALS:
+        return _PLURALS[kind]
+    if name.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{name}es"
+    if re.search("[^aeiou]y$", name):
+        return f"{name[:-1]}ies"
+    return f"{name}s"

@@ -21,12 +21,12 @@ from kit.actions.action import Action, Target
 from kit.errors import CallError
 from kit.identities.access import Access, dicts
 from kit.identities.way import ANONYMOUS, Way
-from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION, ROLES, Inventory
+from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, WORDS, kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
 from kit.model.identity import NODE, instance_of
-from kit.model.kubernetes import KINDS
+from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION, ROLES
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
 from kit.model.why import Rule, Standing, Why

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.identities.access import dicts
-from kit.inventory.inventory import ACCOUNT_GROUP, BOUND, ROLES
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
+from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG

@@ -18,15 +18,14 @@ from kit.attribution.attacker import Attacker
 from kit.attribution.calls import Event, address_of, place_of
 from kit.attribution.deeds import Deed, Deeds
 from kit.errors import CallError
-from kit.evidence.readers.cluster import plural
 from kit.identities.access import Access
 from kit.identities.rights import Rights
 from kit.identities.sessions import Session, Sessions, Use
-from kit.inventory.inventory import FOLLOWED, Inventory
+from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
 from kit.model.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.identity import Identity, identity_of, role_of
-from kit.model.kubernetes import WORKLOADS
+from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
 from kit.model.why import AUDIT_LOG, DEEDS, DUMP, EVERYTHING, PODS, Limit, Rule, Why

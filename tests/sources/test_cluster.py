@@ -15,6 +15,7 @@ from kit.evidence.formats.form import JSON
 from kit.evidence.readers import cluster
 from kit.evidence.record import Record, Reject
 from kit.evidence.sniff import Kind
+from kit.model.kubernetes import plural
 from kit.store import tables
 from kit.store.store import Store
 from tests.command import kit_json
@@ -190,4 +191,4 @@ def test_a_damaged_secret_gives_no_value_away(cut: int) -> None:
     ],
 )
 def test_plural_names_are_those_of_the_api(kind: str, resource: str) -> None:
-    assert cluster.plural(kind) == resource
+    assert plural(kind) == resource

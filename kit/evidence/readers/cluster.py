@@ -1,6 +1,6 @@
 """Objects of the cluster, as kubectl prints them. Oddities: items of a typed list (PodList) do not say their kind, and kubectl
 may write the list's after them; values of Secrets are never stored, nor hashed: only their names are. Source: Kubernetes API
-conventions, lists and plural names.
+conventions, lists.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
 from kit.lenient import member
+from kit.model.kubernetes import plural
 
 TABLE = "objects"
 TAKEN_AS = "cluster dump"
@@ -26,7 +27,6 @@ LISTS = ("items",)
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?")
 _AUDIT = "audit.k8s.io/"
 _REDACTED = "redacted"
-_PLURALS = {"Endpoints": "endpoints", "NodeMetrics": "nodes", "PodMetrics": "pods"}
 
 
 def takes(record: Record) -> bool:
@@ -67,22 +67,6 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "object": text,
         "event_hash": hash_of(text),
     }
-
-
-def plural(kind: str) -> str:
-    """The plural API name of a kind, by the rule of Kubernetes' own and most custom resources.
-
-    >>> plural("NetworkPolicy"), plural("Ingress"), plural("Gateway")
-    ('networkpolicies', 'ingresses', 'gateways')
-    """
-    name = kind.lower()
-    if kind in _PLURALS:
-        return _PLURALS[kind]
-    if name.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{name}es"
-    if re.search("[^aeiou]y$", name):
-        return f"{name[:-1]}ies"
-    return f"{name}s"
 
 
 def _without_values(secret: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""What AWS is to the cluster: the instance and role of each node, the roles of service accounts, the issuer of tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of, list_of
+from kit.model.identity import NODE, SERVICE_ACCOUNT
+from kit.model.kubernetes import ROLE_ANNOTATION
+from kit.model.refs import Ref
+from kit.model.why import Why
+from kit.store.store import Store
+
+
+@dataclass(frozen=True)
+class RoleGrant:
+    """That a service account may take on a role, and what shows it. by_pod_identity: through EKS Pod Identity, else through IRSA."""
+
+    by_pod_identity: bool
+    why: Why
+
+
+def node_of_instance(store: Store, nodes: list[Thing]) -> dict[str, str]:
+    """EC2 instance id → node name: from the node's providerID, else from `aws ec2 describe-instances`."""
+    found = dict[str, str]()
+    for row in store.rows("SELECT object FROM objects WHERE kind = 'Instance'"):
+        instance = orjson.loads(row["object"])
+        if instance.get("InstanceId") and instance.get("PrivateDnsName"):
+            found[instance["InstanceId"]] = instance["PrivateDnsName"]
+    for row in store.rows(
+        "SELECT DISTINCT user_name, session_name FROM audit WHERE starts_with(user_name, $prefix)", prefix=NODE
+    ):
+        if re.fullmatch(r"i-[0-9a-f]{8,17}", row["session_name"] or ""):
+            found[row["session_name"]] = row["user_name"].removeprefix(NODE)
+    for node in nodes:
+        instance_id = str(node.spec.get("providerID", "")).rsplit("/", 1)[-1]
+        if re.fullmatch(r"i-[0-9a-f]{8,17}", instance_id) and node.name:
+            found[instance_id] = node.name
+    return found
+
+
+def node_roles(store: Store) -> dict[str, tuple[str, Why]]:
+    """Node name → the IAM role that its kubelet signed in with, as the EKS authenticator put it into the audit event."""
+    found = dict[str, tuple[str, Why]]()
+    for row in store.rows(
+        "SELECT user_name, json_extract_string(any_value(user_extra), '$.canonicalArn[0]') AS role,"
+        " min_by(audit_id, received_at) AS audit_id FROM audit"
+        " WHERE starts_with(user_name, $prefix) AND arn IS NOT NULL GROUP BY user_name",
+        prefix=NODE,
+    ):
+        if row["role"]:
+            says = f"{row['user_name']} signs in as {row['role']}"
+            found[row["user_name"].removeprefix(NODE)] = (
+                row["role"],
+                Why(Ref.of("audit", row["audit_id"]), says),
+            )
+    return found
+
+
+def service_account_roles(
+    store: Store, accounts: list[Thing], pods: list[Thing], cluster: str | None, issuer: str | None
+) -> dict[str, dict[str, RoleGrant]]:
+    """namespace/name of a service account → IAM roles it may take on, each with the evidence: IRSA annotation, Pod
+    Identity association, or the session that CloudTrail saw issued to it."""
+    found = dict[str, dict[str, RoleGrant]]()
+
+    def add(account: str, role: Any, ref: Ref, says: str, by_pod_identity: bool = False) -> None:
+        if isinstance(role, str) and role.startswith("arn:"):
+            found.setdefault(account, {}).setdefault(role, RoleGrant(by_pod_identity, Why(ref, says)))
+
+    for thing in accounts:
+        role = thing.annotations.get(ROLE_ANNOTATION)
+        add(f"{thing.namespace}/{thing.name}", role, Ref.of("object", thing.uid), f"IRSA annotation names {role}")
+    for row in store.rows(
+        "SELECT namespace, name, uid, object FROM objects WHERE kind = 'PodIdentityAssociation' AND object LIKE '%roleArn%'"
+    ):
+        role, says = orjson.loads(row["object"]).get("roleArn"), "Pod Identity association gives"
+        add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}", True)
+    for row in store.rows(
+        "SELECT min_by(event_id, event_at) AS event_id, user_name, json_extract_string(request_parameters, '$.roleArn')"
+        " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
+        " AND starts_with(user_name, $prefix) AND ($issuer IS NULL OR contains(coalesce(principal_id, $issuer), $issuer))"
+        " GROUP BY ALL",
+        prefix=SERVICE_ACCOUNT,
+        issuer=issuer,
+    ):
+        account = row["user_name"].removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
+        says = f"CloudTrail saw a session of {row['role']} issued to it"
+        add(account, row["role"], Ref.of("trail", row["event_id"]), says)
+    for row in store.rows(
+        "SELECT event_id, request_parameters FROM trail WHERE event_name = 'AssumeRole' AND error_code IS NULL"
+        " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"
+    ):
+        request = dict_of(orjson.loads(row["request_parameters"] or "{}"))
+        tags = {str(dict_of(tag).get("key")): dict_of(tag).get("value") for tag in list_of(request.get("tags"))}
+        if cluster and tags.get("eks-cluster-name", cluster) != cluster:
+            continue
+        account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
+        says = f"CloudTrail saw EKS Pod Identity take on {request.get('roleArn')} for it"
+        add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says, True)
+    for pod in pods:
+        for container in pod.containers:
+            for variable in list_of(container.get("env")):
+                if dict_of(variable).get("name") == "AWS_ROLE_ARN" and pod.service_account:
+                    says = f"pod {pod.namespace}/{pod.name} was given AWS_ROLE_ARN"
+                    add(pod.service_account, dict_of(variable).get("value"), Ref.of("object", pod.uid), says)
+    return found
+
+
+def cluster_of(store: Store) -> str | None:
+    """Name of the cluster that the audit log or the dump is from; None where no evidence says."""
+    rows = store.rows(
+        "SELECT DISTINCT cluster FROM (SELECT cluster FROM audit UNION ALL SELECT cluster FROM objects WHERE resource <> '')"
+        " WHERE cluster IS NOT NULL"
+    )
+    return rows[0]["cluster"] if len(rows) == 1 else None
+
+
+def token_issuer(store: Store) -> str | None:
+    """The cluster's OIDC issuer without its scheme, as principal ids of IRSA sessions hold it; None where no evidence says."""
+    for row in store.rows("SELECT object FROM objects WHERE kind = 'Cluster' AND starts_with(api_version, 'aws:')"):
+        issuer = dict_of(dict_of(dict_of(orjson.loads(row["object"])).get("identity")).get("oidc")).get("issuer")
+        if isinstance(issuer, str):
+            return issuer.removeprefix("https://")
+    return None
