@@ -29,7 +29,6 @@ MODULES = {
 TOO_LONG = {
     "kit.attribution.attacker",
     "kit.case.case",
-    "kit.cli.main",
     "kit.evidence.intake",
     "kit.evidence.readers.audit",
     "kit.identities.access",
@@ -44,7 +43,7 @@ OWNERS = {
     "itables": ("kit.show.lab",),
     "papermill": ("kit.report",),
     "nbconvert": ("kit.report",),
-    "click": ("kit.cli.main",),
+    "click": ("kit.cli",),
     "boto3": ("kit.live",),
     "kubernetes": ("kit.live",),
     "urllib3": ("kit.live",),

@@ -1,4 +1,4 @@
 """The command line, thin.
 
-To add: a command → here, a line in the README, `make docs`.
+To add: a command → the module of its topic, `main`, a line in the README, `make docs`.
 """

@@ -1,0 +1,191 @@
+"""Commands that ask a case and change nothing outside it: findings, scope, answers, mark, suppress, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kit.cli.options import AS_JSON, CASE, chosen, opened_case
+from kit.cli.terminal import Progress, add_row, minute, print_json, print_table, printable, shows_errors, table_with
+
+
+@click.command(epilog="Example: kit findings case-1 --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """List the findings of CASE, the most severe first. A window keeps those seen in it."""
+    opened = opened_case(case, finding, start, end)
+    begin, finish = opened.given_window
+    rows = [
+        {name: value for name, value in row.items() if name not in ("finding", "event_hash")}
+        for row in opened.finding_rows
+        if not (finish and row["first_seen_at"] and row["first_seen_at"] >= finish)
+        and not (begin and row["last_seen_at"] and row["last_seen_at"] < begin)
+    ]
+    if as_json:
+        print_json({"case": opened.name, "findings": rows})
+        return
+    table = table_with("severity", "type", "id", "cluster", "first seen", "last seen", "count", "note")
+    for row in rows:
+        note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "not about EKS: outside this kit"
+        seen = minute(row["first_seen_at"]), minute(row["last_seen_at"])
+        add_row(table, f"{row['severity']:.1f}", row["type"], row["id"], row["cluster"], *seen, row["count"], note)
+    print_table(table) if rows else click.echo(
+        "no findings in this case" if not (begin or finish or finding) else "no findings in this window"
+    )
+
+
+@click.command(epilog="Example: kit scope case-1 --finding 8cb4… --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Say what the findings of CASE affect, and why.
+
+    Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told.
+    """
+    with Progress() as progress:
+        progress("working out the scope", 0, 1)
+        opened = opened_case(case, finding, start, end)
+        result = opened.scope
+    if as_json:
+        print_json(result)
+        return
+    if not result["findings"]:
+        click.echo("cannot tell: this case has no finding to start from")
+    for one in result["findings"]:
+        click.echo("\n" + printable(f"{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
+        for certainty in ("affected", "possible"):
+            table = table_with(certainty, "name", "node", "life (UTC)", "why", "evidence")
+            subjects = [subject for subject in one["subjects"] if subject["certainty"] == certainty]
+            for subject in subjects:
+                name = "/".join(part for part in (subject["namespace"], subject["name"]) if part) or subject["key"]
+                why = subject["why"][0]
+                through = f" (through {subject['through']})" if subject["through"] else ""
+                add_row(
+                    table, subject["kind"], name, subject["node"], _life(subject), why["says"] + through, why["ref"]
+                )
+            if subjects:
+                print_table(table)
+        counted = f"{len(one['calls'])} calls of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"
+        maybe = f"; {len(one['possible_calls'])} more may be" if one["possible_calls"] else ""
+        click.echo(counted + maybe)
+        for identity in one["identities"]:
+            hostile = sum(source["hostile_calls"] for source in identity["sources"])
+            zero = "; ".join(why["says"] for why in identity["patient_zero"])
+            said = zero or "where its credential came from cannot be told"
+            lead = f"{said}. To take its access away:" if hostile else "no call of it is attributed to an attacker"
+            click.echo(printable(f"  {identity['user_name']} ({identity['kind'].replace('_', ' ')}): {lead}"))
+            for number, step in enumerate(identity["take_away"] if hostile else (), 1):
+                command = f"  $ {step['command']}" if step["command"] else ""
+                click.echo(printable(f"    {number}. {step['says']}{command}"))
+        outside = [
+            session["access_key_id"]
+            for session in one["sessions"]
+            if any(use["inside"] is False for use in session["uses"])
+        ]
+        if outside:
+            listed = ", ".join(outside[:5]) + (" and more" if len(outside) > 5 else "")
+            click.echo(printable(f"  AWS sessions used from outside of the cluster: {len(outside)} ({listed})"))
+        for limit in one["limits"]:
+            click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
+
+
+def _life(subject: dict[str, Any]) -> str:
+    if subject["standing"] is None and not subject["created_at"]:
+        return ""
+    end = minute(subject["deleted_at"]) or {True: "stands", False: "gone", None: "?"}[subject["standing"]]
+    return f"{minute(subject['created_at']) or '?'} – {end}"
+
+
+@click.command(epilog="Example: kit answers case-1 --finding 8cb4… --json")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Ask the playbook's questions of each finding of CASE: observed, not observed or cannot tell, and what each means next."""
+    with Progress() as progress:
+        progress("asking the questions", 0, 1)
+        opened = opened_case(case, finding, start, end)
+        said = opened.answers_contract()
+    if as_json:
+        print_json(said)
+        return
+    for one in said["findings"]:
+        click.echo()
+        click.echo(printable(f"{one['type']}  {one['id']}\n{one['title']}: {one['saw']}"))
+        for answer in one["answers"]:
+            mark = "".join(f" [{each['mark']}: {each['note']}]" for each in answer["marks"])
+            click.echo(printable(f"  {answer['verdict']:12}  {answer['asks']} {answer['says']}{mark}"))
+            click.echo(printable(f"                → {answer['next_step']}"))
+
+
+@click.command(
+    epilog="Example: kit mark case-1 --finding 8cb4… --question secrets_read --as confirmed --note 'seen in the vault log'"
+)
+@CASE
+@click.option("--finding", required=True, metavar="ID", help="The finding.")
+@click.option(
+    "--question",
+    default="",
+    metavar="NAME",
+    help="The question whose answer is marked; the finding as a whole without it.",
+)
+@click.option(
+    "--as",
+    "word",
+    required=True,
+    metavar="WORD",
+    help="confirmed, wrong, or expected (of a finding as a whole, with a note).",
+)
+@click.option("--note", default="", help="Why; stands in the report.")
+@shows_errors
+def mark(case: Path, finding: str, question: str, word: str, note: str) -> None:
+    """Record what a person says of an answer or a finding of CASE. The kit itself never closes a finding as expected."""
+    made = opened_case(case).mark(finding, word, note, question)
+    click.echo(printable(f"marked as {made.word}: {made.question or 'the finding'} of {made.finding}"))
+
+
+@click.command(epilog="Example: kit suppress case-1 --finding 8cb4… > criteria.json")
+@CASE
+@click.option("--finding", required=True, metavar="ID", help="A finding that is marked as expected.")
+@shows_errors
+def suppress(case: Path, finding: str) -> None:
+    """Print the narrowest GuardDuty filter (CreateFilter's criteria) for a finding of CASE that a person has marked as expected.
+
+    Nothing is created. On stderr: which findings of the case it would hide, which of them are not alike, and what is lost.
+    """
+    made = opened_case(case, finding).suppression(finding)
+    print_json(made.criteria)
+    click.echo(
+        printable(f"It would hide {len(made.hides)} of this case's findings: {', '.join(made.hides)}."), err=True
+    )
+    if made.unlike:
+        click.echo(
+            printable(
+                f"WARNING: {len(made.unlike)} of them are not like it: {', '.join(made.unlike)}. Do not create it."
+            ),
+            err=True,
+        )
+    click.echo(made.loses, err=True)
+
+
+@click.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
+@CASE
+@chosen
+@AS_JSON
+@shows_errors
+def report(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+    """Run the notebooks on CASE headless and write one HTML report; print its path."""
+    opened_case(case, finding, start, end)
+    from kit.report import make_report
+
+    with Progress() as progress:
+        path = make_report(case, finding=finding, start=start, end=end, progress=progress)
+    print_json({"case": str(case), "report": str(path)}) if as_json else click.echo(str(path))

@@ -1,0 +1,41 @@
+"""The arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kit.case.case import Case
+
+
+CASE = click.argument("case", type=click.Path(path_type=Path))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON in the documented, stable form.")
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose a finding and a window, which findings, scope and report share."""
+    command = click.option("--end", default="", metavar="TIME", help="End of the window, UTC, excluded.")(command)
+    command = click.option(
+        "--start", default="", metavar="TIME", help="Start of the window, UTC: 2026-01-31T14:00:00Z."
+    )(command)
+    return click.option("--finding", default="", metavar="ID", help="Only this finding; all without it.")(command)
+
+
+def reaches(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how account and cluster are reached."""
+    command = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one without it.")(
+        command
+    )
+    command = click.option("--kubeconfig", metavar="FILE", help="Instead of KUBECONFIG or ~/.kube/config.")(command)
+    return click.option("--profile", metavar="NAME", help="AWS profile; AWS_PROFILE and the usual without it.")(command)
+
+
+def opened_case(case: Path, finding: str = "", start: str = "", end: str = "") -> Case:
+    """The case under a choice of findings and a window."""
+    from kit.case.case import open_case
+
+    return open_case(case, finding, start, end)

@@ -1,0 +1,210 @@
+"""Commands that respond: plan, preview, apply, check, undo, journal, permissions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kit.cli.options import AS_JSON, CASE, chosen, opened_case, reaches
+from kit.cli.terminal import Progress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
+from kit.errors import CallError, CaseError
+
+
+@click.command(epilog="Example: kit plan case-1 --keep-address 203.0.113.7/32 --without recover > plan.md")
+@CASE
+@chosen
+@click.option("--only", multiple=True, metavar="NAME", help="Only this stage or action; may be given again.")
+@click.option("--without", multiple=True, metavar="NAME", help="Leave out this stage or action; may be given again.")
+@click.option(
+    "--keep-address",
+    multiple=True,
+    metavar="CIDR",
+    help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
+)
+@click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
+@AS_JSON
+@shows_errors
+def plan(
+    case: Path,
+    finding: str,
+    start: str,
+    end: str,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    keep_address: tuple[str, ...],
+    private_endpoint: bool,
+    as_json: bool,
+) -> None:
+    """Print what is to be done about the findings of CASE, in order, as Markdown, and save it as CASE/plan.json.
+
+    It changes nothing in account or cluster. Each action with its target, why, what has to be true before, what else stops working, its
+    commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
+    `kit apply` wants approved.
+    """
+    from kit.case.contract import plan_contract
+    from kit.live.run import save_plan
+    from kit.plan.markdown import markdown
+
+    if keep_address and private_endpoint:
+        raise CallError(
+            "an endpoint that is private only is open for no address",
+            where="--private-endpoint",
+            next="give one of both",
+        )
+    keep = list(keep_address) if keep_address or private_endpoint else None
+    with Progress() as progress:
+        progress("making the plan", 0, 1)
+        opened = opened_case(case, finding, start, end)
+        made = opened.plan(only, without, keep)
+    options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
+    try:
+        save_plan(opened, made, options | {"keep_addresses": keep})
+    except CaseError as error:
+        click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
+    if as_json:
+        print_json(plan_contract(opened.name, made))
+    else:
+        click.echo("\n".join(printable(line) for line in markdown(made, opened.name_of).split("\n")))
+
+
+@click.command(epilog="Example: kit preview case-1 --profile incident")
+@CASE
+@reaches
+@AS_JSON
+@shows_errors
+def preview(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
+    """Try the saved plan of CASE by the services' own dry-runs, and say of each action what it would do now. It changes nothing."""
+    from kit.live.run import Access, preview_case
+
+    _print_outcomes(preview_case(case, Access(profile, kubeconfig, context), tell), as_json)
+
+
+@click.command(epilog="Example: kit apply case-1 --approve 3f9c… --profile incident")
+@CASE
+@click.option("--approve", required=True, metavar="DIGEST", help="The digest of the plan that was read and approved.")
+@click.option(
+    "--without-capture",
+    default="",
+    metavar="REASON",
+    help="Do not wait for captures before what destroys; the reason is journaled.",
+)
+@click.option("--by-hand", multiple=True, metavar="ID", help="An action that a person has done; may be given again.")
+@click.option(
+    "--check-after",
+    default=180.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When to look again whether it holds: controllers put things back. 0 for not at all.",
+)
+@reaches
+@AS_JSON
+@shows_errors
+def apply(
+    case: Path,
+    approve: str,
+    without_capture: str,
+    by_hand: tuple[str, ...],
+    check_after: float,
+    profile: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """Do what the saved plan of CASE says, in order, and look whether it holds. CHANGES the account and the cluster.
+
+    Everything is journaled before it is done (CASE/journal.jsonl). Stopped at any moment, the same command goes on: nothing is done
+    twice, and what is not known is looked up. What fails holds up only what has to come after it.
+    """
+    from kit.live.run import Access, apply_case
+
+    access = Access(profile, kubeconfig, context)
+    _print_outcomes(apply_case(case, approve, access, tell, without_capture, by_hand, check_after), as_json)
+
+
+@click.command(epilog="Example: kit check case-1")
+@CASE
+@reaches
+@AS_JSON
+@shows_errors
+def check(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
+    """Look again whether what was done for CASE still holds: controllers, autoscalers and GitOps put things back."""
+    from kit.live.run import Access, check_case
+
+    _print_outcomes(check_case(case, Access(profile, kubeconfig, context), tell), as_json)
+
+
+@click.command(epilog="Example: kit undo case-1 --only narrow_endpoint")
+@CASE
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this action, by its id or its name; may be given again."
+)
+@reaches
+@AS_JSON
+@shows_errors
+def undo(
+    case: Path, only: tuple[str, ...], profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool
+) -> None:
+    """Take back what was done for CASE, the last first, and say what could not be. CHANGES the account and the cluster.
+
+    What somebody changed since is left as it is. Each undo was shown in the plan and approved with it.
+    """
+    from kit.live.run import Access, undo_case
+
+    _print_outcomes(undo_case(case, Access(profile, kubeconfig, context), tell, only), as_json)
+
+
+@click.command(epilog="Example: kit journal case-1 --json")
+@CASE
+@AS_JSON
+@shows_errors
+def journal(case: Path, as_json: bool) -> None:
+    """Check the journal of CASE and say what was done. Its last hash, noted elsewhere, proves that nothing was changed since."""
+    from kit.plan.journal import done_so_far
+
+    said, head = done_so_far(case)
+    if as_json:
+        print_json({"case": str(case), "head": head, "actions": said})
+        return
+    table = table_with("stage", "action", "name", "state", "check", "id")
+    for one in said:
+        checked = f"{one['check']['word']}: {one['check']['says']}" if one["check"] else ""
+        add_row(table, one["stage"], one["action"], one["name"], one["state"], checked, one["id"])
+    print_table(table) if said else click.echo("nothing was done in this case")
+    click.echo(f"last hash {head}", err=True)
+
+
+def _print_outcomes(outcomes: list[Any], as_json: bool) -> None:
+    from kit.live.run import needs_somebody
+
+    if as_json:
+        said = [vars(one) | {"check": vars(one.check) if one.check else None} for one in outcomes]
+        print_json({"actions": said})
+    else:
+        table = table_with("outcome", "action", "what", "check")
+        for one in outcomes:
+            checked = f"{one.check.word}: {one.check.says}" if one.check else ""
+            add_row(table, one.word, one.id, one.says, checked)
+        print_table(table) if outcomes else click.echo("there is nothing to do")
+    if any(needs_somebody(one) for one in outcomes):
+        sys.exit(1)
+
+
+@click.group(epilog="Example: kit permissions plan case-1")
+def permissions() -> None:
+    """Print the least permissions for what the kit does in an account and a cluster."""
+
+
+@permissions.command("plan", epilog="Example: kit permissions plan case-1 > needed.json")
+@CASE
+@chosen
+@shows_errors
+def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
+    """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON. The saved plan's, where there is one."""
+    from kit.live.run import saved_plan
+    from kit.plan.planner import permissions_of
+
+    saved = (case / "plan.json").exists() and not (finding or start or end)
+    print_json(permissions_of(saved_plan(case)[0] if saved else opened_case(case, finding, start, end).plan()))
