@@ -78,6 +78,9 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/attribution/attacker.py": _CALLERS,
         "kit/attribution/calls.py": _CALLERS,
         "kit/attribution/deeds.py": _CALLERS,
+        "kit/attribution/own_call.py": _CALLERS,
+        "kit/attribution/possible.py": _CALLERS,
+        "kit/attribution/rules.py": _CALLERS,
     },
     "scope": {
         "kit/scope/scope.py": _CALLERS,

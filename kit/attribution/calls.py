@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from kit.model.identity import SERVICE_ACCOUNT
+from kit.store.store import Store
+
 Event = dict[str, Any]
 """A row of the audit table: the columns in EVENT_COLUMNS."""
 Place = tuple[str, int, int]
@@ -17,9 +20,24 @@ EVENT_COLUMNS = (
 )
 
 
+Caller = tuple[str | None, str | None, str | None]
+"""Identity, connection address and user agent of a call."""
+
+
+def events_where(store: Store, where: str, **values: Any) -> list[Event]:
+    """The events of the audit log that a condition in SQL lets in, oldest first."""
+    sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
+    return store.rows(sql, **values)
+
+
 def place_of(event: Event) -> Place:
     """Where an event stands in the evidence."""
     return event["file"], event["line"], event["item"]
+
+
+def caller_of(event: Event) -> Caller:
+    """Who made a call, from where and with which client."""
+    return event["user_name"], event["source_address"], event["user_agent"]
 
 
 def let_through(event: Event) -> bool:
@@ -32,6 +50,16 @@ def creates(event: Event) -> bool:
     """Whether an event stored a new object: a create, or a server-side apply (patch) that was answered with 201."""
     is_new = event["verb"] == "create" or (event["verb"] in ("patch", "update") and event["response_code"] == 201)
     return is_new and not event["subresource"] and let_through(event) and not event["dry_run"]
+
+
+def creates_account(event: Event) -> bool:
+    """Whether an event stored a new service account."""
+    return event["resource"] == "serviceaccounts" and creates(event) and bool(event["name"])
+
+
+def account_user(event: Event) -> str:
+    """The user name of the service account that an event is about."""
+    return f"{SERVICE_ACCOUNT}{event['namespace']}:{event['name']}"
 
 
 def address_of(call: dict[str, Any]) -> tuple[str, str] | None:

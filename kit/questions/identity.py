@@ -57,7 +57,7 @@ def who_is_it(asked: Asked) -> Found:
 def was_it_expected(asked: Asked) -> Found:
     """The same call before the first bad sign, by the same identity from another credential and another address: a dwelling attacker
     stands in the baseline too."""
-    own, first = asked.scope.attacker.own_call(asked.finding), asked.first_hostile_at
+    own, first = asked.scope.attacker.own_calls.of(asked.finding), asked.first_hostile_at
     call = own[0] if own else None
     if call is None or first is None:
         says = "Whether it was expected cannot be told: the finding's own call is not in the evidence"
@@ -101,7 +101,7 @@ def was_it_expected(asked: Asked) -> Found:
 def is_it_new(asked: Asked) -> Found:
     """Address, client, kind of call and namespace of the attacker's calls that the identity never had before the first bad sign."""
     first = asked.first_hostile_at
-    own = asked.scope.attacker.own_call(asked.finding)
+    own = asked.scope.attacker.own_calls.of(asked.finding)
     called = asked.hostile or [
         one for one in own if asked.window and asked.window.start <= one["received_at"] < asked.window.end
     ]
@@ -152,7 +152,7 @@ def is_it_new(asked: Asked) -> Found:
 @question("What else did this identity do?", LOG, about=("identity",))
 def what_else_did_it_do(asked: Asked) -> Found:
     """The attacker's calls beside the finding's own one, by kind; possible ones too."""
-    own = {place_of(event) for event in asked.scope.attacker.own_call(asked.finding)}
+    own = {place_of(event) for event in asked.scope.attacker.own_calls.of(asked.finding)}
     others = [event for event in asked.hostile if place_of(event) not in own]
     possible = [
         call.event

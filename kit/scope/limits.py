@@ -164,7 +164,7 @@ class Limits:
         return [
             one
             for one in self.attacker.findings
-            if not one.sample and one.about_eks and not self.attacker.is_foreign(one)
+            if not one.sample and one.about_eks and not self.attacker.own_calls.is_foreign(one)
         ]
 
     @cached_property
@@ -303,10 +303,10 @@ class Limits:
         if not finding.api_call or not finding.user.get("Username"):
             return
         seen = finding.first_seen_at, finding.last_seen_at
-        if not self.attacker.own_call(finding):
+        if not self.attacker.own_calls.of(finding):
             says = "The finding's own call is not in the audit log: log and finding do not meet, so its caller's deeds cannot be told in full"
             yield Limit(EVERYTHING, says, AUDIT_LOG, *seen)
-        elif not finding.is_policy and not self.attacker.callers(finding):
+        elif not finding.is_policy and not self.attacker.own_calls.callers(finding):
             says = "Which calls are the attacker's cannot be told: the finding does not say from which address and client its call came, and several fit"
             yield Limit(
                 (*EVERYTHING, "source_ip"),

@@ -182,7 +182,7 @@ class Scope:
         elif not self.is_about_eks(finding):
             says = f"A finding of type {finding.type} is not about EKS: it is outside this kit"
             scope.limit(EVERYTHING, says, "use the guidance of its own finding type")
-        elif self.attacker.is_foreign(finding):
+        elif self.attacker.own_calls.is_foreign(finding):
             says = f"This finding is about cluster {finding.cluster}, and the evidence is of cluster {self.inventory.cluster}: what it affects cannot be told"
             scope.limit(
                 EVERYTHING,
@@ -430,7 +430,7 @@ class Scope:
 
     def _caller_arn(self, finding: Finding) -> tuple[str, Why] | None:
         """The ARN of the IAM role or user behind the caller, and what says so."""
-        for event in self.attacker.own_call(finding):
+        for event in self.attacker.own_calls.of(finding):
             role = role_of(event["arn"]) if event["arn"] else None
             if role:
                 says = f"{event['user_name']} was signed in as {event['arn']}"
@@ -451,7 +451,7 @@ class Scope:
         if caller is None:
             return []
         ref = finding.ref(USER_NAME)
-        hostile = self._is_hostile(self.attacker.own_call(finding))
+        hostile = self._is_hostile(self.attacker.own_calls.of(finding))
         guilty = "possible" if finding.is_policy and not hostile else "affected"
         scope.add(
             "identity", caller.user_name, Why(ref, "the finding names it as the caller", Rule.FINDING), certainty=guilty
@@ -569,7 +569,7 @@ class Scope:
         user = finding.user.get("Username")
         if not user:
             return
-        own = self.attacker.own_call(finding)
+        own = self.attacker.own_calls.of(finding)
         if finding.is_policy:
             for event in own:
                 self._add_deed(scope, event, None)

@@ -1,0 +1,115 @@
+"""The audit events that are a finding's own call, and whose call that was."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from kit.attribution.calls import Event, address_of, events_where
+from kit.inventory.addresses import Addresses
+from kit.inventory.inventory import Inventory
+from kit.model.finding import Finding
+from kit.store.store import Store
+
+AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
+
+
+class OwnCalls:
+    """The own calls of a case's findings, looked for once each."""
+
+    def __init__(self, store: Store, inventory: Inventory, cluster_addresses: Addresses) -> None:
+        self.store = store
+        self.inventory = inventory
+        self.cluster_addresses = cluster_addresses
+        self._known = dict[str, list[Event]]()
+
+    def of(self, finding: Finding) -> list[Event]:
+        """The audit events that can be the finding's call: identity, request, address and user agent as far as it says them; of
+        several of one request those with its object's name, its status and its time, where there are such."""
+        if finding.id not in self._known:
+            self._known[finding.id] = self._looked_for(finding)
+        return self._known[finding.id]
+
+    def _looked_for(self, finding: Finding) -> list[Event]:
+        call, user = finding.api_call, finding.user.get("Username")
+        if not call or not user:
+            return []
+        address = address_of(call)
+        values = {
+            "user": str(user),
+            "verb": _text(call.get("Verb")),
+            "address": address[0] if address else None,
+            "agent": _text(call.get("UserAgent")),
+        }
+        same = (
+            "user_name = $user AND ($verb IS NULL OR verb = $verb) AND ($address IS NULL OR source_address = $address)"
+            " AND ($agent IS NULL OR user_agent = $agent)"
+        )
+        found = events_where(self.store, f"{same} AND request_uri = $uri", **values, uri=_text(call.get("RequestUri")))
+        if not found and call.get("Resource"):
+            found = events_where(
+                self.store,
+                f"{same} AND resource = $resource AND coalesce(subresource, '') = $subresource AND coalesce(namespace, '') = $namespace",
+                **values,
+                resource=str(call["Resource"]),
+                subresource=str(call.get("Subresource") or ""),
+                namespace=str(call.get("Namespace") or ""),
+            )
+        name = call.get("ResourceName") or finding.role_binding.get("Name")
+        if name:
+            found = [event for event in found if event["name"] == name] or found
+        if call.get("StatusCode"):
+            found = [event for event in found if event["response_code"] == call["StatusCode"]] or found
+        first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
+        if first and last:
+            start, end = first - AROUND, last + AROUND
+            found = [event for event in found if start <= event["received_at"] <= end] or found
+        return found
+
+    def from_inside(self, finding: Finding) -> list[Event]:
+        """The finding's own calls that came from one of the cluster's own addresses."""
+        return [event for event in self.of(finding) if event["source_address"] in self.cluster_addresses.own]
+
+    def callers(self, finding: Finding) -> list[tuple[str, str, str | None]]:
+        """Identity, connection address and user agent of a hostile finding's call. What the finding does not say comes from the
+        log, where that leaves one alone; otherwise whose call it was cannot be told."""
+        call, user = finding.api_call, finding.user.get("Username")
+        if finding.is_policy or finding.sample or not call or not user or self.is_foreign(finding):
+            return []
+        address, agent = address_of(call), call.get("UserAgent")
+        if address and agent:
+            return [(str(user), address[0], str(agent))]
+        seen = (event for event in self.of(finding) if event["source_address"])
+        found = list(
+            dict.fromkeys((event["user_name"], event["source_address"], event["user_agent"]) for event in seen)
+        )
+        return found if len(found) == 1 else []
+
+    def is_foreign(self, finding: Finding) -> bool:
+        """Whether a finding is about another cluster than the one that the evidence is from."""
+        return bool(finding.cluster and self.inventory.cluster and finding.cluster != self.inventory.cluster)
+
+    def is_habit(self, finding: Finding, user: str, address: str, agent: str | None) -> bool:
+        """Whether a caller inside of the cluster uses a client that its identity uses anyway: from another address or with another
+        credential, or there already before the finding's time."""
+        if address not in self.cluster_addresses.own:
+            return False
+        own = self.from_inside(finding)
+        first = min((event["received_at"] for event in own), default=finding.first_seen_at)
+        credentials = sorted({event["credential_id"] for event in own} - {None})
+        return bool(
+            self.store.rows(
+                "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent AND (source_address <> $address"
+                " OR $first IS NOT NULL AND received_at < $first - INTERVAL 5 MINUTE"
+                " OR len($credentials) > 0 AND NOT list_contains($credentials, credential_id)) LIMIT 1",
+                user=user,
+                agent=agent,
+                address=address,
+                first=first,
+                credentials=credentials,
+            )
+        )
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if value else None

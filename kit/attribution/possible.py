@@ -1,0 +1,115 @@
+"""Rules 6 to 8: calls that may be the attacker's and may be the victim's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kit.attribution.calls import Call, Event, Place, account_user, events_where, let_through, place_of
+from kit.attribution.own_call import OwnCalls
+from kit.model.finding import Finding
+from kit.store.store import Store
+
+_Found = tuple[list[Event], str, str]
+"""Events, the rule that says why they may be the attacker's, and the identity that they may come from."""
+
+
+def possible_calls(own_calls: OwnCalls, findings: list[Finding], calls: dict[Place, Call]) -> dict[Place, Call]:
+    """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
+    found = dict[Place, Call]()
+    hostile = [call.event for call in calls.values()]
+    for events, rule, whose in (
+        *_from_inside(own_calls, findings),
+        *_perhaps_minted(own_calls, hostile),
+        *_let_in(own_calls.store, hostile),
+    ):
+        for event in events:
+            if place_of(event) not in calls:
+                call = found.setdefault(place_of(event), Call(event))
+                call.rules[rule] = None
+                call.whose.add(whose)
+    return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+
+
+def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Found]:
+    for finding in findings:
+        if not any(address in own_calls.cluster_addresses.own for _, address, _ in own_calls.callers(finding)):
+            continue
+        own = own_calls.from_inside(finding)
+        if not own:
+            continue
+        first = min(event["received_at"] for event in own)
+        credentials = sorted({event["credential_id"] or event["access_key_id"] for event in own} - {None})
+        event = own[0]
+        shown = own_calls.cluster_addresses.own[event["source_address"]].says
+        yield (
+            events_where(
+                own_calls.store,
+                "received_at >= $first AND user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
+                " OR coalesce(credential_id, access_key_id) IS NULL AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent)",
+                first=first,
+                user=event["user_name"],
+                credentials=credentials,
+                address=event["source_address"],
+                agent=event["user_agent"],
+            ),
+            f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart",
+            str(event["user_name"]),
+        )
+
+
+def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Found]:
+    seen = set[tuple[Any, Any]]()
+    for event in hostile:
+        is_mint = event["subresource"] == "token" and event["resource"] == "serviceaccounts" and let_through(event)
+        if not is_mint or event["issued_credential_id"] or (event["namespace"], event["name"]) in seen:
+            continue
+        seen.add((event["namespace"], event["name"]))
+        user = account_user(event)
+        known = {
+            row["credential_id"]
+            for row in own_calls.store.rows(
+                "SELECT DISTINCT credential_id FROM audit WHERE user_name = $user AND received_at < $at"
+                " AND credential_id IS NOT NULL",
+                user=user,
+                at=event["received_at"],
+            )
+        }
+        later = events_where(
+            own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=event["received_at"]
+        )
+        outside = [
+            one
+            for one in later
+            if one["source_address"] not in own_calls.cluster_addresses.own and one["credential_id"] not in known
+        ]
+        yield (
+            outside,
+            f"it may be the token that the attacker minted for {event['namespace']}/{event['name']}: the log does not name that credential",
+            str(event["user_name"]),
+        )
+
+
+def _let_in(store: Store, hostile: list[Event]) -> Iterator[_Found]:
+    made = dict[str, Event]()
+    for event in hostile:
+        if (
+            event["resource"] not in ("rolebindings", "clusterrolebindings")
+            or event["verb"] not in ("create", "patch", "update")
+            or event["subresource"]
+            or not let_through(event)
+            or event["dry_run"]
+            or not event["name"]
+        ):
+            continue
+        kind = "ClusterRoleBinding" if event["resource"] == "clusterrolebindings" else "RoleBinding"
+        name = event["name"] if kind == "ClusterRoleBinding" else f"{event['name']}/{event['namespace']}"
+        made.setdefault(f'{kind} "{name}"', event)
+    for binding, event in made.items():
+        through = events_where(
+            store,
+            "received_at >= $at AND starts_with(decision_reason, $reason)",
+            at=event["received_at"],
+            reason=f"RBAC: allowed by {binding} of ",
+        )
+        yield through, f"{binding}, which the attacker wrote, let it through", str(event["user_name"])

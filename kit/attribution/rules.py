@@ -1,0 +1,209 @@
+"""Rules 2 to 5: what makes more calls the attacker's, given those that already are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from kit.attribution.calls import Caller, Event, account_user, caller_of, creates, creates_account, let_through
+from kit.inventory.addresses import CONTROL_PLANE, Addresses
+from kit.inventory.inventory import Inventory
+from kit.model.identity import NODE
+from kit.store.store import Store
+
+_CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, ''), coalesce(user_agent, ''))"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What makes events the attacker's. column, values: one of the values stands in this column (SQL) of each. holds: and this is true of it."""
+
+    column: str
+    values: set[str]
+    holds: Callable[[Event], bool]
+    says: str
+
+
+def of_caller(caller: Caller, since: datetime | None, says: str) -> Rule:
+    """That an event has this identity, address and user agent; with since: from then on."""
+
+    def holds(event: Event) -> bool:
+        return caller_of(event) == caller and (since is None or event["received_at"] >= since)
+
+    return Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+
+
+class Rules:
+    """The rules that follow from calls of the attacker."""
+
+    def __init__(self, store: Store, inventory: Inventory, cluster_addresses: Addresses) -> None:
+        self.store = store
+        self.inventory = inventory
+        self.cluster_addresses = cluster_addresses
+        self._callers_at = dict[str, list[tuple[str, datetime]]]()
+
+    def of(self, events: list[Event]) -> Iterator[Rule]:
+        """What makes other events the attacker's when these are."""
+        for rules in (
+            self._minted,
+            self._of_made_pods,
+            self._of_made_accounts,
+            self._alone,
+            self._before,
+            self._pretending,
+        ):
+            yield from rules(events)
+
+    def _minted(self, events: list[Event]) -> Iterator[Rule]:
+        minted = {event["issued_credential_id"] for event in events} - {None}
+        says = "its credential was minted by a call of the attacker"
+        yield Rule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
+
+    def _of_made_pods(self, events: list[Event]) -> Iterator[Rule]:
+        made = self.pods_made_by(events)
+        says = "it was made with the token of a pod that the attacker created"
+        yield Rule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
+
+    def _of_made_accounts(self, events: list[Event]) -> Iterator[Rule]:
+        made = defaultdict[tuple[str, str | None], list[Event]](list)
+        for event in filter(creates_account, events):
+            made[(account_user(event), event["uid"])].append(event)
+        for (user, uid), created in made.items():
+            # Without a uid the name alone tells, and that somebody else may use once the account is gone.
+            lives = [(event["received_at"], None if uid else self._deleted_at(event)) for event in created]
+
+            def holds(
+                one: Event,
+                user: str = user,
+                uid: str | None = uid,
+                lives: list[tuple[datetime, datetime | None]] = lives,
+            ) -> bool:
+                same = one["user_name"] == user and (not uid or not one["user_uid"] or one["user_uid"] == uid)
+                at = one["received_at"]
+                return same and any(start <= at and (end is None or at < end) for start, end in lives)
+
+            says = f"the attacker created its service account {created[0]['namespace']}/{created[0]['name']}"
+            yield Rule("user_name", {user}, holds, says)
+
+    def _deleted_at(self, event: Event) -> datetime | None:
+        """When the service account that an event created was first deleted again; None when no event shows that."""
+        namespace, after = event["namespace"], event["received_at"]
+        ends = [at for name in (event["name"], None) for at in self._accounts_deleted[(namespace, name)] if at > after]
+        return min(ends, default=None)
+
+    @cached_property
+    def _accounts_deleted(self) -> dict[tuple[str | None, str | None], list[datetime]]:
+        """Namespace and name of service accounts → when they were deleted; without a name: when all of the namespace were."""
+        found = defaultdict[tuple[str | None, str | None], list[datetime]](list)
+        for row in self.store.rows(
+            "SELECT namespace, CASE verb WHEN 'delete' THEN name END AS name, received_at FROM audit"
+            " WHERE resource = 'serviceaccounts' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
+            " AND (verb = 'delete' AND name IS NOT NULL"
+            " OR verb = 'deletecollection' AND NOT contains(coalesce(request_uri, ''), 'Selector'))"
+        ):
+            found[(row["namespace"], row["name"])].append(row["received_at"])
+        return found
+
+    def _alone(self, events: list[Event]) -> Iterator[Rule]:
+        for address in self.addresses_of(events):
+            says = f"it comes from {address}, which nobody but the attacker used"
+
+            def holds(one: Event, address: str = address) -> bool:
+                return bool(one["source_address"] == address)
+
+            yield Rule("source_address", {address}, holds, says)
+
+    def _before(self, events: list[Event]) -> Iterator[Rule]:
+        """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
+        caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
+        makers = dict[Caller, Event]()
+        for maker in self._makers(events):
+            inside = maker["source_address"] in self.cluster_addresses.own or self._is_at_home(maker)
+            if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
+                makers.setdefault(caller_of(maker), maker)
+        for caller, maker in makers.items():
+            what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
+            says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
+            yield of_caller(caller, maker["received_at"], says)
+
+    def _is_at_home(self, maker: Event) -> bool:
+        """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
+        if not maker["user_name"].startswith(NODE):
+            return False
+        return self._addresses_of_nodes[maker["user_name"]] <= {maker["source_address"]}
+
+    @cached_property
+    def _addresses_of_nodes(self) -> dict[str, set[str]]:
+        """Where the credential of each node was used."""
+        found = defaultdict[str, set[str]](set)
+        for row in self.store.rows(
+            "SELECT DISTINCT user_name, source_address FROM audit WHERE starts_with(user_name, $prefix) AND source_address IS NOT NULL",
+            prefix=NODE,
+        ):
+            found[row["user_name"]].add(row["source_address"])
+        return found
+
+    def _makers(self, events: list[Event]) -> list[Event]:
+        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first, with the
+        columns that the callers look at."""
+        return self.store.rows(
+            "SELECT user_name, source_address, user_agent, received_at, issued_credential_id, response_code FROM audit"
+            " WHERE list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
+            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))"
+            " ORDER BY received_at, file, item",
+            addresses=sorted({event["source_address"] for event in events} - {None}),
+            used=sorted({event["credential_id"] for event in events} - {None}),
+            pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
+        )
+
+    def _pretending(self, events: list[Event]) -> Iterator[Rule]:
+        at_home = self.cluster_addresses.control_plane
+        addresses = {event["source_address"] for event in events} - {None} - at_home
+        says = "it has the name of a part of the control plane, and the control plane never calls from there"
+        if at_home and addresses - set(self.cluster_addresses.own):
+            yield Rule(
+                "source_address",
+                addresses,
+                lambda event: event["source_address"] in addresses and event["user_name"] in CONTROL_PLANE,
+                says,
+            )
+
+    def addresses_of(self, hostile: list[Event]) -> list[str]:
+        """Those of the addresses of hostile events, but for the cluster's own, that nobody else used: every identity seen there is the attacker's, and was
+        not there before the first hostile call from it. Anonymous callers are nobody in particular and clear nothing."""
+        first = dict[str, datetime]()
+        for event in hostile:
+            if event["source_address"] and event["source_address"] not in self.cluster_addresses.own:
+                at = first.setdefault(event["source_address"], event["received_at"])
+                first[event["source_address"]] = min(at, event["received_at"])
+        identities = {event["user_name"] for event in hostile}
+        new = sorted(set(first) - set(self._callers_at))
+        if new:
+            self._callers_at |= {address: [] for address in new}
+            for row in self.store.rows(
+                "SELECT source_address, user_name, min(received_at) AS first_at FROM audit"
+                " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous' GROUP BY ALL",
+                addresses=new,
+            ):
+                self._callers_at[row["source_address"]].append((row["user_name"], row["first_at"]))
+        return sorted(
+            address
+            for address, first_hostile in first.items()
+            if all(user in identities and at >= first_hostile for user, at in self._callers_at[address])
+        )
+
+    def pods_made_by(self, events: Iterable[Event]) -> set[str]:
+        """The uids of the pods that events made, themselves or by a workload."""
+        made = set[str]()
+        for event in filter(creates, events):
+            if event["resource"] == "pods" and event["uid"]:
+                made.add(event["uid"])
+            elif event["uid"] and event["name"]:
+                owned = self.inventory.pods_of_workload(
+                    event["resource"], event["namespace"], event["name"], event["uid"]
+                )
+                made |= {pod.uid for pod, sure in owned if sure}
+        return made
