@@ -48,6 +48,11 @@ def list_of(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def dicts_of(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list in evidence, whose members may be anything; [] for what is no list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def json_of(text: str | None) -> Any:
     """What a JSON text holds; an empty object for what is none."""
     try:

@@ -30,7 +30,6 @@ TOO_LONG = {
     "kit.case.case",
     "kit.evidence.intake",
     "kit.evidence.readers.audit",
-    "kit.identities.access",
     "kit.live.apply",
     "kit.plan.targets",
     "kit.scope.scope",

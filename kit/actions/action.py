@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.identities.access import kubectl
+from kit.identities.revocation import kubectl
 from kit.inventory.thing import Thing
 from kit.model.kubernetes import KINDS
 from kit.model.why import Why

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, Action, Target
-from kit.identities.access import kubectl
+from kit.identities.revocation import kubectl
 
 LABEL = "kit-quarantine"
 """A label of our own: changing one that a ReplicaSet or a Service selects on would start a new pod from the same image."""

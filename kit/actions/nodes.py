@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Target, action_id
-from kit.identities.access import kubectl
+from kit.identities.revocation import kubectl
 
 _SNAPSHOTS = (
     "kubernetes:nodes:get",

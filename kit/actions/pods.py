@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, GONE, LOOKED, READS, Action, Target, uid_checked
-from kit.identities.access import kubectl
+from kit.identities.revocation import kubectl
 
 
 def _file(target: Target, end: str) -> str:

@@ -12,11 +12,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from kit.identities.access import dicts
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, dicts_of
 from kit.model.identity import Identity
 from kit.model.kubernetes import WORKLOADS
 from kit.model.refs import Ref
@@ -70,7 +69,7 @@ class Rights:
         for binding in self._bindings:
             if not binding.existed(during.start, during.end):
                 continue
-            for one in (each for body in binding.ever for each in dicts(body.get("subjects"))):
+            for one in (each for body in binding.ever for each in dicts_of(body.get("subjects"))):
                 kind, name = one.get("kind"), str(one.get("name"))
                 holds = (
                     (kind == "User" and name == identity.user_name)
@@ -105,7 +104,7 @@ class Rights:
             if grant.role is None or "rules" not in grant.role.body:
                 unknown.append(grant.binding)
                 continue
-            for rule in dicts(grant.role.body.get("rules")):
+            for rule in dicts_of(grant.role.body.get("rules")):
                 self._add(found, rule, grant, secrets, during)
                 if _takes_on_more(rule):
                     unknown.append(grant.binding)
@@ -170,15 +169,15 @@ def _takes_on_more(rule: dict[str, Any]) -> bool:
 
 def mounted_secrets(pod: Thing) -> list[str]:
     """Names of the secrets that a pod mounts, has in variables, or pulls its images with."""
-    volumes = dicts(pod.spec.get("volumes"))
+    volumes = dicts_of(pod.spec.get("volumes"))
     named = [dict_of(one.get("secret")).get("secretName") for one in volumes]
-    sources = [each for one in volumes for each in dicts(dict_of(one.get("projected")).get("sources"))]
+    sources = [each for one in volumes for each in dicts_of(dict_of(one.get("projected")).get("sources"))]
     named += [dict_of(one.get("secret")).get("name") for one in sources]
-    named += [one.get("name") for one in dicts(pod.spec.get("imagePullSecrets"))]
+    named += [one.get("name") for one in dicts_of(pod.spec.get("imagePullSecrets"))]
     for container in pod.containers:
-        variables = [dict_of(one.get("valueFrom")) for one in dicts(container.get("env"))]
+        variables = [dict_of(one.get("valueFrom")) for one in dicts_of(container.get("env"))]
         named += [dict_of(one.get("secretKeyRef")).get("name") for one in variables]
-        named += [dict_of(one.get("secretRef")).get("name") for one in dicts(container.get("envFrom"))]
+        named += [dict_of(one.get("secretRef")).get("name") for one in dicts_of(container.get("envFrom"))]
     return list(dict.fromkeys(str(name) for name in named if name))
 
 

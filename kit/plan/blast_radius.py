@@ -12,10 +12,9 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from kit.actions.action import Target
-from kit.identities.access import dicts
 from kit.identities.rights import mounted_secrets
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, dicts_of
 from kit.scope.scope import Scope
 from kit.words import counted, few
 
@@ -190,7 +189,7 @@ class BlastRadius:
         for binding in self.inventory.named(resource, namespace or None, name):
             subjects = [
                 f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
-                for one in dicts(binding.body.get("subjects"))
+                for one in dicts_of(binding.body.get("subjects"))
             ]
             if subjects and binding.standing is not False:
                 yield f"it names {few(subjects, _MOST)}"

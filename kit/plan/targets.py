@@ -19,12 +19,12 @@ import orjson
 
 from kit.actions.action import Action, Target
 from kit.errors import CallError
-from kit.identities.access import Access, dicts
+from kit.identities.access import Access
 from kit.identities.way import ANONYMOUS, Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, WORDS, kind_of
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, dicts_of
 from kit.model.identity import NODE, instance_of
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION, ROLES
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
@@ -241,7 +241,7 @@ class Targets:
         """Images that the finding itself names, where its playbook wants them stopped; the images of other pods are only kept."""
         if not any(do.action.name == "block_image" for do in playbook_of(scope.finding.type).actions):
             return set()
-        return {str(one.get("Image")) for one in dicts(scope.finding.workload.get("Containers"))}
+        return {str(one.get("Image")) for one in dicts_of(scope.finding.workload.get("Containers"))}
 
     @cached_property
     def reached(self) -> dict[str, tuple[Why, ...]]:
@@ -422,7 +422,9 @@ class Targets:
                 groups = [one for one in profile.groups if not one.startswith("system:")]
                 for binding in access.bindings_of_groups(groups) if profile.identity.kind in ("oidc", "iam") else ():
                     names = [
-                        str(one.get("name")) for one in dicts(binding.body.get("subjects")) if one.get("name") in groups
+                        str(one.get("name"))
+                        for one in dicts_of(binding.body.get("subjects"))
+                        if one.get("name") in groups
                     ]
                     says = f"{profile.identity.user_name} has its rights through group {few(names, 3)}: taking that out stops all its members, and for a token that was issued nothing else here does"
                     target = Target("used_binding", binding.path, binding, self.cluster)
@@ -434,7 +436,7 @@ class Targets:
         accounts = {one.service_account for one in names.values() if one.service_account}
         return [
             one
-            for one in dicts(binding.body.get("subjects"))
+            for one in dicts_of(binding.body.get("subjects"))
             if (one.get("kind") == "User" and one.get("name") in names)
             or (
                 one.get("kind") == "ServiceAccount"
@@ -497,7 +499,7 @@ class Targets:
         if kind == "node":
             return self.reached.get(key, ())
         if kind in ("cluster", "used_binding"):
-            named = {str(one.get("name")) for one in dicts(thing.body.get("subjects"))} if thing else set()
+            named = {str(one.get("name")) for one in dicts_of(thing.body.get("subjects"))} if thing else set()
             hostile = [one for scope in self.scopes for one in self._hostile(scope)]
             whys = [
                 self._first_call(one)
@@ -570,7 +572,7 @@ class Targets:
         found = dict[str, str]()
         for row in self.store.rows("SELECT object FROM objects WHERE kind = 'Instance'"):
             instance = orjson.loads(row["object"])
-            for tag in dicts(instance.get("Tags")):
+            for tag in dicts_of(instance.get("Tags")):
                 if tag.get("Key") == "aws:autoscaling:groupName":
                     found[str(instance.get("InstanceId"))] = str(tag.get("Value"))
         return found
@@ -646,7 +648,7 @@ class Targets:
         found = _ECR.fullmatch(key)
         ran = set[str]()
         for pod in self.inventory.pods:
-            for status in dicts(dict_of(pod.body.get("status")).get("containerStatuses")):
+            for status in dicts_of(dict_of(pod.body.get("status")).get("containerStatuses")):
                 if status.get("image") == key and "@sha256:" in str(status.get("imageID")):
                     ran.add("sha256:" + str(status["imageID"]).rpartition("sha256:")[2])
         # Of another account's registry, AWS's own among them, nothing is yours to keep or delete.
@@ -677,7 +679,7 @@ class Targets:
             "name": thing.name,
             "uid": thing.uid,
         }
-        subjects = dicts(thing.body.get("subjects"))
+        subjects = dicts_of(thing.body.get("subjects"))
         if action.name == "keep_objects":
             return made
         if thing.resource not in BOUND:

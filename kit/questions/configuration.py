@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kit.identities.access import dicts
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, dicts_of
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
@@ -74,7 +73,7 @@ def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[s
 def too_much(role: Thing) -> list[str]:
     """What in a role's rules reaches far: wildcards, secrets, escalation, commands in pods, tokens."""
     found = dict[str, None]()
-    for rule in dicts(role.body.get("rules")):
+    for rule in dicts_of(role.body.get("rules")):
         verbs, resources = _texts(rule.get("verbs")), _texts(rule.get("resources"))
         if "*" in verbs and "*" in resources:
             found["everything"] = None
@@ -155,7 +154,7 @@ def _bound_to(asked: Asked, fits: Any, harmless: tuple[str, ...]) -> Iterator[Ro
             continue
         found, now = dict[str, None](), set[str]()
         for body in binding.ever:
-            for one in filter(fits, dicts(body.get("subjects"))):
+            for one in filter(fits, dicts_of(body.get("subjects"))):
                 name = (
                     f"{one.get('kind')} {'/'.join(str(one[part]) for part in ('namespace', 'name') if one.get(part))}"
                 )

@@ -13,7 +13,8 @@ from typing import Any
 
 from kit.attribution.attacker import Attacker
 from kit.attribution.calls import let_through
-from kit.identities.access import Access, Step
+from kit.identities.access import Access
+from kit.identities.revocation import Step, revocation
 from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
@@ -155,7 +156,7 @@ class Profiles:
             impersonated_by=by,
             ways=self.access.of(identity),
             groups=groups,
-            steps=[*self.access.steps(identity, groups, pods, keys), *_session_steps(chain)],
+            steps=[*revocation(self.access, identity, groups, pods, keys), *_session_steps(chain)],
             chain=chain,
             patient_zero=list(self._patient_zero(identity, used, chain)),
         )

@@ -1,0 +1,124 @@
+"""ConfigMap kube-system/aws-auth as the evidence has it: whom it mapped when, and which mappings the attacker wrote.
+
+Sources: EKS User Guide "Grant IAM users and roles access"; aws-iam-authenticator (placeholders in user names, mapAccounts).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from kit.identities.way import Way
+from kit.lenient import dict_of, json_of
+from kit.model.refs import Ref
+from kit.model.why import Why
+from kit.store.store import Store
+from kit.words import Names
+
+_MAPS = {
+    "mapRoles": "rolearn",
+    "mapUsers": "userarn",
+    "mapAccounts": "",
+}  # member of the data → of its entries, with the ARN
+
+
+def mappings(store: Store) -> Iterator[Way]:
+    """What aws-auth mapped: as the dump has it, and as each change in the log left it. One is over when the last change left it out
+    and the dump, which may be older or newer, has not got it either."""
+    seen, dumped = dict[tuple[str, ...], Way](), set[tuple[str, ...]]()
+    for at, data, why, is_whole in _config_maps(store):
+        known = {key for key, *_ in seen}
+        for key in _MAPS if is_whole else _MAPS.keys() & data.keys():
+            present = {(key, way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
+            for place, way in present.items():
+                fresh = replace(way, since=at if key in known else None)
+                seen[place] = replace(seen.get(place, fresh), until=None)
+            if at is None:
+                dumped |= set(present)
+            for place in [place for place in seen if place[0] == key and place not in present and place not in dumped]:
+                seen[place] = replace(seen[place], until=seen[place].until or at)
+    yield from seen.values()
+
+
+def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str | None) -> tuple[list[Way], list[Way]]:
+    """Mappings in aws-auth that stand and that hostile changes (refs of events) wrote; and those of which that cannot be told.
+
+    Without what stood before, a principal of another account than the cluster's counts as the attacker's.
+    """
+    standing = {
+        (one.name, one.user_name, *one.groups): one for one in ways if one.kind == "aws_auth" and one.until is None
+    }
+    written, unclear = dict[tuple[str, ...], Way](), dict[tuple[str, ...], Way]()
+    before: dict[str, set[tuple[str, ...]]] = {}
+    for at, data, why, _ in _config_maps(store):
+        for key in _MAPS.keys() & data.keys():
+            present = {(way.name, way.user_name, *way.groups) for way in _mapped(key, data.get(key), why)}
+            for place in sorted(present) if at is not None and str(why.ref) in hostile else ():
+                if place in standing and place not in before.get(key, set()):
+                    foreign = account is not None and f":{account}:" not in place[0]
+                    found = written if key in before or foreign else unclear
+                    found[place] = replace(standing[place], why=why)
+            if at is not None:
+                before[key] = present
+    return list(written.values()), [
+        one for place, one in unclear.items() if place not in written and "system:nodes" not in one.groups
+    ]
+
+
+def _config_maps(store: Store) -> Iterator[tuple[datetime | None, dict[str, Any], Why, bool]]:
+    """The data of aws-auth in the dump, then after each change: when, what, and whether that is all of it or what was patched."""
+    for row in store.rows(
+        "SELECT uid, object FROM objects WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth'"
+    ):
+        data = dict_of(json_of(row["object"])).get("data")
+        if isinstance(data, dict):
+            yield None, data, Why(Ref.of("object", str(row["uid"])), "aws-auth in the cluster dump"), True
+    for row in store.rows(
+        "SELECT audit_id, file, item, received_at, user_name, verb, request_object, response_object FROM audit"
+        " WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth' AND NOT dry_run"
+        " AND verb IN ('create', 'update', 'patch') AND response_code BETWEEN 200 AND 299 ORDER BY received_at, file, item"
+    ):
+        answered = dict_of(json_of(row["response_object"])).get("data")
+        asked = dict_of(json_of(row["request_object"])).get("data")
+        data = answered if isinstance(answered, dict) else asked
+        if isinstance(data, dict):
+            why = Why(store.event_ref(row), f"aws-auth as {row['user_name']} left it")
+            yield row["received_at"], data, why, data is answered or row["verb"] != "patch"
+
+
+def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:
+    """The mappings in one member of aws-auth."""
+    for one in _listed(text):
+        if not isinstance(one, dict):
+            if key == "mapAccounts":
+                says = f"aws-auth lets in all of account {one} under their ARNs ({why.says})"
+                yield Way("aws_auth", f"arn:aws:iam::{one}:*", "", (), replace(why, says=says))
+            continue
+        arn, user, listed = str(one.get(_MAPS[key], "")), str(one.get("username", "")), one.get("groups")
+        groups = tuple(str(group) for group in listed) if isinstance(listed, list) else ()
+        says = f"aws-auth maps {arn} to {user or 'its ARN'} with groups {', '.join(groups) or 'none'} ({why.says})"
+        yield Way("aws_auth", arn, user, groups, replace(why, says=says))
+
+
+def _listed(text: Any) -> list[Any]:
+    """The list in a member of aws-auth, all values as texts. Aliases can unfold without end, and nobody writes them there."""
+    try:
+        if not isinstance(text, str) or any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text)):
+            return []
+        value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 it makes texts, lists and mappings alone
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    return value if isinstance(value, list) else []
+
+
+def may_give(template: str, user_name: str) -> bool:
+    """Whether a user name may come from a mapping's name, with its {{placeholders}}."""
+    first, *rest = map(re.escape, re.split(r"\{\{.*?\}\}", template))
+    # Each text between two placeholders is taken where it first stands and not looked for again: else many of them take for ever.
+    pattern = first + "".join(f"(?>.+?{part})" for part in rest[:-1]) + "".join(f".+{part}" for part in rest[-1:])
+    return bool(template) and re.fullmatch(pattern, user_name) is not None

@@ -1,0 +1,200 @@
+"""The steps that end an identity's access, as a person would take them.
+
+Sources: Kubernetes "Managing Service Accounts" (what ends a token); EKS User Guide "Access entries"; EKS Best Practices, "Incident
+response".
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kit.identities.access import Access
+from kit.identities.way import ANONYMOUS, Way
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
+from kit.model.identity import Identity
+from kit.model.why import Why
+
+_STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluster: health and version
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step to take access away. command: as a person would type it, "" where it is done elsewhere. why: what shows the need."""
+
+    says: str
+    command: str = ""
+    why: Why | None = None
+
+
+def revocation(
+    access: Access, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+) -> list[Step]:
+    """How an identity's access is taken away, in order. groups: those that the API server saw it with. pods: those whose tokens
+    were used. credentials: access keys."""
+    match identity.kind:
+        case "anonymous":
+            return list(_of_anonymous(access))
+        case "service_account":
+            return list(_of_account(access, identity, pods))
+        case "node":
+            return list(_of_node(access.inventory, identity))
+        case "iam":
+            return list(_of_iam(access, identity, credentials))
+        case "oidc":
+            return list(_of_oidc(access, identity, groups))
+        case _:
+            return list(_of_control_plane(identity))
+
+
+def _cut(bindings: list[Thing], whose: str) -> Iterator[Step]:
+    for binding in bindings:
+        role = dict_of(binding.body.get("roleRef"))
+        says = f"Take {whose} out of {binding.path}, which gives {role.get('kind')} {role.get('name')}"
+        why = binding.why[0] if binding.why else None
+        yield Step(says, kubectl("edit", binding.resource, binding.name, binding.namespace), why)
+
+
+def _of_anonymous(access: Access) -> Iterator[Step]:
+    cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
+    bindings = access.bindings(("User", ANONYMOUS[0]), ("Group", ANONYMOUS[1]))
+    yield from _cut([one for one in bindings if one.name not in _STARTING], "anonymous users")
+    if not bindings and not access.inventory.of("clusterrolebindings"):
+        yield Step("Find what gives anonymous users rights: no evidence holds the bindings",
+                   "kubectl get clusterrolebindings,rolebindings -A -o wide | grep -E 'system:(anonymous|unauthenticated)'")  # fmt: skip
+    yield Step(
+        "Narrow the cluster's public endpoint: nobody has to sign in to be anonymous",
+        f"aws eks update-cluster-config --name {cluster} --resources-vpc-config publicAccessCidrs=YOUR.OWN.ADDRESS/32",
+    )
+
+
+def _of_account(access: Access, identity: Identity, pods: list[Thing]) -> Iterator[Step]:
+    account = identity.service_account or "/"
+    namespace, _, name = account.partition("/")
+    yield from _cut(
+        access.bindings(("ServiceAccount", account), ("User", identity.user_name)), f"service account {account}"
+    )
+    for pod in pods:
+        says = f"Delete pod {pod.namespace}/{pod.name}, once captured: the token bound to it ends about a minute later"
+        why = pod.why[0] if pod.why else None
+        yield Step(says, kubectl("delete", "pod", pod.name, namespace), why)
+    if not pods:
+        yield Step(
+            "Its token is bound to no pod that the evidence shows: it lives until it expires, or until the account is deleted"
+            " and made again, after which all its pods must restart",
+            kubectl("delete", "serviceaccount", name, namespace),
+        )
+    for secret in _token_secrets(access.inventory, namespace, name):
+        says = f"Delete Secret {secret.namespace}/{secret.name}: a token in a Secret does not expire"
+        yield Step(says, kubectl("delete", "secret", secret.name, namespace), secret.why[0])
+    for role, grant in access.inventory.service_account_roles.get(account, {}).items():
+        if grant.by_pod_identity:
+            says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
+        else:
+            says = f"Change the trust policy of {role} (IRSA), then revoke its sessions: its token is judged by STS alone and outlives pod and account"
+        yield Step(says, "", grant.why)
+
+
+def _token_secrets(inventory: Inventory, namespace: str, name: str) -> list[Thing]:
+    return [
+        secret
+        for secret in inventory.of("secrets")
+        if secret.namespace == namespace
+        and secret.standing is not False
+        and secret.annotations.get("kubernetes.io/service-account.name") == name
+    ]
+
+
+def _of_node(inventory: Inventory, identity: Identity) -> Iterator[Step]:
+    node = identity.node or ""
+    instances = [instance for instance, name in inventory.node_of_instance.items() if name == node]
+    yield Step(f"Cordon {node}, so that nothing new comes onto it", kubectl("cordon", "", node, None))
+    yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
+    for instance in instances:
+        yield Step(f"Terminate instance {instance}, once captured and drained: its credentials stay valid until they expire, hours later",
+                   f"aws ec2 terminate-instances --instance-ids {shlex.quote(instance)}")  # fmt: skip
+    if not instances:
+        yield Step("Find its EC2 instance, which the evidence does not name, and terminate it once captured")
+    if identity.role:
+        yield Step(
+            f"Revoke the sessions of {identity.role} for this instance alone (condition aws:userid): the role is shared by its node group"
+        )
+    yield Step("Rotate the service accounts and secrets of every pod on the node: its kubelet could read them all")
+
+
+def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Iterator[Step]:
+    cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
+    ways = access.of(identity)
+    for way in (way for way in ways if way.kind == "access_entry"):
+        says = f"Delete the access entry of {way.name}" + (f" ({'; '.join(way.policies)})" if way.policies else "")
+        yield Step(
+            says,
+            f"aws eks delete-access-entry --cluster-name {cluster} --principal-arn {shlex.quote(way.name)}",
+            way.why,
+        )
+    for way in (way for way in ways if way.kind == "aws_auth" and way.until is None):
+        overruled = (
+            ", which the access entry overrules while that stands: without this step the mapping lets it in again"
+            if way.overruled
+            else ""
+        )
+        yield Step(f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}",
+                   "kubectl edit configmap aws-auth -n kube-system", way.why)  # fmt: skip
+    if not any(way.kind in ("access_entry", "aws_auth") for way in ways):
+        yield from _of_creator(access, identity, ways)
+    yield from _cut(access.bindings(("User", identity.user_name)), identity.user_name)
+    yield Step(
+        "Both have to be gone, entry and mapping: no IAM policy can deny the sign-in, which is a presigned GetCallerIdentity"
+    )
+    if identity.role and ":user/" in identity.role:
+        user = shlex.quote(identity.role.rpartition("/")[2])
+        for key in (key for key in credentials if key.startswith("AKIA")):
+            yield Step(f"Deactivate access key {key}; sessions that it already issued outlive it",
+                       f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive")  # fmt: skip
+    elif identity.role:
+        yield Step(f"Revoke the sessions of {identity.role} (deny to tokens older than now), then whoever assumed it")
+
+
+def _of_creator(access: Access, identity: Identity, ways: list[Way]) -> Iterator[Step]:
+    maybe = identity.user_name == "kubernetes-admin" or any(way.kind == "cluster_creator" for way in ways)
+    if maybe and access.mode == "CONFIG_MAP":
+        yield Step("The cluster's creator cannot be taken out while the authentication mode is CONFIG_MAP: secure or delete its IAM"
+                   " role, or change the mode to API_AND_CONFIG_MAP, which cannot be undone, and delete its access entry")  # fmt: skip
+    elif maybe:
+        arn = shlex.quote(identity.role or "ARN")
+        cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
+        yield Step("The cluster's creator: take the administrator's policy off its access entry",
+                   f"aws eks disassociate-access-policy --cluster-name {cluster} --principal-arn {arn}"
+                   " --policy-arn arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy")  # fmt: skip
+    else:
+        yield Step(f"Find what lets {identity.role or identity.user_name} in: no access entry and no mapping in aws-auth is in the evidence",
+                   f"aws eks list-access-entries --cluster-name {shlex.quote(access.inventory.cluster or 'CLUSTER')};"
+                   " kubectl get configmap aws-auth -n kube-system -o yaml")  # fmt: skip
+
+
+def _of_oidc(access: Access, identity: Identity, groups: list[str]) -> Iterator[Step]:
+    issuers = ", ".join(way.why.says for way in access.providers) or "no evidence names the identity provider"
+    yield Step(f"Disable {identity.user_name} and its sessions at the identity provider ({issuers})")
+    named = [
+        ("User", identity.user_name),
+        *(("Group", group) for group in groups if not group.startswith("system:")),
+    ]
+    yield from _cut(access.bindings(*named), f"{identity.user_name} (or its group)")
+    yield Step(
+        "The token at hand is valid until it expires; only detaching the provider ends it sooner, and that shuts out all its users"
+    )
+
+
+def _of_control_plane(identity: Identity) -> Iterator[Step]:
+    yield Step(f"{identity.user_name} belongs to the control plane, which AWS runs: its credentials cannot be rotated by you."
+               " Called from elsewhere it is somebody with a minted or stolen credential: find who minted it, and ask AWS Support")  # fmt: skip
+
+
+def kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -> str:
+    """A command on one object: quoted, and a name that begins with a dash kept from being taken for an option."""
+    words = ["kubectl", verb, resource] if resource else ["kubectl", verb]
+    space, named = ["-n", shlex.quote(namespace)] if namespace else [], shlex.quote(str(name))
+    return " ".join([*words, *space, "--", named] if str(name).startswith("-") else [*words, named, *space])
