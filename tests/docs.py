@@ -19,9 +19,9 @@ from kit.evidence.formats import archive, envelope, form, stream
 from kit.evidence.formats.json_text import LONGEST_RECORD
 from kit.evidence.readers import aws, foreign
 from kit.evidence.sniff import READERS
+from kit.model.kinds import SUBJECT_KINDS, Needs
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of, playbooks
 from kit.questions import QUESTIONS
-from kit.questions.verdict import Needs
 from kit.store import tables
 from tests.rooms import GROUND, ROOMS
 
@@ -39,6 +39,7 @@ def pages() -> dict[str, str]:
         "command-line.md": _command_line(),
         "sources.md": _sources(),
         "rooms.md": _rooms(),
+        "json.md": _json(),
         **lists,
         **families,
     }
@@ -103,6 +104,15 @@ def _tables() -> str:
         parts += [f"| `{field.name}` | {field.type} | {tables.COLUMNS[field.name][1]} |" for field in schema]
         parts.append("")
     return "\n".join(parts)
+
+
+def _json() -> str:
+    """The page as it stands, written by hand, with its table of kinds from kit.model.kinds."""
+    text = (DOCS / "json.md").read_text(encoding="utf-8")
+    head = "| kind | key | a subject is |\n|---|---|---|\n"
+    before, _, after = text.partition(head)
+    rows = [f"| `{one.name}` | {one.key} | {one.says} |" for one in SUBJECT_KINDS.values()]
+    return "\n".join([before + head + rows[0], *rows[1:], "", after.partition("\n\n")[2]])
 
 
 def _sources() -> str:

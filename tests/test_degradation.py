@@ -22,7 +22,7 @@ import pytest
 
 from kit.case.case import Case
 from kit.evidence.intake import new_case
-from kit.model.why import PODS
+from kit.model.kinds import PODS
 from tests.command import RECORDINGS, SAMPLE
 from tests.truth import LISTS, compared, recordings, score
 from tests.variation import varied

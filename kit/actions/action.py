@@ -15,6 +15,7 @@ from typing import Any
 
 from kit.identities.revocation import kubectl
 from kit.inventory.thing import Thing
+from kit.model.kinds import NAMED
 from kit.model.kubernetes import KINDS
 from kit.model.why import Why
 
@@ -45,11 +46,7 @@ class Target:
         """Its namespace, where it has one."""
         if self.thing:
             return self.thing.namespace
-        return (
-            self.key.partition("/")[0]
-            if self.kind in ("secret", "service_account", "token", "reachable", "config_map")
-            else None
-        )
+        return self.key.partition("/")[0] if self.kind in NAMED else None
 
     @property
     def name(self) -> str:

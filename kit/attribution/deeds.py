@@ -19,9 +19,10 @@ from kit.attribution.calls import Event, creates, let_through
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
+from kit.model.kinds import PODS
 from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
-from kit.model.why import PODS, Limit
+from kit.model.why import Limit
 from kit.store.store import Store
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.

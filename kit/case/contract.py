@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kit.model.finding import Finding
+from kit.model.kinds import NAMED
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.plan.plan import Plan
@@ -62,7 +63,7 @@ def _order(subject: Subject) -> tuple[str, str, str, str]:
 def _subject_contract(subject: Subject, first: datetime | None) -> dict[str, Any]:
     thing = subject.thing
     namespace, name = (thing.namespace, thing.name) if thing else (None, None)
-    if thing is None and subject.kind in ("secret", "config_map", "reachable", "service_account", "token"):
+    if thing is None and subject.kind in NAMED:
         namespace, _, name = subject.key.partition("/")
     gone = bool(thing and thing.deleted_at and first and thing.deleted_at < first)
     return {

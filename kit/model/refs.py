@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from kit.errors import CallError
+from kit.model.kinds import SUBJECT_KINDS
 
 KINDS = (
+    *SUBJECT_KINDS,
     "access_key",  # a session or a long-term key of AWS, by access key id
     "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and item)
     "aws",  # something in AWS, by ARN
-    "created",
-    "changed",
-    "deleted",
-    "exec",  # resource/namespace/name of an object in the cluster
     "finding",  # a GuardDuty finding by Id; `#` and a JSON path may follow
-    "iam_role",  # a role or IAM user, by ARN
-    "identity",  # a user name of the cluster
-    "image",  # an image as the pod spec has it
     "line",  # a record of evidence: <sha256 of the file>:<item>, which is the line in a file of lines
-    "node",  # a node, by name
     "object",  # a stored object, by uid
-    "pod",  # a pod, by uid
-    "secret",
-    "config_map",  # namespace/name
-    "granted",  # a role and whom it was given to
-    "introduced",  # an image
-    "reachable",  # namespace/name of a secret that was in reach
-    "service_account",
-    "token",  # namespace/name
-    "source_ip",  # an address that a request came from
     "trail",  # a CloudTrail event, by eventID
 )
 

@@ -8,12 +8,6 @@ from enum import Enum, StrEnum, auto
 
 from kit.model.refs import Ref
 
-DEEDS = ("secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced")
-"""The kinds of subjects that a caller's calls make."""
-PODS = ("pod", "node", "service_account", "image", "iam_role")
-"""Pods and the kinds of subjects that come with a pod: where pods cannot be told, none of these can."""
-EVERYTHING = (*DEEDS, *PODS, "identity")
-CALLS_ON_PODS = (*PODS, "created", "changed", "deleted", "exec", "introduced")
 AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube-apiserver-audit-*) of that time"
 DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
 

@@ -10,11 +10,11 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 
 from kit.attribution.calls import Event, let_through
+from kit.model.kinds import Needs
 from kit.model.why import AUDIT_LOG, Limit
 from kit.model.window import Window
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, stands, whys
-from kit.questions.verdict import Needs
 from kit.words import counted, few, utc
 
 REVIEWS = (

@@ -12,12 +12,13 @@ from typing import Any
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
+from kit.model.kinds import Needs
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, whys
-from kit.questions.verdict import SHOWN_BY, Needs
+from kit.questions.verdict import SHOWN_BY
 from kit.words import counted, few
 
 ANONYMOUS = ("system:anonymous", "system:unauthenticated")

@@ -11,9 +11,9 @@ from ipaddress import ip_address, ip_network
 
 from kit.attribution.calls import Event, place_of
 from kit.model.identity import NODE
+from kit.model.kinds import Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, Row, question, row, whys
-from kit.questions.verdict import Needs
 from kit.words import counted, utc
 
 LOG = Needs("audit")

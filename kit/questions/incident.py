@@ -11,11 +11,11 @@ from typing import Any
 
 from kit.attribution.calls import let_through
 from kit.lenient import dict_of, member
+from kit.model.kinds import Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, stands, whys
-from kit.questions.verdict import Needs
 from kit.words import counted, few
 
 _LETS_IN = {

@@ -17,10 +17,11 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.finding import Finding
 from kit.model.identity import SERVICE_ACCOUNT
+from kit.model.kinds import DEEDS, Needs
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_LOG, DEEDS, Limit, Standing, Why
+from kit.model.why import AUDIT_LOG, Limit, Standing, Why
 from kit.model.window import Window
-from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Needs, Verdict, decide
+from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Verdict, decide
 from kit.scope.profile import Profile
 from kit.scope.scope import FindingScope, Scope, Subject
 from kit.store.store import Store

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from kit.inventory.inventory import Inventory
+from kit.model.kinds import SUBJECT_KINDS, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.model.window import Window
 from kit.scope.limits import Limits
@@ -24,41 +25,8 @@ _DELIVERY = timedelta(minutes=15)  # CloudTrail User Guide: events are delivered
 _BODIES = ("create", "update", "patch", "delete")
 
 
-@dataclass(frozen=True)
-class Needs:
-    """A kind of evidence that would show something.
-
-    source: audit (the log of every API server), trail (CloudTrail), dump, runtime (Runtime Monitoring), flow_logs. level: the least
-    audit level, of resources (none: of all). category: of CloudTrail events, Management or Data.
-    """
-
-    source: str
-    level: str = "Metadata"
-    resources: tuple[str, ...] = ()
-    category: str = "Management"
-
-
-_PODS = Needs("audit", "RequestResponse", ("pods",))
-_BINDINGS = Needs("audit", "RequestResponse", ("rolebindings", "clusterrolebindings"))
-_LOG = Needs("audit")
 SHOWN_BY: dict[str, tuple[Needs, ...]] = {
-    "pod": (_PODS, Needs("dump")),
-    "node": (_PODS, Needs("dump")),
-    "service_account": (_PODS, Needs("dump")),
-    "image": (_PODS, Needs("dump")),
-    "iam_role": (Needs("trail"), Needs("dump")),
-    "identity": (_LOG,),
-    "source_ip": (_LOG,),
-    "secret": (Needs("audit", "Metadata", ("secrets",)),),
-    "config_map": (Needs("audit", "Metadata", ("configmaps",)),),
-    "created": (_LOG,),
-    "changed": (_LOG,),
-    "deleted": (_LOG,),
-    "exec": (_LOG,),
-    "token": (_LOG,),
-    "granted": (_BINDINGS,),
-    "introduced": (_PODS,),
-    "reachable": (_LOG, Needs("dump")),
+    **{kind.name: kind.shown_by for kind in SUBJECT_KINDS.values()},
     "aws_call": (Needs("trail"), Needs("trail", category="Data")),
     "typed": (Needs("runtime"),),
     "data_out": (Needs("flow_logs"), Needs("trail", category="Data")),

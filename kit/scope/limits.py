@@ -11,8 +11,9 @@ from kit.evidence.record import OTHER_LOG
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
 from kit.model.identity import NODE
+from kit.model.kinds import CALLS_ON_PODS, DEEDS, EVERYTHING, PODS
 from kit.model.kubernetes import WORKLOADS
-from kit.model.why import AUDIT_LOG, CALLS_ON_PODS, DEEDS, DUMP, EVERYTHING, PODS, Limit
+from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.model.window import Window
 from kit.store.store import Store
 from kit.words import Names, few, utc

@@ -25,10 +25,11 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
 from kit.model.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.identity import Identity, identity_of, role_of
+from kit.model.kinds import DEEDS, EVERYTHING, PODS
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_LOG, DEEDS, DUMP, EVERYTHING, PODS, Limit, Rule, Why
+from kit.model.why import AUDIT_LOG, DUMP, Limit, Rule, Why
 from kit.model.window import Window
 from kit.scope.limits import Limits
 from kit.scope.profile import Profile, Profiles

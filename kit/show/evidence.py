@@ -11,7 +11,7 @@ from kit.case.case import Case
 from kit.show import cited as evidence_of
 from kit.show.figures import records
 from kit.show.html_table import Shown, clock, safe, table
-from kit.show.words import KINDS, Row, exported, number_words, pill, some_of, stretch_words, with_code
+from kit.show.words import NOUNS, Row, exported, number_words, pill, some_of, stretch_words, with_code
 from kit.words import counted
 
 _SOURCES = {
@@ -190,7 +190,7 @@ def limits(case: Case) -> Shown:
         return Shown(f"<p>{says}</p>", says)
     columns: dict[str, Callable[[Row], str]] = {
         "Cannot be told": lambda row: safe(row["says"]),
-        "About": lambda row: safe(", ".join(KINDS.get(kind, (kind, kind))[1] for kind in row["about"])),
+        "About": lambda row: safe(", ".join(NOUNS.get(kind, (kind, kind))[1] for kind in row["about"])),
         "To be able to tell, collect": lambda row: with_code(row["collect"] or ""),
         "Findings": lambda row: f"{len(set(row['findings'])):,}",
     }

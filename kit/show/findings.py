@@ -10,7 +10,7 @@ from kit.case.case import Case
 from kit.show import cited as evidence_of
 from kit.show import console
 from kit.show.html_table import Shown, clock, safe, table
-from kit.show.words import KINDS, Row, is_true, pill, plain_words, severity_pill
+from kit.show.words import NOUNS, Row, is_true, pill, plain_words, severity_pill
 from kit.store.marks import Mark
 from kit.words import counted
 
@@ -47,7 +47,7 @@ def _affected_by(case: Case, finding_id: str) -> str:
         of = [row for row in rows if row["kind"] == kind]
         gone = sum(row["standing"] is False or row["deleted_at"] is not None for row in of)
         if of:
-            said.append(counted(len(of), *KINDS[kind]) + (f" ({gone:,} gone)" if gone else ""))
+            said.append(counted(len(of), *NOUNS[kind]) + (f" ({gone:,} gone)" if gone else ""))
     possible = sum(row["kind"] == "pod" and row["certainty"] == "possible" for row in found)
     said += [f'<span class="quiet">{counted(possible, "pod")} possible</span>'] if possible else []
     return "<br>".join(said) or pill("none shown", "quiet")

@@ -9,15 +9,25 @@ from typing import Any
 import pandas as pd
 
 from kit.case.case import Case
+from kit.model.kinds import SubjectName
 from kit.show import figures
 from kit.show.calls import picture as shown_picture
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.words import KINDS, pill
+from kit.show.words import NOUNS, pill
 from kit.words import counted
 
 Row = dict[str, Any]
 _STRETCHES = 60  # of the heatmap
-_TOUCHED = ("pod", "service_account", "secret", "config_map", "token", "created", "changed", "deleted")
+_TOUCHED: tuple[SubjectName, ...] = (
+    "pod",
+    "service_account",
+    "secret",
+    "config_map",
+    "token",
+    "created",
+    "changed",
+    "deleted",
+)
 
 
 def lifetimes(case: Case) -> Shown:
@@ -57,7 +67,7 @@ def activity(case: Case) -> Shown:
 
 def namespaces(case: Case) -> Shown:
     """What was touched in each namespace."""
-    chart = figures.namespaces(case.subjects, {kind: KINDS[kind][1] for kind in _TOUCHED})
+    chart = figures.namespaces(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
     if chart.rows.empty:
         says = "Nothing in a namespace is shown to be affected."
         return Shown(f"<p>{says}</p>", says)

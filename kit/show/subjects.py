@@ -8,26 +8,28 @@ from collections.abc import Callable
 import pandas as pd
 
 from kit.case.case import Case
+from kit.model.kinds import DEEDS, SubjectName
 from kit.show import cited as evidence_of
 from kit.show import console, figures
 from kit.show.figures import records, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.words import DEEDS, KINDS, Row, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
+from kit.show.words import NOUNS, Row, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
 from kit.words import counted
 
+_LONGEST = ("created", "changed", "deleted")  # lists of deeds, so they come last
 _GROUP_FROM = 13  # pods; fewer are listed one by one
 
 
-def subjects(case: Case, kind: str) -> Shown:
+def subjects(case: Case, kind: SubjectName) -> Shown:
     """The subjects of a kind: a sentence, the affected ones, and the possible ones folded away; each with its why."""
     rows = case.subjects[case.subjects["kind"] == kind]
     if rows.empty:
-        return Shown(f"<p>{nothing_shown(case, kind)}</p>", f"no {KINDS[kind][1]}")
+        return Shown(f"<p>{nothing_shown(case, kind)}</p>", f"no {NOUNS[kind][1]}")
     affected, possible = rows[rows["certainty"] == "affected"], rows[rows["certainty"] == "possible"]
     says = _subjects_sentence(case, kind)
     shown = _subjects_table(case, kind, _sorted(affected), f"{kind}-affected")
     shown += fold(
-        f"{counted(len(possible), *KINDS[kind])}: {pill('possible')} – not shown to be affected, to be looked at",
+        f"{counted(len(possible), *NOUNS[kind])}: {pill('possible')} – not shown to be affected, to be looked at",
         _subjects_table(case, kind, _sorted(possible), f"{kind}-possible") if len(possible) else "",
     )
     return Shown(f"<p>{says}</p>{shown}{_limits_about(case, kind)}", says)
@@ -37,7 +39,10 @@ def deeds(case: Case) -> Shown:
     """What the attacker did to secrets and objects: read, minted, ran, created, changed, deleted; each with its why."""
     if not len(case.findings):
         return Shown(f"<p>{nothing_shown(case, 'created')}</p>", "no finding")
-    parts = [f"<h3>{KINDS[kind][1].capitalize()}</h3>{subjects(case, kind).html}" for kind in DEEDS]
+    parts = [
+        f"<h3>{NOUNS[kind][1].capitalize()}</h3>{subjects(case, kind).html}"
+        for kind in sorted(DEEDS, key=_LONGEST.__contains__)
+    ]
     return Shown("".join(parts), "deeds")
 
 
@@ -53,9 +58,9 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _subjects_sentence(case: Case, kind: str) -> str:
+def _subjects_sentence(case: Case, kind: SubjectName) -> str:
     rows, possible = rows_of_kind(case, kind), rows_of_kind(case, kind, "possible")
-    noun = KINDS[kind]
+    noun = NOUNS[kind]
     at_least = "At least " if case.limits["about"].map(lambda kinds: kind in kinds).any() and len(rows) else ""
     said = (
         f"{pill('affected')} {at_least}{counted(len(rows), *noun)}"
@@ -74,13 +79,13 @@ def _subjects_sentence(case: Case, kind: str) -> str:
     return said + (f". {pill('possible')} {len(possible):,} more." if len(possible) else ".")
 
 
-def _limits_about(case: Case, kind: str) -> str:
+def _limits_about(case: Case, kind: SubjectName) -> str:
     rows = records(case.limits[case.limits["about"].map(lambda kinds: kind in kinds)])
     said = "".join(f"<li>{pill('cannot tell', 'cannot')} {safe(row['says'])}.</li>" for row in rows[:4])
     return f'<ul class="plain">{said}</ul>' if said else ""
 
 
-def _subjects_table(case: Case, kind: str, rows: pd.DataFrame, name: str) -> str:
+def _subjects_table(case: Case, kind: SubjectName, rows: pd.DataFrame, name: str) -> str:
     if kind == "pod" and len(rows) >= _GROUP_FROM:
         inside = table(rows, _subject_columns(case, kind, rows), export=exported(case, name), narrow=("Lived (UTC)",))
         return _workloads(case, rows) + fold(f"Each of the {len(rows):,} pods", inside)
@@ -109,9 +114,9 @@ def _workloads(case: Case, rows: pd.DataFrame) -> str:
     return table(groups, columns, most=30, narrow=("Pods by name",))
 
 
-def _subject_columns(case: Case, kind: str, rows: pd.DataFrame) -> dict[str, Callable[[Row], str]]:
+def _subject_columns(case: Case, kind: SubjectName, rows: pd.DataFrame) -> dict[str, Callable[[Row], str]]:
     columns: dict[str, Callable[[Row], str]] = {
-        KINDS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>{console.links(case, row['kind'], row['key'])}"
+        NOUNS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>{console.links(case, row['kind'], row['key'])}"
     }
     if rows["node"].notna().any():
         columns["Node"] = lambda row: safe(_short(str(row["node"]))) if isinstance(row["node"], str) else "never placed"

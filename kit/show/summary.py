@@ -6,6 +6,7 @@ from typing import Any
 
 from kit import __version__
 from kit.case.case import Case
+from kit.model.kinds import DEEDS, SubjectName
 from kit.model.window import Window
 from kit.playbooks.playbook import playbook_of
 from kit.questions.verdict import CANNOT_TELL
@@ -13,8 +14,7 @@ from kit.show import figures
 from kit.show.figures import records, user_words
 from kit.show.html_table import Shown, safe
 from kit.show.words import (
-    DEEDS,
-    KINDS,
+    NOUNS,
     are_gone,
     has_audit_log,
     lasting_words,
@@ -28,7 +28,7 @@ from kit.show.words import (
 )
 from kit.words import counted
 
-_TILES = ("pod", "node", "service_account", "iam_role", "image", "secret")
+_TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
 _SOON_SECONDS = 300
 
 
@@ -152,9 +152,9 @@ def _tiles(case: Case) -> str:
     return '<div class="tiles">' + "".join(_tile(case, kind) for kind in _TILES) + "</div>"
 
 
-def _tile(case: Case, kind: str) -> str:
+def _tile(case: Case, kind: SubjectName) -> str:
     rows, possible = rows_of_kind(case, kind), rows_of_kind(case, kind, "possible")
-    noun = KINDS[kind][0 if len(rows) == 1 else 1]
+    noun = NOUNS[kind][0 if len(rows) == 1 else 1]
     verdict = case.verdict(kind, len(rows))
     below = []
     if len(rows) and kind in ("pod", "node"):
@@ -172,7 +172,7 @@ def _tile(case: Case, kind: str) -> str:
     return f'<div class="tile{"" if len(rows) else " none"}"><b>{number}</b><span>{title}</span><small>{" · ".join(below) or "&nbsp;"}</small></div>'
 
 
-def _places(case: Case, kind: str) -> str:
+def _places(case: Case, kind: SubjectName) -> str:
     words = {"source_ip": lambda key: f"<code>{safe(key)}</code>", "identity": lambda key: safe(user_words(key))}[kind]
     calls = case.calls.rename(columns={"source_address": "source_ip", "user_name": "identity"})
     number = calls[kind].value_counts()
@@ -234,10 +234,10 @@ def _next_steps(case: Case) -> str:
     return f'<ol class="tight">{listed}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'
 
 
-def _left(case: Case, kind: str) -> str:
+def _left(case: Case, kind: SubjectName) -> str:
     rows = rows_of_kind(case, kind)
     number = len(rows) - int(are_gone(rows).sum())
-    return counted(number, *KINDS[kind]) if number else ""
+    return counted(number, *NOUNS[kind]) if number else ""
 
 
 def _cannot(case: Case) -> str:

@@ -8,33 +8,15 @@ from typing import Any
 import pandas as pd
 
 from kit.case.case import Case
+from kit.model.kinds import DEEDS, SUBJECT_KINDS, Certainty, SubjectName
 from kit.playbooks.playbook import finding_types
 from kit.questions.verdict import CANNOT_TELL
 from kit.show.html_table import clock, safe
 from kit.words import Names
 
 Row = dict[str, Any]
-# Kind of subject → noun, plural, what the list is of.
-KINDS = {
-    "pod": ("pod", "pods"),
-    "node": ("node", "nodes"),
-    "service_account": ("service account", "service accounts"),
-    "identity": ("identity", "identities"),
-    "source_ip": ("source address", "source addresses"),
-    "iam_role": ("IAM role or user", "IAM roles and users"),
-    "image": ("image", "images"),
-    "secret": ("secret read", "secrets read"),
-    "config_map": ("config map read", "config maps read"),
-    "created": ("object created", "objects created"),
-    "changed": ("object changed", "objects changed"),
-    "deleted": ("object deleted", "objects deleted"),
-    "exec": ("target of commands", "targets of commands"),
-    "token": ("service account with a token minted", "service accounts with a token minted"),
-    "granted": ("permission given", "permissions given"),
-    "introduced": ("image brought in", "images brought in"),
-    "reachable": ("secret in reach", "secrets in reach"),
-}
-DEEDS = ("secret", "config_map", "token", "exec", "granted", "introduced", "created", "changed", "deleted")
+NOUNS = {kind.name: (kind.noun, kind.plural) for kind in SUBJECT_KINDS.values()}
+"""Kind of subject → noun, plural, what the list is of."""
 _LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))
 
 
@@ -88,9 +70,9 @@ def has_audit_log(case: Case) -> bool:
     return bool(len(case.coverage[case.coverage["source"] == "audit"]))
 
 
-def nothing_shown(case: Case, kind: str) -> str:
+def nothing_shown(case: Case, kind: SubjectName) -> str:
     """Why a list is empty: not observed, or cannot tell."""
-    what = f"{KINDS[kind][1]} by the attacker" if kind in DEEDS else f"affected {KINDS[kind][1]}"
+    what = f"{NOUNS[kind][1]} by the attacker" if kind in DEEDS else f"affected {NOUNS[kind][1]}"
     if not len(case.findings):
         return f"{pill('nothing in scope', 'quiet')} There is no finding in this case, so nothing is put into scope."
     verdict = case.verdict(kind, 0)
@@ -107,7 +89,7 @@ def with_code(text: str) -> str:
     return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
 
 
-def rows_of_kind(case: Case, kind: str, certainty: str = "affected") -> pd.DataFrame:
+def rows_of_kind(case: Case, kind: SubjectName, certainty: Certainty = "affected") -> pd.DataFrame:
     """The subjects of a kind and certainty, each key once; possible ones only where the key is not affected too."""
     rows = case.subjects[case.subjects["kind"] == kind]
     chosen = rows[rows["certainty"] == certainty].drop_duplicates("key")

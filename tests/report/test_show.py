@@ -61,7 +61,7 @@ def test_what_a_secret_holds_is_never_shown(make_case: Callable[..., Path], tmp_
 
 
 def test_each_kind_of_subject_is_told_even_where_there_is_none(opened: kit.Case) -> None:
-    for kind in words.KINDS:
+    for kind in words.NOUNS:
         said = show.subjects(opened, kind).html
         assert any(
             word in said for word in ("affected</span>", "possible</span>", "not observed</span>", "cannot tell</span>")
@@ -69,7 +69,7 @@ def test_each_kind_of_subject_is_told_even_where_there_is_none(opened: kit.Case)
 
 
 def test_a_kind_that_a_limit_is_about_is_never_called_not_observed(opened: kit.Case) -> None:
-    limited = {kind for kinds in opened.limits["about"] for kind in kinds} & set(words.KINDS)
+    limited = set(words.NOUNS) & {kind for kinds in opened.limits["about"] for kind in kinds}
     assert limited
     assert not [kind for kind in limited if "not observed" in show.subjects(opened, kind).html]
 
