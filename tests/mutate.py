@@ -89,6 +89,9 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "plan": {
         "kit/plan/targets.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
+        "kit/plan/compromised.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
+        "kit/plan/eligible.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
+        "kit/plan/parameters.py": ("tests/test_plan.py", "tests/test_host_access.py", *_PLAN),
         "kit/plan/planner.py": _PLAN,
         "kit/plan/order.py": _PLAN,
         "kit/plan/blast_radius.py": _PLAN,

@@ -31,7 +31,6 @@ TOO_LONG = {
     "kit.evidence.intake",
     "kit.evidence.readers.audit",
     "kit.live.apply",
-    "kit.plan.targets",
     "kit.scope.scope",
 }
 # Packages that one room alone may import.

@@ -43,7 +43,7 @@ def with_the_others(made: list[Made], targets: Targets, radius: BlastRadius) -> 
         lines = list(planned.blast_radius)
         if action.name in ("cordon_node", "quarantine_node", "terminate_node"):
             hit = every[action.name]
-            known = targets.nodes_left | hit
+            known = targets.held.nodes_left | hit
             if len(hit) > 1:
                 rest = (
                     f"{counted(len(known - hit), 'node')} left" if known - hit else "no known node is left to run a pod"

@@ -45,7 +45,7 @@ def make_plan(
     radius, whys = BlastRadius(scope), _whys(scope)
     made, impossible = list[Made](), list[dict[str, str]]()
     for action in sorted(ACTIONS.values(), key=lambda one: STAGES.index(one.stage)):
-        called_for = action.name in asked or (action.name == "narrow_endpoint" and targets.from_outside)
+        called_for = action.name in asked or (action.name == "narrow_endpoint" and targets.held.from_outside)
         if not targets.findings or (action.name in _BY_PLAYBOOK and not called_for):
             continue
         done, cannot = targets.of(action)

@@ -1,0 +1,291 @@
+"""What the attacker holds or may hold: nodes, pods, roles, accounts, images, bindings, mappings, and what shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from kit.identities.access import Access
+from kit.identities.way import Way
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
+from kit.lenient import dicts_of
+from kit.model.identity import NODE
+from kit.model.pod_spec import Grade, HostAccess, power_over_node
+from kit.model.refs import Ref
+from kit.model.why import Rule, Why
+from kit.playbooks.playbook import playbook_of
+from kit.scope.profile import Profile
+from kit.scope.scope import FindingScope, Scope
+from kit.store.store import Store
+from kit.words import few, utc
+
+
+class Compromised:
+    """What the scope of a case shows of the attacker's hold. What only an expected finding names is left out."""
+
+    def __init__(self, scope: Scope, account: str | None, marked: dict[str, str]) -> None:
+        """marked: finding → its last mark."""
+        self.scope, self.account = scope, account
+        real = [one for one in scope.scopes if not one.finding.sample]
+        self.findings = [one.finding for one in real]
+        self.scopes = [one for one in real if marked.get(one.finding.id) != "expected"]
+        self.inventory: Inventory = scope.inventory
+        self.store: Store = scope.store
+
+    @cached_property
+    def affected(self) -> set[tuple[str, str]]:
+        """Kind and key of every affected subject."""
+        return {
+            (one.kind, one.key)
+            for scope in self.scopes
+            for one in scope.subjects.values()
+            if one.certainty == "affected"
+        }
+
+    @cached_property
+    def used_roles(self) -> set[str]:
+        """Roles of which the attacker used a session."""
+        return {
+            one.session.role
+            for scope in self.scopes
+            for one in scope.sessions
+            if one.certainty == "affected" and one.session.role
+        }
+
+    @cached_property
+    def hostile_accounts(self) -> set[str]:
+        """Service accounts (namespace/name) with hostile calls."""
+        every = (profile.identity.service_account for scope in self.scopes for profile in self.hostile(scope))
+        return {account for account in every if account}
+
+    @cached_property
+    def reached(self) -> dict[str, tuple[Why, ...]]:
+        """Nodes that the attacker may hold, and what shows it: their own credential was used, the finding is about them, or an affected
+        pod on them has power over its node. On any other node an affected pod merely ran."""
+        found = dict[str, dict[Why, None]]()
+        for scope in self.scopes:
+            for profile in self.hostile(scope):
+                if profile.identity.node:
+                    found.setdefault(profile.identity.node, {})[self.first_call(profile)] = None
+            for one in scope.subjects.values():
+                if one.certainty != "affected":
+                    continue
+                pod = one.thing
+                power = power_over_node(pod.spec, self.is_made_by_attacker(pod)) if one.kind == "pod" and pod else []
+                if pod and pod.node and power:
+                    says = f"affected pod {pod.namespace}/{pod.name} on it {few([access.says for access in power], 3)}"
+                    found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
+                if one.kind == "node":
+                    own = [why for why in one.why if why.rule is Rule.NAMED_NODE]
+                    if own:
+                        found.setdefault(one.key, {}).update(dict.fromkeys(own))
+        return {node: tuple(whys) for node, whys in found.items()}
+
+    @cached_property
+    def _created(self) -> set[str]:
+        return {key for kind, key in self.affected if kind == "created"}
+
+    def is_made_by_attacker(self, pod: Thing) -> bool:
+        """Whether the attacker made a pod or the workload that it belongs to."""
+        return self.inventory.is_among(pod, self._created)
+
+    @cached_property
+    def credential_in_reach(self) -> dict[str, tuple[Why, ...]]:
+        """Nodes that the attacker does not hold and whose own credential an affected pod could take, with what shows it."""
+        found = dict[str, dict[Why, None]]()
+        for node, pod in self._on_nodes_not_held():
+            for access in pod.host_access:
+                if access.grade is Grade.OWN_CREDENTIAL:
+                    says = f"affected pod {pod.namespace}/{pod.name} on it {access.says}: {access.grade.value}"
+                    found.setdefault(node, {})[Why(Ref.of("pod", pod.uid), says)] = None
+        return {node: tuple(whys) for node, whys in found.items()}
+
+    def _on_nodes_not_held(self) -> Iterator[tuple[str, Thing]]:
+        """The affected pods on nodes that nothing shows the attacker to hold, each with its node."""
+        for scope in self.scopes:
+            for one in scope.subjects.values():
+                pod = one.thing if one.kind == "pod" and one.certainty == "affected" else None
+                if pod and pod.node and pod.node not in self.reached:
+                    yield pod.node, pod
+
+    @staticmethod
+    def first_call(profile: Profile) -> Why:
+        """The source of an identity's first hostile call."""
+        source = min((one for one in profile.sources if one.hostile), key=lambda one: one.first_at)
+        says = (
+            f"{profile.identity.user_name} made hostile calls from {source.address}, the first {utc(source.first_at)}"
+        )
+        return Why(Ref.of("identity", profile.identity.user_name), says)
+
+    @cached_property
+    def nodes_left(self) -> set[str]:
+        """Nodes that are known to stand and that the attacker does not hold."""
+        return {
+            str(node.name) for node in self.inventory.of("nodes") if node.standing is not False
+        } - self.reached.keys()
+
+    @cached_property
+    def written_mappings(self) -> tuple[list[Way], list[Way]]:
+        """Mappings in aws-auth that the attacker wrote, and those of which it cannot be told."""
+        hostile = {
+            str(self.store.event_ref(call.event))
+            for call in self.scope.attacker.calls.values()
+            if call.event["resource"] == "configmaps"
+        }
+        return Access(self.store, self.inventory).written_mappings(hostile, self.account)
+
+    @cached_property
+    def workloads_to_mend(self) -> dict[str, tuple[Why, ...]]:
+        """Workloads of affected pods that stand and that the attacker did not make: their owners start new pods from the same image."""
+        found = dict[str, tuple[Why, ...]]()
+        for scope in self.scopes:
+            for one in scope.subjects.values():
+                if one.kind != "pod" or one.thing is None or one.certainty != "affected" or one.thing.standing is False:
+                    continue
+                if one.key not in self.used_pods:
+                    continue
+                owners = self.inventory.owners(one.thing)
+                if owners:
+                    path = f"{owners[-1][0]}/{one.thing.namespace}/{owners[-1][1]}"
+                    if ("created", path) not in self.affected:
+                        found.setdefault(path, tuple(one.why)[:2])
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def things_of_used_pods(self) -> list[Thing]:
+        """The pods that were the attacker's tools."""
+        found = {
+            one.key: one.thing
+            for scope in self.scopes
+            for one in scope.subjects.values()
+            if one.kind == "pod" and one.thing
+        }
+        return [thing for key, thing in found.items() if key in self.used_pods]
+
+    @cached_property
+    def nodes_of_used_pods(self) -> set[str]:
+        """Nodes that a pod ran on which was the attacker's tool."""
+        return {pod.node for pod in self.things_of_used_pods if pod.node}
+
+    @cached_property
+    def used_images(self) -> set[str]:
+        """Images of the pods that were the attacker's tools."""
+        return {image for pod in self.things_of_used_pods for image in pod.images}
+
+    @cached_property
+    def used_pods(self) -> set[str]:
+        """Uids of the affected pods that were the attacker's tools, not only hit: the playbook of their finding isolates or deletes them, the attacker made
+        them, or holds their service account or their node."""
+        found = set[str]()
+        for scope in self.scopes:
+            asked = {do.action.name for do in playbook_of(scope.finding.type).actions} & {"isolate_pod", "delete_pod"}
+            for one in scope.subjects.values():
+                if one.kind != "pod" or one.certainty != "affected" or one.thing is None:
+                    continue
+                if (
+                    asked
+                    or self.is_made_by_attacker(one.thing)
+                    or one.thing.service_account in self.hostile_accounts
+                    or one.thing.node in self.reached
+                ):
+                    found.add(one.key)
+        return found
+
+    @cached_property
+    def unclear(self) -> dict[str, str]:
+        """Nodes of which it cannot be told whether the attacker may hold them → why."""
+        found = dict[str, str]()
+        for node, pod in self._on_nodes_not_held():
+            name = f"pod {pod.namespace}/{pod.name}"
+            reaching = [access for access in pod.host_access if access.reaches]
+            if not pod.spec:
+                found[node] = (
+                    f"whether the attacker holds it cannot be told: no evidence has the spec of {name}, which ran on it"
+                )
+            elif reaching:
+                found.setdefault(node, f"{name} {_not_held(reaching)}")
+        return found
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether the attacker called the API server from an address that is not the cluster's."""
+        return any(
+            use.hostile and not use.inside for scope in self.scopes for one in scope.identities for use in one.sources
+        )
+
+    @staticmethod
+    def hostile(scope: FindingScope) -> list[Profile]:
+        """Identities of a scope with hostile calls."""
+        return [one for one in scope.identities if any(source.hostile for source in one.sources)]
+
+    @cached_property
+    def used_bindings(self) -> list[Thing]:
+        """Bindings that stand and name a hostile identity itself; what the attacker wrote is deleted instead."""
+        access = Access(self.store, self.inventory)
+        written = {one.key for scope in self.scopes for one in scope.subjects.values() if one.kind == "created"}
+        found = dict[str, Thing]()
+        for scope in self.scopes:
+            for profile in self.hostile(scope):
+                if profile.identity.kind in ("service_account", "iam", "oidc"):
+                    for binding in access.bindings_naming(profile.identity):
+                        if binding.path not in written:
+                            found[binding.path] = binding
+        return [found[path] for path in sorted(found)]
+
+    @cached_property
+    def _unbound(self) -> dict[str, bool | None]:
+        found = dict[str, bool | None]()
+
+        def add(account: str, said: bool | None) -> None:
+            now = found.get(account, False)
+            found[account] = True if True in (now, said) else None if None in (now, said) else False
+
+        for row in self.store.rows(
+            "SELECT namespace || '/' || name AS account, user_name, file, line, item, request_object IS NOT NULL AS known,"
+            " json_extract(request_object, '$.spec.boundObjectRef') IS NOT NULL AS bound FROM audit"
+            " WHERE resource = 'serviceaccounts' AND subresource = 'token' AND verb = 'create' AND response_code < 300"
+        ):
+            if (row["file"], row["line"], row["item"]) in self.scope.attacker.calls:
+                # A kubelet may ask for tokens that are bound to pods of its node alone (NodeRestriction).
+                of_node = str(row["user_name"]).startswith(NODE)
+                add(row["account"], False if of_node else (not row["bound"]) if row["known"] else None)
+        for scope in self.scopes:
+            for profile in self.hostile(scope):
+                account = profile.identity.service_account
+                for one in profile.credentials if account else ():
+                    if account and one.kind == "token" and one.hostile and one.minted and found.get(account) is None:
+                        add(account, one.pod_uid is None and one.node is None)
+        return found
+
+    def is_unbound(self, account: str) -> bool | None:
+        """Whether the attacker minted a token of a service account (namespace/name) that is bound to no object; None: not in the log."""
+        return self._unbound.get(account, False)
+
+    @cached_property
+    def hostile_principals(self) -> list[str]:
+        """Principals whose access is taken away: none of them counts as an administrator who is left."""
+        roles = {
+            one.identity.role for scope in self.scopes for one in self.hostile(scope) if one.identity.kind == "iam"
+        }
+        return sorted({role for role in roles if role} | {way.name for way in self.written_mappings[0]})
+
+    @staticmethod
+    def suspect_images(scope: FindingScope) -> set[str]:
+        """Images that the finding itself names, where its playbook wants them stopped; the images of other pods are only kept."""
+        if not any(do.action.name == "block_image" for do in playbook_of(scope.finding.type).actions):
+            return set()
+        return {str(one.get("Image")) for one in dicts_of(scope.finding.workload.get("Containers"))}
+
+
+def _not_held(reaching: list[HostAccess]) -> str:
+    """What a pod could reach of a node that the attacker does not hold by it, and what is left for a person."""
+    gravest = reaching[0]
+    says = few([access.says for access in reaching], 3)
+    return {
+        Grade.NODE: f"{says}, in an init container alone, which had ended when the pod ran: look whether the attacker ran something in it, and decide",
+        Grade.CREDENTIALS: f"{says}: every credential on the node was in reach, not the node: end the tokens of its pods, rotate the secrets that they mount, look whether something was written, and decide",
+        Grade.OWN_CREDENTIAL: f"{says}: it could take the node's credential from the instance metadata, not the node; look whether it was used, and decide",
+        Grade.FILES: f"{says}: files of the host could be read, and tokens among them; look whether logs of the node were asked for, and decide",
+        Grade.UNKNOWN: f"{says}: how far that reaches into the node is not known; look, and decide",
+    }[gravest.grade]
