@@ -19,7 +19,7 @@ from kit.attribution.calls import Event, creates, let_through
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
-from kit.model.kinds import PODS
+from kit.model.kinds import PODS, Certainty, SubjectName
 from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
 from kit.model.why import Limit
@@ -29,7 +29,10 @@ from kit.store.store import Store
 RUNS_COMMANDS = ("exec", "attach", "portforward")
 COPIES = {"tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump"}
 # What a read gives away: resource → kind of subject, and its word.
-READ = {"secrets": ("secret", "secrets"), "configmaps": ("config_map", "config maps")}
+READ: dict[str, tuple[SubjectName, str]] = {
+    "secrets": ("secret", "secrets"),
+    "configmaps": ("config_map", "config maps"),
+}
 # Questions to the API server that store nothing.
 REVIEWS = {
     "selfsubjectaccessreviews",
@@ -49,10 +52,10 @@ class Deed:
     carries_out: whether data may have left by it.
     """
 
-    kind: str
+    kind: SubjectName
     key: str
     says: str
-    certainty: str = "affected"
+    certainty: Certainty = "affected"
     carries_out: bool = False
 
 
@@ -148,7 +151,7 @@ class Deeds:
         if event["subresource"] or not (is_binding or event["resource"] in ("pods", *WORKLOADS.values())):
             return
         # What is written over may have held the same before.
-        certainty = "affected" if creates(event) else "possible"
+        certainty: Certainty = "affected" if creates(event) else "possible"
         asked, answered = self._bodies(event)
         body = answered or asked if is_binding else asked or answered
         if not body:

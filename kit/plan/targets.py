@@ -64,7 +64,7 @@ class Targets:
         found = dict[tuple[str, str], Target]()
         for scope in self.scopes:
             for one in scope.subjects.values():
-                kind = one.kind
+                kind: str = one.kind
                 if kind == "created" and one.key.partition("/")[0] in (*BOUND, *ROLES):
                     kind = "written_binding"
                 if kind not in action.kinds or not self._eligible.is_meant(action, scope, one):

@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 
 from kit.attribution.calls import Event, let_through
-from kit.model.kinds import Needs
+from kit.model.kinds import Certainty, Needs, SubjectName
 from kit.model.why import AUDIT_LOG, Limit
 from kit.model.window import Window
 from kit.questions.identity import LOG
@@ -38,7 +38,7 @@ ENDS_RECORDING = {
 """CloudTrail: service → calls that end or thin out a recording, or hide findings."""
 
 
-def _of_subjects(asked: Asked, kind: str, heading: str) -> list[Row]:
+def _of_subjects(asked: Asked, kind: SubjectName, heading: str) -> list[Row]:
     rows = []
     for one in asked.subjects(kind):
         cells = {heading: one.key, "What": whys(list(one.why)[:3]), "Stands": stands(one.thing)}
@@ -242,7 +242,7 @@ def _recordings(asked: Asked) -> list[Row]:
     return rows
 
 
-def _tampering(ref: str, what: str, by: str | None, at: datetime, certainty: str = "affected") -> Row:
+def _tampering(ref: str, what: str, by: str | None, at: datetime, certainty: Certainty = "affected") -> Row:
     return row([ref], certainty, What=what, By=by or "", At=at)
 
 

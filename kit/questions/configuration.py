@@ -12,7 +12,7 @@ from typing import Any
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
-from kit.model.kinds import Needs
+from kit.model.kinds import Certainty, Needs
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
@@ -196,7 +196,7 @@ def exposed_services(asked: Asked) -> Found:
         dashboard = any(word in (service.name or "") or word in (service.namespace or "") for word in _DASHBOARDS)
         internal = _is_internal(service)
         # A node port is open as far as the nodes' security groups let through, which no evidence here shows.
-        certainty = "possible" if internal or kind == "NodePort" else "affected"
+        certainty: Certainty = "possible" if internal or kind == "NodePort" else "affected"
         refs = [why.ref for why in service.why] or [Ref.of("object", service.uid)]
         rows.append(row(refs, certainty, service.path, What=service.path, How=f"{kind}{' (internal)' if internal else ''}", From=ranges or ["anywhere"],
                         Dashboard="yes" if dashboard else "", Leads_to_affected_pods=hit))  # fmt: skip

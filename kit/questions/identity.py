@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 
 from kit.attribution.calls import Event, place_of
 from kit.model.identity import NODE
-from kit.model.kinds import Needs
+from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, Row, question, row, whys
 from kit.words import counted, utc
@@ -221,7 +221,7 @@ def credentials_used_outside(asked: Asked) -> Found:
         end=asked.scope.given[1],
     ):
         if one["source_address"] not in own:
-            certainty = "affected" if own and not _is_private(one["source_address"]) else "possible"
+            certainty: Certainty = "affected" if own and not _is_private(one["source_address"]) else "possible"
             thing = pods[one["claimed_pod_uid"]].thing if one["claimed_pod_uid"] in pods else None
             whose = thing.path if thing else one["user_name"].removeprefix(NODE)
             rows.append(
@@ -268,7 +268,7 @@ def impersonated(asked: Asked) -> Found:
         start=asked.scope.given[0],
         end=asked.scope.given[1],
     ):
-        certainty = "affected" if place_of(one) in hostile else "possible"
+        certainty: Certainty = "affected" if place_of(one) in hostile else "possible"
         rows.append(
             row([asked.ref(one)], certainty, Identity=one["user_name"], In_the_name_of=one["impersonated_user_name"],
                 From=one["source_address"], At=one["received_at"])
@@ -291,7 +291,7 @@ def _is_private(address: str) -> bool:
     return any(parsed in network for network in _PRIVATE if network.version == parsed.version)
 
 
-def _by_kind(asked: Asked, events: list[Event], certainty: str) -> list[Row]:
+def _by_kind(asked: Asked, events: list[Event], certainty: Certainty) -> list[Row]:
     kinds = dict[tuple[str, str, str], list[Event]]()
     for event in events:
         kinds.setdefault((str(event["user_name"]), _words_of(event), str(event["namespace"] or "")), []).append(event)

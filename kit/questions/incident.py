@@ -11,7 +11,7 @@ from typing import Any
 
 from kit.attribution.calls import let_through
 from kit.lenient import dict_of, member
-from kit.model.kinds import Needs
+from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
@@ -229,7 +229,7 @@ def ways_back(asked: Asked) -> Found:
         names=[f"{service} {name}" for service, names in _LETS_IN.items() for name in names],
         first=asked.first_hostile_at,
     ):
-        certainty = "affected" if event["event_id"] in asked.scope.attacker.trail else "possible"
+        certainty: Certainty = "affected" if event["event_id"] in asked.scope.attacker.trail else "possible"
         rows.append(row([f"trail:{event['event_id']}"], certainty, What=f"{event['event_source'].partition('.')[0]} {event['event_name']}",
                         How=f"by {event['arn'] or event['user_name']}", Stands=""))  # fmt: skip
     sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]

@@ -17,7 +17,7 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.finding import Finding
 from kit.model.identity import SERVICE_ACCOUNT
-from kit.model.kinds import DEEDS, Needs
+from kit.model.kinds import DEEDS, Certainty, Needs, SubjectName
 from kit.model.refs import Ref
 from kit.model.why import AUDIT_LOG, Limit, Standing, Why
 from kit.model.window import Window
@@ -158,7 +158,7 @@ class Asked:
         """The user names of the finding's caller and of whoever made the attacker's calls with it."""
         return [profile.identity.user_name for profile in self.profiles]
 
-    def subjects(self, *kinds: str) -> list[Subject]:
+    def subjects(self, *kinds: SubjectName) -> list[Subject]:
         """The subjects of some kinds, affected ones first; what calls did also of the findings that belong together (`parts`)."""
         found = dict[tuple[str, str], Subject]()
         for one in (
@@ -173,11 +173,11 @@ class Asked:
         return sorted(found.values(), key=lambda one: (one.certainty, one.kind, one.key))
 
     @staticmethod
-    def subjects_of(scope: FindingScope, *kinds: str) -> list[Subject]:
+    def subjects_of(scope: FindingScope, *kinds: SubjectName) -> list[Subject]:
         """The subjects of some kinds of one finding's scope."""
         return [one for one in scope.subjects.values() if one.kind in kinds]
 
-    def things(self, kind: str) -> list[Thing]:
+    def things(self, kind: SubjectName) -> list[Thing]:
         """The objects of the affected subjects of a kind."""
         return [one.thing for one in self.subjects(kind) if one.thing and one.certainty == "affected"]
 
@@ -262,7 +262,7 @@ def ask(one: Question, asked: Asked) -> Answer:
 def _things_of(scope: FindingScope) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """The affected subjects that may join a finding to another (kind, key), and the identities that its pods run under."""
     affected = [one for one in scope.subjects.values() if one.certainty == "affected"]
-    things = {(one.kind, one.key) for one in affected if one.kind in _SHARED}
+    things: set[tuple[str, str]] = {(one.kind, one.key) for one in affected if one.kind in _SHARED}
     run_under = {
         ("identity", f"{SERVICE_ACCOUNT}{one.key.replace('/', ':', 1)}")
         for one in affected
@@ -271,7 +271,7 @@ def _things_of(scope: FindingScope) -> tuple[set[tuple[str, str]], set[tuple[str
     return things, run_under
 
 
-def row(refs: Iterable[str | Ref], certainty: str = "affected", path: str = "", **cells: Any) -> Row:
+def row(refs: Iterable[str | Ref], certainty: Certainty = "affected", path: str = "", **cells: Any) -> Row:
     """A row of an answer; headings with spaces are written with underscores. path: of the object that something can be done to."""
     named = {name.replace("_", " "): value for name, value in cells.items()}
     return {**named, "certainty": certainty, "path": path, "refs": list(dict.fromkeys(str(ref) for ref in refs))}

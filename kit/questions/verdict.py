@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import Final, Literal
 
 from kit.inventory.inventory import Inventory
 from kit.model.kinds import SUBJECT_KINDS, Needs
@@ -19,7 +20,10 @@ from kit.scope.limits import Limits
 from kit.store.store import Store
 from kit.words import utc
 
-OBSERVED, NOT_OBSERVED, CANNOT_TELL = "observed", "not observed", "cannot tell"
+VerdictWord = Literal["observed", "not observed", "cannot tell"]
+OBSERVED: Final = "observed"
+NOT_OBSERVED: Final = "not observed"
+CANNOT_TELL: Final = "cannot tell"
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 _DELIVERY = timedelta(minutes=15)  # CloudTrail User Guide: events are delivered within about 15 minutes
 _BODIES = ("create", "update", "patch", "delete")
@@ -38,7 +42,7 @@ SHOWN_BY: dict[str, tuple[Needs, ...]] = {
 class Verdict:
     """word: observed, not observed or cannot tell. limits: what is missing; beside "observed" it means "at least"."""
 
-    word: str
+    word: VerdictWord
     limits: tuple[Limit, ...] = ()
 
 

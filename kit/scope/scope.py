@@ -25,7 +25,7 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
 from kit.model.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.identity import Identity, identity_of, role_of
-from kit.model.kinds import DEEDS, EVERYTHING, PODS
+from kit.model.kinds import DEEDS, EVERYTHING, OBJECTS, PODS, Certainty, SubjectName
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
@@ -41,9 +41,9 @@ from kit.words import Names, counted, few, utc
 class Subject:
     """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md)."""
 
-    kind: str
+    kind: SubjectName
     key: str
-    certainty: str
+    certainty: Certainty
     why: dict[Why, None]
     thing: Thing | None = None
     through: Ref | None = None
@@ -54,7 +54,7 @@ class UsedSession:
     """A role session that a subject got, with what it was used for. certainty: affected when the attacker used it."""
 
     session: Session
-    certainty: str
+    certainty: Certainty
     why: list[Why]
     uses: list[Use]
 
@@ -75,11 +75,11 @@ class FindingScope:
 
     def add(
         self,
-        kind: str,
+        kind: SubjectName,
         key: str | None,
         why: Why | Iterable[Why],
         *,
-        certainty: str = "affected",
+        certainty: Certainty = "affected",
         thing: Thing | None = None,
         through: Ref | None = None,
     ) -> None:
@@ -301,7 +301,7 @@ class Scope:
                 )
                 whys.append(Why(ref, "the attacker used it"))
                 self._add_back(scope, session)
-            certainty = "affected" if key in hostile else "possible"
+            certainty: Certainty = "affected" if key in hostile else "possible"
             scope.sessions.append(UsedSession(session, certainty, whys, uses.get(key, [])))
         scope.sessions.sort(key=lambda one: (one.certainty, str(one.session.issued_at), one.session.access_key_id))
         if self.attacker.is_inside(calls):
@@ -325,7 +325,7 @@ class Scope:
         for pod, sure in self.sessions.pods_of(session):
             if ("pod", pod.uid, None) not in scope.subjects:
                 says = f"{session.why.says}; the attacker used that session"
-                certainty = "affected" if sure else "possible"
+                certainty: Certainty = "affected" if sure else "possible"
                 why = Why(session.why.ref, says, Rule.ATTACKER)
                 scope.add("pod", pod.uid, why, certainty=certainty, thing=pod, through=through)
         if session.node and ("node", session.node, None) not in scope.subjects:
@@ -453,7 +453,7 @@ class Scope:
             return []
         ref = finding.ref(USER_NAME)
         hostile = self._is_hostile(self.attacker.own_calls.of(finding))
-        guilty = "possible" if finding.is_policy and not hostile else "affected"
+        guilty: Certainty = "possible" if finding.is_policy and not hostile else "affected"
         scope.add(
             "identity", caller.user_name, Why(ref, "the finding names it as the caller", Rule.FINDING), certainty=guilty
         )
@@ -528,7 +528,7 @@ class Scope:
             if not in_window([pod], start, end):
                 continue
             shown.append(pod)
-            certainty = "affected" if sure else "possible"
+            certainty: Certainty = "affected" if sure else "possible"
             proof = pod.why or (why,)
             label = f"{pod.namespace}/{pod.name}"
             scope.add("pod", pod.uid, [why, *proof], certainty=certainty, thing=pod)
@@ -658,13 +658,9 @@ class Scope:
             if not isinstance(deed, Deed):
                 scope.limits[deed] = None
                 continue
-            thing = (
-                None
-                if deed.kind not in ("created", "changed", "deleted", "exec")
-                else self.inventory.things.get(event["uid"] or "")
-            )
+            thing = self.inventory.things.get(event["uid"] or "") if deed.kind in OBJECTS else None
             why = Why(ref, f"{deed.says} {when}", Rule.CARRIES_OUT if deed.carries_out else Rule.ATTACKER)
-            certainty = "possible" if possible else deed.certainty
+            certainty: Certainty = "possible" if possible else deed.certainty
             scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)
 
     # ── attack sequences and possible subjects ─────────────────────────────────────────────────────────────────────
