@@ -95,6 +95,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/plan/planner.py": _PLAN,
         "kit/plan/order.py": _PLAN,
         "kit/plan/blast_radius.py": _PLAN,
+        "kit/plan/saved.py": ("tests/live/test_refusals.py", *_PLAN),
     },
     "live": {
         "kit/live/acts/act.py": _BOTH,
@@ -125,6 +126,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/acts/principals.py": _ACCOUNT,
         "kit/live/run.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/service_accounts.py": _BOTH,
+        "kit/live/undo.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/workloads.py": _CLUSTER,
     },
 }

@@ -30,7 +30,6 @@ TOO_LONG = {
     "kit.case.case",
     "kit.evidence.intake",
     "kit.evidence.readers.audit",
-    "kit.live.apply",
     "kit.scope.scope",
 }
 # Packages that one room alone may import.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,6 @@ from kit.model.finding import Finding
 from kit.model.kinds import NAMED
 from kit.model.refs import Ref
 from kit.model.why import Why
-from kit.plan.plan import Plan
 from kit.playbooks.playbook import Playbook
 from kit.questions.question import Answer
 from kit.scope.profile import Profile
@@ -215,20 +213,6 @@ def answers_contract(
             for one in played.actions
         ],
     }  # fmt: skip
-
-
-def plan_contract(case: str, plan: Plan) -> dict[str, Any]:
-    """A plan as JSON-ready data."""
-    actions = [asdict(one) | {"undo": one.undo or None, "cannot_undo": one.cannot_undo or None} for one in plan.actions]
-    place = {"account": plan.account, "region": plan.region, "cluster": plan.cluster}
-    return {
-        "case": case,
-        "digest": plan.digest,
-        **place,
-        "actions": actions,
-        "review": list(plan.review),
-        "not_possible": list(plan.not_possible),
-    }
 
 
 def _mark_contract(one: Mark) -> dict[str, str | None]:

@@ -44,9 +44,8 @@ def plan(
     commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
     `kit apply` wants approved.
     """
-    from kit.case.contract import plan_contract
-    from kit.live.run import save_plan
     from kit.plan.markdown import markdown
+    from kit.plan.saved import plan_contract, save_plan
 
     if keep_address and private_endpoint:
         raise CallError(
@@ -61,7 +60,7 @@ def plan(
         made = opened.plan(only, without, keep)
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
-        save_plan(opened, made, options | {"keep_addresses": keep})
+        save_plan(opened.path, made, options | {"keep_addresses": keep})
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
     if as_json:
@@ -203,8 +202,8 @@ def permissions() -> None:
 @shows_errors
 def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
     """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON. The saved plan's, where there is one."""
-    from kit.live.run import saved_plan
     from kit.plan.planner import permissions_of
+    from kit.plan.saved import saved_plan
 
     saved = (case / "plan.json").exists() and not (finding or start or end)
     print_json(permissions_of(saved_plan(case)[0] if saved else opened_case(case, finding, start, end).plan()))

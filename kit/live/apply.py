@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,17 @@ from kit.actions.registry import ACTIONS, action_of
 from kit.errors import CallError
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
-from kit.live.changes.change import Change, State, read_back, recorded
+from kit.live.changes.change import Change, read_back, recorded
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Missing, Refused, Unknown
+from kit.live.undo import seen_after, taken_back, unforeseen
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
 from kit.plan.plan import Plan, PlannedAction
+from kit.plan.saved import planned_of
 from kit.whole_file import write_whole
 from kit.words import Names, few
 
 Tell = Callable[[str], None]
-_LOOKS = 4  # after a change, until it is seen
 _CONFLICTS = 4
 _OUTAGES = (
     3  # actions in a row that a service throttled or did not answer, after which the others that need it are held
@@ -94,7 +95,7 @@ class Remediation:
         except LiveError as error:
             return Outcome(planned.id, "refused" if isinstance(error, Refused) else "failed", error.says)
         except Exception as error:  # noqa: BLE001 - of one action; the others are still tried
-            return Outcome(planned.id, "failed", _unforeseen(error))
+            return Outcome(planned.id, "failed", unforeseen(error))
         return Outcome(planned.id, "would be done", "; ".join(says) or "it only reads")
 
     def apply(
@@ -142,7 +143,7 @@ class Remediation:
         except LiveError as error:
             return self._not_done(planned, error)
         except Exception as error:  # noqa: BLE001 - of one action; what does not hang on it goes on
-            says = _unforeseen(error)
+            says = unforeseen(error)
             self.journal.write("failed_action", action=planned.id, says=says)
             return Outcome(planned.id, "failed", says)
         for service in services_of(planned):
@@ -244,14 +245,14 @@ class Remediation:
                 self.journal.write("failed", action=action, change=number, says=error.says)
                 raise
             else:
-                after = {"answer": request} if change.by_answer else self._seen(change, change.holds)
+                after = {"answer": request} if change.by_answer else seen_after(self.live, change, change.holds)
                 seen = change.by_answer or change.holds(after)
                 self.journal.write("done", action=action, change=number, request_id=request, after=after, seen=seen)
                 return
 
     def _look_up(self, action: str, number: int, record: ChangeRecord, change: Change) -> None:
         """Close an intent whose call was not answered: it is done, it is as before, or a person has to look."""
-        now = self._seen(change, change.holds)  # what was just made is not everywhere at once
+        now = seen_after(self.live, change, change.holds)  # what was just made is not everywhere at once
         if change.holds(now):
             self.journal.write(
                 "done", action=action, change=number, request_id="", after=now, seen=True, looked_up=True
@@ -262,16 +263,6 @@ class Remediation:
             raise Refused(
                 f"{change.says}: what is there is neither as before nor as planned; look at it, make it so, and say `--by-hand {action}`"
             )
-
-    def _seen(self, change: Change, seen: Callable[[State], bool]) -> State:
-        """What is there after a call; services that are eventually consistent are asked a few times."""
-        after: State = None
-        for tries in range(_LOOKS):
-            after = change.look(self.live)
-            if seen(after):
-                break
-            time.sleep(0.1 * 2**tries)
-        return after
 
     def _close_open(self, undoing: bool = True) -> None:
         """Look up what an earlier run left open, of this plan or of another: changes, and (undoing) whether an undo of them came through."""
@@ -312,7 +303,7 @@ class Remediation:
         except LiveError as error:
             check = Check(CANNOT_TELL, error.says)
         except Exception as error:  # noqa: BLE001 - of one check; the others are still made
-            check = Check(CANNOT_TELL, _unforeseen(error))
+            check = Check(CANNOT_TELL, unforeseen(error))
         self.journal.write("checked", action=planned.id, word=check.word, says=check.says)
         return check
 
@@ -338,7 +329,9 @@ class Remediation:
             if chosen and not {record.id, record.action["action"]} & chosen:
                 continue
             said = [
-                self._undone(record, number) for number, one in reversed(list(enumerate(record.changes))) if one.stands
+                taken_back(self.live, self.journal, record, number)
+                for number, one in reversed(list(enumerate(record.changes)))
+                if one.stands
             ]
             if record.by_hand:
                 said.append(("not undone", "a person did it: a person undoes it"))
@@ -352,102 +345,7 @@ class Remediation:
             self._tell(f"{word}: {record.id}" + (f": {outcomes[-1].says}" if outcomes[-1].says else ""))
         return outcomes
 
-    def _shared_with(self, record: ActionRecord, number: int) -> str:
-        """Another action that still stands on the same change, "" when none does."""
-        same = record.changes[number].change
-        others = (
-            one
-            for one in self.journal.actions.values()
-            if one is not record and one.finished and not one.action["cannot_undo"]
-        )
-        return next(
-            (
-                one.id
-                for one in others
-                if any(each.change == same and each.outcome in ("done", "already") for each in one.changes)
-            ),
-            "",
-        )
-
-    def _undone(self, record: ActionRecord, number: int) -> tuple[str, str]:
-        """Take one change back: the word of its outcome, and why it is not undone."""
-        one = record.changes[number]
-        change = read_back(one.change)
-        why = (record.action["cannot_undo"] if record.finished else "") or change.cannot_undo
-        if why:
-            return "cannot be undone", f"{change.says}: {why}"
-        other = self._shared_with(record, number)
-        if other:
-            return "not undone", f"{change.says}: {other} stands on it too; undo that first"
-        try:
-            now = change.look(self.live)
-            if change.is_restored(one.before, now):
-                self.journal.write("undone", action=record.id, change=number, request_id="", after=now, looked_up=True)
-                return "undone", ""
-            if not change.holds(now) and change.is_gone(one.before, now):
-                return "cannot be undone", f"{change.says}: it is not there any more"
-            if not change.holds(now) and not (one.undoing and change.is_partly_restored(one.before, now)):
-                why = (
-                    "its undo was asked for and is not seen yet"
-                    if one.undoing
-                    else "somebody changed it since; it is left as it is"
-                )
-                return "not undone", f"{change.says}: {why}"
-            self.journal.write("undo_intent", action=record.id, change=number, says=f"undo: {change.says}")
-            self.live.request_id = ""
-            request = change.undo(self.live, one.before, one.after) or self.live.request_id
-            # What somebody else added meanwhile stays: then it is not as before, and what was done does not hold any more.
-            now = self._seen(change, lambda state: change.is_restored(one.before, state) or not change.holds(state))
-            if not change.is_restored(one.before, now) and change.holds(now):
-                self.journal.write("undo_asked", action=record.id, change=number, request_id=request, after=now)
-                return (
-                    "not undone",
-                    f"{change.says}: its undo is asked for and not seen yet; run the same command again to look",
-                )
-            self.journal.write("undone", action=record.id, change=number, request_id=request, after=now)
-        except LiveError as error:
-            self.journal.write("not_undone", action=record.id, change=number, says=error.says)
-            return "not undone", f"{change.says}: {error.says}"
-        except Exception as error:  # noqa: BLE001 - of one change; the others are still taken back
-            self.journal.write("not_undone", action=record.id, change=number, says=_unforeseen(error))
-            return "not undone", f"{change.says}: {_unforeseen(error)}"
-        return "undone", ""
-
 
 def services_of(planned: PlannedAction) -> set[str]:
     """The services that an action calls: kubernetes, ec2, iam, …"""
     return {one.split(":")[1] if one.startswith("aws:") else "kubernetes" for one in planned.permissions}
-
-
-def _unforeseen(error: Exception) -> str:
-    return f"unforeseen: {type(error).__name__}: {error}"[:500]
-
-
-def plan_of(read: dict[str, Any]) -> Plan:
-    """The plan in its JSON form. Raises CallError when it is not one or was edited after it was made."""
-    try:
-        actions = tuple(planned_of(one) for one in read["actions"])
-        place = read["account"], read["region"], read["cluster"]
-        made = Plan(*place, actions, tuple(read["review"]), tuple(read["not_possible"]))
-    except (KeyError, TypeError) as error:
-        raise CallError(f"is no plan of this kit: {error}", next="make it anew with `kit plan CASE`") from None
-    if made.digest != read.get("digest"):
-        raise CallError(
-            f"the plan was edited after it was made: it says digest {read.get('digest')}, its actions have {made.digest}",
-            next="make it anew with `kit plan CASE`; --only and --without leave actions out",
-        )
-    return made
-
-
-def planned_of(read: dict[str, Any]) -> PlannedAction:
-    """A planned action in its JSON form, or as the journal has it. Raises KeyError for what is none."""
-    _ = ACTIONS[read["action"]]
-    members: dict[str, Any] = {name: read[name] for name in PlannedAction.__dataclass_fields__}
-    members |= {name: members[name] or "" for name in ("undo", "cannot_undo")}
-    return PlannedAction(**members)
-
-
-def touched(approved: Plan, now: Plan) -> list[str]:
-    """Ids of actions that are new, gone or different in a plan that is made of the evidence as it is now."""
-    before, after = ({one.id: asdict(one) for one in plan.actions} for plan in (approved, now))
-    return sorted(id_ for id_ in before.keys() | after.keys() if before.get(id_) != after.get(id_))

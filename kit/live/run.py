@@ -6,15 +6,13 @@ anything is done.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import kit
-from kit.case.case import Case, open_case
-from kit.case.contract import plan_contract
+from kit.case.case import open_case
 from kit.errors import CallError, CaseError
 from kit.live.acts import (  # noqa: F401 - each registers its acts
     bindings,
@@ -31,11 +29,11 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     workloads,
 )
 from kit.live.acts.act import DOES_NOT_HOLD
-from kit.live.apply import Outcome, Remediation, Tell, plan_of, touched
+from kit.live.apply import Outcome, Remediation, Tell
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan
-from kit.whole_file import write_whole
+from kit.plan.saved import plan_contract, plan_of, saved_plan, touched
 from kit.words import Names
 
 _BAD = ("refused", "failed", "unknown", "held", "not undone")
@@ -53,33 +51,6 @@ class Access:
     profile: str | None = None
     kubeconfig: str | None = None
     context: str | None = None
-
-
-def save_plan(case: Case, plan: Plan, options: dict[str, Any]) -> Path:
-    """Write a plan to CASE/plan.json, whole or not at all. options: the arguments of Case.plan and open_case that made it. Raises CaseError."""
-    path = case.path / "plan.json"
-    made = plan_contract(case.name, plan) | {"options": options}
-    try:
-        write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
-    except OSError as error:
-        raise CaseError(
-            f"the plan cannot be saved: {error.strerror}", where=str(path), next="make the case folder writable"
-        ) from None
-    return path
-
-
-def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
-    """The plan of CASE/plan.json and the options that made it. Raises CaseError when there is none, CallError when it was edited."""
-    path = case / "plan.json"
-    try:
-        read = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CaseError("this case has no plan", where=str(path), next="make it with `kit plan CASE`") from None
-    except (OSError, ValueError) as error:
-        raise CaseError(f"cannot be read: {error}", where=str(path), next="make it anew with `kit plan CASE`") from None
-    if not isinstance(read, dict):
-        raise CallError("is no plan of this kit", where=str(path), next="make it anew with `kit plan CASE`")
-    return plan_of(read), read.get("options") or {}
 
 
 def preview_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:

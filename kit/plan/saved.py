@@ -1,0 +1,84 @@
+"""The plan of a case as it is saved, read back and compared with one that is made now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kit.actions.registry import ACTIONS
+from kit.errors import CallError, CaseError
+from kit.plan.plan import Plan, PlannedAction
+from kit.whole_file import write_whole
+
+
+def plan_contract(case: str, plan: Plan) -> dict[str, Any]:
+    """A plan as JSON-ready data."""
+    actions = [asdict(one) | {"undo": one.undo or None, "cannot_undo": one.cannot_undo or None} for one in plan.actions]
+    place = {"account": plan.account, "region": plan.region, "cluster": plan.cluster}
+    return {
+        "case": case,
+        "digest": plan.digest,
+        **place,
+        "actions": actions,
+        "review": list(plan.review),
+        "not_possible": list(plan.not_possible),
+    }
+
+
+def plan_of(read: dict[str, Any]) -> Plan:
+    """The plan in its JSON form. Raises CallError when it is not one or was edited after it was made."""
+    try:
+        actions = tuple(planned_of(one) for one in read["actions"])
+        place = read["account"], read["region"], read["cluster"]
+        made = Plan(*place, actions, tuple(read["review"]), tuple(read["not_possible"]))
+    except (KeyError, TypeError) as error:
+        raise CallError(f"is no plan of this kit: {error}", next="make it anew with `kit plan CASE`") from None
+    if made.digest != read.get("digest"):
+        raise CallError(
+            f"the plan was edited after it was made: it says digest {read.get('digest')}, its actions have {made.digest}",
+            next="make it anew with `kit plan CASE`; --only and --without leave actions out",
+        )
+    return made
+
+
+def planned_of(read: dict[str, Any]) -> PlannedAction:
+    """A planned action in its JSON form, or as the journal has it. Raises KeyError for what is none."""
+    _ = ACTIONS[read["action"]]
+    members: dict[str, Any] = {name: read[name] for name in PlannedAction.__dataclass_fields__}
+    members |= {name: members[name] or "" for name in ("undo", "cannot_undo")}
+    return PlannedAction(**members)
+
+
+def touched(approved: Plan, now: Plan) -> list[str]:
+    """Ids of actions that are new, gone or different in a plan that is made of the evidence as it is now."""
+    before, after = ({one.id: asdict(one) for one in plan.actions} for plan in (approved, now))
+    return sorted(id_ for id_ in before.keys() | after.keys() if before.get(id_) != after.get(id_))
+
+
+def save_plan(case: Path, plan: Plan, options: dict[str, Any]) -> Path:
+    """Write a plan to CASE/plan.json, whole or not at all. options: the arguments of Case.plan and open_case that made it. Raises CaseError."""
+    path = case / "plan.json"
+    made = plan_contract(case.resolve().name, plan) | {"options": options}
+    try:
+        write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
+    except OSError as error:
+        raise CaseError(
+            f"the plan cannot be saved: {error.strerror}", where=str(path), next="make the case folder writable"
+        ) from None
+    return path
+
+
+def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
+    """The plan of CASE/plan.json and the options that made it. Raises CaseError when there is none, CallError when it was edited."""
+    path = case / "plan.json"
+    try:
+        read = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CaseError("this case has no plan", where=str(path), next="make it with `kit plan CASE`") from None
+    except (OSError, ValueError) as error:
+        raise CaseError(f"cannot be read: {error}", where=str(path), next="make it anew with `kit plan CASE`") from None
+    if not isinstance(read, dict):
+        raise CallError("is no plan of this kit", where=str(path), next="make it anew with `kit plan CASE`")
+    return plan_of(read), read.get("options") or {}
