@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kit.case import frames
+from kit.case.records import place_of, record_of
+from kit.case.stops import stop_of_branch, stop_of_sample
 from kit.errors import CallError, CaseError
 from kit.model.finding import Finding, finding_of
-from kit.model.refs import Ref
 from kit.model.window import Window, checked_time, checked_window
 from kit.store.marks import Mark, add_mark, marks_of
 from kit.store.store import Store
@@ -35,13 +37,6 @@ if TYPE_CHECKING:
     from kit.words import Names
 
 SAMPLE_CASE = Path(__file__).parents[2] / "out" / "sample-case"
-
-
-class StopNotebook(Exception):
-    """Ends a notebook early and on purpose: what follows would mean nothing. Not an error."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "", baseline: str = "") -> Case:
@@ -160,85 +155,22 @@ class Case:
     @cached_property
     def subjects(self) -> pd.DataFrame:
         """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
-        import pandas as pd
-
-        merged = dict[tuple[str, str, str | None], dict[str, Any]]()
-        for finding in self.scope["findings"]:
-            for subject in finding["subjects"]:
-                place = (subject["kind"], subject["key"], subject["through"])
-                row = merged.setdefault(place, {**subject, "findings": [], "whys": {}})
-                row["findings"].append(finding["id"])
-                if subject["certainty"] == "affected" and row["certainty"] == "possible":
-                    row["certainty"], row["whys"] = "affected", {}
-                if subject["certainty"] == row["certainty"]:
-                    row["whys"] |= {why["says"]: why["ref"] for why in subject["why"]}
-        rows = [
-            {name: row[name] for name in _SUBJECT_COLUMNS if name in row}
-            | {
-                "gone_before": row["gone_before_first_hostile_call"],
-                "why": "; ".join(row["whys"]),
-                "why_refs": list(dict.fromkeys(row["whys"].values())),
-            }
-            for row in sorted(merged.values(), key=lambda row: (row["certainty"], row["kind"], row["key"]))
-        ]
-        frame = _frame(rows, _SUBJECT_COLUMNS)
-        for column in ("created_at", "deleted_at"):
-            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
-        return frame
+        return frames.subjects(self.scope)
 
     @cached_property
     def calls(self) -> pd.DataFrame:
-        """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are his."""
-        whose = dict[str, list[str]]()
-        for finding in self.scope["findings"]:
-            for audit_id in finding["calls"]:
-                whose.setdefault(audit_id, []).append(finding["id"])
-        places = {
-            place: call.because for place, call in self._scope.attacker.calls.items() if call.event["audit_id"] in whose
-        }
-        rows = self.store.rows(
-            "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
-            " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
-            " WHERE list_contains($ids, audit_id) ORDER BY received_at, file, item",
-            ids=sorted(whose),
-        )
-        calls = [
-            {
-                "ref": f"audit:{row['audit_id']}",
-                **row,
-                "findings": whose[row["audit_id"]],
-                "because": places[(row["file"], row["line"], row["item"])],
-            }
-            for row in rows
-            if (row["file"], row["line"], row["item"]) in places
-        ]
-        frame = _frame(calls, ["ref", *_CALL_COLUMNS, "findings", "because"])
-        # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
-        return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
+        """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are the attacker's."""
+        return frames.calls(self.scope, self._scope.attacker, self.store)
 
     @cached_property
     def aws_calls(self) -> pd.DataFrame:
         """The attacker's CloudTrail events of the chosen findings, oldest first."""
-        wanted = sorted({event_id for finding in self.scope["findings"] for event_id in finding["aws_calls"]})
-        rows = self.store.rows(
-            "SELECT event_id, event_at, arn, access_key_id, source_address, user_agent, event_source, event_name, region,"
-            " error_code, file, line, item FROM trail WHERE list_contains($ids, event_id) ORDER BY event_at, event_id",
-            ids=wanted,
-        )
-        because = self._scope.attacker.trail
-        calls = [{"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]} for row in rows]
-        return _frame(calls, ["ref", *_AWS_CALL_COLUMNS, "because"])
+        return frames.aws_calls(self.scope, self._scope.attacker, self.store)
 
     @cached_property
     def limits(self) -> pd.DataFrame:
         """What cannot be told, each once, with the findings that it holds for."""
-        merged = dict[tuple[str, str], dict[str, Any]]()
-        for finding in self.scope["findings"]:
-            for limit in finding["limits"]:
-                row = merged.setdefault((limit["says"], limit["collect"]), {**limit, "findings": []})
-                row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
-                row["findings"].append(finding["id"])
-        return _frame(list(merged.values()), ["about", "start", "end", "says", "collect", "findings"])
+        return frames.limits(self.scope)
 
     @cached_property
     def _evidence(self) -> Evidence:
@@ -337,44 +269,12 @@ class Case:
 
         stretches: into how many the time between the hour before the first hostile call and the hour after the last is cut.
         """
-        hostile = self._scope.attacker.calls
-        users = sorted({one.identity.user_name for scope in self._scope.scopes for one in scope.identities})
-        times = [call.event["received_at"] for call in hostile.values()]
-        columns = ["at", "call", "calls", "hostile"]
-        if not times or self.window is None or not users:
-            return _frame([], columns)
-        room = max((max(times) - min(times)) / 2, timedelta(minutes=10))
-        start, end = max(self.window.start, min(times) - room), min(self.window.end, max(times) + room)
-        seconds = max((end - start).total_seconds() / stretches, 1)
-        rows = self.store.rows(
-            "SELECT floor(epoch(received_at - $start) / $seconds)::BIGINT AS stretch, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''),"
-            " 'other') AS call, count(*) AS calls, count(*) FILTER (list_contains($hostile, file || ':' || item)) AS hostile FROM audit"
-            " WHERE list_contains($users, user_name) AND received_at >= $start AND received_at < $end GROUP BY ALL ORDER BY stretch, call",
-            start=start,
-            end=end,
-            seconds=seconds,
-            users=users,
-            hostile=[f"{file}:{item}" for file, _, item in hostile],
-        )
-        found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
-        return _frame(found, columns)
+        return frames.activity(self._scope, self.store, stretches)
 
     def stop_unless(self, *kinds: str) -> None:
         """Raise StopNotebook when the scope has no subject of these kinds: this branch does not apply, or cannot be told to."""
-        from kit.questions.verdict import CANNOT_TELL
-
-        if self.subjects["kind"].isin(kinds).any():
-            return
-        word = " or ".join(_BRANCH_WORDS.get(kind, kind) for kind in kinds)
-        verdict = self.verdict(kinds[0], 0)
-        if not self._chosen_ids:
-            raise StopNotebook("This branch does not apply: there is no finding in this case.")
-        if verdict.word == CANNOT_TELL:
-            first = verdict.limits[0]
-            raise StopNotebook(
-                f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {first.collect}."
-            )
-        raise StopNotebook(f"This branch does not apply: no {word} is in the scope of these findings.")
+        if not self.subjects["kind"].isin(kinds).any():
+            raise stop_of_branch(kinds, self.verdict(kinds[0], 0), bool(self._chosen_ids))
 
     @property
     def marks(self) -> list[Mark]:
@@ -421,7 +321,7 @@ class Case:
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """What became of each file (columns: kit.evidence.parts.LedgerEntry)."""
-        return _frame(self.store.ledger)
+        return frames.frame_of(self.store.ledger)
 
     @cached_property
     def evidence_digest(self) -> str:
@@ -437,19 +337,12 @@ class Case:
     @cached_property
     def audit_levels(self) -> pd.DataFrame:
         """What the audit policy recorded of each resource: level, events, and how many have a request or a response body."""
-        return self.store.frame(
-            "SELECT coalesce(resource, '(no resource)') || coalesce('/' || subresource, '') AS resource, level, count(*) AS events,"
-            " count(request_object) AS with_request_body, count(response_object) AS with_response_body FROM audit"
-            " GROUP BY ALL ORDER BY events DESC, resource, level"
-        )
+        return frames.audit_levels(self.store)
 
     @cached_property
     def trail_kinds(self) -> pd.DataFrame:
         """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
-        return self.store.frame(
-            "SELECT coalesce(event_category, 'Management') AS event_category, region, event_source, count(*) AS events,"
-            " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY events DESC, event_category, region, event_source"
-        )
+        return frames.trail_kinds(self.store)
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
@@ -464,115 +357,16 @@ class Case:
 
     def raw(self, ref: str) -> str:
         """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
-        return self._raw.text(*self._record(ref))
+        return self._raw.text(*record_of(self.store, ref))
 
     def place(self, ref: str) -> tuple[str, int]:
         """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
-        file, item = self._record(ref)
-        for table in ("audit", "trail", "findings", "objects"):
-            rows = self.store.rows(
-                f"SELECT line FROM {table} WHERE file = $file AND item = $item LIMIT 1", file=file, item=item
-            )
-            if rows:
-                return file, int(rows[0]["line"])
-        return file, item
-
-    def _record(self, ref: str) -> tuple[str, int]:
-        """File and item of what a ref names."""
-        parsed = Ref.parse(ref)
-        if parsed.kind == "line":
-            digest, _, item = parsed.key.rpartition(":")
-            file = next((entry["path"] for entry in self.store.ledger if entry["sha256"] == digest), "")
-            return file, int(item)
-        key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
-        table, column = _RAW.get(parsed.kind, ("", ""))
-        if not table:
-            raise CallError(
-                f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref"
-            )
-        rows = self.store.rows(
-            f"SELECT file, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key
-        )
-        if not rows and parsed.kind == "object":
-            rows = self.store.rows(
-                "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at, file, item LIMIT 1", key=key
-            )
-        if not rows:
-            raise CaseError(f"the evidence of this case has no {ref}", where=str(self.path))
-        return rows[0]["file"], rows[0]["item"]
+        return place_of(self.store, ref)
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
         if self.finding_rows and all(row["sample"] for row in self.finding_rows):
-            raise StopNotebook(
-                "Sample finding: AWS made it for practice, and nothing in it exists. Nothing to investigate."
-            )
+            raise stop_of_sample()
 
 
 _FINDINGS = "SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id"
-
-
-def _frame(rows: list[dict[str, Any]], columns: list[str] | tuple[str, ...] | None = None) -> pd.DataFrame:
-    import pandas as pd  # only notebooks and the report want frames; importing it takes longer than most commands
-
-    return pd.DataFrame(rows, columns=None if columns is None else list(columns))
-
-
-_SUBJECT_COLUMNS = (
-    "kind",
-    "key",
-    "ref",
-    "namespace",
-    "name",
-    "uid",
-    "node",
-    "created_at",
-    "deleted_at",
-    "standing",
-    "certainty",
-    "through",
-    "why",
-    "why_refs",
-    "findings",
-    "gone_before",
-)
-_CALL_COLUMNS = (
-    "audit_id",
-    "received_at",
-    "user_name",
-    "source_address",
-    "user_agent",
-    "verb",
-    "resource",
-    "subresource",
-    "namespace",
-    "name",
-    "request_uri",
-    "response_code",
-    "decision_reason",
-    "file",
-    "line",
-    "item",
-)
-_AWS_CALL_COLUMNS = (
-    "event_id",
-    "event_at",
-    "arn",
-    "access_key_id",
-    "source_address",
-    "user_agent",
-    "event_source",
-    "event_name",
-    "region",
-    "error_code",
-    "file",
-    "line",
-    "item",
-)
-_BRANCH_WORDS = {"introduced": "new image"}
-_RAW = {
-    "audit": ("audit", "audit_id"),
-    "trail": ("trail", "event_id"),
-    "finding": ("findings", "id"),
-    "object": ("objects", "uid"),
-}
