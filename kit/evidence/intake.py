@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,10 +32,11 @@ from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
 from kit.evidence.gather import Given, as_text, exists, gather, stamp_of
 from kit.evidence.load import is_done, load
+from kit.evidence.origin import Origin, case_toml, origin_of, told_cluster
 from kit.evidence.parts import LedgerEntry, Parts
 from kit.evidence.sniff import Kind, kind_of
 from kit.store import tables
-from kit.store.store import connect, ledger_of, part_path, parts_of, plain_path, read_parquet
+from kit.store.store import connect, ledger_of, part_path, plain_path
 from kit.whole_file import write_whole
 from kit.words import Names
 
@@ -136,16 +136,6 @@ def _alone(partial: Path) -> Iterator[None]:
             (partial / LOCK).unlink(missing_ok=True)
 
 
-@dataclass
-class _Origin:
-    """Which cluster, account and region a case is from, and what has to be said about that."""
-
-    cluster: str | None
-    account: str | None
-    region: str | None
-    says: list[str]
-
-
 ARCHIVE = Kind("archive", archive)
 HELD = "the case has it already"
 
@@ -199,7 +189,8 @@ class _Addition:
             if not self.stands and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
             set_duplicates_aside(place / "store", self.numbers, self.database)
-            origin = self._origin(place / "store")
+            told = self.cluster or told_cluster(self.folder)
+            origin = origin_of(place / "store", self.number, self.database, told)
             if self.number > before:  # else nothing was read, and the part of that number stands
                 write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
             self.database.close()
@@ -354,44 +345,8 @@ class _Addition:
             if int(path.stem[:6]) > self.number:
                 path.unlink()
 
-    def _origin(self, store: Path) -> _Origin:
-        """Where the case is from: as told, else what the findings, AWS or the log groups say, if they agree."""
-        says = list[str]()
-        named = {
-            source: {column: self._named(store, source, column) for column in ("cluster", "account", "region")}
-            for source in ("findings", "objects", "audit")
-        }
-        told = self.cluster or _told_cluster(self.folder)
-
-        def only(column: str) -> str | None:
-            for source, of in named.items():
-                if len(of[column]) == 1:
-                    return of[column][0]
-                if of[column] and column == "cluster" and told is None:
-                    listed = ", ".join(of[column])
-                    says.append(
-                        f"The cluster is unknown: the {source} name several ({listed}). Say which with --cluster NAME."
-                    )
-                    return None
-            return None
-
-        name = told or only("cluster")
-        if name is None and not says:
-            says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
-        return _Origin(name, only("account"), only("region"), says)
-
-    def _named(self, store: Path, table: str, column: str) -> list[str]:
-        parts = parts_of(store, table, self.number)
-        if not parts or column not in tables.TABLES[table].names:
-            return []
-        real = " AND NOT sample" if table == "findings" else ""
-        rows = self.database.sql(
-            f"SELECT DISTINCT {column} FROM {read_parquet(parts)} WHERE {column} IS NOT NULL{real} ORDER BY 1"
-        ).fetchall()
-        return [row[0] for row in rows]
-
-    def _commit(self, origin: _Origin) -> None:
-        write_whole(self.folder / "case.toml", _case_toml(origin, told=self.cluster is not None))
+    def _commit(self, origin: Origin) -> None:
+        write_whole(self.folder / "case.toml", case_toml(origin, told=self.cluster is not None))
         files = [asdict(entry) for entry in [*self.before, *self.found]]
         if self.stands:  # what is known is not said of the case again and again
             known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}
@@ -407,15 +362,6 @@ class _Addition:
     def _clean(self) -> None:
         shutil.rmtree(self.folder / "spill", ignore_errors=True)
         shutil.rmtree(self.store / "loaded", ignore_errors=True)
-
-
-def _told_cluster(folder: Path) -> str | None:
-    """The cluster as the caller of `kit new` named it; what the evidence said is asked again."""
-    try:
-        settings = tomllib.loads((folder / "case.toml").read_text())
-    except (OSError, tomllib.TOMLDecodeError):
-        return None
-    return settings.get("cluster") if settings.get("cluster_told") else None
 
 
 def _is_copied(target: Path, digest: str, size: int) -> bool:
@@ -437,14 +383,3 @@ def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
 def _hash(path: Path) -> tuple[str, int]:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
-
-
-def _case_toml(origin: _Origin, told: bool) -> str:
-    values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
-    # A JSON text is a TOML one, but for the delete character and for halves of surrogate pairs.
-    texts = {
-        key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in values.items() if value
-    }
-    if told:
-        texts["cluster_told"] = "true"
-    return "".join(f"{key} = {text}\n" for key, text in texts.items())

@@ -1,0 +1,81 @@
+"""Which cluster, account and region a case is from, and the settings file that says so."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from kit.store import tables
+from kit.store.store import parts_of, read_parquet
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which cluster, account and region a case is from, and what has to be said about that."""
+
+    cluster: str | None
+    account: str | None
+    region: str | None
+    says: list[str]
+
+
+def origin_of(store: Path, number: int, database: duckdb.DuckDBPyConnection, told: str | None) -> Origin:
+    """Where a case is from, by the parts of its store up to a number: as told, else what the findings, AWS or the log groups say, if they agree."""
+    says = list[str]()
+    named = {
+        source: {column: _named(store, number, database, source, column) for column in ("cluster", "account", "region")}
+        for source in ("findings", "objects", "audit")
+    }
+
+    def only(column: str) -> str | None:
+        for source, of in named.items():
+            if len(of[column]) == 1:
+                return of[column][0]
+            if of[column] and column == "cluster" and told is None:
+                listed = ", ".join(of[column])
+                says.append(
+                    f"The cluster is unknown: the {source} name several ({listed}). Say which with --cluster NAME."
+                )
+                return None
+        return None
+
+    name = told or only("cluster")
+    if name is None and not says:
+        says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
+    return Origin(name, only("account"), only("region"), says)
+
+
+def _named(store: Path, number: int, database: duckdb.DuckDBPyConnection, table: str, column: str) -> list[str]:
+    parts = parts_of(store, table, number)
+    if not parts or column not in tables.TABLES[table].names:
+        return []
+    real = " AND NOT sample" if table == "findings" else ""
+    rows = database.sql(
+        f"SELECT DISTINCT {column} FROM {read_parquet(parts)} WHERE {column} IS NOT NULL{real} ORDER BY 1"
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def told_cluster(folder: Path) -> str | None:
+    """The cluster as the caller of `kit new` named it; what the evidence said is asked again."""
+    try:
+        settings = tomllib.loads((folder / "case.toml").read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    return settings.get("cluster") if settings.get("cluster_told") else None
+
+
+def case_toml(origin: Origin, told: bool) -> str:
+    """The text of case.toml. told: whether the caller named the cluster."""
+    values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
+    # A JSON text is a TOML one, but for the delete character and for halves of surrogate pairs.
+    texts = {
+        key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in values.items() if value
+    }
+    if told:
+        texts["cluster_told"] = "true"
+    return "".join(f"{key} = {text}\n" for key, text in texts.items())
