@@ -86,7 +86,7 @@ OTHERS = {
     "pandas": "import sys, pandas; pandas.read_json(sys.argv[1], lines=True)",
     "json_normalize": "import sys, json, gzip, pandas; pandas.json_normalize([json.loads(line) for line in gzip.open(sys.argv[1])])",
     "bare DuckDB": (
-        "import sys, duckdb; from kit.evidence.readers.audit import EVENT; from tests.bench import typed; d = duckdb.connect();"
+        "import sys, duckdb; from kit.evidence.readers.audit_columns import EVENT; from tests.bench import typed; d = duckdb.connect();"
         " d.execute(\"SET TimeZone = 'UTC'\"); d.execute(f\"COPY (SELECT * FROM read_json('{sys.argv[1]}', format = 'newline_delimited',"
         " columns = {typed(EVENT)})) TO '{sys.argv[2]}/bare.parquet' (FORMAT parquet, COMPRESSION zstd)\")"
     ),

@@ -190,7 +190,7 @@ def send(record: Record, main: ModuleType | None, parts: Parts, otherwise: str =
             raise EvidenceError(otherwise)
         if reader is audit:
             odd = record.broken if record.text is None else ""
-            text = audit.text_of(record)
+            text = audit.event_text(record)
             parts.loader.add(audit.Message(record.line, record.item, text, record.log, record.log.at, odd or None))
             parts.used[audit.TAKEN_AS] = None
             return

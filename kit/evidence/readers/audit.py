@@ -27,6 +27,7 @@ import simdjson
 from kit.evidence.formats.json_text import repaired
 from kit.evidence.formats.stream import LONGEST_LINE, TOO_LONG, Lines
 from kit.evidence.readers import ocsf
+from kit.evidence.readers.audit_columns import TEXTS, columns_of
 from kit.evidence.record import Log, Record, Reject
 from kit.lenient import utc_time
 from kit.store import tables
@@ -48,138 +49,6 @@ NO_EVENT = "not an audit event"
 HELD_BATCHES = 4  # waiting for a worker
 ENDS_WITHIN = 10  # seconds, for a worker that is told to; one that never began does not say so
 
-# The members of audit.k8s.io/v1 Event, as DuckDB's json_transform takes them. What it cannot make of a value is left empty.
-_USER = {"username": "VARCHAR", "uid": "VARCHAR", "groups": ["VARCHAR"], "extra": "JSON"}
-_OBJECT_REF = ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource")
-EVENT: dict[str, Any] = {
-    **dict.fromkeys(("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb"), "VARCHAR"),
-    "user": _USER,
-    "impersonatedUser": _USER,
-    "authenticationMetadata": "JSON",
-    "sourceIPs": ["VARCHAR"],
-    "userAgent": "VARCHAR",
-    "objectRef": dict.fromkeys(_OBJECT_REF, "VARCHAR"),
-    **dict.fromkeys(("responseStatus", "requestObject", "responseObject"), "JSON"),
-    **dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), "VARCHAR"),
-    "annotations": "JSON",
-}
-
-# Members whose names have dots, taken out of one JSON value at once: each costs a walk through the text.
-_EXTRA = (
-    ("credential_id", "authentication.kubernetes.io/credential-id"),
-    ("claimed_pod_name", "authentication.kubernetes.io/pod-name"),
-    ("claimed_pod_uid", "authentication.kubernetes.io/pod-uid"),
-    ("claimed_node_name", "authentication.kubernetes.io/node-name"),
-    ("access_key_id", "accessKeyId"),
-    ("arn", "arn"),
-    ("session_name", "sessionName"),
-)
-_ANNOTATIONS = (
-    ("decision", "authorization.k8s.io/decision"),
-    ("decision_reason", "authorization.k8s.io/reason"),
-    ("issued_credential_id", "authentication.kubernetes.io/issued-credential-id"),
-)
-
-
-_USER_EXTRA = '"user".extra'
-
-
-def _taken_out(value: str, members: tuple[tuple[str, str], ...], element: str = "") -> str:
-    paths = ", ".join(f"'$.\"{name}\"{element}'" for _, name in members)
-    return f"json_extract_string({value}, [{paths}])"
-
-
-def _time(member: str) -> str:
-    # DuckDB also takes words (infinity, epoch) and years that no log has and Python's datetime does not hold.
-    return f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ) END"
-
-
-# Which member has not the type that it has to have. Asked only where something is empty that hardly ever is.
-_TYPED = {
-    "user": "OBJECT",
-    "impersonatedUser": "OBJECT",
-    "objectRef": "OBJECT",
-    "annotations": "OBJECT",
-    "sourceIPs": "ARRAY",
-}
-_TYPED |= {"user.groups": "ARRAY", "user.extra": "OBJECT", "impersonatedUser.groups": "ARRAY"}
-_DOUBTFUL = (
-    '"user".username IS NULL OR "user".groups IS NULL OR sourceIPs IS NULL OR json_type(annotations) <> \'OBJECT\''
-    " OR (objectRef IS NOT NULL AND objectRef.resource IS NULL) OR json_type(\"user\".extra) <> 'OBJECT'"
-    " OR (impersonatedUser IS NOT NULL AND (impersonatedUser.username IS NULL OR impersonatedUser.groups IS NULL))"
-)
-_MISFIT = (
-    f"list_extract(list_filter(list_zip([{', '.join(repr(name) for name in _TYPED)}], [{', '.join(repr(kind) for kind in _TYPED.values())}],"
-    f" json_type(text, [{', '.join(repr(f'$.{name}') for name in _TYPED)}])), lambda of: of[3] <> of[2] AND of[3] <> 'NULL'), 1)"
-)
-
-_COLUMNS = {
-    "audit_id": "auditID",
-    "stage": "stage",
-    "level": "level",
-    "verb": "verb",
-    "request_uri": "requestURI",
-    "user_agent": "userAgent",
-    "received_at": _time("requestReceivedTimestamp"),
-    "stage_at": _time("stageTimestamp"),
-    "user_name": '"user".username',
-    "user_uid": '"user".uid',
-    "user_groups": '"user".groups',
-    "user_extra": 'CAST("user".extra AS VARCHAR)',
-    **{column: f"in_extra[{place}]" for place, (column, _) in enumerate(_EXTRA, 1)},
-    "impersonated_user_name": "impersonatedUser.username",
-    "impersonated_groups": "impersonatedUser.groups",
-    "source_addresses": "sourceIPs",
-    "source_address": "sourceIPs[-1]",
-    "api_group": "objectRef.apiGroup",
-    "resource": "objectRef.resource",
-    "subresource": "objectRef.subresource",
-    "namespace": "objectRef.namespace",
-    "name": "coalesce(objectRef.name, in_response[1])",
-    "uid": "coalesce(objectRef.uid, in_response[2], in_response[3])",
-    "response_code": "try_cast(json_extract_string(responseStatus, '$.code') AS INTEGER)",
-    "dry_run": "CASE WHEN contains(requestURI, 'dryRun=') AND regexp_matches(requestURI, '[?&]dryRun=[^&]') THEN true"
-    " WHEN verb LIKE 'delete%' THEN coalesce(json_array_length(requestObject, '$.dryRun') > 0, false) ELSE false END",
-    **{column: f"in_annotations[{place}]" for place, (column, _) in enumerate(_ANNOTATIONS, 1)},
-    "annotations": "CAST(annotations AS VARCHAR)",
-    "request_object": "CAST(requestObject AS VARCHAR)",
-    "response_object": "CAST(responseObject AS VARCHAR)",
-    "event_hash": "CAST(hash({}) AS VARCHAR)".format(", ".join(f'"{member}"' for member in EVENT)),
-    "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
-    " WHEN kind IS DISTINCT FROM 'Event' THEN 'kind is not Event'"
-    f" WHEN ({_DOUBTFUL}) AND ({_MISFIT}) IS NOT NULL"
-    f" THEN ({_MISFIT})[1] || ' is not a JSON ' || CASE ({_MISFIT})[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
-    " WHEN auditID IS NULL THEN 'auditID is missing'"
-    " WHEN requestReceivedTimestamp IS NULL THEN 'requestReceivedTimestamp is missing'"
-    f" WHEN {_time('requestReceivedTimestamp')} IS NULL"
-    " THEN 'requestReceivedTimestamp is not a time: ' || requestReceivedTimestamp"
-    " END",
-}
-
-
-def _flatten(file: str) -> str:
-    """SQL that turns the relation `texts` (_TEXTS) into the table's columns, `reason`, and `raw` where there is a reason."""
-    sources = _COLUMNS | {"file": quoted(file)}
-    columns = ", ".join(f"{sources.get(name, name)} AS {name}" for name in (*tables.AUDIT.names, "reason"))
-    parsed = f"SELECT *, TRY(json_transform(text, {quoted(json.dumps(EVENT))})) AS event FROM texts"
-    taken_out = (
-        f"SELECT *, {_taken_out(_USER_EXTRA, _EXTRA, '[0]')} AS in_extra, {_taken_out('annotations', _ANNOTATIONS)} AS in_annotations,"
-        " CASE WHEN responseObject IS NOT NULL AND (objectRef.name IS NULL OR objectRef.uid IS NULL) THEN"
-        " json_extract_string(responseObject, ['$.metadata.name', '$.metadata.uid', '$.details.uid']) END AS in_response"
-        f" FROM (SELECT *, event.* FROM ({parsed}))"
-    )
-    flat = f"SELECT {columns}, text FROM ({taken_out})"
-    return f"SELECT * EXCLUDE (text), CASE WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
-
-
-_TEXTS = pa.schema(
-    [
-        ("line", pa.int64()),
-        ("item", pa.int64()),
-        *((name, pa.string()) for name in ("cluster", "account", "log_stream", "repaired", "text")),
-    ]
-)
-
 
 def takes(record: Record) -> bool:
     """Whether a record is an audit event; one that is cut or broken is judged by what it begins with."""
@@ -195,7 +64,7 @@ def takes(record: Record) -> bool:
 _OWN = {"auditID", "objectRef", "requestURI"}  # members that tell an event which does not say its version
 
 
-def text_of(record: Record) -> bytes:
+def event_text(record: Record) -> bytes:
     """A record as the text of one event. Items of an EventList need not say what they are: then their list does."""
     event = record.value
     if ocsf.is_audit_event(event):
@@ -296,7 +165,7 @@ class Loader:
         of_all = (log.cluster, log.account, log.stream, None)
         places = (pa.repeat(tables.array_of([value], tables.TEXT)[0], count) for value in of_all)
         self._write_held()
-        self._give(pa.record_batch([numbers, numbers, *places, texts], schema=_TEXTS))
+        self._give(pa.record_batch([numbers, numbers, *places, texts], schema=TEXTS))
         return True
 
     def close(self) -> None:
@@ -360,7 +229,7 @@ class Loader:
             )
             self._give(
                 pa.record_batch(
-                    [tables.array_of(one, of.type) for one, of in zip(columns, _TEXTS, strict=True)], schema=_TEXTS
+                    [tables.array_of(one, of.type) for one, of in zip(columns, TEXTS, strict=True)], schema=TEXTS
                 )
             )
 
@@ -368,7 +237,7 @@ class Loader:
         """Hand a batch to the next worker in turn, so that the same evidence always makes the same files."""
         turn = self._batches % max(1, min(tables.MOST_WORKERS, (os.cpu_count() or 1) - 1))  # one core is for the texts
         if turn == len(self._workers):
-            self._workers.append(_Worker(self._database.cursor(), _flatten(self._file), self._target(turn)))
+            self._workers.append(_Worker(self._database.cursor(), columns_of(self._file), self._target(turn)))
             self._workers[turn].start()  # known before it runs: an interrupt in between must find it
         self._workers[turn].give(batch)
         self._batches += 1
@@ -397,9 +266,9 @@ class Loader:
 class _Worker(threading.Thread):
     """One statement that copies the batches it is given into a Parquet file."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, flatten: str, target: Path) -> None:
+    def __init__(self, database: duckdb.DuckDBPyConnection, columns: str, target: Path) -> None:
         super().__init__(daemon=True)
-        self._database, self._flatten, self._target = database, flatten, target
+        self._database, self._columns, self._target = database, columns, target
         self._given = queue.Queue[pa.RecordBatch | None](maxsize=HELD_BATCHES)
         self._failed: BaseException | None = None
         self._over = False
@@ -421,8 +290,8 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._database.register("texts", pa.RecordBatchReader.from_batches(_TEXTS, self._batches()))
-            self._database.execute(f"COPY ({self._flatten}) TO {quoted(self._target)} ({tables.PARQUET})")
+            self._database.register("texts", pa.RecordBatchReader.from_batches(TEXTS, self._batches()))
+            self._database.execute(f"COPY ({self._columns}) TO {quoted(self._target)} ({tables.PARQUET})")
         except BaseException as error:  # noqa: BLE001 (raised again where the worker is waited for)
             self._failed = error
             for _ in self._batches():  # whoever gives must not wait for ever
