@@ -49,8 +49,8 @@ def _rooms() -> str:
     parts = [
         HEAD,
         "# Which room for which change\n",
-        "A room imports only rooms that stand before it on this page, no module imports itself in a circle, and none has over 400 lines but",
-        "for those that `tests/test_house.py` names. If a change needs more files than its room says, the shape is wrong: mend that first.\n",
+        "A room imports only rooms that stand before it on this page, no module imports itself in a circle, and none has over 400 lines.",
+        "If a change needs more files than its room says, the shape is wrong: mend that first.\n",
         "## The ground\n",
         "At the top of `kit/`, for every room.\n",
         *_modules([KIT / f"{name}.py" for name in GROUND]),

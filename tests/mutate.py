@@ -84,6 +84,10 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "scope": {
         "kit/scope/scope.py": _CALLERS,
+        "kit/scope/caller.py": _CALLERS,
+        "kit/scope/pods.py": _CALLERS,
+        "kit/scope/reach.py": _CALLERS,
+        "kit/scope/subject.py": _CALLERS,
         "kit/model/pod_spec.py": ("tests/test_host_access.py", "tests/test_scope.py", *_CALLERS, *_PLAN),
         "kit/scope/limits.py": ("tests/test_degradation.py", "tests/test_coverage.py", *_CALLERS),
     },

@@ -45,7 +45,7 @@ from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding, finding_of
 from kit.store.store import Store
-from kit.words import few
+from kit.words import Names, few
 
 
 class Attacker:
@@ -171,6 +171,14 @@ class Attacker:
             if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in of_attacker["users"]:
                 return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
         return f"access key {key} was issued to the attacker" if key in issued else ""
+
+    def is_hostile(self, events: Iterable[Event]) -> bool:
+        """Whether any of some events is the attacker's."""
+        return any(place_of(event) in self.calls for event in events)
+
+    def events_of(self, audit_ids: Names) -> list[Event]:
+        """The attacker's audit events that have these auditIDs, oldest first."""
+        return [call.event for call in self.calls.values() if call.event["audit_id"] in audit_ids]
 
     def is_inside(self, events: Iterable[Event]) -> bool:
         """Whether any of some events came from one of the cluster's own addresses."""

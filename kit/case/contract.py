@@ -13,7 +13,8 @@ from kit.model.why import Why
 from kit.playbooks.playbook import Playbook
 from kit.questions.question import Answer
 from kit.scope.profile import Profile
-from kit.scope.scope import FindingScope, Scope, Subject, UsedSession
+from kit.scope.scope import Scope
+from kit.scope.subject import FindingScope, Subject, UsedSession
 from kit.store.marks import Mark
 
 

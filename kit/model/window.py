@@ -15,6 +15,9 @@ class Window:
     start: datetime
     end: datetime
 
+    def __contains__(self, at: datetime) -> bool:
+        return self.start <= at < self.end
+
 
 def checked_window(start: str, end: str) -> tuple[datetime | None, datetime | None]:
     """The ends of a window from ISO 8601 texts, None for ""; text without a zone is UTC.

@@ -16,7 +16,8 @@ from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.playbooks.playbook import playbook_of
 from kit.scope.profile import Profile
-from kit.scope.scope import FindingScope, Scope
+from kit.scope.scope import Scope
+from kit.scope.subject import FindingScope
 from kit.store.store import Store
 from kit.words import few, utc
 

@@ -6,7 +6,7 @@ from kit.actions.action import Action, Target
 from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, WORDS, kind_of
 from kit.plan.compromised import Compromised
 from kit.plan.parameters import Parameters
-from kit.scope.scope import FindingScope, Subject
+from kit.scope.subject import FindingScope, Subject
 from kit.words import Names, counted, few
 
 _ON_USED_PODS = ("isolate_pod", "withdraw_pod", "capture_container", "delete_pod")

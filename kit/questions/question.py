@@ -23,7 +23,8 @@ from kit.model.why import AUDIT_LOG, Limit, Standing, Why
 from kit.model.window import Window
 from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Verdict, decide
 from kit.scope.profile import Profile
-from kit.scope.scope import FindingScope, Scope, Subject
+from kit.scope.scope import Scope
+from kit.scope.subject import FindingScope, Subject
 from kit.store.store import Store
 from kit.words import Names, counted
 

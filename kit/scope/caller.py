@@ -1,0 +1,35 @@
+"""Who made the call that a finding is about."""
+
+from __future__ import annotations
+
+from kit.attribution.attacker import Attacker
+from kit.model.finding import ACCESS_KEY, Finding
+from kit.model.identity import Identity, identity_of, role_of
+from kit.model.why import Rule, Why
+
+
+def caller_of(finding: Finding, attacker: Attacker) -> Identity | None:
+    """The identity of a finding's caller; None when it names none."""
+    user = finding.user
+    if not user.get("Username"):
+        return None
+    arn, groups = arn_of_caller(finding, attacker), user.get("Groups")
+    listed = [str(one) for one in groups] if isinstance(groups, list) else None
+    return identity_of(str(user["Username"]), str(user.get("Uid") or "") or None, arn[0] if arn else None, listed)
+
+
+def arn_of_caller(finding: Finding, attacker: Attacker) -> tuple[str, Why] | None:
+    """The ARN of the IAM role or user behind the caller, and what says so."""
+    for event in attacker.own_calls.of(finding):
+        role = role_of(event["arn"]) if event["arn"] else None
+        if role:
+            says = f"{event['user_name']} was signed in as {event['arn']}"
+            return role, Why(attacker.store.event_ref(event), says)
+    key, account = finding.access_key, finding.account
+    name, kind = key.get("UserName"), key.get("UserType")
+    if name and account and kind in ("AssumedRole", "Role", "IAMUser"):
+        word = "user" if kind == "IAMUser" else "role"
+        partition = (finding.arn or "arn:aws:").split(":")[1] or "aws"
+        arn = f"arn:{partition}:iam::{account}:{word}/{name}"
+        return arn, Why(finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}", Rule.FINDING)
+    return None

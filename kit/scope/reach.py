@@ -1,0 +1,142 @@
+"""What follows from what is affected: secrets in reach, sessions of AWS, neighbours, roles of nodes."""
+
+from __future__ import annotations
+
+from kit.attribution.attacker import Attacker
+from kit.attribution.deeds import Deeds
+from kit.identities.rights import Rights
+from kit.identities.sessions import Session, Sessions
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import in_window
+from kit.model.kinds import Certainty
+from kit.model.refs import Ref
+from kit.model.why import Rule, Why
+from kit.model.window import Window
+from kit.scope.caller import caller_of
+from kit.scope.pods import Found, add_pods
+from kit.scope.subject import FindingScope, UsedSession
+from kit.words import few
+
+
+def add_possible(scope: FindingScope, inventory: Inventory) -> None:
+    """What has to be looked at: neighbours on a node that a container reached, the same images elsewhere, node roles."""
+    start, end = (scope.window.start, scope.window.end) if scope.window else (None, None)
+    sure = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    reached = dict[str, Why]()
+    for subject in sure:
+        pod = subject.thing
+        reaching = [one.says for one in pod.host_access if one.reaches] if subject.kind == "pod" and pod else []
+        if pod and pod.node and reaching:
+            says = f"pod {pod.namespace}/{pod.name} on the same node {', '.join(reaching)}"
+            reached.setdefault(pod.node, Why((pod.why or tuple(subject.why))[0].ref, says))
+    images = {subject.key: next(iter(subject.why)) for subject in sure if subject.kind == "image"}
+    neighbours = list[Found]()
+    for pod in in_window(inventory.pods, start, end):
+        if pod.node in reached:
+            neighbours.append(Found(pod, reached[pod.node], sure=False))
+        for image in pod.images:
+            if image in images and ("pod", pod.uid, None) not in scope.subjects:
+                says = f"it runs the image {image} too (compared by name; a digest would be sure)"
+                scope.add("pod", pod.uid, Why(images[image].ref, says), certainty="possible", thing=pod)
+    add_pods(scope, inventory, neighbours)
+    for subject in list(scope.subjects.values()):
+        role = inventory.node_roles.get(subject.key) if subject.kind == "node" else None
+        if role:
+            says = f"{role[1].says}; a pod may reach it through the instance metadata service"
+            scope.add("iam_role", role[0], Why(role[1].ref, says), certainty="possible")
+
+
+def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: Deeds, during: Window) -> None:
+    """The secrets that the attacker's identities could have read while he was there; those that he did read are subjects already."""
+    secrets = deeds.names("secrets", during.start, during.end)
+    unknown = dict[str, None]()
+    for profile in scope.identities:
+        ways = [way for way in profile.ways if way.kind == "access_entry"]
+        found, bindings = rights.secrets_in_reach(profile.identity, profile.groups, ways, secrets, during)
+        unknown |= {f"{binding.path}": None for binding in bindings}
+        for key, why in found.items():
+            if ("secret", key, None) not in scope.subjects:
+                says = f"{profile.identity.user_name}: {why.says}"
+                scope.add("reachable", key, Why(why.ref, says), certainty="possible")
+    if unknown:
+        says = f"What some role bindings ({len(unknown)}) allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
+        scope.limit(("reachable",), says, "`kubectl get roles,clusterroles -A -o json`")
+    if not inventory.is_dumped("clusterrolebindings", None):
+        says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"
+        scope.limit(
+            ("reachable",), says, "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
+        )
+    if any(one.kind == "iam_role" for one in scope.subjects.values()):
+        says = "Which secrets of AWS the roles could read cannot be told: their policies are not looked into"
+        scope.limit(
+            ("reachable",),
+            says,
+            "`aws iam get-account-authorization-details`, and read there what the roles may do",
+        )
+
+
+def add_sessions(scope: FindingScope, attacker: Attacker, sessions: Sessions) -> None:
+    """The sessions of AWS that service accounts, pods and nodes of the scope got, and those that the caller signed in with; and
+    back: the pods and nodes whose session the attacker used, where the log of the cluster does not show it already."""
+    chosen = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    accounts = {one.key for one in chosen if one.kind == "service_account"}
+    pods = {one.key for one in chosen if one.kind == "pod"}
+    caller = caller_of(scope.finding, attacker)
+    nodes = {caller.node} if caller and caller.node else set[str]()
+    if not scope.finding.workload and scope.finding.resource_type == "Instance":
+        nodes |= {one.key for one in chosen if one.kind == "node"}
+    trail = [attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in attacker.trail]
+    hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
+    calls = attacker.events_of(scope.calls)
+    hostile |= {event["access_key_id"] for event in calls} - {None}
+    found = {one.access_key_id: one for one in sessions.issued_to(accounts, pods, nodes)}
+    found |= sessions.of_keys(hostile)
+    uses = sessions.uses(list(found))
+    for key, session in found.items():
+        whys = [session.why] if session.why else []
+        outside = [use for use in uses.get(key, []) if use.inside is False]
+        whys += [use.why for use in outside]
+        if key in hostile:
+            row = next((row for row in trail if key in (row["access_key_id"], row["issued"])), None)
+            ref = (
+                Ref.of("trail", row["event_id"])
+                if row
+                else session.why.ref
+                if session.why
+                else Ref.of("access_key", key)
+            )
+            whys.append(Why(ref, "the attacker used it"))
+            _add_back(scope, sessions, session)
+        certainty: Certainty = "affected" if key in hostile else "possible"
+        scope.sessions.append(UsedSession(session, certainty, whys, uses.get(key, [])))
+    scope.sessions.sort(key=lambda one: (one.certainty, str(one.session.issued_at), one.session.access_key_id))
+    if attacker.is_inside(calls):
+        says = "What the attacker did in AWS from inside of the cluster cannot be told: its own pods and nodes call from the same addresses"
+        scope.limit(
+            ("iam_role",), says, "what the sessions of these pods and nodes did then, beside what they usually do"
+        )
+    if chosen and not attacker.cluster_addresses.way_out and any(uses.values()):
+        says = (
+            "Whether role sessions were used outside of the cluster cannot be told: its own way out to AWS is not known"
+        )
+        scope.limit(
+            ("iam_role",),
+            says,
+            "CloudTrail of the whole cluster (calls of its nodes), or the addresses of its NAT gateways",
+        )
+
+
+def _add_back(scope: FindingScope, sessions: Sessions, session: Session) -> None:
+    """From a session that the attacker used back to the pods and the node that it was given to."""
+    if session.why is None or session.role is None:
+        return
+    through = Ref.of("iam_role", session.role)
+    for pod, sure in sessions.pods_of(session):
+        if ("pod", pod.uid, None) not in scope.subjects:
+            says = f"{session.why.says}; the attacker used that session"
+            certainty: Certainty = "affected" if sure else "possible"
+            why = Why(session.why.ref, says, Rule.ATTACKER)
+            scope.add("pod", pod.uid, why, certainty=certainty, thing=pod, through=through)
+    if session.node and ("node", session.node, None) not in scope.subjects:
+        says = f"the attacker used {session.why.says}"
+        scope.add("node", session.node, Why(session.why.ref, says, Rule.ATTACKER), through=through)

@@ -1,0 +1,92 @@
+"""A subject, and the scope of one finding: what it affects, each subject with its whys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kit.identities.sessions import Session, Use
+from kit.inventory.thing import Thing
+from kit.model.finding import Finding
+from kit.model.kinds import Certainty, SubjectName
+from kit.model.refs import Ref
+from kit.model.why import Limit, Why
+from kit.model.window import Window
+from kit.scope.profile import Profile
+from kit.words import Names
+
+
+@dataclass
+class Subject:
+    """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md)."""
+
+    kind: SubjectName
+    key: str
+    certainty: Certainty
+    why: dict[Why, None]
+    thing: Thing | None = None
+    through: Ref | None = None
+
+
+@dataclass
+class UsedSession:
+    """A role session that a subject got, with what it was used for. certainty: affected when the attacker used it."""
+
+    session: Session
+    certainty: Certainty
+    why: list[Why]
+    uses: list[Use]
+
+
+@dataclass
+class FindingScope:
+    """What one finding affects."""
+
+    finding: Finding
+    window: Window | None
+    subjects: dict[tuple[str, str, str | None], Subject] = field(default_factory=dict)
+    calls: dict[str, None] = field(default_factory=dict)
+    possible_calls: dict[str, None] = field(default_factory=dict)
+    aws_calls: dict[str, None] = field(default_factory=dict)
+    identities: list[Profile] = field(default_factory=list)
+    sessions: list[UsedSession] = field(default_factory=list)
+    limits: dict[Limit, None] = field(default_factory=dict)
+
+    def add(
+        self,
+        kind: SubjectName,
+        key: str | None,
+        why: Why | Iterable[Why],
+        *,
+        certainty: Certainty = "affected",
+        thing: Thing | None = None,
+        through: Ref | None = None,
+    ) -> None:
+        """Add a subject, or another reason to one that is there; affected wins over possible."""
+        if not key:
+            return
+        reasons = dict.fromkeys([why] if isinstance(why, Why) else why)
+        present = self.subjects.get((kind, key, through))
+        if present is None:
+            self.subjects[(kind, key, through)] = Subject(kind, key, certainty, reasons, thing, through)
+            return
+        if thing is not None and (
+            present.thing is None or (present.thing.standing is False and thing.standing is not False)
+        ):
+            present.thing = thing  # a name that came back: the one that may still stand
+        if certainty == "affected" and present.certainty == "possible":
+            present.certainty, present.why = certainty, {}
+        if certainty == present.certainty:
+            present.why |= reasons
+
+    def limit(
+        self,
+        about: Names,
+        says: str,
+        collect: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> None:
+        """Add what cannot be told, once."""
+        self.limits[Limit(tuple(about), says, collect, start, end)] = None
