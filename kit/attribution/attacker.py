@@ -1,19 +1,21 @@
 """Which calls are the attacker's: in the audit log and in CloudTrail, each with the rules that say why.
 
 An audit event is the attacker's when one of these holds:
-1. its identity, connection address and user agent are those of the call of a finding that is not `Policy:` (an administrator's
-   mistake makes a policy finding, but no attacker);
+1. its identity, credential, connection address and user agent are those of the call of a finding that is not `Policy:` (an
+   administrator's mistake makes a policy finding, but no attacker); the credential is the access key that the finding names, else that
+   of its own call in the log;
 2. its credential was minted by such an event (`issued-credential-id` of a TokenRequest), or its pod or its service account was
    made by one;
 3. it comes from an address that such an event came from and that nobody else used;
 4. it minted the credential, or made the pod, that such an event used, and came from that event's address: from then on with its
-   identity, address and user agent;
+   identity, credential, address and user agent;
 5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not.
 It is possibly the attacker's when nothing but time tells it from the victim's:
 6. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
 7. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-8. a role binding that such an event made or changed let it through.
+8. a role binding that such an event made or changed let it through;
+9. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -80,21 +82,22 @@ class Attacker:
                 call.rules[rule] = None
             return grown
 
-        named = dict[Caller, list[Finding]]()
+        named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
             for caller in self.own_calls.callers(finding):
                 if self.own_calls.is_habit(finding, *caller):
                     # Inside the cluster the victim has all three too: only the finding's own call is told apart.
                     take(self.own_calls.from_inside(finding), f"it is the call of finding {finding.id}")
-                else:
-                    named.setdefault(caller, []).append(finding)
+                elif (credentials := self.own_calls.credentials(finding)) is not None:
+                    named.setdefault((caller, credentials), []).append(finding)
         called = [
             of_caller(
                 caller,
+                credentials,
                 None,
-                f"same identity, address and user agent as the call of finding {few([one.id for one in findings], 2)}",
+                f"same identity, {'credential, ' if credentials else ''}address and user agent as the call of finding {few([one.id for one in findings], 2)}",
             )
-            for caller, findings in named.items()
+            for (caller, credentials), findings in named.items()
         ]
         grown = True
         while grown:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from kit.attribution.calls import Event, address_of, events_where
+from kit.attribution.calls import Event, address_of, credentials_of, events_where
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
 from kit.store.store import Store
 
+_SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
 
@@ -60,6 +61,10 @@ class OwnCalls:
             found = [event for event in found if event["name"] == name] or found
         if call.get("StatusCode"):
             found = [event for event in found if event["response_code"] == call["StatusCode"]] or found
+        sessions = finding.user.get("SessionName")
+        if isinstance(sessions, list) and sessions:
+            signed_in = [event for event in found if str(event["arn"]).rpartition("/")[2] in map(str, sessions)]
+            found = signed_in or found
         first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
         if first and last:
             start, end = first - AROUND, last + AROUND
@@ -85,6 +90,26 @@ class OwnCalls:
         )
         return found if len(found) == 1 else []
 
+    def credentials(self, finding: Finding) -> frozenset[str] | None:
+        """What tells the credential of a finding's call from others of its identity: the access key that the finding names, where the log
+        has it; else what the log says of the finding's own call, nothing where it names none; None where several credentials made that
+        call in the finding's time, so that nobody can tell whose it was."""
+        key = str(finding.access_key.get("AccessKeyId") or "")
+        user = finding.user.get("Username")
+        if key and self.store.rows(
+            "SELECT 1 FROM audit WHERE user_name = $user AND access_key_id = $key LIMIT 1", user=user, key=key
+        ):
+            return frozenset((key,))
+        own = self.of(finding)
+        one = _of_one(own)
+        if one is None and finding.first_seen_at:
+            start, end = finding.first_seen_at - _SECOND, (finding.last_seen_at or finding.first_seen_at) + _SECOND
+            then = [event for event in own if start <= event["received_at"] <= end]
+            one = _of_one(then)
+            if one is None and len({event["audit_id"] for event in then}) <= (finding.count or 1):
+                return frozenset().union(*map(credentials_of, then))  # the finding is about all of them
+        return one
+
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a finding is about another cluster than the one that the evidence is from."""
         return bool(finding.cluster and self.inventory.cluster and finding.cluster != self.inventory.cluster)
@@ -109,6 +134,16 @@ class OwnCalls:
                 credentials=credentials,
             )
         )
+
+
+def _of_one(events: list[Event]) -> frozenset[str] | None:
+    """The credential of some calls when it is one, renewed perhaps; empty when none is named, None when there are several."""
+    found = frozenset[str]()
+    for credentials in filter(None, map(credentials_of, events)):
+        if found and not credentials & found:
+            return None
+        found |= credentials
+    return found
 
 
 def _text(value: Any) -> str | None:

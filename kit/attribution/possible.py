@@ -1,11 +1,11 @@
-"""Rules 6 to 8: calls that may be the attacker's and may be the victim's."""
+"""Rules 6 to 9: calls that may be the attacker's and may be the victim's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from kit.attribution.calls import Call, Event, Place, account_user, events_where, let_through, place_of
+from kit.attribution.calls import Call, Event, Place, account_user, events_where, let_through, may_be_of, place_of
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
 from kit.store.store import Store
@@ -20,6 +20,7 @@ def possible_calls(own_calls: OwnCalls, findings: list[Finding], calls: dict[Pla
     hostile = [call.event for call in calls.values()]
     for events, rule, whose in (
         *_from_inside(own_calls, findings),
+        *_with_another_credential(own_calls, findings),
         *_perhaps_minted(own_calls, hostile),
         *_let_in(own_calls.store, hostile),
     ):
@@ -56,6 +57,31 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
             f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart",
             str(event["user_name"]),
         )
+
+
+def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Found]:
+    """Calls of the same identity, address and client with a credential that is not the attacker's: two people behind one address look
+    so, and one who signed in again."""
+    for finding in findings:
+        credentials = own_calls.credentials(finding)
+        for caller in own_calls.callers(finding) if credentials != frozenset() else ():
+            user, address, agent = caller
+            if address in own_calls.cluster_addresses.own:
+                continue
+            same = events_where(
+                own_calls.store,
+                "user_name = $user AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent",
+                user=user,
+                address=address,
+                agent=agent,
+            )
+            said = f"same identity, address and client as the call of finding {finding.id}"
+            if credentials is None:
+                yield same, f"{said}, which several credentials made in the finding's time: it names none of them", user
+            else:
+                others = [event for event in same if not may_be_of(event, credentials)]
+                rule = f"{said}, with another credential: the owner may sit behind that address, or the attacker have signed in again"
+                yield others, rule, user
 
 
 def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Found]:

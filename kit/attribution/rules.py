@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from kit.attribution.calls import Caller, Event, account_user, caller_of, creates, creates_account, let_through
+from kit.attribution.calls import (
+    CREDENTIALS,
+    Caller,
+    Event,
+    account_user,
+    caller_of,
+    creates,
+    creates_account,
+    credentials_of,
+    events_where,
+    let_through,
+    may_be_of,
+)
 from kit.inventory.addresses import CONTROL_PLANE, Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE
@@ -27,11 +39,12 @@ class Rule:
     says: str
 
 
-def of_caller(caller: Caller, since: datetime | None, says: str) -> Rule:
-    """That an event has this identity, address and user agent; with since: from then on."""
+def of_caller(caller: Caller, credentials: frozenset[str], since: datetime | None, says: str) -> Rule:
+    """That an event has this identity, address, user agent and one of these credentials; with since: from then on."""
 
     def holds(event: Event) -> bool:
-        return caller_of(event) == caller and (since is None or event["received_at"] >= since)
+        same = caller_of(event) == caller and may_be_of(event, credentials)
+        return same and (since is None or event["received_at"] >= since)
 
     return Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
 
@@ -43,7 +56,7 @@ class Rules:
         self.store = store
         self.inventory = inventory
         self.cluster_addresses = cluster_addresses
-        self._callers_at = dict[str, list[tuple[str, datetime]]]()
+        self._callers_at = dict[str, list[tuple[str, frozenset[str], datetime]]]()
 
     def of(self, events: list[Event]) -> Iterator[Rule]:
         """What makes other events the attacker's when these are."""
@@ -118,8 +131,9 @@ class Rules:
 
     def _before(self, events: list[Event]) -> Iterator[Rule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
-        caller did from then on. A kubelet at one of the cluster's own addresses does its daily work when it mints."""
-        makers = dict[Caller, Event]()
+        caller did with that credential from then on, or ever where its identity, address and client are the attacker's anyway. A kubelet
+        at one of the cluster's own addresses does its daily work when it mints."""
+        makers, hostile = dict[Caller, Event](), set(map(caller_of, events))
         for maker in self._makers(events):
             inside = maker["source_address"] in self.cluster_addresses.own or self._is_at_home(maker)
             if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
@@ -127,7 +141,8 @@ class Rules:
         for caller, maker in makers.items():
             what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
             says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
-            yield of_caller(caller, maker["received_at"], says)
+            since = None if caller in hostile else maker["received_at"]
+            yield of_caller(caller, credentials_of(maker), since, says)
 
     def _is_at_home(self, maker: Event) -> bool:
         """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
@@ -147,13 +162,11 @@ class Rules:
         return found
 
     def _makers(self, events: list[Event]) -> list[Event]:
-        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first, with the
-        columns that the callers look at."""
-        return self.store.rows(
-            "SELECT user_name, source_address, user_agent, received_at, issued_credential_id, response_code FROM audit"
-            " WHERE list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
-            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))"
-            " ORDER BY received_at, file, item",
+        """The events that minted the credentials or made the pods of hostile events, from the same addresses, oldest first."""
+        return events_where(
+            self.store,
+            "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
+            " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
             addresses=sorted({event["source_address"] for event in events} - {None}),
             used=sorted({event["credential_id"] for event in events} - {None}),
             pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
@@ -172,7 +185,7 @@ class Rules:
             )
 
     def addresses_of(self, hostile: list[Event]) -> list[str]:
-        """Those of the addresses of hostile events, but for the cluster's own, that nobody else used: every identity seen there is the attacker's, and was
+        """Those of the addresses of hostile events, but for the cluster's own, that nobody else used: every identity and credential seen there is the attacker's, and was
         not there before the first hostile call from it. Anonymous callers are nobody in particular and clear nothing."""
         first = dict[str, datetime]()
         for event in hostile:
@@ -180,19 +193,24 @@ class Rules:
                 at = first.setdefault(event["source_address"], event["received_at"])
                 first[event["source_address"]] = min(at, event["received_at"])
         identities = {event["user_name"] for event in hostile}
+        used = frozenset[str]().union(*map(credentials_of, hostile))
         new = sorted(set(first) - set(self._callers_at))
         if new:
             self._callers_at |= {address: [] for address in new}
             for row in self.store.rows(
-                "SELECT source_address, user_name, min(received_at) AS first_at FROM audit"
+                f"SELECT source_address, user_name, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
                 " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous' GROUP BY ALL",
                 addresses=new,
             ):
-                self._callers_at[row["source_address"]].append((row["user_name"], row["first_at"]))
+                seen = (row["user_name"], credentials_of(row), row["first_at"])
+                self._callers_at[row["source_address"]].append(seen)
         return sorted(
             address
             for address, first_hostile in first.items()
-            if all(user in identities and at >= first_hostile for user, at in self._callers_at[address])
+            if all(
+                user in identities and at >= first_hostile and (not credentials or credentials & used)
+                for user, credentials, at in self._callers_at[address]
+            )
         )
 
     def pods_made_by(self, events: Iterable[Event]) -> set[str]:

@@ -336,7 +336,7 @@ class Limits:
         for address in sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses):
             others = self.attacker.others_at(address)
             listed = few([f"{user} ({number} calls)" for user, number in others], 4)
-            says = f"Others use {address} too, so calls from there are told apart by identity and user agent alone; not attributed: {listed}"
+            says = f"Others use {address} too, so calls from there are told apart by identity, credential and user agent alone; not attributed: {listed}"
             yield Limit(
                 ("source_ip", "identity"),
                 says,

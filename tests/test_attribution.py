@@ -1,0 +1,61 @@
+"""Whose call a call is: what tells the attacker from the owner of the same name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.command import RECORDINGS
+from tests.variation import said, scope_of, varied
+
+NAT = json.loads((RECORDINGS / "shared_nat" / "ground_truth.json").read_text())
+
+
+def _calls(scope: dict[str, Any], kind: str = "calls") -> set[str]:
+    return {call for finding in scope.values() for call in finding[kind]}
+
+
+def test_behind_one_address_with_one_client_the_access_key_tells_the_attacker_from_the_owner(tmp_path: Path) -> None:
+    scope = scope_of(varied("shared_nat", tmp_path))
+    assert _calls(scope) == set(NAT["attacker_calls"])
+    assert _calls(scope, "aws_calls") == set(NAT["cloudtrail_attacker_events"])
+    for finding in scope.values():
+        assert len(finding["possible_calls"]) == 52  # the owner's, with the same client from the same address
+        assert "with another credential: the owner may sit behind that address" in said(finding)
+
+
+def test_a_finding_that_names_no_access_key_takes_that_of_its_own_call(tmp_path: Path) -> None:
+    def nameless(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings:
+            del finding["Resource"]["AccessKeyDetails"]
+        return findings
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, findings=nameless))) == set(NAT["attacker_calls"])
+
+
+def test_where_the_log_names_no_credentials_the_caller_is_told_by_the_rest(tmp_path: Path) -> None:
+    def nameless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for event in log:
+            event["user"].get("extra", {}).pop("accessKeyId", None)
+        return log
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, events=nameless))) > set(NAT["attacker_calls"])
+
+
+def test_a_token_that_the_kubelet_renewed_is_still_the_credential_of_its_pod(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "stolen_sa_token" / "ground_truth.json").read_text())
+    hostile, name = set(truth["attacker_calls"]), "authentication.kubernetes.io/credential-id"
+
+    def renewed(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        bound = [
+            event
+            for event in log
+            if event["auditID"] in hostile
+            and event["user"].get("extra", {}).get("authentication.kubernetes.io/pod-uid")
+        ]
+        for event in bound[len(bound) // 2 :]:
+            event["user"]["extra"][name] = ["JTI=00000000-0000-4000-8000-000000000000"]
+        return log
+
+    assert _calls(scope_of(varied("stolen_sa_token", tmp_path, events=renewed))) == hostile
