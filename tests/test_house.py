@@ -320,3 +320,16 @@ def test_each_action_is_done_by_the_kit_or_says_why_a_person_does_it() -> None:
         assert (
             one.precondition and one.preview and one.check and one.stops and bool(one.undo) != bool(one.cannot_undo)
         ), one.name
+
+
+def test_an_action_is_declared_and_done_in_two_files_of_one_name() -> None:
+    declared = 0
+    for path in sorted((ROOT / "kit" / "actions").glob("*.py")):
+        topic = importlib.import_module(f"kit.actions.{path.stem}")
+        for action in topic.ACTIONS if path.stem != "registry" and hasattr(topic, "ACTIONS") else ():
+            assert ACTIONS[action.name] is action
+            declared += 1
+            if not action.by_person:
+                done = (ROOT / "kit" / "live" / "acts" / path.name).read_text(encoding="utf-8")
+                assert f'act("{action.name}"' in done, action.name
+    assert declared == len(ACTIONS)

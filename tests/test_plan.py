@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from kit.actions.action import STAGES, Target, permissions_for
+from kit.actions.action import STAGES, permissions_for
 from kit.actions.registry import ACTIONS
+from kit.actions.target import ExpectedObject, Target
 from kit.live.changes.objects import path_of
 from kit.model.kubernetes import KINDS
 from kit.plan.plan import Plan, PlannedAction
@@ -305,7 +306,7 @@ def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resource", KINDS)
 def test_a_permission_names_the_group_that_the_call_goes_to(resource: str) -> None:
     kind = KINDS[resource]
-    target = Target("created", f"{resource}/shop/x", parameters={"resource": resource, "expected": {}})
+    target = Target("created", f"{resource}/shop/x", parameters=ExpectedObject(resource, "shop", "x", None, {}))
     made = permissions_for(ACTIONS["delete_workload"], target)
     planned = PlannedAction(
         "id", "eradicate", "delete_workload", "", target.key, "x", None, [], "", [], "", "", [], made, [], []

@@ -11,13 +11,15 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Literal, Protocol
 
+from kit.actions.target import Parameters, Target
 from kit.identities.revocation import kubectl
+from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.model.kinds import NAMED
+from kit.model.kinds import SubjectName
 from kit.model.kubernetes import KINDS
-from kit.model.why import Why
 
 STAGES = ("freeze", "contain", "revoke", "capture", "eradicate", "recover")
 GONE = "what was deleted is gone; what was captured before stays"
@@ -26,44 +28,89 @@ DRY = "server-side dry-run (dryRun=All)"
 EC2_DRY = "EC2's DryRun"
 SIMULATED = "no dry-run: policy simulation of the caller's permissions"
 LOOKED = "nothing to try: it reads"
+# fmt: off
+Source = Literal[
+    "written_binding", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
+    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
+]
+"""What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
+# fmt: on
+
+
+class Comes(StrEnum):
+    """What brings an action into a plan."""
+
+    BY_SCOPE = "what the scope has, whether a playbook names it or not"
+    BY_PLAYBOOK = "a playbook that names it"
+    FROM_OUTSIDE = "a playbook that names it, or hostile calls from outside of the cluster"
+
+
+class Keeps(StrEnum):
+    """What is kept as evidence, for which what destroys waits."""
+
+    NOTHING = "nothing"
+    TARGET = "its target"
+    DISK = "the disk of its target, and what lies on it of pods"
+
+
+class Where(StrEnum):
+    """Which targets of the other action are waited for."""
+
+    ANY = "all of them"
+    SAME = "the same target"
+    LOST = "what is lost with the target"
+    ON_NODE = "pods on the node"
+    OWNER = "the workload that starts the pod anew"
+    USER = "service accounts that take on the role"
+    BEFORE = "the one before, of the action itself"
 
 
 @dataclass(frozen=True)
-class Target:
-    """What an action is done to: a subject of the scope. instance_id: of a node. parameters: what kit.live has to know of it. why: what
-    weighs most."""
+class Wait:
+    """One action that another waits for, by its name. when: for which targets of the one that waits."""
 
-    kind: str
-    key: str
-    thing: Thing | None = None
-    cluster: str | None = None
-    instance_id: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
-    why: tuple[Why, ...] = ()
+    action: str
+    where: Where
+    when: Callable[[Target], bool] = field(default=lambda target: True, repr=False)
 
-    @property
-    def namespace(self) -> str | None:
-        """Its namespace, where it has one."""
-        if self.thing:
-            return self.thing.namespace
-        return self.key.partition("/")[0] if self.kind in NAMED else None
+
+class Held(Protocol):
+    """What makes an action impossible is asked of this: what the attacker holds, by the evidence (kit.plan.compromised)."""
 
     @property
-    def name(self) -> str:
-        """Its name."""
-        return (self.thing.name if self.thing else None) or self.key.rpartition("/")[2]
+    def inventory(self) -> Inventory:
+        """The objects of the cluster."""
+
+    @property
+    def used_roles(self) -> set[str]:
+        """Roles of which the attacker used a session."""
+
+    @property
+    def hostile_accounts(self) -> set[str]:
+        """Service accounts (namespace/name) with hostile calls."""
+
+    def is_unbound(self, account: str) -> bool | None:
+        """Whether the attacker minted a token of a service account that is bound to no object; None: not in the log."""
+
+    def thing_at(self, path: str) -> Thing | None:
+        """The object at a path that stands."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """One kind of change. undo: how it is taken back; cannot_undo: why it cannot. kinds: of subjects that it is done to, none: by hand.
+    """One kind of change. undo: how it is taken back; cannot_undo: why it cannot. kinds: of what it is done to, as kit.plan.targets finds them.
 
     stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
     precondition: what has to be true just before. permissions: `kubernetes:[GROUP/]RESOURCE:VERB[:NAME]` or `aws:SERVICE:ACTION`;
     {object} is the resource of the target, {role} what RBAC asks of whoever writes a binding: to may bind its role.
     preview: how it is tried before. check: what shows afterwards that it holds. by_person: why the kit doesn't do it, "" when it does.
-    destroys_node: done only to nodes that the attacker may hold; on others an affected pod merely ran. stops_nothing: of anybody's work.
-    reads_only: it changes nothing in account and cluster, so there is nothing to undo.
+    only_held: done only to nodes that the attacker may hold, on others an affected pod merely ran, and to pods that were the attacker's tools.
+    stops_nothing: of anybody's work.
+    reads_only: it changes nothing in account and cluster, so there is nothing to undo. takes_out: of service, so that all targets together weigh more.
+
+    comes: what brings it into a plan. needs: what it needs to know, where that is more than its kind of target tells. keeps: of evidence.
+    waits, after_stages: what has to be done before. tells_waits: whether it needs to know the ids of those. applies: whether there is anything to do.
+    impossible, person: why it cannot be done to a target, and why a person has to do it to that one, "" when neither.
     """
 
     name: str
@@ -72,7 +119,7 @@ class Action:
     stops: str
     undo: str = ""
     cannot_undo: str = ""
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[SubjectName | Source, ...] = ()
     commands: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
     destroys: bool = False
     identities: tuple[str, ...] = ()
@@ -81,15 +128,25 @@ class Action:
     preview: str = ""
     check: str = ""
     by_person: str = ""
-    destroys_node: bool = False
+    only_held: bool = False
     stops_nothing: bool = False
     reads_only: bool = False
+    takes_out: bool = False
+    comes: Comes = Comes.BY_SCOPE
+    needs: type[Parameters] | None = None
+    keeps: Keeps = Keeps.NOTHING
+    waits: tuple[Wait, ...] = ()
+    after_stages: tuple[str, ...] = ()
+    tells_waits: bool = False
+    applies: Callable[[Target, Held], bool] = field(default=lambda target, held: True, repr=False)
+    impossible: Callable[[Target, Held], str] = field(default=lambda target, held: "", repr=False)
+    person: Callable[[Target], str] = field(default=lambda target: "", repr=False)
 
 
 def permissions_for(action: Action, target: Target) -> list[str]:
     """The permissions of an action on one target, with its own resource and role. Source: Kubernetes "Using RBAC Authorization",
     privilege escalation prevention: who writes a binding needs its role's rights, or `bind`; who writes a role, or `escalate`."""
-    resource = str(target.parameters.get("resource") or "pods")
+    resource = target.resource
     own = KINDS[resource].path if resource in KINDS else resource
     found = list[str]()
     for one in action.permissions:
@@ -109,7 +166,7 @@ def permissions_for(action: Action, target: Target) -> list[str]:
 
 def action_id(name: str, target: Target) -> str:
     """The id of an action on a target: the same in every plan that would do the same, another when it is done with something else."""
-    known = json.dumps(target.parameters, sort_keys=True, ensure_ascii=True)
+    known = json.dumps(target.parameters.as_json(), sort_keys=True, ensure_ascii=True)
     return f"{name}-{hashlib.sha256(f'{target.kind}:{target.key}:{known}'.encode()).hexdigest()[:10]}"
 
 

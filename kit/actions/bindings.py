@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from kit.actions.action import DRY, Action, on_object
+from kit.actions.action import DRY, Action, Comes, Held, on_object
+from kit.actions.target import EditedBinding, Target
 
 _BINDINGS = ("kubernetes:{object}:get", "kubernetes:{object}:patch", "kubernetes:{role}")
+
+
+def _names_any(target: Target, held: Held) -> bool:
+    known = target.parameters
+    return not isinstance(known, EditedBinding) or bool(known.remove)
+
 
 ACTIONS = (
     Action("remove_role_binding", "revoke", "Delete the bindings and roles that the attacker wrote", "whatever else that identity does",
@@ -15,14 +22,17 @@ ACTIONS = (
     Action("unbind_identity", "revoke", "Take the attacker's identity out of the bindings that name it", "all else that uses this identity: other pods of the service account, the person's own work",
            undo="put the subject back", kinds=("used_binding",), commands=on_object("edit"),
            precondition="its subjects are as planned; you do not work with that subject yourself",
-           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it"),
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it",
+           applies=_names_any),
     Action("remove_anonymous_access", "revoke", "Take system:anonymous and system:unauthenticated out of all bindings but system:public-info-viewer", "whoever calls without signing in: old health checks",
            undo="put the subject back", kinds=("anonymous_binding",), commands=on_object("edit"),
            precondition="its subjects are as planned",
-           permissions=_BINDINGS, preview=DRY, check="the binding no longer names them"),
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names them",
+           applies=_names_any, comes=Comes.BY_PLAYBOOK),
     Action("drop_default_account_rights", "revoke", "Take the default service account out of its bindings; give workloads accounts of their own", "workloads that lived on those rights",
            undo="put the subject back", kinds=("default_binding",), commands=on_object("edit"),
            precondition="the workloads that need the rights have accounts of their own",
-           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it"),
+           permissions=_BINDINGS, preview=DRY, check="the binding no longer names it",
+           applies=_names_any, comes=Comes.BY_PLAYBOOK),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

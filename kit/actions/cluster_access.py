@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shlex
 
-from kit.actions.action import DRY, SIMULATED, Action, Target
+from kit.actions.action import DRY, SIMULATED, Action, Held
+from kit.actions.target import AdmittedPrincipal, Target
 
 
 def _cluster_access(target: Target) -> list[str]:
-    name, arn = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(str(target.parameters.get("arn") or "ARN"))
+    name, arn = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(target.known(AdmittedPrincipal).arn or "ARN")
     return [
         "kubectl edit configmap aws-auth -n kube-system",
         f"aws eks delete-access-entry --cluster-name {name} --principal-arn {arn}",
     ]
+
+
+def _nameless(target: Target, held: Held) -> str:
+    return "" if target.known(AdmittedPrincipal).arn else "no evidence names the IAM role or user behind it"
 
 
 ACTIONS = (
@@ -21,8 +26,9 @@ ACTIONS = (
            precondition="it is neither the last administrator, nor a node's or Fargate's mapping, nor the identity that you work with",
            permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
                         "aws:eks:AssociateAccessPolicy", "kubernetes:rbac.authorization.k8s.io/clusterrolebindings:list", "kubernetes:configmaps:get", "kubernetes:configmaps:patch"),
-           preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there"),
-    Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=(),
+           preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there",
+           needs=AdmittedPrincipal, impossible=_nameless),
+    Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=("unclear_mapping",),
            commands=lambda target: ["kubectl get configmap aws-auth -n kube-system -o yaml"],
            precondition="you have aws-auth as it should be",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="whether it is yours no evidence tells"),

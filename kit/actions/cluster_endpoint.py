@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import shlex
 
-from kit.actions.action import SIMULATED, Action, Target
+from kit.actions.action import SIMULATED, Action, Comes
+from kit.actions.target import EndpointParameters, Target
 
 
 def _narrow(target: Target) -> list[str]:
-    name, keep = shlex.quote(target.cluster or "CLUSTER"), target.parameters.get("keep")
+    name, keep = shlex.quote(target.cluster or "CLUSTER"), target.known(EndpointParameters).keep
     if keep == []:
         return [f"aws eks update-cluster-config --name {name} --resources-vpc-config endpointPublicAccess=false"]
     cidrs = ",".join(keep or ["YOUR.OWN.ADDRESS/32"])
     return [f"aws eks update-cluster-config --name {name} --resources-vpc-config publicAccessCidrs={cidrs}"]
+
+
+def _person(target: Target) -> str:
+    if target.known(EndpointParameters).keep is not None:
+        return ""
+    return "nobody has said which addresses it stays open for: plan it with --keep-address CIDR, or --private-endpoint"
 
 
 ACTIONS = (
@@ -20,6 +27,7 @@ ACTIONS = (
            undo="put the old publicAccessCidrs back", kinds=("cluster",), commands=_narrow,
            precondition="private access is on, or every node's way out and your own address stay in",
            permissions=("aws:eks:UpdateClusterConfig", "aws:eks:DescribeCluster", "aws:eks:ListUpdates", "aws:eks:DescribeUpdate", "aws:ec2:DescribeNatGateways", "kubernetes:nodes:list"),
-           preview=SIMULATED, check="EKS has the new values, and the API server answers from here"),
+           preview=SIMULATED, check="EKS has the new values, and the API server answers from here",
+           comes=Comes.FROM_OUTSIDE, person=_person),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

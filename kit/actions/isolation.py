@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from kit.actions.action import DRY, Action, Target
+from kit.actions.action import DRY, Action, Held
+from kit.actions.pods import on_fargate
+from kit.actions.target import PodParameters, Target
 from kit.identities.revocation import kubectl
 
 LABEL = "kit-quarantine"
@@ -23,6 +25,18 @@ def _isolate(target: Target) -> list[str]:
     ]
 
 
+def _out_of_reach(target: Target, held: Held) -> str:
+    if target.known(PodParameters).host_network:
+        return "it is on its node's network, where no network policy reaches it: a quarantine of its node alone cuts it off"
+    return on_fargate(target, held)
+
+
+def _person(target: Target) -> str:
+    if target.namespace != "kube-system" or target.known(PodParameters).made_by_attacker:
+        return ""
+    return "it is the cluster's own service: without traffic names or addresses fail everywhere; look first whether a new one stands in for it"
+
+
 ACTIONS = (
     Action("isolate_pod", "contain", "Give each pod a new label and deny all traffic to it and from it", "everything that calls the pod or that it calls",
            undo="take the label off again and delete the network policy", kinds=("pod",), commands=_isolate,
@@ -30,6 +44,7 @@ ACTIONS = (
            permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:patch", "kubernetes:networking.k8s.io/networkpolicies:get", "kubernetes:networking.k8s.io/networkpolicies:list",
                         "kubernetes:networking.k8s.io/networkpolicies:create", "kubernetes:networking.k8s.io/networkpolicies:delete", "kubernetes:networking.k8s.aws/policyendpoints:list",
                         "kubernetes:apps/daemonsets:list", "kubernetes:configmaps:get"),
-           preview=DRY, check="a PolicyEndpoint of the VPC CNI names the pod's address; with another network, cannot tell"),
+           preview=DRY, check="a PolicyEndpoint of the VPC CNI names the pod's address; with another network, cannot tell",
+           only_held=True, takes_out=True, impossible=_out_of_reach, person=_person),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Callable
 
-from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Target, action_id
+from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
+from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
+from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, KARPENTER, WORDS
 
 _SNAPSHOTS = (
     "kubernetes:nodes:get",
@@ -20,12 +22,12 @@ _SNAPSHOTS = (
 
 def _instance(*words: str) -> Callable[[Target], list[str]]:
     def commands(target: Target) -> list[str]:
-        known = target.parameters
+        known = target.known(NodeParameters)
         filled = {
             "INSTANCE": target.instance_id,
-            "GROUP": known.get("group"),
-            "REGION": known.get("region"),
-            "ACCOUNT": known.get("account"),
+            "GROUP": known.group,
+            "REGION": known.region,
+            "ACCOUNT": known.account,
             "SNAPSHOTS": action_id("snapshot_volumes", target),
             "CHECKPOINTS": action_id("snapshot_checkpoints", target),
         }
@@ -46,7 +48,7 @@ def _terminate(target: Target) -> list[str]:
         "aws ec2 terminate-instances --instance-ids INSTANCE",
         *(
             ["aws autoscaling resume-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy"]
-            if target.parameters.get("group")
+            if target.known(NodeParameters).group
             else []
         ),
     )
@@ -60,6 +62,32 @@ def _add_nodes(target: Target) -> list[str]:
     ]
 
 
+def _impossible(
+    on_hybrid: bool = False, on_auto: bool = True, without_instance: bool = False
+) -> Callable[[Target, Held], str]:
+    """Why an action cannot be done to a node. on_hybrid, on_auto: whether it can be on a node of that kind; without_instance: to one whose instance no evidence names."""
+
+    def why(target: Target, held: Held) -> str:
+        known = target.known(NodeParameters)
+        words = WORDS[known.node_kind]
+        if known.node_kind == FARGATE:
+            return f"{words}: what can be done is done to its pod"
+        if known.node_kind == HYBRID and not on_hybrid:
+            return f"{words}: keep it, cut it off and switch it off where it stands"
+        if known.node_kind == AUTO and not on_auto:
+            return f"{words}: AWS forbids changing its network interfaces; cordon it and take its pods off"
+        if known.instance_id is None and not without_instance:
+            return f"{words}, and no evidence names its instance: add `aws ec2 describe-instances` or `kubectl get nodes -o json`"
+        return ""
+
+    return why
+
+
+def _is_replaced(target: Target) -> bool:
+    """Whether its controller would replace a node that is cordoned."""
+    return target.known(NodeParameters).node_kind in (KARPENTER, AUTO)
+
+
 ACTIONS = (
     Action("protect_node", "freeze", "Protect each node's instance from termination, scale-in and disruption", "scaling in of that node",
            undo="switch the protections off again", kinds=("node",),
@@ -69,51 +97,62 @@ ACTIONS = (
            precondition="the instance runs, and its tags say the same kind of node; Spot instances have no termination protection",
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute", "aws:ec2:ModifyInstanceAttribute", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups",
                         "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:SuspendProcesses", "aws:autoscaling:ResumeProcesses", "kubernetes:nodes:get", "kubernetes:nodes:patch"),
-           preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group"),
+           preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group",
+           impossible=_impossible()),
     Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the instance exists",
            permissions=_SNAPSHOTS,
-           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
-    Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=(), commands=_add_nodes,
+           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
+           impossible=_impossible(), keeps=Keeps.DISK),
+    Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=("last_nodes",), commands=_add_nodes,
            precondition="the node group may grow; new pods need somewhere to run before the old nodes end",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="how many, of which group and in which subnets only you know"),
     Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
            commands=lambda target: [kubectl("cordon", "", target.key, None)],
-           precondition="the node stands; with Karpenter do-not-disrupt comes first", destroys_node=True,
+           precondition="the node stands; with Karpenter do-not-disrupt comes first", only_held=True,
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch"),
-           preview=DRY, check="the node is unschedulable"),
+           preview=DRY, check="the node is unschedulable",
+           impossible=_impossible(on_hybrid=True, without_instance=True), takes_out=True, waits=(Wait("protect_node", Where.SAME, _is_replaced),)),
     Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
-           precondition="the instance runs; for memory it is reached by SSM", destroys_node=True,
-           permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=LOOKED, check="the output is in the case, hashed in its journal"),
+           precondition="the instance runs; for memory it is reached by SSM", only_held=True,
+           permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=LOOKED, check="the output is in the case, hashed in its journal",
+           impossible=_impossible(), keeps=Keeps.TARGET),
     Action("quarantine_node", "capture", "Give each node's instance a security group that lets nothing through", "every pod on the node; its kubelet, so it comes after what needs that",
            undo="put the old security groups back", kinds=("node",),
            commands=_instance("aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values=INSTANCE --query 'NetworkInterfaces[].[NetworkInterfaceId,Groups[].GroupId]'",
                               "aws ec2 modify-network-interface-attribute --network-interface-id EACH_INTERFACE --groups QUARANTINE_GROUP"),
-           precondition="what needs the kubelet or SSM is done; not on Auto Mode", destroys_node=True,
+           precondition="what needs the kubelet or SSM is done; not on Auto Mode", only_held=True,
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeNetworkInterfaces", "aws:ec2:DescribeSecurityGroups", "aws:ec2:CreateSecurityGroup", "aws:ec2:RevokeSecurityGroupEgress", "aws:ec2:DeleteSecurityGroup", "aws:ec2:CreateTags",
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
-           preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on"),
-    Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), destroys_node=True,
+           preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on",
+           impossible=_impossible(on_auto=False), takes_out=True,
+           waits=tuple(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node"))),
+    Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the checkpoints are made",
            permissions=_SNAPSHOTS,
-           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag"),
+           preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
+           impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("capture_container", Where.ON_NODE),)),
     Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 describe-snapshots --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].[SnapshotId,State,Progress]'"),
            precondition="the snapshots were started",
-           permissions=("aws:ec2:DescribeSnapshots",), preview=LOOKED, check="every snapshot is completed"),
+           permissions=("aws:ec2:DescribeSnapshots",), preview=LOOKED, check="every snapshot is completed",
+           impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("snapshot_volumes", Where.SAME), Wait("snapshot_checkpoints", Where.SAME)), tells_waits=True),
     Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws guardduty start-malware-scan --resource-arn arn:aws:ec2:REGION:ACCOUNT:instance/INSTANCE"),
-           precondition="the instance exists, and was not scanned within the last hour", destroys_node=True,
+           precondition="the instance exists, and was not scanned within the last hour", only_held=True,
            permissions=("aws:guardduty:StartMalwareScan", "aws:guardduty:ListMalwareScans", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"),
-           preview=SIMULATED, check="GuardDuty has the scan, and its state"),
+           preview=SIMULATED, check="GuardDuty has the scan, and its state",
+           impossible=_impossible(), keeps=Keeps.TARGET),
     Action("terminate_node", "eradicate", "Drain each node that the attacker may hold and terminate its instance, once captured", "all pods on it move; what is on its disk is lost", cannot_undo="an instance that was terminated is gone", kinds=("node",),
-           commands=_terminate, destroys=True, destroys_node=True,
+           commands=_terminate, destroys=True, only_held=True,
            precondition="the node is cordoned, its capture is finished and its pods are moved",
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch", "kubernetes:nodes:delete", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create", "aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute",
                         "aws:ec2:ModifyInstanceAttribute", "aws:ec2:TerminateInstances", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups", "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:TerminateInstanceInAutoScalingGroup"),
-           preview=f"{DRY} of the evictions; {EC2_DRY}; Auto Scaling has none: policy simulation", check="the instance is shutting down or terminated"),
+           preview=f"{DRY} of the evictions; {EC2_DRY}; Auto Scaling has none: policy simulation", check="the instance is shutting down or terminated",
+           impossible=_impossible(without_instance=True), takes_out=True,
+           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("terminate_node", Where.BEFORE))),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from kit.actions.action import DRY, GONE, LOOKED, READS, Action, Target, uid_checked
+from kit.actions.action import DRY, GONE, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
+from kit.actions.target import PodParameters, ServedPod, Target
 from kit.identities.revocation import kubectl
+from kit.inventory.node_kind import FARGATE, kind_of
+from kit.words import few
 
 
 def _file(target: Target, end: str) -> str:
@@ -13,7 +16,7 @@ def _file(target: Target, end: str) -> str:
 
 
 def _keep(target: Target) -> list[str]:
-    resource = str(target.parameters.get("resource") or "pods")
+    resource = target.resource
     yaml = f"{kubectl('get -o yaml', resource, target.name, target.namespace)} > {_file(target, 'yaml')}"
     if resource != "pods":
         return [yaml]
@@ -28,7 +31,7 @@ def _keep(target: Target) -> list[str]:
 
 
 def _withdraw(target: Target) -> list[str]:
-    labels = " ".join(shlex.quote(f"{label}-") for label in target.parameters.get("labels", {}))
+    labels = " ".join(shlex.quote(f"{label}-") for label in target.known(ServedPod).labels)
     return [f"{kubectl('label', 'pod', target.name, target.namespace)} {labels}"] if labels else []
 
 
@@ -36,24 +39,48 @@ def _delete_pod(target: Target) -> list[str]:
     return uid_checked("delete", "pod", target)
 
 
+def on_fargate(target: Target, held: Held) -> str:
+    """Why neither network policies nor the kubelet reach a pod, where it runs on Fargate."""
+    node = target.known(PodParameters).node
+    if not node or kind_of(node, held.thing_at(f"nodes/{node}")) != FARGATE:
+        return ""
+    return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: its security group and its deletion are what is left"
+
+
+def _is_served(target: Target, held: Held) -> bool:
+    known = target.parameters
+    return isinstance(known, ServedPod) and bool(known.labels or known.services)
+
+
+def _is_owners(target: Target, held: Held) -> str:
+    known = target.known(ServedPod)
+    if known.labels:
+        return ""
+    return f"Service {few(known.services, 2)} selects on labels that its owner selects on too: it keeps sending to it"
+
+
 ACTIONS = (
     Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding"), commands=_keep,
            precondition="the object with this uid stands",
            permissions=("kubernetes:{object}:get", "kubernetes:pods/log:get", "kubernetes:events:list"),
-           preview=LOOKED, check="the files are in the case, hashed in its journal"),
+           preview=LOOKED, check="the files are in the case, hashed in its journal",
+           keeps=Keeps.TARGET),
     Action("withdraw_pod", "contain", "Take labels off each pod that only Services select on, so that they send it nothing more", "the Service has one pod less", undo="put the labels back", kinds=("pod",),
            commands=_withdraw, precondition="the pod with this uid stands; its owner does not select on the label",
            permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
-           preview=DRY, check="no EndpointSlice of the namespace names its address"),
+           preview=DRY, check="no EndpointSlice of the namespace names its address",
+           only_held=True, needs=ServedPod, applies=_is_served, impossible=_is_owners),
     Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds", stops_nothing=True,
            undo=READS, reads_only=True, kinds=("pod",),
-           commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.parameters.get("containers", [])] if target.thing and target.thing.node else [],
+           commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.known(PodParameters).containers] if target.thing and target.thing.node else [],
            precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
            permissions=("kubernetes:pods:get", "kubernetes:nodes/proxy:create"),
-           preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it"),
+           preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it",
+           only_held=True, impossible=on_fargate, keeps=Keeps.TARGET),
     Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=GONE, kinds=("pod",),
            commands=_delete_pod, destroys=True,
            precondition="the pod with this uid stands, and its capture is finished",
-           permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named"),
+           permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named",
+           only_held=True, takes_out=True, waits=(Wait("delete_workload", Where.OWNER),)),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

@@ -6,28 +6,31 @@ import json
 import shlex
 from typing import Any
 
-from kit.actions.action import SIMULATED, Action, Target, action_id
+from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
+from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
+from kit.words import Names, counted
 
 
 def _deactivate(target: Target) -> list[str]:
-    user = shlex.quote(str(target.parameters.get("arn") or "").rpartition("/")[2])
+    known = target.known(PrincipalParameters)
+    user = shlex.quote((known.arn or "").rpartition("/")[2])
     return [
         f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
-        for key in target.parameters.get("access_key_ids", [])
+        for key in known.access_key_ids
     ]
 
 
 def _revoke(target: Target) -> list[str]:
     """The same deny as kit.live puts on: of these instances or pods alone, else of all sessions that are older than now."""
-    known, role = target.parameters, str(target.parameters.get("role"))
-    if ":role/" not in role:
+    known = target.known(RoleSessions)
+    if ":role/" not in (known.role or ""):
         return []
-    name = role.rpartition("/")[2]
+    name = str(known.role).rpartition("/")[2]
     conditions: list[dict[str, Any]] = []
-    if known.get("instances"):
-        conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known["instances"]]}})
-    if known.get("pods"):
-        conditions.append({"StringEquals": {"aws:PrincipalTag/kubernetes-pod-uid": known["pods"]}})
+    if known.instances:
+        conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known.instances]}})
+    if known.pods:
+        conditions.append({"StringEquals": {"aws:PrincipalTag/kubernetes-pod-uid": known.pods}})
     conditions = conditions or [{"DateLessThan": {"aws:TokenIssueTime": "NOW"}}]
     statements = [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": one} for one in conditions]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
@@ -57,10 +60,66 @@ def _pod_identity(target: Target) -> list[str]:
     ]
 
 
+_WITHIN_REACH = "it was only within reach: this would stop all pods that use it, and its sessions come anew as long as its tokens do; look whether it was used (CloudTrail), and decide"
+
+
+def _is_role(target: Target, held: Held) -> bool:
+    return ":role/" in (target.known(PrincipalParameters).arn or "")
+
+
+def _has_keys(target: Target, held: Held) -> bool:
+    return bool(target.known(PrincipalParameters).access_key_ids)
+
+
+def _has_pod_identity(target: Target, held: Held) -> bool:
+    return any(grant.by_pod_identity for grant in held.inventory.service_account_roles.get(target.key, {}).values())
+
+
+def _trusts_accounts(target: Target, held: Held) -> bool:
+    return bool(target.known(TrustedRole).service_accounts)
+
+
+def _is_used(held: Held, role: str, accounts: Names) -> bool:
+    return role in held.used_roles or bool(held.hostile_accounts & set(accounts))
+
+
+def _unused_trust(target: Target, held: Held) -> str:
+    return "" if _is_used(held, target.key, target.known(TrustedRole).service_accounts) else _WITHIN_REACH
+
+
+def _unused_identity(target: Target, held: Held) -> str:
+    roles = held.inventory.service_account_roles.get(target.key, {})
+    return "" if target.key in held.hostile_accounts or held.used_roles & roles.keys() else _WITHIN_REACH
+
+
+def _too_wide(target: Target, held: Held) -> str:
+    known = target.known(RoleSessions)
+    if target.kind == "node":
+        if known.role and known.instances:
+            return ""
+        return f"its credential was in reach, and no evidence names its {'instance' if known.role else 'role'}: it lives until it expires; denying all sessions of a node role stops every node that has it"
+    if known.instances or known.pods:
+        return ""
+    accounts = [account for account, roles in held.inventory.service_account_roles.items() if target.key in roles]
+    nodes = [node for node, (role, _) in held.inventory.node_roles.items() if role == target.key]
+    if (accounts or nodes) and not _is_used(held, target.key, accounts):
+        return _WITHIN_REACH
+    if nodes:
+        return f"{counted(len(nodes), 'node')} sign in with it, and no evidence tells from which instance alone the attacker's sessions came: denying all its sessions stops image pulls and the network of new pods on every one of them; decide"
+    return ""
+
+
+def _of_node(target: Target) -> str:
+    if target.kind != "node":
+        return ""
+    return "the node's credential was in reach, and nothing here shows that it was used: look in CloudTrail for sessions of its instance, and decide; the kit ends it where it was used"
+
+
 ACTIONS = (
     Action("end_sign_in", "revoke", "End the sign-in that this role's session came from: disable the person, or close the pipeline's trust", "that person's or pipeline's other work", undo="enable it again", kinds=("identity",), identities=("iam",),
            precondition="somebody at the identity provider can do it; else the role gives a new session at once",
-           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="who may take on the role is decided at its identity provider or in its trust policy, by people that the evidence does not name surely"),
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="who may take on the role is decided at its identity provider or in its trust policy, by people that the evidence does not name surely",
+           needs=SignedInPrincipal, applies=_is_role),
     Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
            precondition="somebody at the identity provider can disable the user", permissions=(),
            preview="none: it is done at the provider", check="a person confirms it (`kit apply --by-hand ID`)",
@@ -69,20 +128,24 @@ ACTIONS = (
            undo="put the old trust policy back", kinds=("iam_role",),
            precondition="the trust policy is as it was looked at", commands=_trust,
            permissions=("aws:iam:GetRole", "aws:iam:UpdateAssumeRolePolicy", "aws:eks:DescribeCluster"),
-           preview=SIMULATED, check="the trust policy denies these service accounts"),
+           preview=SIMULATED, check="the trust policy denies these service accounts",
+           needs=TrustedRole, applies=_trusts_accounts, impossible=_unused_trust),
     Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again; its id is a new one", kinds=("service_account",),
            commands=_pod_identity,
            precondition="the association is of this service account",
            permissions=("aws:eks:ListPodIdentityAssociations", "aws:eks:DescribePodIdentityAssociation", "aws:eks:DeletePodIdentityAssociation", "aws:eks:CreatePodIdentityAssociation", "aws:iam:PassRole"),
-           preview=SIMULATED, check="no association names the service account"),
+           preview=SIMULATED, check="no association names the service account",
+           applies=_has_pod_identity, impossible=_unused_identity),
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role: of these instances or pods alone where that can be told apart, else to all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
-           undo="delete the deny policy", kinds=("iam_role",), commands=_revoke,
+           undo="delete the deny policy", kinds=("iam_role", "credential_in_reach"), commands=_revoke,
            precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy"),
-           preview=SIMULATED, check="the role has the deny policy"),
+           preview=SIMULATED, check="the role has the deny policy",
+           impossible=_too_wide, person=_of_node, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER))),
     Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",), commands=_deactivate,
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
-           preview=SIMULATED, check="the key is inactive"),
+           preview=SIMULATED, check="the key is inactive",
+           applies=_has_keys),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

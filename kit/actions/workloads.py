@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from kit.actions.action import DRY, Action, on_object
+from kit.actions.target import LostObject, Target
+
+
+def _person(target: Target) -> str:
+    if target.known(LostObject).body:
+        return ""
+    return "your repository or your backup has it as it should be: the evidence has not, or it is a pod or a Secret"
+
 
 ACTIONS = (
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
@@ -13,16 +21,19 @@ ACTIONS = (
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
            precondition="the attacker's access has ended, and nothing of that name is there",
            permissions=("kubernetes:{object}:get", "kubernetes:{object}:create", "kubernetes:{object}:delete", "kubernetes:{role}"),
-           preview=DRY, check="it is there again, as the evidence has it"),
+           preview=DRY, check="it is there again, as the evidence has it",
+           person=_person, after_stages=("revoke",)),
     Action("revert_changes", "recover", "Undo what the attacker changed, by comparing it with your own copy", "what others changed since, when the whole is put back", undo="put back what stood before", kinds=("changed",),
            precondition="the attacker's access has ended",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the evidence does not hold it as it should be; your repository or your backup does"),
     Action("rotate_secrets", "recover", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the old value is in the attacker's hands", kinds=("secret", "reachable"),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
-           by_person="the kit does not hold new values: their owners make them"),
+           by_person="the kit does not hold new values: their owners make them",
+           after_stages=("contain", "revoke")),
     Action("roll_out_fixed", "recover", "Roll out a fixed image or version of the workload, with hardened settings: its pods come back from the same image", "the old version", undo="`kubectl rollout undo`", kinds=("workload",),
            precondition="the fault that let them in is known", permissions=(),
-           preview="none: it is your own deployment", check="a person confirms it", by_person="only you know the fault and have the fixed version"),
+           preview="none: it is your own deployment", check="a person confirms it", by_person="only you know the fault and have the fixed version",
+           after_stages=("contain", "revoke")),
 )  # fmt: skip
 """The actions of this topic, in their order within a stage."""

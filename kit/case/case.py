@@ -25,7 +25,8 @@ from kit.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kit.actions.action import Action, Target
+    from kit.actions.action import Action
+    from kit.actions.target import Target
     from kit.evidence.raw import Raw
     from kit.inventory.inventory import Inventory
     from kit.plan.plan import Plan

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from kit.actions.action import Target
+from kit.actions.target import EndpointParameters, RoleSessions, Target
 from kit.identities.rights import mounted_secrets
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
@@ -113,9 +113,9 @@ class BlastRadius:
 
     @staticmethod
     def _of_denied(target: Target) -> Iterator[str]:
-        denied = target.parameters.get("instances")
-        if denied:
-            yield f"all that {few(denied, _MOST)} may do in AWS stops, SSM and image pulls too: whoever wants memory by SSM takes it before"
+        known = target.parameters
+        if isinstance(known, RoleSessions) and known.instances:
+            yield f"all that {few(known.instances, _MOST)} may do in AWS stops, SSM and image pulls too: whoever wants memory by SSM takes it before"
 
     def _of_endpoint(self, target: Target) -> Iterator[str]:
         """Who would be cut off: regular callers from outside, those in the networks that are kept left out."""
@@ -129,7 +129,7 @@ class BlastRadius:
             control=sorted(own.control_plane),
             hostile=hostile,
         )
-        kept = [ip_network(one) for one in target.parameters.get("keep") or []]
+        kept = [ip_network(one) for one in target.known(EndpointParameters).keep or []]
         sources = sorted(
             {
                 use.address

@@ -9,7 +9,6 @@ from kit.identities.access import Access
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dicts_of
 from kit.model.identity import NODE
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
@@ -180,7 +179,9 @@ class Compromised:
         them, or holds their service account or their node."""
         found = set[str]()
         for scope in self.scopes:
-            asked = {do.action.name for do in playbook_of(scope.finding.type).actions} & {"isolate_pod", "delete_pod"}
+            asked = any(
+                do.action.takes_out and "pod" in do.action.kinds for do in playbook_of(scope.finding.type).actions
+            )
             for one in scope.subjects.values():
                 if one.kind != "pod" or one.certainty != "affected" or one.thing is None:
                     continue
@@ -271,12 +272,12 @@ class Compromised:
         }
         return sorted({role for role in roles if role} | {way.name for way in self.written_mappings[0]})
 
-    @staticmethod
-    def suspect_images(scope: FindingScope) -> set[str]:
-        """Images that the finding itself names, where its playbook wants them stopped; the images of other pods are only kept."""
-        if not any(do.action.name == "block_image" for do in playbook_of(scope.finding.type).actions):
-            return set()
-        return {str(one.get("Image")) for one in dicts_of(scope.finding.workload.get("Containers"))}
+    def thing_at(self, path: str) -> Thing | None:
+        """The object at a path that stands, the last of that name."""
+        resource, _, rest = path.partition("/")
+        namespace, _, name = rest.rpartition("/")
+        named = [one for one in self.inventory.named(resource, namespace or None, name) if one.standing is not False]
+        return named[-1] if named else None
 
 
 def _not_held(reaching: list[HostAccess]) -> str:

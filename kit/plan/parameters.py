@@ -8,7 +8,28 @@ from typing import Any
 
 import orjson
 
-from kit.actions.action import Action, Target
+from kit.actions.action import Action
+from kit.actions.target import (
+    AccountOfTokens,
+    AccountParameters,
+    AdmittedPrincipal,
+    EditedBinding,
+    EndpointParameters,
+    ExpectedObject,
+    ImageParameters,
+    LostObject,
+    NodeParameters,
+    ObjectParameters,
+    Parameters,
+    PodParameters,
+    PrincipalParameters,
+    RoleSessions,
+    ServedPod,
+    SignedInPrincipal,
+    Target,
+    TrustedRole,
+    UnseenPod,
+)
 from kit.identities.way import ANONYMOUS
 from kit.inventory.node_kind import kind_of
 from kit.inventory.thing import Thing
@@ -18,18 +39,12 @@ from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised
 
-OF_ANSWERS = {
-    "anonymous_binding": "anonymous_access",
-    "default_binding": "default_accounts_with_rights",
-    "exposed": "exposed_services",
-}
-"""Kind of target → the question whose rows name them."""
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
 
-class Parameters:
+class Knowledge:
     """The targets of one case with what their actions need to know of them."""
 
     def __init__(
@@ -43,30 +58,36 @@ class Parameters:
         self.account, self.region, self.cluster = place
         self.scopes, self.inventory, self.store = held.scopes, held.inventory, held.store
 
-    def thing_at(self, path: str) -> Thing | None:
-        """The object at a path that stands, the last of that name."""
-        resource, _, rest = path.partition("/")
-        namespace, _, name = rest.rpartition("/")
-        named = [one for one in self.inventory.named(resource, namespace or None, name) if one.standing is not False]
-        return named[-1] if named else None
-
-    def target(self, action: Action, kind: str, key: str, thing: Thing | None) -> Target:
-        """A thing as the target of an action."""
+    def target(self, action: Action, kind: str, key: str, thing: Thing | None, why: tuple[Why, ...] = ()) -> Target:
+        """A thing as the target of an action. why: what weighs most, where its kind does not tell."""
+        made = self._made(action, kind, key, thing)
         instance = self.instances.get(key) if kind == "node" else None
-        made = {
-            "pod": self._of_pod,
-            "node": self._of_node,
-            "identity": self._of_identity,
-            "iam_role": self._of_role,
-            "service_account": self._of_account,
-            "token": self._of_account,
-            "image": self._of_image,
-            "introduced": self._of_image,
-            "cluster": self._of_cluster,
-        }.get(kind, self._of_object)(action, key, thing)
-        return Target(kind, key, thing, self.cluster, instance, made, self._why(action, kind, key, thing))
+        return Target(kind, key, thing, self.cluster, instance, made, why or self._why(kind, key, thing))
 
-    def _why(self, action: Action, kind: str, key: str, thing: Thing | None) -> tuple[Why, ...]:
+    def _made(self, action: Action, kind: str, key: str, thing: Thing | None) -> Parameters:
+        match kind:
+            case "pod":
+                return self._of_pod(action, key, thing)
+            case "node":
+                return self._of_node(key)
+            case "identity":
+                return self._of_identity(action, key)
+            case "iam_role":
+                return self._of_role(action, key)
+            case "token":
+                return AccountOfTokens(**vars(self._of_account(key)), recreate=self.held.is_unbound(key) is True)
+            case "service_account":
+                return self._of_account(key)
+            case "image" | "introduced":
+                return self._of_image(key)
+            case "cluster":
+                return EndpointParameters(list(self.keep) if self.keep is not None else None)
+            case "deleted" | "changed":
+                return self._of_lost(key)
+            case _:
+                return self._of_object(action, kind, key, thing)
+
+    def _why(self, kind: str, key: str, thing: Thing | None) -> tuple[Why, ...]:
         """The reasons that weigh most for an action on a thing, before those of the scope."""
         if kind == "node":
             return self.held.reached.get(key, ())
@@ -79,30 +100,30 @@ class Parameters:
                 if not thing or {one.identity.user_name, one.identity.user_name.rpartition(":")[2]} & named
             ]
             return tuple(dict.fromkeys(whys))[:3]
-        return tuple(thing.why[:1]) if thing and kind in OF_ANSWERS else ()
+        return ()
 
     @cached_property
     def instances(self) -> dict[str, str]:
         """Node → its EC2 instance."""
         return {node: instance for instance, node in self.inventory.node_of_instance.items()}
 
-    def _of_pod(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
-        if thing is None:
-            return {"resource": "pods", "uid": key, "namespace": None, "name": None}
-        return {
-            "resource": "pods",
-            "namespace": thing.namespace,
-            "name": thing.name,
-            "uid": thing.uid,
-            "node": thing.node,
-            "containers": [str(one.get("name")) for one in thing.containers],
-            "host_network": bool(thing.spec.get("hostNetwork")),
-            "made_by_attacker": self.held.is_made_by_attacker(thing),
-        } | (
-            dict(zip(("labels", "services"), self._service_labels(thing), strict=True))
-            if action.name == "withdraw_pod"
-            else {}
+    def _of_pod(self, action: Action, uid: str, pod: Thing | None) -> Parameters:
+        if pod is None:
+            return UnseenPod("pods", uid)
+        made = PodParameters(
+            resource="pods",
+            namespace=pod.namespace,
+            name=pod.name,
+            uid=pod.uid,
+            node=pod.node,
+            containers=[str(one.get("name")) for one in pod.containers],
+            host_network=bool(pod.spec.get("hostNetwork")),
+            made_by_attacker=self.held.is_made_by_attacker(pod),
         )
+        if action.needs is not ServedPod:
+            return made
+        labels, services = self._service_labels(pod)
+        return ServedPod(**vars(made), labels=labels, services=services)
 
     def _service_labels(self, pod: Thing) -> tuple[dict[str, str], list[str]]:
         """Labels of a pod that a Service selects on and its owner does not: without them no traffic comes, and its owner keeps it. And the
@@ -118,18 +139,18 @@ class Parameters:
             stuck += [] if free else [f"{service.namespace}/{service.name}"]
         return dict(sorted(chosen.items())), sorted(stuck)
 
-    def _of_node(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
-        node = self.thing_at(f"nodes/{key}")
-        return {
-            "node": key,
-            "uid": node.uid if node and node.body else None,
-            "instance_id": self.instances.get(key),
-            "node_kind": kind_of(key, node),
-            "affected_pods": sorted(pod.uid for pod in self.held.things_of_used_pods if pod.node == key),
-            "group": self._groups.get(self.instances.get(key, "")),
-            "region": self.region,
-            "account": self.account,
-        }
+    def _of_node(self, name: str) -> NodeParameters:
+        node = self.held.thing_at(f"nodes/{name}")
+        return NodeParameters(
+            node=name,
+            uid=node.uid if node and node.body else None,
+            instance_id=self.instances.get(name),
+            node_kind=kind_of(name, node),
+            affected_pods=sorted(pod.uid for pod in self.held.things_of_used_pods if pod.node == name),
+            group=self._groups.get(self.instances.get(name, "")),
+            region=self.region,
+            account=self.account,
+        )
 
     @cached_property
     def _groups(self) -> dict[str, str]:
@@ -142,11 +163,13 @@ class Parameters:
                     found[str(instance.get("InstanceId"))] = str(tag.get("Value"))
         return found
 
-    def _of_identity(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
-        profiles = [one for scope in self.scopes for one in self.held.hostile(scope) if one.identity.user_name == key]
+    def _of_identity(self, action: Action, user_name: str) -> Parameters:
+        profiles = [
+            one for scope in self.scopes for one in self.held.hostile(scope) if one.identity.user_name == user_name
+        ]
         identity = profiles[0].identity
         if identity.service_account:
-            return self._of_account(action, identity.service_account, None)
+            return self._made(action, "token", identity.service_account, None)
         keys = sorted(
             {
                 one.key
@@ -155,29 +178,27 @@ class Parameters:
                 if one.kind == "access_key" and one.hostile and one.key.startswith("AKIA")
             }
         )
-        sessions = sorted({one.asked_by or one.session or one.access_key_id for each in profiles for one in each.chain})
-        hostile = {"hostile": self.held.hostile_principals} if action.name == "remove_cluster_access" else {}
-        return (
-            {"user_name": key, "arn": identity.role, "access_key_ids": keys}
-            | hostile
-            | ({"sessions": sessions} if action.name == "end_sign_in" else {})
-        )
+        if action.needs is AdmittedPrincipal:
+            return AdmittedPrincipal(user_name, identity.role, keys, self.held.hostile_principals)
+        if action.needs is not SignedInPrincipal:
+            return PrincipalParameters(user_name, identity.role, keys)
+        sessions = {one.asked_by or one.session or one.access_key_id for each in profiles for one in each.chain}
+        return SignedInPrincipal(user_name, identity.role, keys, sorted(sessions))
 
-    def _of_account(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
+    def _of_account(self, key: str) -> AccountParameters:
         namespace, _, name = key.partition("/")
-        account = self.thing_at(f"serviceaccounts/{key}")
-        more = {"recreate": self.held.is_unbound(key) is True} if action.name == "end_service_account_tokens" else {}
-        return {"namespace": namespace, "name": name, "uid": account.uid if account and account.body else None} | more
+        account = self.held.thing_at(f"serviceaccounts/{key}")
+        return AccountParameters(namespace, name, account.uid if account and account.body else None)
 
-    def _of_role(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
+    def _of_role(self, action: Action, key: str) -> Parameters:
         """Who uses the role: the narrowest that ends the attacker's sessions and no other's is by instance or by pod."""
         annotated = sorted(
             f"{one.namespace}/{one.name}"
             for one in self.inventory.of("serviceaccounts")
             if one.annotations.get(ROLE_ANNOTATION) == key
         )
-        if action.name == "change_role_trust":
-            return {"role": key, "service_accounts": annotated, "issuer": self.inventory.token_issuer}
+        if action.needs is TrustedRole:
+            return TrustedRole(key, annotated, self.inventory.token_issuer)
         nodes = [node for node, (role, _) in self.inventory.node_roles.items() if role == key]
         instances = sorted(
             {self.instances[node] for node in nodes if node in self.held.reached and node in self.instances}
@@ -207,9 +228,9 @@ class Parameters:
         of_instances = {instance_of(one.session or "") for one in used}
         instances = sorted({*instances, *(of_instances - {""})}) if "" not in of_instances else []
         by_pod = bool(pods) and not annotated and not nodes
-        return {"role": key, "instances": [] if annotated or others else instances, "pods": pods if by_pod else []}
+        return RoleSessions(key, [] if annotated or others else instances, pods if by_pod else [])
 
-    def _of_image(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
+    def _of_image(self, key: str) -> ImageParameters:
         found = _ECR.fullmatch(key)
         ran = set[str]()
         for pod in self.inventory.pods:
@@ -219,46 +240,37 @@ class Parameters:
         # Of another account's registry, AWS's own among them, nothing is yours to keep or delete.
         parts = found.groupdict() if found and found["account"] == self.account else {}
         digests = sorted({*ran, *([parts["digest"]] if parts.get("digest") else [])})
-        return {
-            "image": key,
-            "registry_account": parts.get("account"),
-            "region": parts.get("region"),
-            "repository": parts.get("repository"),
-            "tag": parts.get("tag"),
-            "digests": digests,
-        }
+        return ImageParameters(
+            image=key,
+            registry_account=parts.get("account"),
+            region=parts.get("region"),
+            repository=parts.get("repository"),
+            tag=parts.get("tag"),
+            digests=digests,
+        )
 
-    def _of_cluster(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
-        return {"keep": list(self.keep) if self.keep is not None else None}
-
-    def _of_object(self, action: Action, key: str, thing: Thing | None) -> dict[str, Any]:
-        if action.name in ("restore_objects", "revert_changes"):
-            return self._of_lost(key)
+    def _of_object(self, action: Action, kind: str, key: str, thing: Thing | None) -> ObjectParameters:
         if thing is None:
             resource, _, rest = key.partition("/")
             namespace, _, name = rest.rpartition("/")
-            return {"resource": resource, "namespace": namespace or None, "name": name, "uid": None, "expected": {}}
-        made: dict[str, Any] = {
-            "resource": thing.resource,
-            "namespace": thing.namespace,
-            "name": thing.name,
-            "uid": thing.uid,
-        }
-        subjects = dicts_of(thing.body.get("subjects"))
-        if action.name == "keep_objects":
+            return ExpectedObject(resource, namespace or None, name, None, {})
+        made = ObjectParameters(thing.resource, thing.namespace, thing.name, thing.uid)
+        if action.reads_only:
             return made
         if thing.resource not in BOUND:
-            return made | {"expected": {}}
-        if action.name == "remove_role_binding":
-            known = {name: thing.body[name] for name in ("subjects", "roleRef") if name in thing.body}
-            return made | {"expected": known}
+            return ExpectedObject(**vars(made), expected={})
+        subjects = dicts_of(thing.body.get("subjects"))
         remove = {
-            "remove_anonymous_access": [one for one in subjects if one.get("name") in ANONYMOUS],
-            "drop_default_account_rights": [one for one in subjects if _gives_default_accounts(one)],
-        }.get(action.name, self._subjects_of_hostile(thing))
-        return made | {"subjects": subjects, "remove": remove}
+            "anonymous_binding": [one for one in subjects if one.get("name") in ANONYMOUS],
+            "default_binding": [one for one in subjects if _gives_default_accounts(one)],
+            "used_binding": self._subjects_of_hostile(thing),
+        }
+        if kind in remove:
+            return EditedBinding(**vars(made), subjects=subjects, remove=remove[kind])
+        expected: dict[str, Any] = {name: thing.body[name] for name in ("subjects", "roleRef") if name in thing.body}
+        return ExpectedObject(**vars(made), expected=expected)
 
-    def _of_lost(self, key: str) -> dict[str, Any]:
+    def _of_lost(self, key: str) -> LostObject:
         """What was deleted or changed. body: as it was when it was deleted, None of what others make (pods) or of what holds a secret."""
         resource, _, rest = key.partition("/")
         namespace, _, name = rest.rpartition("/")
@@ -271,14 +283,7 @@ class Parameters:
         )
         kind = KINDS.get(resource)
         whole = {"apiVersion": kind.api_version, "kind": kind.kind} | body if body and kind else None
-        return {
-            "kind": "deleted" if deleted else "changed",
-            "resource": resource,
-            "namespace": namespace or None,
-            "name": name,
-            "uid": None,
-            "body": whole,
-        }
+        return LostObject("deleted" if deleted else "changed", resource, namespace or None, name, None, whole)
 
     def _subjects_of_hostile(self, binding: Thing) -> list[dict[str, Any]]:
         names = {one.identity.user_name: one.identity for scope in self.scopes for one in self.held.hostile(scope)}

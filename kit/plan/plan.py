@@ -7,12 +7,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.actions.action import Action, Target
+from kit.actions.action import Action
+from kit.actions.target import Target
 
 ASKS_NOBODY = (
     "the case shows that this is not the attacker's, or somebody who owns it objects: leave it out with --without"
 )
-NOT_SAID = "nobody has said which addresses it stays open for: plan it with --keep-address CIDR, or --private-endpoint"
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,23 @@ Order: freeze → contain → revoke → capture → eradicate → recover. Sour
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-from kit.actions.action import STAGES, Action, Target, action_id, permissions_for
+from kit.actions.action import STAGES, Action, Comes, action_id, permissions_for
 from kit.actions.registry import ACTIONS
+from kit.actions.target import Target
 from kit.errors import CallError
 from kit.model.kubernetes import GROUPS
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
 from kit.plan.order import merged, selected, with_the_others, with_what_it_waits_for, without_what_goes_with_its_node
-from kit.plan.plan import ASKS_NOBODY, NOT_SAID, Made, Plan, PlannedAction
+from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
 from kit.scope.scope import Scope
 from kit.words import Names
 
-# Stages and actions that come by what the scope has, whether the finding's playbook names them or not: every branch is walked.
-_BY_PLAYBOOK = ("narrow_endpoint", "close_exposure", "drop_default_account_rights", "remove_anonymous_access")
 ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole")
 """What every run needs: to tell the cluster by its address, and the caller's permissions in a preview."""
 
@@ -45,14 +43,12 @@ def make_plan(
     radius, whys = BlastRadius(scope), _whys(scope)
     made, impossible = list[Made](), list[dict[str, str]]()
     for action in sorted(ACTIONS.values(), key=lambda one: STAGES.index(one.stage)):
-        called_for = action.name in asked or (action.name == "narrow_endpoint" and targets.held.from_outside)
-        if not targets.findings or (action.name in _BY_PLAYBOOK and not called_for):
+        called_for = action.name in asked or (action.comes is Comes.FROM_OUTSIDE and targets.held.from_outside)
+        if not targets.findings or not (called_for or action.comes is Comes.BY_SCOPE):
             continue
         done, cannot = targets.of(action)
         for target in done:
             made.append((action, target, _planned(action, target, radius, whys, _when_not(action, target, targets))))
-        if action.name == "unbind_identity":
-            cannot += targets.of_groups()
         impossible += (
             []
             if action.name not in chosen
@@ -62,7 +58,7 @@ def make_plan(
             ]
         )
     made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
-    every = [with_what_it_waits_for(targets, number, made) for number in range(len(made))]
+    every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
     actions = tuple(selected(one, chosen) for one in every if one.action in chosen)
     affected = {
         (one.kind, one.key) for part in scope.scopes for one in part.subjects.values() if one.certainty == "affected"
@@ -155,25 +151,9 @@ def _planned(
         permissions=permissions_for(action, target),
         when_not=when_not,
         after=[],
-        parameters=copy.deepcopy(target.parameters),
-        by_person=_by_person(action, target),
+        parameters=target.parameters.as_json(),
+        by_person=action.person(target) or action.by_person,
     )
-
-
-def _by_person(action: Action, target: Target) -> str:
-    """Why a person has to do it to this target, "" when the kit does."""
-    if action.name == "narrow_endpoint" and target.parameters["keep"] is None:
-        return NOT_SAID
-    own_service = target.namespace == "kube-system" and not target.parameters.get("made_by_attacker")
-    if action.name == "isolate_pod" and own_service:
-        return "it is the cluster's own service: without traffic names or addresses fail everywhere; look first whether a new one stands in for it"
-    if action.name == "revoke_role_sessions" and target.kind == "node":
-        return "the node's credential was in reach, and nothing here shows that it was used: look in CloudTrail for sessions of its instance, and decide; the kit ends it where it was used"
-    if action.name == "keep_image" and not target.parameters["repository"]:
-        return "it is in no ECR registry: pull it by the digest that ran and save it, as the commands do"
-    if action.name == "restore_objects" and not target.parameters["body"]:
-        return "your repository or your backup has it as it should be: the evidence has not, or it is a pod or a Secret"
-    return action.by_person
 
 
 def _name(target: Target) -> str:

@@ -11,17 +11,27 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Any
 
-from kit.actions.action import Action, Target
+from kit.actions.action import Action, Source
+from kit.actions.target import (
+    AdmittedPrincipal,
+    FindingParameters,
+    MappingParameters,
+    RoleSessions,
+    SuppressedFinding,
+    Target,
+)
 from kit.errors import CallError
 from kit.identities.access import Access
 from kit.lenient import dicts_of
 from kit.model.kubernetes import BOUND, ROLES
 from kit.model.why import Standing
 from kit.plan.compromised import Compromised
-from kit.plan.eligible import Eligible
-from kit.plan.parameters import OF_ANSWERS, Parameters
+from kit.plan.eligible import impossible, is_meant
+from kit.plan.parameters import Knowledge
 from kit.scope.scope import Scope
 from kit.words import Names, few
 
@@ -46,102 +56,106 @@ class Targets:
         self.account, self.region, self.cluster = place
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
-        self._parameters = Parameters(self.held, place, keep)
-        self._eligible = Eligible(self.held, self._parameters)
+        self._knowledge = Knowledge(self.held, place, keep)
+        self._sources: dict[Source, Callable[[Action], Iterable[Target]]] = {
+            "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
+            "default_binding": partial(self._of_answer, "default_binding", "default_accounts_with_rights"),
+            "exposed": partial(self._of_answer, "exposed", "exposed_services"),
+            "cluster": self._cluster,
+            "last_nodes": lambda action: () if self.held.nodes_left else self._cluster(action),
+            "credential_in_reach": self._credentials_in_reach,
+            "used_binding": self._used_bindings,
+            "mapping": self._written_mappings,
+            "unclear_mapping": self._unclear_mappings,
+            "workload": self._workloads,
+            "finding": self._marked_findings,
+            "expected_finding": self._expected_findings,
+        }
 
     def of(self, action: Action) -> tuple[list[Target], list[tuple[Target, str]]]:
         """What an action is done to, and what it cannot be done to, with the reason; each in the order of kind and key."""
-        done, impossible = list[Target](), list[tuple[Target, str]]()
+        done, cannot = list[Target](), list[tuple[Target, str]]()
         for target in sorted(self._all(action), key=lambda one: (one.kind == "reachable", one.kind, one.key)):
-            reason = self._eligible.impossible(action, target)
+            reason = impossible(action, self.held, target)
             if reason:
-                impossible.append((target, reason))
+                cannot.append((target, reason))
             else:
                 done.append(target)
-        return done, impossible
+        return done, cannot + (self._of_groups() if "used_binding" in action.kinds else [])
 
     def _all(self, action: Action) -> Iterator[Target]:
         found = dict[tuple[str, str], Target]()
-        for scope in self.scopes:
-            for one in scope.subjects.values():
-                kind: str = one.kind
-                if kind == "created" and one.key.partition("/")[0] in (*BOUND, *ROLES):
-                    kind = "written_binding"
-                if kind not in action.kinds or not self._eligible.is_meant(action, scope, one):
-                    continue
-                target = self._parameters.target(action, one.kind, one.key, one.thing)
-                found.setdefault((one.kind, one.key), target)
-        for kind, name in OF_ANSWERS.items():
-            for row in self._rows(name) if kind in action.kinds else ():
-                if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
-                    thing = self._parameters.thing_at(row["path"])
-                    found.setdefault((kind, row["path"]), self._parameters.target(action, kind, row["path"], thing))
-        if action.name == "remove_cluster_access":
-            for way in self.held.written_mappings[0]:
-                mapped: dict[str, Any] = {
-                    "user_name": way.user_name,
-                    "arn": way.name,
-                    "access_key_ids": [],
-                    "hostile": self.held.hostile_principals,
-                }
-                found["mapping", way.name] = Target("mapping", way.name, None, self.cluster, None, mapped, (way.why,))
-        if action.name == "compare_mappings":
-            taken = {key for kind, key in self.held.affected if kind == "iam_role"}
-            for way in (one for one in self.held.written_mappings[1] if one.name not in taken):
-                found["mapping", way.name] = Target(
-                    "mapping", way.name, None, self.cluster, None, {"arn": way.name}, (way.why,)
-                )
-        if action.name == "roll_out_fixed":
-            for path, why in self.held.workloads_to_mend.items():
-                found["workload", path] = Target("workload", path, None, self.cluster, None, {}, why)
-        if action.name == "add_nodes" and not self.held.nodes_left:
-            found["cluster", self.cluster or ""] = self._parameters.target(
-                action, "cluster", self.cluster or "CLUSTER", None
-            )
-        if action.name == "revoke_role_sessions":
-            for node, whys in self.held.credential_in_reach.items():
-                instance = self._parameters.instances.get(node)
-                role = self.inventory.node_roles[node][0] if node in self.inventory.node_roles else None
-                denied: dict[str, Any] = {"role": role, "instances": [instance] if instance else [], "pods": []}
-                found["node", node] = Target(
-                    "node", node, self._parameters.thing_at(f"nodes/{node}"), self.cluster, instance, denied, whys
-                )
-        if "used_binding" in action.kinds:
-            for binding in self.held.used_bindings:
-                found["used_binding", binding.path] = self._parameters.target(
-                    action, "used_binding", binding.path, binding
-                )
-        if action.name == "narrow_endpoint":
-            found["cluster", self.cluster or ""] = self._parameters.target(
-                action, "cluster", self.cluster or "CLUSTER", None
-            )
+        elsewhere = (source(action) for kind, source in self._sources.items() if kind in action.kinds)
+        for target in chain(self._of_scope(action), *elsewhere):
+            found.setdefault((target.kind, target.key), target)
         # A bare pod of the attacker's is kept and deleted as a pod, an image that was brought in is kept as that: one action on one object.
         pods = {key for kind, key in self.held.affected if kind == "pod"}
-        images = {key for kind, key in found if kind == "introduced"}
-        found = {
-            (kind, key): one
-            for (kind, key), one in found.items()
-            if not (kind == "created" and one.thing and one.thing.uid in pods)
-            and not (kind == "image" and key in images)
-            and not (kind == "reachable" and ("secret", key) in found)
-        }
-        for scope in self.scopes if "finding" in action.kinds else ():
-            word = self.marked.get(scope.finding.id)
-            if word:
-                known: dict[str, Any] = {"finding": scope.finding.id, "useful": word == "confirmed"}
-                found["finding", scope.finding.id] = Target(
-                    "finding", scope.finding.id, None, self.cluster, None, known
-                )
-        for finding in self.findings if {"finding", "expected_finding"} & set(action.kinds) else ():
-            if self.marked.get(finding.id) == "expected":
-                digest = hashlib.sha256(finding.id.encode()).hexdigest()[:10]
-                known = {"finding": finding.id, "useful": False}
-                if "expected_finding" in action.kinds:
-                    known |= {"name": f"kit-expected-{digest}", "criteria": self._criteria(finding.id)}
-                found["finding", finding.id] = Target("finding", finding.id, None, self.cluster, None, known)
-        yield from (one for one in found.values() if self._eligible.applies(action, one))
+        for (kind, key), target in found.items():
+            twice = (
+                (kind == "created" and target.thing is not None and target.thing.uid in pods)
+                or (kind == "image" and ("introduced", key) in found)
+                or (kind == "reachable" and ("secret", key) in found)
+            )
+            if not twice and action.applies(target, self.held):
+                yield target
 
-    def of_groups(self) -> list[tuple[Target, str]]:
+    def _of_scope(self, action: Action) -> Iterator[Target]:
+        for scope in self.scopes:
+            for subject in scope.subjects.values():
+                written = subject.kind == "created" and subject.key.partition("/")[0] in (*BOUND, *ROLES)
+                kind = "written_binding" if written else subject.kind
+                if kind in action.kinds and is_meant(action, self.held, scope, subject):
+                    yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
+
+    def _of_answer(self, kind: str, question: str, action: Action) -> Iterator[Target]:
+        for row in self._rows(question):
+            if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
+                thing = self.held.thing_at(row["path"])
+                yield self._knowledge.target(action, kind, row["path"], thing, thing.why[:1] if thing else ())
+
+    def _cluster(self, action: Action) -> Iterator[Target]:
+        yield self._knowledge.target(action, "cluster", self.cluster or "CLUSTER", None)
+
+    def _credentials_in_reach(self, action: Action) -> Iterator[Target]:
+        for node, whys in self.held.credential_in_reach.items():
+            instance = self._knowledge.instances.get(node)
+            role = self.inventory.node_roles[node][0] if node in self.inventory.node_roles else None
+            denied = RoleSessions(role, [instance] if instance else [], [])
+            yield Target("node", node, self.held.thing_at(f"nodes/{node}"), self.cluster, instance, denied, whys)
+
+    def _used_bindings(self, action: Action) -> Iterator[Target]:
+        for binding in self.held.used_bindings:
+            yield self._knowledge.target(action, "used_binding", binding.path, binding)
+
+    def _written_mappings(self, action: Action) -> Iterator[Target]:
+        for way in self.held.written_mappings[0]:
+            mapped = AdmittedPrincipal(way.user_name, way.name, [], self.held.hostile_principals)
+            yield Target("mapping", way.name, None, self.cluster, None, mapped, (way.why,))
+
+    def _unclear_mappings(self, action: Action) -> Iterator[Target]:
+        for way in self.held.written_mappings[1]:
+            if ("iam_role", way.name) not in self.held.affected:
+                yield Target("mapping", way.name, None, self.cluster, None, MappingParameters(way.name), (way.why,))
+
+    def _workloads(self, action: Action) -> Iterator[Target]:
+        for path, why in self.held.workloads_to_mend.items():
+            yield Target("workload", path, None, self.cluster, why=why)
+
+    def _marked_findings(self, action: Action) -> Iterator[Target]:
+        for finding in self.findings:
+            word = self.marked.get(finding.id)
+            if word:
+                known = FindingParameters(finding.id, word == "confirmed")
+                yield Target("finding", finding.id, None, self.cluster, parameters=known)
+
+    def _expected_findings(self, action: Action) -> Iterator[Target]:
+        for finding in self.findings:
+            if self.marked.get(finding.id) == "expected":
+                name = f"kit-expected-{hashlib.sha256(finding.id.encode()).hexdigest()[:10]}"
+                known = SuppressedFinding(finding.id, False, name, self._criteria(finding.id))
+                yield Target("finding", finding.id, None, self.cluster, parameters=known)
+
+    def _of_groups(self) -> list[tuple[Target, str]]:
         """Bindings of the groups of hostile people: taking a group out stops all its members, so that a person decides."""
         access, found = Access(self.held.store, self.inventory), dict[str, tuple[Target, str]]()
         for scope in self.scopes:

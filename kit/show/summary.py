@@ -228,7 +228,7 @@ def _next_steps(case: Case) -> str:
     """The first step of each of the first stages that the most severe finding's playbook has something in scope for."""
     first = dict[str, str]()
     for do in playbook_of(str(case.findings["type"].iloc[0])).actions:
-        if do.action.stage not in first and (not do.action.kinds or case.targets(do.action)):
+        if do.action.stage not in first and case.targets(do.action):
             first[do.action.stage] = do.action.does
     listed = "".join(f"<li>{safe(does)}.</li>" for does in list(first.values())[:3])
     return f'<ol class="tight">{listed}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'

@@ -1,0 +1,238 @@
+"""What an action is done to, and what it has to know of it: a frozen class for each kind of thing.
+
+A plan saves their members by name, in this order, and the id of an action is made of them: a member more changes both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from kit.inventory.thing import Thing
+from kit.model.kinds import NAMED
+from kit.model.why import Why
+
+Known = TypeVar("Known", bound="Parameters")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Nothing but which thing it is."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As a plan saves it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ObjectParameters(Parameters):
+    """An object of the cluster. uid: None when the evidence has none."""
+
+    resource: str
+    namespace: str | None
+    name: str | None
+    uid: str | None
+
+
+@dataclass(frozen=True)
+class ExpectedObject(ObjectParameters):
+    """An object that is touched only while these of its members are as here."""
+
+    expected: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EditedBinding(ObjectParameters):
+    """A binding with its subjects, and those that are taken out of it."""
+
+    subjects: list[dict[str, Any]]
+    remove: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class LostObject(Parameters):
+    """What was deleted or changed. body: as it was when it was deleted, None of what others make (pods) or of what holds a secret."""
+
+    kind: str
+    resource: str
+    namespace: str | None
+    name: str
+    uid: None
+    body: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class PodParameters(ObjectParameters):
+    """A pod."""
+
+    node: str | None
+    containers: list[str]
+    host_network: bool
+    made_by_attacker: bool
+
+
+@dataclass(frozen=True)
+class ServedPod(PodParameters):
+    """A pod with the labels by which Services alone select it, and the Services that select it by its owner's."""
+
+    labels: dict[str, str]
+    services: list[str]
+
+
+@dataclass(frozen=True)
+class UnseenPod(Parameters):
+    """A pod of which the evidence has the uid alone."""
+
+    resource: str
+    uid: str
+    namespace: None = None
+    name: None = None
+
+
+@dataclass(frozen=True)
+class NodeParameters(Parameters):
+    """A node. group: the Auto Scaling group of its instance. affected_pods: uids of those that were the attacker's tools."""
+
+    node: str
+    uid: str | None
+    instance_id: str | None
+    node_kind: str
+    affected_pods: list[str]
+    group: str | None
+    region: str | None
+    account: str | None
+
+
+@dataclass(frozen=True)
+class PrincipalParameters(Parameters):
+    """A caller of the cluster by IAM or by the identity provider. arn: of its IAM role or user."""
+
+    user_name: str
+    arn: str | None
+    access_key_ids: list[str]
+
+
+@dataclass(frozen=True)
+class AdmittedPrincipal(PrincipalParameters):
+    """A caller whose access is taken away with that of the other hostile ones: none of them counts as an administrator who is left."""
+
+    hostile: list[str]
+
+
+@dataclass(frozen=True)
+class SignedInPrincipal(PrincipalParameters):
+    """A caller with who asked for its sessions."""
+
+    sessions: list[str]
+
+
+@dataclass(frozen=True)
+class MappingParameters(Parameters):
+    """A mapping in aws-auth."""
+
+    arn: str
+
+
+@dataclass(frozen=True)
+class AccountParameters(Parameters):
+    """A service account."""
+
+    namespace: str
+    name: str
+    uid: str | None
+
+
+@dataclass(frozen=True)
+class AccountOfTokens(AccountParameters):
+    """A service account with tokens of the attacker's. recreate: one of them is bound to nothing, so that the account is made anew."""
+
+    recreate: bool
+
+
+@dataclass(frozen=True)
+class RoleSessions(Parameters):
+    """A role, and the instances or pods whose sessions are the attacker's, where that can be told apart."""
+
+    role: str | None
+    instances: list[str]
+    pods: list[str]
+
+
+@dataclass(frozen=True)
+class TrustedRole(Parameters):
+    """An IRSA role with the service accounts that it trusts, and the issuer of their tokens."""
+
+    role: str
+    service_accounts: list[str]
+    issuer: str | None
+
+
+@dataclass(frozen=True)
+class ImageParameters(Parameters):
+    """An image. Where it is in ECR is None when that is no registry of yours."""
+
+    image: str
+    registry_account: str | None
+    region: str | None
+    repository: str | None
+    tag: str | None
+    digests: list[str]
+
+
+@dataclass(frozen=True)
+class EndpointParameters(Parameters):
+    """The cluster's endpoint. keep: CIDRs that it stays open for, [] for none, None when nobody has said."""
+
+    keep: list[str] | None
+
+
+@dataclass(frozen=True)
+class FindingParameters(Parameters):
+    """A finding that a person has marked."""
+
+    finding: str
+    useful: bool
+
+
+@dataclass(frozen=True)
+class SuppressedFinding(FindingParameters):
+    """A finding with the filter for those like it."""
+
+    name: str
+    criteria: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an action is done to: a subject of the scope, mostly. instance_id: of a node. why: what weighs most."""
+
+    kind: str
+    key: str
+    thing: Thing | None = None
+    cluster: str | None = None
+    instance_id: str | None = None
+    parameters: Parameters = field(default=Parameters(), hash=False, compare=False)
+    why: tuple[Why, ...] = ()
+
+    def known(self, kind: type[Known]) -> Known:
+        """What is known of it, where only this kind can be meant."""
+        assert isinstance(self.parameters, kind), (self.kind, self.key, kind)
+        return self.parameters
+
+    @property
+    def namespace(self) -> str | None:
+        """Its namespace, where it has one."""
+        if self.thing:
+            return self.thing.namespace
+        return self.key.partition("/")[0] if self.kind in NAMED else None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return (self.thing.name if self.thing else None) or self.key.rpartition("/")[2]
+
+    @property
+    def resource(self) -> str:
+        """The resource of an object, else pods."""
+        known = self.parameters
+        return known.resource if isinstance(known, ObjectParameters | LostObject) else "pods"
