@@ -10,6 +10,7 @@ from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, H
 from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, KARPENTER, WORDS
+from kit.model.arn import partition_in
 
 _SNAPSHOTS = (
     "kubernetes:nodes:get",
@@ -26,6 +27,7 @@ def _instance(*words: str) -> Callable[[Target], list[str]]:
         filled = {
             "INSTANCE": target.instance_id,
             "GROUP": known.group,
+            "PARTITION": partition_in(known.region),
             "REGION": known.region,
             "ACCOUNT": known.account,
             "SNAPSHOTS": action_id("snapshot_volumes", target),
@@ -141,7 +143,7 @@ ACTIONS = (
            permissions=("aws:ec2:DescribeSnapshots",), preview=LOOKED, check="every snapshot is completed",
            impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("snapshot_volumes", Where.SAME), Wait("snapshot_checkpoints", Where.SAME)), tells_waits=True),
     Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
-           commands=_instance("aws guardduty start-malware-scan --resource-arn arn:aws:ec2:REGION:ACCOUNT:instance/INSTANCE"),
+           commands=_instance("aws guardduty start-malware-scan --resource-arn arn:PARTITION:ec2:REGION:ACCOUNT:instance/INSTANCE"),
            precondition="the instance exists, and was not scanned within the last hour", only_held=True,
            permissions=("aws:guardduty:StartMalwareScan", "aws:guardduty:ListMalwareScans", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"),
            preview=SIMULATED, check="GuardDuty has the scan, and its state",

@@ -8,12 +8,13 @@ from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
 from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
+from kit.model.arn import is_role, name_in
 from kit.words import Names, counted
 
 
 def _deactivate(target: Target) -> list[str]:
     known = target.known(PrincipalParameters)
-    user = shlex.quote((known.arn or "").rpartition("/")[2])
+    user = shlex.quote(name_in(known.arn or ""))
     return [
         f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
         for key in known.access_key_ids
@@ -23,9 +24,9 @@ def _deactivate(target: Target) -> list[str]:
 def _revoke(target: Target) -> list[str]:
     """The same deny as kit.live puts on: of these instances or pods alone, else of all sessions that are older than now."""
     known = target.known(RoleSessions)
-    if ":role/" not in (known.role or ""):
+    if not is_role(known.role):
         return []
-    name = str(known.role).rpartition("/")[2]
+    name = name_in(str(known.role))
     conditions: list[dict[str, Any]] = []
     if known.instances:
         conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known.instances]}})
@@ -43,7 +44,7 @@ def _revoke(target: Target) -> list[str]:
 
 
 def _trust(target: Target) -> list[str]:
-    name = shlex.quote(target.key.rpartition("/")[2])
+    name = shlex.quote(name_in(target.key))
     return [
         f"aws iam get-role --role-name {name} --query Role.AssumeRolePolicyDocument > trust.json",
         f"aws iam update-assume-role-policy --role-name {name} --policy-document file://trust.json",
@@ -64,7 +65,7 @@ _WITHIN_REACH = "it was only within reach: this would stop all pods that use it,
 
 
 def _is_role(target: Target, held: Held) -> bool:
-    return ":role/" in (target.known(PrincipalParameters).arn or "")
+    return is_role(target.known(PrincipalParameters).arn)
 
 
 def _has_keys(target: Target, held: Held) -> bool:

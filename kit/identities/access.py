@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from kit.identities import aws_auth
-from kit.identities.way import Way, principal_of
+from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, json_of
+from kit.model.arn import account_of, is_arn, without_path
 from kit.model.identity import Identity
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -55,9 +56,9 @@ class Access:
     def ways(self) -> list[Way]:
         """All ways in that the evidence shows for IAM principals: access entries first, then what aws-auth said at any time."""
         entries = list(self._entries())
-        named = {principal_of(entry.name) for entry in entries}
+        named = {without_path(entry.name) for entry in entries}
         mappings = (
-            replace(way, overruled=self.mode != "CONFIG_MAP" and principal_of(way.name) in named)
+            replace(way, overruled=self.mode != "CONFIG_MAP" and without_path(way.name) in named)
             for way in aws_auth.mappings(self.store)
         )
         return [*entries, *mappings]
@@ -89,7 +90,7 @@ class Access:
             str(value.get("principalArn")) for value, _ in self._described("AccessEntry") if "accessEntryArn" in value
         }
         for arn in sorted(names - known):
-            if arn.startswith("arn:"):
+            if is_arn(arn):
                 yield Way("access_entry", arn, "", (), Why(Ref.of("aws", arn), f"access entry of {arn}, not described"))
 
     def written_mappings(self, hostile: Names, account: str | None) -> tuple[list[Way], list[Way]]:
@@ -135,13 +136,13 @@ class Access:
             found = [
                 way
                 for way in self.ways
-                if principal_of(way.name) == principal_of(identity.role)
-                or (way.name.endswith(":*") and way.name.split(":")[4:5] == identity.role.split(":")[4:5])
+                if without_path(way.name) == without_path(identity.role)
+                or (way.name.endswith(":*") and account_of(way.name) == account_of(identity.role))
             ]
         else:
             found = [way for way in self.ways if aws_auth.may_give(way.user_name, identity.user_name)]
         by_name = identity.user_name == "kubernetes-admin" and not found
-        if self.creator and (by_name or principal_of(self.creator.name) == principal_of(identity.role or "")):
+        if self.creator and (by_name or without_path(self.creator.name) == without_path(identity.role or "")):
             found.append(self.creator)
         return found
 

@@ -15,6 +15,7 @@ import yaml
 
 from kit.identities.way import Way
 from kit.lenient import dict_of, json_of
+from kit.model.arn import Arn, account_of
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
@@ -60,7 +61,7 @@ def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str
             present = {(way.name, way.user_name, *way.groups) for way in _mapped(key, data.get(key), why)}
             for place in sorted(present) if at is not None and str(why.ref) in hostile else ():
                 if place in standing and place not in before.get(key, set()):
-                    foreign = account is not None and f":{account}:" not in place[0]
+                    foreign = account is not None and account_of(place[0]) != account
                     found = written if key in before or foreign else unclear
                     found[place] = replace(standing[place], why=why)
             if at is not None:
@@ -97,7 +98,7 @@ def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:
         if not isinstance(one, dict):
             if key == "mapAccounts":
                 says = f"aws-auth lets in all of account {one} under their ARNs ({why.says})"
-                yield Way("aws_auth", f"arn:aws:iam::{one}:*", "", (), replace(why, says=says))
+                yield Way("aws_auth", str(Arn("aws", "iam", "", str(one), "*")), "", (), replace(why, says=says))
             continue
         arn, user, listed = str(one.get(_MAPS[key], "")), str(one.get("username", "")), one.get("groups")
         groups = tuple(str(group) for group in listed) if isinstance(listed, list) else ()

@@ -15,6 +15,7 @@ from kit.identities.way import ANONYMOUS, Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
+from kit.model.arn import Arn, partition_of
 from kit.model.identity import Identity
 from kit.model.why import Why
 
@@ -149,8 +150,9 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
     yield Step(
         "Both have to be gone, entry and mapping: no IAM policy can deny the sign-in, which is a presigned GetCallerIdentity"
     )
-    if identity.role and ":user/" in identity.role:
-        user = shlex.quote(identity.role.rpartition("/")[2])
+    arn = Arn.of(identity.role)
+    if arn and arn.kind == "user":
+        user = shlex.quote(arn.name)
         for key in (key for key in credentials if key.startswith("AKIA")):
             yield Step(f"Deactivate access key {key}; sessions that it already issued outlive it",
                        f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive")  # fmt: skip
@@ -168,7 +170,7 @@ def _of_creator(access: Access, identity: Identity, ways: list[Way]) -> Iterator
         cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
         yield Step("The cluster's creator: take the administrator's policy off its access entry",
                    f"aws eks disassociate-access-policy --cluster-name {cluster} --principal-arn {arn}"
-                   " --policy-arn arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy")  # fmt: skip
+                   f" --policy-arn arn:{partition_of(identity.role)}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy")  # fmt: skip
     else:
         yield Step(f"Find what lets {identity.role or identity.user_name} in: no access entry and no mapping in aws-auth is in the evidence",
                    f"aws eks list-access-entries --cluster-name {shlex.quote(access.inventory.cluster or 'CLUSTER')};"

@@ -16,6 +16,7 @@ from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
+from kit.model.arn import name_in
 from kit.model.identity import Identity
 from kit.model.kubernetes import WORKLOADS
 from kit.model.refs import Ref
@@ -111,7 +112,7 @@ class Rights:
         for way in ways:
             for policy in way.policies:
                 arn, _, where = policy.partition(" in ")
-                name = arn.rpartition("/")[2]
+                name = name_in(arn)
                 for secret in secrets if name in ACCESS_POLICIES else ():
                     namespace = secret.partition("/")[0]
                     if not where or any(fnmatchcase(namespace, one) for one in where.split(", ")):

@@ -17,7 +17,8 @@ import orjson
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.model.identity import SERVICE_ACCOUNT, instance_of, role_of
+from kit.model.arn import instance_of, role_of
+from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,8 +26,3 @@ class Way:
     overruled: bool = False
     since: datetime | None = None
     until: datetime | None = None
-
-
-def principal_of(arn: str) -> str:
-    """An IAM ARN without its path: aws-auth and the authenticator name roles without, access entries with."""
-    return re.sub(r"^(arn:[^:]*:iam::\d*:(?:role|user))/.*?([^/]+)$", r"\1/\2", arn)

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 import orjson
 
 from kit.inventory.inventory import Inventory
-from kit.model.identity import NODE, instance_of
+from kit.model.arn import instance_of
+from kit.model.identity import NODE
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store

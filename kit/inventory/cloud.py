@@ -10,6 +10,7 @@ import orjson
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, list_of
+from kit.model.arn import is_arn
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import ROLE_ANNOTATION
 from kit.model.refs import Ref
@@ -70,7 +71,7 @@ def service_account_roles(
     found = dict[str, dict[str, RoleGrant]]()
 
     def add(account: str, role: Any, ref: Ref, says: str, by_pod_identity: bool = False) -> None:
-        if isinstance(role, str) and role.startswith("arn:"):
+        if is_arn(role):
             found.setdefault(account, {}).setdefault(role, RoleGrant(by_pod_identity, Why(ref, says)))
 
     for thing in accounts:

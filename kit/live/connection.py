@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from kit.errors import CallError
 from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer
+from kit.model.arn import Arn
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
 if TYPE_CHECKING:
@@ -356,7 +357,8 @@ class Connection:
         contexts, current = kubernetes.config.list_kube_config_contexts(self._kubeconfig)
         chosen = next((one for one in contexts if one["name"] == self._context), current)
         name = str(chosen["context"].get("cluster", ""))
-        return name if name.startswith("arn:") and ":cluster/" in name else ""
+        arn = Arn.of(name)
+        return name if arn and arn.kind == "cluster" else ""
 
 
 def _parsed(said: bytes, what: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError
-from kit.model.identity import role_of
+from kit.model.arn import is_role, name_in, role_of
 from kit.words import Names
 
 _SERVICES = {
@@ -18,19 +18,6 @@ _SERVICES = {
     "guardduty": "GuardDuty",
     "autoscaling": "EC2 Auto Scaling",
 }
-
-
-def principal_of(arn: str) -> tuple[str, str, str] | None:
-    """Account, "role" or "user", and name of what an ARN names, of a session those of its role; None for anything else.
-
-    The name stands without its path and in lower case, as it is unique in the account: ARNs of sessions and those in aws-auth have no
-    path, and the authenticator compares them in lower case. Sources: IAM "Names and identifiers"; aws-iam-authenticator, pkg/mapper.
-    """
-    found = role_of(arn)
-    if found is None:
-        return None
-    kind, *path = found.split(":", 5)[5].split("/")
-    return found.split(":")[4], kind, path[-1].lower()
 
 
 def simulated(live: Connection, actions: Names) -> str:
@@ -56,6 +43,6 @@ def _policy_source(live: Connection) -> str:
     who = role_of(live.caller)
     if who is None:
         raise Failed(f"{live.caller} is neither a role nor a user")
-    if ":role/" not in who:
+    if not is_role(who):
         return who
-    return str(live.read("iam", "get_role", RoleName=who.rpartition("/")[2])["Role"]["Arn"])
+    return str(live.read("iam", "get_role", RoleName=name_in(who))["Role"]["Arn"])

@@ -21,6 +21,7 @@ import orjson
 
 from kit.errors import EvidenceError
 from kit.lenient import member, utc_time
+from kit.model.arn import Arn
 from kit.model.refs import Ref
 
 # Paths of a finding in wire form, for refs.
@@ -241,7 +242,8 @@ def _cluster(raw: dict[str, Any]) -> str | None:
 
 
 def _name_in(arn: Any) -> str | None:
-    return arn.partition(":cluster/")[2] or None if isinstance(arn, str) else None
+    cluster = Arn.of(arn)
+    return cluster.name or None if cluster and cluster.kind == "cluster" else None
 
 
 def _is_about_eks(raw: dict[str, Any]) -> bool:

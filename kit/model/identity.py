@@ -5,8 +5,9 @@ Sources: Kubernetes "Authenticating"; EKS User Guide "cluster authentication"; a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+from kit.model.arn import is_arn, role_of
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 NODE = "system:node:"
@@ -54,21 +55,4 @@ def identity_of(
         return Identity(user_name, "service_account", known, service_account=account)
     if user_name.startswith(("system:", "eks:")):
         return Identity(user_name, "control_plane", known)
-    return Identity(user_name, "oidc", known and not user_name.startswith("arn:"))
-
-
-def role_of(arn: str) -> str | None:
-    """The ARN of the role or IAM user behind the ARN of a session; None for anything else.
-
-    A session's ARN has no path, so that of a role with a path cannot be told from it; the authenticator's canonicalArn can't either.
-    """
-    session = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", arn)
-    if session:
-        return f"{session[1]}:iam::{session[2]}:role/{session[3]}"
-    return arn if re.fullmatch(r"arn:[^:]+:iam::\d+:(role|user)/.+", arn) else None
-
-
-def instance_of(arn: str) -> str:
-    """The EC2 instance whose credentials a session's ARN is of: their session name is the instance id. "" for anything else."""
-    session = re.fullmatch(r"arn:[^:]+:sts::\d+:assumed-role/[^/]+/(i-[0-9a-f]{8,17})", arn)
-    return session[1] if session else ""
+    return Identity(user_name, "oidc", known and not is_arn(user_name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kit.actions.action import Action
 from kit.actions.target import Target
 from kit.lenient import dicts_of
+from kit.model.arn import is_role
 from kit.plan.compromised import Compromised
 from kit.playbooks.playbook import playbook_of
 from kit.scope.subject import FindingScope, Subject
@@ -20,7 +21,7 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
         kinds = [profile.identity.kind for profile in held.hostile(scope) if profile.identity.user_name == key]
         return bool(kinds) and kinds[0] in action.identities
     if kind == "iam_role":
-        return ":role/" in key
+        return is_role(key)
     if kind == "node":
         return key in held.reached or key in (held.unclear if action.only_held else held.nodes_of_used_pods)
     if kind == "image":

@@ -34,7 +34,7 @@ from kit.identities.way import ANONYMOUS
 from kit.inventory.node_kind import kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
-from kit.model.identity import instance_of
+from kit.model.arn import instance_of
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised

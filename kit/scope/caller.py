@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kit.attribution.attacker import Attacker
+from kit.model.arn import iam_arn, partition_of, role_of
 from kit.model.finding import ACCESS_KEY, Finding
-from kit.model.identity import Identity, identity_of, role_of
+from kit.model.identity import Identity, identity_of
 from kit.model.why import Rule, Why
 
 
@@ -29,7 +30,6 @@ def arn_of_caller(finding: Finding, attacker: Attacker) -> tuple[str, Why] | Non
     name, kind = key.get("UserName"), key.get("UserType")
     if name and account and kind in ("AssumedRole", "Role", "IAMUser"):
         word = "user" if kind == "IAMUser" else "role"
-        partition = (finding.arn or "arn:aws:").split(":")[1] or "aws"
-        arn = f"arn:{partition}:iam::{account}:{word}/{name}"
+        arn = iam_arn(partition_of(finding.arn), account, word, name)
         return arn, Why(finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}", Rule.FINDING)
     return None

@@ -10,6 +10,7 @@ from kit.attribution.calls import address_of
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
 from kit.lenient import dicts_of
+from kit.model.arn import iam_arn
 from kit.model.finding import API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.kinds import PODS, Certainty
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
@@ -254,7 +255,7 @@ def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resou
         word = "user" if key.get("UserType") == "IAMUser" else "role"
         if key.get("UserName") and resource.get("AccountId"):
             partition = resource.get("CloudPartition") or "aws"
-            arn = f"arn:{partition}:iam::{resource['AccountId']}:{word}/{key['UserName']}"
+            arn = iam_arn(partition, resource["AccountId"], word, key["UserName"])
             scope.add("iam_role", arn, Why(ref, f"access key {uid} is among the sequence's resources", Rule.FINDING))
     elif kind == "CONTAINER" and (data.get("Container") or {}).get("Image"):
         scope.add("image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources", Rule.FINDING))

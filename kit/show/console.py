@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kit.case.case import Case
+from kit.model.arn import Arn, role_of
 from kit.show.html_table import safe
 
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
@@ -47,8 +48,8 @@ def _pages(case: Case, kind: str, key: str, region: str) -> list[tuple[str, str]
     if kind == "trail":
         return [("CloudTrail", f"{base}/cloudtrailv2/home?region={region}#/events/{quote(key, safe='')}")]
     if kind == "iam_role":
-        found = re.fullmatch(r"arn:[^:]*:iam::\d*:(role|user)/(?:.*/)?([^/]+)", key)
-        return [("IAM", f"https://{domain}/iam/home#/{found[1]}s/details/{quote(found[2], safe='')}")] if found else []
+        arn = Arn.of(role_of(key))
+        return [("IAM", f"https://{domain}/iam/home#/{arn.kind}s/details/{quote(arn.name, safe='')}")] if arn else []
     if kind == "node":
         instance = next((one for one, node in case.inventory.node_of_instance.items() if node == key), "")
         return (

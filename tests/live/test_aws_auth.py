@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from kit.live.changes.aws_auth import NotEditable, accounts, mappings, missing, names_again, with_again, without
-from kit.live.permission import principal_of
+from kit.model.arn import principal_of
 
 IAM = "arn:aws:iam::111122223333"
 PRINCIPAL = ("111122223333", "role", "intruder")

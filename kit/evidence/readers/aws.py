@@ -16,6 +16,7 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
 from kit.lenient import member
+from kit.model.arn import account_of
 from kit.model.finding import cluster_in_tags
 
 TABLE = "objects"
@@ -218,7 +219,7 @@ def _thing(api_version: str, kind: str, value: Any, name: Any, uid: Any) -> Valu
     text = json_text(value)
     return {
         "cluster": member(value, "clusterName") or cluster_in_tags(member(value, "Tags")),
-        "account": _account(uid) or member(value, "OwnerId") or member(value, "awsAccountId"),
+        "account": account_of(uid) or member(value, "OwnerId") or member(value, "awsAccountId"),
         "api_version": api_version,
         "kind": kind,
         "resource": "",
@@ -228,9 +229,3 @@ def _thing(api_version: str, kind: str, value: Any, name: Any, uid: Any) -> Valu
         "object": text,
         "event_hash": hash_of(text),
     }
-
-
-def _account(arn: Any) -> str | None:
-    """The account in an ARN of the thing itself; a principal's ARN may be of another account."""
-    parts = arn.split(":") if isinstance(arn, str) else []
-    return parts[4] or None if len(parts) > 5 and parts[0] == "arn" else None

@@ -14,6 +14,7 @@ from kit.evidence.readers import flattened
 from kit.evidence.readers.flattened import is_flattened
 from kit.evidence.readers.security_hub import finding_in, wrapper_of
 from kit.evidence.record import Record
+from kit.model.arn import Arn
 from kit.model.finding import finding_of
 from kit.store import tables
 
@@ -43,8 +44,8 @@ def takes(record: Record) -> bool:
     if wrapper_of(value) or is_flattened(value):
         return True
     names = {name.lower() for name in value}
-    arn = value.get("Arn", value.get("arn"))
-    if isinstance(arn, str) and ":guardduty:" in arn:
+    arn = Arn.of(value.get("Arn", value.get("arn")))
+    if arn and arn.service == "guardduty":
         return True
     return (names >= {"type", "severity"} and bool(names & {"resource", "service"})) or _is_fragment(value)
 

@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 from kit.lenient import utc_time
+from kit.model.arn import is_arn
 
 API_ACTIVITY = 6003
 _OF_TRAIL = (API_ACTIVITY, 3005, 3002, 3001)  # 3005: API Activity in 1.0.0-rc.2
@@ -97,7 +98,7 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "accessKeyId": session.get("credential_uid"),
         "canonicalArn": session.get("issuer"),
         "sessionName": session.get("uid"),
-        "arn": arn if str(arn).startswith("arn:") else None,
+        "arn": arn if is_arn(arn) else None,
         "principalId": user.get("uid_alt") or unmapped.get("user.extra.principalId[]"),
     }
     addresses = unmapped.get("sourceIPs[]") or ""

@@ -14,6 +14,7 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.readers.flattened import listed, put
 from kit.evidence.readers.ocsf import version_of
+from kit.model.arn import Arn, name_in
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
 DETECTION_FINDING = 2004
@@ -43,8 +44,8 @@ def finding_in(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
-    arn = str(value.get("Id"))
-    if ":guardduty:" not in arn:
+    arn = Arn.of(value.get("Id"))
+    if arn is None or arn.service != "guardduty":
         raise EvidenceError(f"is a finding of {value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
     severity = _dict(value.get("Severity"))
     number = severity.get("Product")
@@ -57,8 +58,8 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
         service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
     resources = [(each.get("Type"), each.get("Id"), each.get("Details")) for each in _dicts(value.get("Resources"))]
     return {
-        "id": arn.rsplit("/", 1)[-1],
-        "arn": arn,
+        "id": arn.name,
+        "arn": str(arn),
         "type": _type(value.get("Types")),
         "severity": number,
         "title": value.get("Title"),
@@ -93,7 +94,7 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
     resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in _dicts(value.get("resources"))]
     kinds = [_dict(info.get("analytic")).get("name"), *(info.get("types") or [])]
     return {
-        "id": arn.rsplit("/", 1)[-1],
+        "id": name_in(arn),
         "arn": arn,
         "type": _type(kinds),
         "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),

@@ -16,7 +16,7 @@ from kit.live.changes.objects import path_of
 from kit.live.changes.principal_change import DeleteAccessEntry, EditAwsAuth, access_entry
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
-from kit.live.permission import principal_of
+from kit.model.arn import principal_of
 from kit.plan.plan import PlannedAction
 
 Principal = tuple[str, str, str]

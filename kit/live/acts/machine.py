@@ -9,6 +9,7 @@ from kit.live.changes.instance_change import ENDED, instance
 from kit.live.changes.objects import path_of
 from kit.live.connection import Connection
 from kit.live.errors import Missing, Refused
+from kit.model.arn import Arn, partition_of
 from kit.plan.plan import PlannedAction
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
@@ -64,7 +65,7 @@ class Machine:
 
 def arn_of(live: Connection, id_: str) -> str:
     """The ARN of an instance."""
-    return f"arn:{live.caller.split(':')[1]}:ec2:{live.region}:{live.account}:instance/{id_}"
+    return str(Arn(partition_of(live.caller), "ec2", str(live.region), str(live.account), f"instance/{id_}"))
 
 
 def tags_of(found: dict[str, Any]) -> dict[str, str]:

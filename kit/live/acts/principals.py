@@ -28,8 +28,7 @@ from kit.live.changes.principal_change import (
     role_described,
 )
 from kit.live.connection import Connection
-from kit.live.permission import principal_of
-from kit.model.identity import role_of
+from kit.model.arn import Arn, iam_arn, name_in, partition_of, principal_of, role_of
 from kit.plan.plan import PlannedAction
 
 _SPREADS = timedelta(seconds=60)
@@ -71,7 +70,7 @@ def _own_keys(live: Connection) -> set[str]:
 
 
 def _deactivation(live: Connection, planned: PlannedAction) -> list[Change]:
-    return [DeactivateKey(planned.parameters["arn"].rpartition("/")[2], key) for key in _keys(planned)]
+    return [DeactivateKey(name_in(planned.parameters["arn"]), key) for key in _keys(planned)]
 
 
 def _is_inactive(live: Connection, planned: PlannedAction) -> Check:
@@ -89,7 +88,7 @@ act("deactivate_access_key", changes=_deactivation, refuses=_cannot_deactivate, 
 def _role_name(planned: PlannedAction) -> str:
     """The role's name; parameters may hold the ARN of the role or of a session."""
     role = str(planned.parameters.get("role") or "")
-    return (role_of(role) or role).rpartition("/")[2]
+    return name_in(role_of(role) or role)
 
 
 def _issuer(live: Connection, planned: PlannedAction) -> str:
@@ -104,9 +103,10 @@ def _role_refused(live: Connection, planned: PlannedAction) -> str:
     name = _role_name(planned)
     if not name:
         return "the evidence does not tell which role it is"
-    if ":user/" in told or ":root" in told:
+    named = Arn.of(told)
+    if named and named.kind in ("user", "root"):
         return f"{told} is no role: deactivate the access keys"
-    account = told.split(":")[4] if told.startswith("arn:") else live.account
+    account = named.account if named else live.account
     if account != live.account:
         return f"{told} is of account {account}, these credentials are for {live.account}: do it there"
     role = role_described(live, name)
@@ -144,7 +144,7 @@ def _trust(live: Connection, planned: PlannedAction) -> list[Change]:
     statement = {
         "Sid": f"KitRevoke{digest}",
         "Effect": "Deny",
-        "Principal": {"Federated": f"arn:{live.caller.split(':')[1]}:iam::{live.account}:oidc-provider/{issuer}"},
+        "Principal": {"Federated": iam_arn(partition_of(live.caller), str(live.account), "oidc-provider", issuer)},
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": {"StringEquals": {f"{issuer}:sub": subjects}},
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kit.live.permission import principal_of
+from kit.model.arn import principal_of
 
 NODE_GROUPS = {"system:nodes", "system:bootstrappers", "system:node-proxier"}
 MASTERS = "system:masters"

@@ -17,7 +17,7 @@ from kit.live.changes.change import State
 from kit.live.changes.objects import EditObject
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, Missing
-from kit.live.permission import principal_of
+from kit.model.arn import Arn, name_in, partition_of, principal_of
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class DeleteAccessEntry(AwsChange):
     def _own_user_name(self) -> str:
         """The user name that EKS gives when none is asked for (EKS User Guide, "Create access entries")."""
         account, kind, _ = principal_of(self.arn) or ("", "", "")
-        partition, name = self.arn.split(":")[1], self.arn.rpartition("/")[2]
-        session = f"arn:{partition}:sts::{account}:assumed-role/{name}/{{{{SessionName}}}}"
+        name = name_in(self.arn)
+        session = str(Arn(partition_of(self.arn), "sts", "", account, f"assumed-role/{name}/{{{{SessionName}}}}"))
         return session if kind == "role" else self.arn
 
 

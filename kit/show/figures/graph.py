@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from kit.model.arn import is_arn, name_in, role_of
 from kit.show.figures.chart import INK, MOST_GROUPS, MOST_LETTERS, MUTED, Chart, label, layout, records, user_words
 from kit.show.figures.timeline import arn_words
 from kit.words import counted
@@ -143,8 +144,7 @@ def _notes(calls: pd.DataFrame | None, aws_calls: pd.DataFrame | None) -> dict[t
         where = f" from {label(addresses[0], 18)}{more}" if addresses else ""
         found["identity", user_words(user)] = f"{counted(len(of), 'call')}{where}"
     if aws_calls is not None and len(aws_calls):
-        roles = aws_calls["arn"].astype(str).str.extract(r":assumed-role/([^/]+)/|:user/(?:.*/)?([^/]+)$")
-        for role, number in roles[0].fillna(roles[1]).value_counts().items():
+        for role, number in aws_calls["arn"].map(role_of).dropna().map(name_in).value_counts().items():
             found["iam_role", str(role)] = counted(int(number), "AWS call")
     return found
 
@@ -170,7 +170,7 @@ def _boxes(subjects: pd.DataFrame, kind: str, column: int, notes: dict[tuple[str
                     name,
                     of,
                     certainty,
-                    notes.get((kind, name.rpartition("/")[2] if kind == "iam_role" else name), ""),
+                    notes.get((kind, name_in(name) if kind == "iam_role" else name), ""),
                 )
             )
         if ordered[keep:]:
@@ -189,7 +189,7 @@ def _group_name(row: dict[str, Any], kind: str, certainty: str, total: int) -> s
             else f"{row['namespace']}/{row['name']}"
         )
     if kind == "identity":
-        return user_words(arn_words(row["key"])) if str(row["key"]).startswith("arn:") else user_words(row["key"])
+        return user_words(arn_words(row["key"])) if is_arn(row["key"]) else user_words(row["key"])
     return arn_words(row["key"]) if kind == "iam_role" else str(row["key"])
 
 

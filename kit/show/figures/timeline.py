@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from kit.model.arn import Arn
 from kit.show.figures.chart import (
     DEEDS,
     LINE,
@@ -128,7 +129,8 @@ def aws_words(call: Mapping[str, Any]) -> str:
 
 def arn_words(arn: Any) -> str:
     """An ARN without what all of an account share: `assumed-role/node-role/i-06492848bd396afb5`."""
-    return str(arn).split(":", 5)[-1] if isinstance(arn, str) and arn else "identity not recorded"
+    parts = Arn.of(arn)
+    return parts.resource if parts else arn if isinstance(arn, str) and arn else "identity not recorded"
 
 
 def _timeline_layout(

@@ -1,0 +1,123 @@
+"""ARNs: the names of things in AWS, taken apart and put together here alone.
+
+arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE. The partition is aws, aws-cn or aws-us-gov; an account does not tell which. A role or user is
+KIND/PATH/NAME of iam; aws-auth and the authenticator leave the path out. A role's session is assumed-role/ROLE/SESSION of sts, without a
+path. A name is unique in its account, whatever its path and case. Sources: IAM User Guide "Amazon Resource Names (ARNs)" and "IAM
+identifiers"; aws-iam-authenticator, pkg/mapper.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Arn:
+    """One ARN in its parts; `str` puts it together again.
+
+    >>> Arn.of("arn:aws-cn:eks:cn-north-1:123456789012:cluster/shop")
+    Arn(partition='aws-cn', service='eks', region='cn-north-1', account='123456789012', resource='cluster/shop')
+    """
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    resource: str
+
+    @classmethod
+    def of(cls, value: Any) -> Arn | None:
+        """The parts of an ARN; None for anything else."""
+        parts = re.fullmatch(r"arn:([^:]*):([^:]*):([^:]*):([^:]*):(.*)", value) if isinstance(value, str) else None
+        return cls(*parts.groups()) if parts else None
+
+    def __str__(self) -> str:
+        return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
+
+    @property
+    def kind(self) -> str:
+        """What its resource is: role, user, assumed-role, cluster."""
+        return self.resource.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The last part of its resource: a name without its path."""
+        return name_in(self.resource)
+
+
+def is_arn(value: Any) -> bool:
+    """Whether a text begins like an ARN."""
+    return isinstance(value, str) and value.startswith("arn:")
+
+
+def is_role(value: Any) -> bool:
+    """Whether it is the ARN of a role, not of a user nor of a session."""
+    arn = Arn.of(value)
+    return arn is not None and arn.kind == "role"
+
+
+def name_in(text: str) -> str:
+    """The name at the end of an ARN, without its path; a name alone is itself."""
+    return text.rpartition("/")[2]
+
+
+def account_of(value: Any) -> str | None:
+    """The account in an ARN, None where it names none. A principal's may be another than that of what it uses."""
+    arn = Arn.of(value)
+    return arn.account or None if arn else None
+
+
+def partition_of(value: Any) -> str:
+    """The partition of an ARN; aws for what is none."""
+    arn = Arn.of(value)
+    return arn.partition or "aws" if arn else "aws"
+
+
+def partition_in(region: str | None) -> str:
+    """The partition that a region belongs to; aws where none is known."""
+    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(str(region).rsplit("-", 2)[0], "aws")
+
+
+def iam_arn(partition: str, account: str, kind: str, name: str) -> str:
+    """The ARN of something in IAM: a role, a user, an oidc-provider."""
+    return str(Arn(partition, "iam", "", account, f"{kind}/{name}"))
+
+
+def role_of(value: Any) -> str | None:
+    """The ARN of the role or IAM user behind the ARN of a session; None for anything else.
+
+    A session's ARN has no path, so that of a role with a path cannot be told from it; the authenticator's canonicalArn can't either.
+    """
+    arn = Arn.of(value)
+    if arn is None or not arn.partition or arn.region or not arn.account.isdecimal():
+        return None
+    kind, _, rest = arn.resource.partition("/")
+    if (arn.service, kind) == ("sts", "assumed-role"):
+        role, slash, _ = rest.partition("/")
+        return iam_arn(arn.partition, arn.account, "role", role) if role and slash else None
+    return str(arn) if arn.service == "iam" and kind in ("role", "user") and rest else None
+
+
+def instance_of(value: Any) -> str:
+    """The EC2 instance whose credentials a session's ARN is of: their session name is the instance id. "" for anything else."""
+    arn = Arn.of(value) if role_of(value) else None
+    session = re.fullmatch(r"assumed-role/[^/]+/(i-[0-9a-f]{8,17})", arn.resource) if arn else None
+    return session[1] if session else ""
+
+
+def without_path(text: str) -> str:
+    """The ARN of a role or user without its path, as aws-auth and the authenticator name it; any other text as it stands."""
+    arn = Arn.of(text)
+    is_principal = arn and (arn.service, arn.region) == ("iam", "") and arn.resource.startswith(("role/", "user/"))
+    return str(replace(arn, resource=f"{arn.kind}/{arn.name}")) if arn and is_principal and arn.name else text
+
+
+def principal_of(value: Any) -> tuple[str, str, str] | None:
+    """Account, "role" or "user", and name of what an ARN names, of a session those of its role; None for anything else.
+
+    The name stands without its path and in lower case, as the authenticator compares it.
+    """
+    arn = Arn.of(role_of(value))
+    return (arn.account, arn.kind, arn.name.lower()) if arn else None
