@@ -20,6 +20,7 @@ from kit.evidence.formats.json_text import LONGEST_RECORD
 from kit.evidence.readers import aws, foreign
 from kit.evidence.sniff import READERS
 from kit.model.kinds import SUBJECT_KINDS, Needs
+from kit.model.refs import LEADS_TO
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of, playbooks
 from kit.questions import QUESTIONS
 from kit.store import tables
@@ -99,20 +100,26 @@ def _tables() -> str:
         "Parquet below `CASE/store`, asked through DuckDB. A column has one type and one meaning wherever it stands;",
         "times are UTC, to the microsecond.\n",
     ]
-    for name, schema in tables.TABLES.items():
-        parts += [f"## {name}\n", f"{tables.SAYS[name]}\n", "| column | type | meaning |", "|---|---|---|"]
-        parts += [f"| `{field.name}` | {field.type} | {tables.COLUMNS[field.name][1]} |" for field in schema]
+    for name, table in tables.TABLES.items():
+        ref = f" A ref of kind `{table.ref}` names a row by its `{table.id}`." if table.ref else ""
+        parts += [f"## {name}\n", f"{table.says}{ref}\n", "| column | type | meaning |", "|---|---|---|"]
+        parts += [f"| `{field.name}` | {field.type} | {tables.COLUMNS[field.name][1]} |" for field in table.schema]
         parts.append("")
     return "\n".join(parts)
 
 
 def _json() -> str:
-    """The page as it stands, written by hand, with its table of kinds from kit.model.kinds."""
+    """The page as it stands, written by hand, with its tables of kinds and refs from kit.model."""
+    kinds = [f"| `{one.name}` | {one.key} | {one.says} |" for one in SUBJECT_KINDS.values()]
+    refs = [f"| `{kind}:{key}` | {says} |" for kind, (key, says) in LEADS_TO.items()]
     text = (DOCS / "json.md").read_text(encoding="utf-8")
-    head = "| kind | key | a subject is |\n|---|---|---|\n"
-    before, _, after = text.partition(head)
-    rows = [f"| `{one.name}` | {one.key} | {one.says} |" for one in SUBJECT_KINDS.values()]
-    return "\n".join([before + head + rows[0], *rows[1:], "", after.partition("\n\n")[2]])
+    for head, rows in (
+        ("| kind | key | a subject is |\n|---|---|---|", kinds),
+        ("| ref | leads to |\n|---|---|", refs),
+    ):
+        before, _, after = text.partition(head)
+        text = "\n".join([before + head, *rows, "", after.partition("\n\n")[2]])
+    return text
 
 
 def _sources() -> str:

@@ -12,6 +12,7 @@ import pytest
 from kit.actions.registry import ACTIONS
 from kit.case.case import Case
 from kit.cli import main as cli
+from kit.model.refs import LEADS_TO
 from kit.store import tables
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, program
@@ -26,10 +27,17 @@ def test_a_generated_page_is_fresh(name: str) -> None:
 
 
 def test_every_column_is_used_and_means_something() -> None:
-    used = {name for schema in tables.TABLES.values() for name in schema.names}
+    used = {name for table in tables.TABLES.values() for name in table.names}
     assert used == set(tables.COLUMNS)
-    assert set(tables.SAYS) == set(tables.TABLES)
     assert all(meaning for _, meaning in tables.COLUMNS.values())
+
+
+@pytest.mark.parametrize("table", tables.TABLES.values(), ids=tables.TABLES)
+def test_what_a_table_says_of_its_columns_is_so(table: tables.Table) -> None:
+    assert {name for name in (table.time, table.id) if name} <= set(table.names) and table.title and table.says
+    assert bool(table.ref) == bool(table.id) and (not table.ref or table.ref in LEADS_TO)
+    assert not table.has_records or set(table.same.split(", ")) <= set(table.names)
+    assert not table.is_log or table.time
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)

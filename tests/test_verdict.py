@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from kit.case.case import Case
+from kit.model.kinds import SUBJECT_KINDS, SubjectName
 from kit.model.why import Limit
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED, SHOWN_BY, decide
-from kit.show.words import NOUNS
 from tests.command import kit_json
 from tests.test_scope import STOLEN
 from tests.variation import Event, varied
@@ -28,7 +28,7 @@ def test_the_truth_table(shown: int, limits: list[Limit], word: str) -> None:
 
 
 def test_every_kind_of_subject_says_what_would_show_it() -> None:
-    assert set(NOUNS) <= set(SHOWN_BY) and all(SHOWN_BY.values())
+    assert set(get_args(SubjectName)) == set(SUBJECT_KINDS) <= set(SHOWN_BY) and all(SHOWN_BY.values())
 
 
 def opened(tmp_path: Path, **change: Any) -> Case:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from kit.errors import CallError, CaseError
 from kit.model.refs import Ref
 from kit.store.store import Store
-
-_RAW = {
-    "audit": ("audit", "audit_id"),
-    "trail": ("trail", "event_id"),
-    "finding": ("findings", "id"),
-    "object": ("objects", "uid"),
-}
+from kit.store.tables import REF_TABLES, TABLES
 
 
 def record_of(store: Store, ref: str) -> tuple[str, int]:
@@ -22,12 +16,12 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
         file = next((entry["path"] for entry in store.ledger if entry["sha256"] == digest), "")
         return file, int(item)
     key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
-    table, column = _RAW.get(parsed.kind, ("", ""))
-    if not table:
-        raise CallError(
-            f"{ref} names no piece of evidence", next="ask for an audit, line, trail, finding or object ref"
-        )
-    rows = store.rows(f"SELECT file, item FROM {table} WHERE {column} = $key ORDER BY file, item LIMIT 1", key=key)
+    table = REF_TABLES.get(parsed.kind)
+    if table is None:
+        raise CallError(f"{ref} names no piece of evidence", next=f"ask for a ref of {', '.join(REF_TABLES)} or line")
+    rows = store.rows(
+        f"SELECT file, item FROM {table.name} WHERE {table.id} = $key ORDER BY file, item LIMIT 1", key=key
+    )
     if not rows and parsed.kind == "object":
         rows = store.rows(
             "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at, file, item LIMIT 1", key=key
@@ -40,8 +34,10 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
 def place_of(store: Store, ref: str) -> tuple[str, int]:
     """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
     file, item = record_of(store, ref)
-    for table in ("audit", "trail", "findings", "objects"):
-        rows = store.rows(f"SELECT line FROM {table} WHERE file = $file AND item = $item LIMIT 1", file=file, item=item)
+    for table in (one for one in TABLES.values() if one.has_records):
+        rows = store.rows(
+            f"SELECT line FROM {table.name} WHERE file = $file AND item = $item LIMIT 1", file=file, item=item
+        )
         if rows:
             return file, int(rows[0]["line"])
     return file, item

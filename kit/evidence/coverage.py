@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from kit.evidence.parts import TIME_OF
 from kit.store import tables
 from kit.store.store import part_path, parts_of, read_parquet
 from kit.store.tables import quoted, rows_of, table_of
@@ -40,8 +39,8 @@ def write_coverage(
 ) -> None:
     """Write the coverage of all parts up to a number as the part of that number. cluster, account: of records that say none."""
     found = list[dict[str, Any]]()
-    for source in ("audit", "sign_ins", "trail"):
-        parts = parts_of(store, source, number)
+    for log in tables.LOGS:
+        parts = parts_of(store, log.name, number)
         if parts:
             of = ", ".join(
                 f"coalesce({name}, {quoted(value) if value else 'NULL'}) AS {name}"
@@ -50,24 +49,23 @@ def write_coverage(
             database.execute(
                 f"CREATE OR REPLACE TEMP VIEW recorded AS SELECT * REPLACE ({of}) FROM {read_parquet(parts)}"
             )
-            found += _of_audit(database) if source == "audit" else _of_quiet(database, source)
-    pq.write_table(table_of(found, tables.COVERAGE), part_path(store, "coverage", number))
+            found += _of_audit(database) if log is tables.AUDIT else _of_quiet(database, log)
+    pq.write_table(table_of(found, tables.COVERAGE.schema), part_path(store, "coverage", number))
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[dict[str, Any]]:
     return rows_of(database.sql(sql, params=values or None).to_arrow_table())
 
 
-def _of_quiet(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str, Any]]:
+def _of_quiet(database: duckdb.DuckDBPyConnection, log: tables.Table) -> Iterator[dict[str, Any]]:
     """From the first to the last event of a source that is silent when nothing happens."""
-    time = TIME_OF[source]
     for row in _rows(
         database,
-        f"SELECT cluster, account, min({time}) AS start_at, max({time}) AS end_at, count(*) AS events FROM recorded"
+        f"SELECT cluster, account, min({log.time}) AS start_at, max({log.time}) AS end_at, count(*) AS events FROM recorded"
         " GROUP BY ALL ORDER BY ALL",
     ):
         says = "nothing is written when nothing happens: its silence is no gap that could be seen"
-        yield row | {"source": source, "state": "recorded", "says": says}
+        yield row | {"source": log.name, "state": "recorded", "says": says}
 
 
 @dataclass(frozen=True)

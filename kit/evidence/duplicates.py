@@ -12,9 +12,6 @@ from kit.evidence.parts import LedgerEntry
 from kit.store import tables
 from kit.store.store import parts_of, parts_of_file, read_parquet
 
-# What makes records of a table the same beside their hash: DuckDB's hash is fast, and no proof by itself.
-KEY = {"audit": "event_hash, audit_id, stage, received_at, stage_at, user_name, verb, request_uri"}
-
 
 def set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:
     """Keep the first of equal records (whole events, not ids) and count the others in the ledger.
@@ -22,25 +19,23 @@ def set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database:
     numbers: the files of this call by their number; of those before nothing changes, because they come first.
     """
     last = max(numbers, default=0)
-    for table, schema in tables.TABLES.items():
-        parts = parts_of(store, table, last)
-        if "event_hash" not in schema.names or not parts:
+    holding = [table for table in tables.TABLES.values() if table.has_records]
+    for table in holding:
+        parts = parts_of(store, table.name, last)
+        if not parts:
             continue
         source = read_parquet(parts, ", filename = true, file_row_number = true")
         copies = database.execute(
             f"WITH twice AS (SELECT event_hash FROM {source} GROUP BY event_hash HAVING count(*) > 1)"
             " SELECT filename, list(file_row_number) FROM (SELECT filename, file_row_number, row_number() OVER"
-            f" (PARTITION BY {KEY.get(table, 'event_hash')} ORDER BY parse_filename(filename)[:6], item, filename, file_row_number) AS copy"
+            f" (PARTITION BY {table.same} ORDER BY parse_filename(filename)[:6], item, filename, file_row_number) AS copy"
             f" FROM {source} SEMI JOIN twice USING (event_hash)) WHERE copy > 1 GROUP BY filename"
         ).fetchall()
         for filename, twice in copies:
             _drop_rows(Path(filename), set(twice))
     for number, entry in numbers.items():  # also what a call that was cut off had set aside
         kept = sum(
-            pq.read_metadata(part).num_rows
-            for table in tables.TABLES
-            if table not in ("rejects", "coverage")
-            for part in parts_of_file(store, table, number)
+            pq.read_metadata(part).num_rows for table in holding for part in parts_of_file(store, table.name, number)
         )
         entry.rows, entry.duplicates = kept, entry.records - entry.rejects - kept
 

@@ -14,7 +14,7 @@ from typing import Any
 from kit.evidence.formats.envelope import read_text
 from kit.evidence.formats.form import JSON, LINES, message, records_of, stream_of
 from kit.evidence.formats.stream import TOO_LONG, Reading, whole_lines
-from kit.evidence.parts import TIME_OF, WRITTEN_AT_ONCE, LedgerEntry, Parts, hidden, send
+from kit.evidence.parts import WRITTEN_AT_ONCE, LedgerEntry, Parts, hidden, send
 from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 from kit.evidence.sniff import LISTS, Kind, holds_records
@@ -139,9 +139,9 @@ def _waits(record: Record) -> bool:
 
 def _span(parts: Parts) -> tuple[str | None, str | None]:
     found = list[datetime]()
-    for table, column in TIME_OF.items():
-        if written := parts.of(table):
-            ends = f"SELECT min({column}) AS first_at, max({column}) AS last_at FROM {read_parquet(written)}"
+    for table in (one for one in tables.TABLES.values() if one.time):
+        if written := parts.of(table.name):
+            ends = f"SELECT min({table.time}) AS first_at, max({table.time}) AS last_at FROM {read_parquet(written)}"
             (times,) = tables.rows_of(parts.database.sql(ends).to_arrow_table())
             found += [at for at in times.values() if at]
     return (_iso(min(found)), _iso(max(found))) if found else (None, None)

@@ -115,7 +115,7 @@ class Parts:
 
     def _part(self, table: str) -> _Part:
         if table not in self._open:
-            self._open[table] = _Part(part_path(self.store, table, self.number), tables.TABLES[table])
+            self._open[table] = _Part(part_path(self.store, table, self.number), tables.TABLES[table].schema)
         return self._open[table]
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ def send(record: Record, main: ModuleType | None, parts: Parts, otherwise: str =
             return
         if record.broken:
             raise EvidenceError(record.broken)
-        rows = [checked(values, tables.TABLES[reader.TABLE]) for values in reader.rows(record)]
+        rows = [checked(values, tables.TABLES[reader.TABLE].schema) for values in reader.rows(record)]
     except EvidenceError as error:
         reject = Reject(record.line, record.item, str(error), record.raw)
         parts.reject(hidden(reject) if cluster in (reader, main) else reject)
@@ -223,4 +223,3 @@ def hidden(reject: Reject) -> Reject:
 
 
 UNEXPECTED = "is of a form that this kit does not expect"
-TIME_OF = {"audit": "received_at", "sign_ins": "signed_in_at", "trail": "event_at", "findings": "updated_at"}

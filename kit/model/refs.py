@@ -5,16 +5,18 @@ from __future__ import annotations
 from kit.errors import CallError
 from kit.model.kinds import SUBJECT_KINDS
 
-KINDS = (
-    *SUBJECT_KINDS,
-    "access_key",  # a session or a long-term key of AWS, by access key id
-    "audit",  # an audit event, by auditID (a label that the client may choose; rows are told apart by file and item)
-    "aws",  # something in AWS, by ARN
-    "finding",  # a GuardDuty finding by Id; `#` and a JSON path may follow
-    "line",  # a record of evidence: <sha256 of the file>:<item>, which is the line in a file of lines
-    "object",  # a stored object, by uid
-    "trail",  # a CloudTrail event, by eventID
-)
+# An auditID is a label that the client may choose; rows are told apart by file and item.
+LEADS_TO = {
+    "finding": ("ID#PATH", "a member of a finding, in GuardDuty's wire names"),
+    "audit": ("AUDIT ID", "an event of the audit log"),
+    "object": ("UID", "an object of the cluster dump, or one that the audit log shows"),
+    "trail": ("EVENT ID", "a CloudTrail event"),
+    "aws": ("ARN", "a thing that `aws …` described"),
+    "line": ("SHA256:N", "record N of the evidence file with that hash; in a file of lines, line N"),
+}
+"""Kind of Ref that leads to evidence → what its key is, and what it leads to (docs/json.md)."""
+KINDS = (*SUBJECT_KINDS, "access_key", *LEADS_TO)
+"""All kinds: of subjects, a session or a long-term key of AWS by its access key id, and of evidence."""
 
 
 class Ref(str):

@@ -13,11 +13,12 @@ from kit.errors import KitError
 from kit.evidence.formats.stream import Reading, lines
 from kit.show.figures import visible
 from kit.show.html_table import safe
+from kit.store.tables import REF_TABLES
 
 MOST_CITED = 150
 MOST_LINES = 160
 _MOST_TEXT = 1500
-_RAW_KINDS = ("finding", "audit", "line", "trail", "object")
+_RAW_KINDS = ("line", *REF_TABLES)
 _SECRET_NAMES = {
     "token",
     "sessiontoken",

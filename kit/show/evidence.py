@@ -12,12 +12,13 @@ from kit.show import cited as evidence_of
 from kit.show.figures import records
 from kit.show.html_table import Shown, clock, safe, table
 from kit.show.words import NOUNS, Row, exported, number_words, pill, some_of, stretch_words, with_code
+from kit.store.tables import AUDIT, FINDINGS, TABLES, TRAIL
 from kit.words import counted
 
 _SOURCES = {
-    "GuardDuty findings": "nothing to start from",
-    "Kubernetes audit log": "what the caller did, and which pods existed, cannot be told",
-    "CloudTrail": "what was done in AWS with the roles cannot be told",
+    FINDINGS.title: "nothing to start from",
+    AUDIT.title: "what the caller did, and which pods existed, cannot be told",
+    TRAIL.title: "what was done in AWS with the roles cannot be told",
     "cluster dump": "what still stands, and objects older than the log, cannot be told",
 }
 
@@ -45,7 +46,7 @@ def _source_row(case: Case, name: str, files: pd.DataFrame) -> str:
 
 
 def _how_good(case: Case, name: str, files: pd.DataFrame) -> str:
-    source = {"Kubernetes audit log": "audit", "CloudTrail": "trail"}.get(name)
+    source = {table.title: table.name for table in (AUDIT, TRAIL)}.get(name)
     said = []
     if source:
         gaps = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "gap")]
@@ -106,9 +107,6 @@ def ledger(case: Case) -> Shown:
     )
 
 
-_SOURCE_OF = {"audit": "Kubernetes audit log", "sign_ins": "EKS authenticator log", "trail": "CloudTrail"}
-
-
 def coverage(case: Case) -> Shown:
     """What the sources recorded, and their gaps."""
     if case.coverage.empty:
@@ -117,7 +115,7 @@ def coverage(case: Case) -> Shown:
             "no coverage",
         )
     columns: dict[str, Callable[[Row], str]] = {
-        "Source": lambda row: _SOURCE_OF.get(row["source"], safe(row["source"])),
+        "Source": lambda row: TABLES[row["source"]].title,
         "Log stream": lambda row: safe("" if pd.isna(row["log_stream"]) else row["log_stream"]),
         "State": lambda row: "recorded" if row["state"] == "recorded" else pill(row["state"], "cannot"),
         "From (UTC)": lambda row: clock(row["start_at"]),

@@ -134,7 +134,7 @@ class Store:
         is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
         self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
         self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
-        for name, schema in tables.TABLES.items():
+        for name, table in tables.TABLES.items():
             parts = found[name]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
@@ -142,9 +142,9 @@ class Store:
                 f"coalesce({column}, {quoted(settings[column])}) AS {column}"
                 if column in settings and column in ("cluster", "account")
                 else f'"{column}"'
-                for column in schema.names
+                for column in table.names
             )
-            source = read_parquet(parts) if parts else _empty(schema)
+            source = read_parquet(parts) if parts else _empty(table.schema)
             kind = "TABLE" if is_small else "VIEW"
             self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
         self._database.execute(

@@ -7,7 +7,9 @@ the raw text in the evidence, which is not stored a second time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,62 +126,119 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 }
 
 
-def _schema(names: str) -> pa.Schema:
-    return pa.schema([(name, COLUMNS[name][0]) for name in names.split()])
-
-
 PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480, ROW_GROUP_SIZE_BYTES '16MB'"
 """How DuckDB writes a table. Rows with bodies are large, so few of them are held at once."""
 
 MOST_WORKERS = 3
 """On one file; each writes a part of its own."""
 
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what is in it, what a row is, and the names of its columns, separated by spaces.
+
+    time: the column that tells when it happened. ref, id: the kind of Ref that names a row, and the column with its key; rows of other
+    tables are named by file and item. is_log: written as things happen, so that it has a coverage. same: the columns in which duplicates
+    are equal; DuckDB's hash is fast, and no proof by itself.
+    """
+
+    name: str
+    title: str
+    says: str
+    column_list: str
+    time: str = ""
+    ref: str = ""
+    id: str = ""
+    is_log: bool = False
+    same: str = "event_hash"
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Its columns with their types."""
+        return pa.schema([(name, COLUMNS[name][0]) for name in self.names])
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its columns."""
+        return self.column_list.split()
+
+    @property
+    def has_records(self) -> bool:
+        """Whether a row is a record of evidence."""
+        return "event_hash" in self.names
+
+
 PLACE = "cluster account file line item "
 
-AUDIT = _schema(
+AUDIT = Table(
+    "audit",
+    "Kubernetes audit log",
+    "Kubernetes audit events, one row an event.",
     PLACE + "audit_id stage level verb request_uri user_agent received_at stage_at user_name user_uid user_groups"
     " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
     " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
     " name uid response_code dry_run decision decision_reason issued_credential_id annotations request_object response_object"
-    " log_stream repaired event_hash"
+    " log_stream repaired event_hash",
+    time="received_at",
+    ref="audit",
+    id="audit_id",
+    is_log=True,
+    same="event_hash, audit_id, stage, received_at, stage_at, user_name, verb, request_uri",
 )
-SIGN_INS = _schema(
+SIGN_INS = Table(
+    "sign_ins",
+    "EKS authenticator log",
+    "What the EKS authenticator answered: which IAM principal became which user name with which groups, from where.",
     PLACE + "signed_in_at message granted arn user_name user_uid user_groups access_key_id session_name source_address"
-    " attributes log_stream event_hash"
+    " attributes log_stream event_hash",
+    time="signed_in_at",
+    is_log=True,
 )
-TRAIL = _schema(
+TRAIL = Table(
+    "trail",
+    "CloudTrail",
+    "CloudTrail events.",
     PLACE
     + "event_id event_at event_source event_name event_category region source_address user_agent identity_type arn"
     " principal_id access_key_id issuer_arn user_name invoked_by error_code read_only request_parameters"
-    " response_elements event_hash"
+    " response_elements event_hash",
+    time="event_at",
+    ref="trail",
+    id="event_id",
+    is_log=True,
 )
-OBJECTS = _schema(PLACE + "api_version kind resource namespace name uid object event_hash")
-FINDINGS = _schema(
+OBJECTS = Table(
+    "objects",
+    "cluster dump and AWS descriptions",
+    "Objects of the cluster dump, and what AWS describes: access entries, associations, instances.",
+    PLACE + "api_version kind resource namespace name uid object event_hash",
+    ref="object",
+    id="uid",
+)
+FINDINGS = Table(
+    "findings",
+    "GuardDuty findings",
+    "GuardDuty findings, each once, as last updated; `finding_versions` holds all that arrived.",
     PLACE + "id arn type severity title region created_at updated_at first_seen_at last_seen_at count sample about_eks"
-    " archived wrapper finding event_hash"
+    " archived wrapper finding event_hash",
+    time="updated_at",
+    ref="finding",
+    id="id",
 )
-REJECTS = _schema(PLACE + "reason raw near_at")
-COVERAGE = _schema("cluster account source log_stream state start_at end_at events says")
-
-TABLES: dict[str, pa.Schema] = {
-    "audit": AUDIT,
-    "sign_ins": SIGN_INS,
-    "trail": TRAIL,
-    "objects": OBJECTS,
-    "findings": FINDINGS,
-    "rejects": REJECTS,
-    "coverage": COVERAGE,
+REJECTS = Table("rejects", "rejects", "Records that could not become rows.", PLACE + "reason raw near_at")
+COVERAGE = Table(
+    "coverage",
+    "coverage",
+    "Which spans of time a source recorded, and its gaps.",
+    "cluster account source log_stream state start_at end_at events says",
+)
+TABLES: dict[str, Table] = {
+    table.name: table for table in (AUDIT, SIGN_INS, TRAIL, OBJECTS, FINDINGS, REJECTS, COVERAGE)
 }
-SAYS: dict[str, str] = {
-    "audit": "Kubernetes audit events, one row an event.",
-    "sign_ins": "What the EKS authenticator answered: which IAM principal became which user name with which groups, from where.",
-    "trail": "CloudTrail events.",
-    "objects": "Objects of the cluster dump, and what AWS describes: access entries, associations, instances.",
-    "findings": "GuardDuty findings, each once, as last updated; `finding_versions` holds all that arrived.",
-    "rejects": "Records that could not become rows.",
-    "coverage": "Which spans of time a source recorded, and its gaps.",
-}
-"""What a row of each table is."""
+LOGS = tuple(table for table in TABLES.values() if table.is_log)
+"""The tables whose coverage is worked out."""
+REF_TABLES = {table.ref: table for table in TABLES.values() if table.ref}
+"""Kind of Ref → the table whose rows it names."""
 
 
 _EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)

@@ -47,7 +47,7 @@ def test_recorded_descriptions_become_rows_that_fit_the_table(recording: str) ->
         for each in reading.read(data):
             assert isinstance(each, Row)
             rows.append(each.values | {"file": path.name, "line": each.line, "item": each.item})
-    table = pa.Table.from_pylist(rows, tables.OBJECTS)
+    table = pa.Table.from_pylist(rows, tables.OBJECTS.schema)
     assert all(set(row) == set(tables.OBJECTS.names) for row in rows)
     assert Counter(table.column("kind").to_pylist()) == {
         "Instance": 3,

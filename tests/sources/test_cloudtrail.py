@@ -55,7 +55,7 @@ def test_a_recorded_delivery_becomes_rows_that_fit_the_table(recording: str, cou
     assert sniffed(data)
     made = reading.read(data, TRAIL)
     rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
-    table = pa.Table.from_pylist(rows, tables.TRAIL)
+    table = pa.Table.from_pylist(rows, tables.TRAIL.schema)
     assert table.num_rows == len(made) == count
     assert all(set(row) == set(tables.TRAIL.names) for row in rows)
     for column in ("event_id", "event_at", "event_source", "event_name", "account", "region", "read_only"):

@@ -46,7 +46,7 @@ def test_a_recorded_dump_becomes_rows_that_fit_the_table(recording: str, count: 
             assert isinstance(each, Row)
             assert each.values["resource"] == path.stem
             rows.append(each.values | {"file": path.name, "line": each.line, "item": each.item})
-    table = pa.Table.from_pylist(rows, tables.OBJECTS)
+    table = pa.Table.from_pylist(rows, tables.OBJECTS.schema)
     assert table.num_rows == count
     assert all(set(row) == set(tables.OBJECTS.names) for row in rows)
     assert table.column("uid").null_count == 0

@@ -67,7 +67,7 @@ def test_one_bare_finding_is_taken() -> None:
 def test_rows_fit_the_table(name: str, count: int) -> None:
     made = read((RECORDING / name).read_bytes(), FINDINGS)
     rows = [each.values | {"file": "f", "line": each.line, "item": each.item} for each in made if isinstance(each, Row)]
-    table = pa.Table.from_pylist(rows, tables.FINDINGS)
+    table = pa.Table.from_pylist(rows, tables.FINDINGS.schema)
     assert table.num_rows == len(made) == count
     assert all(set(row) == set(tables.FINDINGS.names) for row in rows)
     assert table.column("cluster").null_count == table.column("account").null_count == 0

@@ -33,8 +33,8 @@ from kit.lenient import utc_time
 from kit.store import tables
 from kit.store.tables import quoted
 
-TABLE = "audit"
-TAKEN_AS = "Kubernetes audit log"
+TABLE = tables.AUDIT.name
+TAKEN_AS = tables.AUDIT.title
 TAKES = (
     "JSON lines as the API server writes them: audit.k8s.io/v1, v1beta1",
     "`kind: EventList` (webhook batches), single events, pretty-printed or in a row",

@@ -16,9 +16,10 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
 from kit.lenient import utc_time
+from kit.store import tables
 
-TABLE = "sign_ins"
-TAKEN_AS = "EKS authenticator log"
+TABLE = tables.SIGN_INS.name
+TAKEN_AS = tables.SIGN_INS.title
 TAKES = ("the log streams `authenticator-…` of an EKS log group, in any form that audit logs come in",)
 LISTS = ()
 

@@ -13,9 +13,10 @@ from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.readers import ocsf, query_row
 from kit.evidence.record import Record
 from kit.lenient import member, utc_time
+from kit.store import tables
 
-TABLE = "trail"
-TAKEN_AS = "CloudTrail"
+TABLE = tables.TRAIL.name
+TAKEN_AS = tables.TRAIL.title
 TAKES = (
     'delivery files of a trail (`{"Records": […]}`, `.json.gz`)',
     "`aws cloudtrail lookup-events`",

@@ -18,8 +18,8 @@ from kit.model.arn import Arn
 from kit.model.finding import finding_of
 from kit.store import tables
 
-TABLE = "findings"
-TAKEN_AS = "GuardDuty findings"
+TABLE = tables.FINDINGS.name
+TAKEN_AS = tables.FINDINGS.title
 TAKES = (
     'GetFindings as the CLI, an SDK or the API prints it: `{"Findings": […]}` in SDK or wire names; a list; one finding; JSON lines',
     "GuardDuty's export to S3 (`.jsonl.gz`)",

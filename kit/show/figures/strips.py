@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kit.show.figures.chart import LINE, MUTED, Chart, clock, label, layout, plain, records
+from kit.store.tables import TABLES
 from kit.words import counted
 
 MOST_PODS = 40  # drawn; the table beneath has all
@@ -74,12 +75,7 @@ def coverage_strip(coverage: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     window = (min(times).to_pydatetime(), max(times).to_pydatetime())
     figure = go.Figure(
         layout=_bars(
-            [
-                {"audit": "Kubernetes audit log", "trail": "CloudTrail", "sign_ins": "EKS authenticator log"}.get(
-                    one, one
-                )
-                for one in lines
-            ],
+            [TABLES[one].title for one in lines],
             window,
         )
     )
