@@ -333,3 +333,12 @@ def test_an_action_is_declared_and_done_in_two_files_of_one_name() -> None:
                 done = (ROOT / "kit" / "live" / "acts" / path.name).read_text(encoding="utf-8")
                 assert f'act("{action.name}"' in done, action.name
     assert declared == len(ACTIONS)
+
+
+def test_no_rule_asks_for_the_name_of_an_action() -> None:
+    """What differs between actions is declared with them, so that a new one touches no rule of the plan."""
+    for module, path in MODULES.items():
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Compare | ast.MatchValue):
+                asked = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} & ACTIONS.keys()
+                assert not asked, f"{module} line {node.lineno} asks for {asked}"

@@ -15,8 +15,8 @@ from kit.actions.registry import ACTIONS
 from kit.actions.target import ExpectedObject, Target
 from kit.live.changes.objects import path_of
 from kit.model.kubernetes import KINDS
+from kit.plan.permissions import ALWAYS, permissions_of
 from kit.plan.plan import Plan, PlannedAction
-from kit.plan.planner import ALWAYS, permissions_of
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
 from tests.live.kubernetes_kinds import KINDS as SERVED

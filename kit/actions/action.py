@@ -12,29 +12,23 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
-from kit.actions.target import Parameters, Target
+from kit.actions.target import Parameters, Source, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import KINDS
 
-STAGES = ("freeze", "contain", "revoke", "capture", "eradicate", "recover")
+Stage = Literal["freeze", "contain", "revoke", "capture", "eradicate", "recover"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 GONE = "what was deleted is gone; what was captured before stays"
 READS = "nothing to undo: it changes nothing"
 DRY = "server-side dry-run (dryRun=All)"
 EC2_DRY = "EC2's DryRun"
 SIMULATED = "no dry-run: policy simulation of the caller's permissions"
 LOOKED = "nothing to try: it reads"
-# fmt: off
-Source = Literal[
-    "written_binding", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
-]
-"""What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
-# fmt: on
 
 
 class Comes(StrEnum):
@@ -114,7 +108,7 @@ class Action:
     """
 
     name: str
-    stage: str
+    stage: Stage
     does: str
     stops: str
     undo: str = ""
@@ -136,7 +130,7 @@ class Action:
     needs: type[Parameters] | None = None
     keeps: Keeps = Keeps.NOTHING
     waits: tuple[Wait, ...] = ()
-    after_stages: tuple[str, ...] = ()
+    after_stages: tuple[Stage, ...] = ()
     tells_waits: bool = False
     applies: Callable[[Target, Held], bool] = field(default=lambda target, held: True, repr=False)
     impossible: Callable[[Target, Held], str] = field(default=lambda target, held: "", repr=False)

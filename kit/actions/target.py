@@ -6,12 +6,19 @@ A plan saves their members by name, in this order, and the id of an action is ma
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kit.inventory.thing import Thing
-from kit.model.kinds import NAMED
+from kit.model.kinds import NAMED, SubjectName
 from kit.model.why import Why
 
+# fmt: off
+Source = Literal[
+    "written_binding", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
+    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
+]
+"""What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
+# fmt: on
 Known = TypeVar("Known", bound="Parameters")
 
 
@@ -206,7 +213,7 @@ class SuppressedFinding(FindingParameters):
 class Target:
     """What an action is done to: a subject of the scope, mostly. instance_id: of a node. why: what weighs most."""
 
-    kind: str
+    kind: SubjectName | Source
     key: str
     thing: Thing | None = None
     cluster: str | None = None

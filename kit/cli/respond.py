@@ -202,7 +202,7 @@ def permissions() -> None:
 @shows_errors
 def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
     """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON. The saved plan's, where there is one."""
-    from kit.plan.planner import permissions_of
+    from kit.plan.permissions import permissions_of
     from kit.plan.saved import saved_plan
 
     saved = (case / "plan.json").exists() and not (finding or start or end)

@@ -26,6 +26,7 @@ from kit.actions.target import (
     RoleSessions,
     ServedPod,
     SignedInPrincipal,
+    Source,
     Target,
     TrustedRole,
     UnseenPod,
@@ -35,6 +36,7 @@ from kit.inventory.node_kind import kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.arn import instance_of
+from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised
@@ -58,13 +60,15 @@ class Knowledge:
         self.account, self.region, self.cluster = place
         self.scopes, self.inventory, self.store = held.scopes, held.inventory, held.store
 
-    def target(self, action: Action, kind: str, key: str, thing: Thing | None, why: tuple[Why, ...] = ()) -> Target:
+    def target(
+        self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None, why: tuple[Why, ...] = ()
+    ) -> Target:
         """A thing as the target of an action. why: what weighs most, where its kind does not tell."""
         made = self._made(action, kind, key, thing)
         instance = self.instances.get(key) if kind == "node" else None
         return Target(kind, key, thing, self.cluster, instance, made, why or self._why(kind, key, thing))
 
-    def _made(self, action: Action, kind: str, key: str, thing: Thing | None) -> Parameters:
+    def _made(self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None) -> Parameters:
         match kind:
             case "pod":
                 return self._of_pod(action, key, thing)
@@ -87,7 +91,7 @@ class Knowledge:
             case _:
                 return self._of_object(action, kind, key, thing)
 
-    def _why(self, kind: str, key: str, thing: Thing | None) -> tuple[Why, ...]:
+    def _why(self, kind: SubjectName | Source, key: str, thing: Thing | None) -> tuple[Why, ...]:
         """The reasons that weigh most for an action on a thing, before those of the scope."""
         if kind == "node":
             return self.held.reached.get(key, ())
@@ -249,7 +253,7 @@ class Knowledge:
             digests=digests,
         )
 
-    def _of_object(self, action: Action, kind: str, key: str, thing: Thing | None) -> ObjectParameters:
+    def _of_object(self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None) -> ObjectParameters:
         if thing is None:
             resource, _, rest = key.partition("/")
             namespace, _, name = rest.rpartition("/")

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.actions.action import Action
+from kit.actions.action import Action, Stage
 from kit.actions.target import Target
 
 ASKS_NOBODY = (
@@ -24,7 +24,7 @@ class PlannedAction:
     """
 
     id: str
-    stage: str
+    stage: Stage
     action: str
     does: str
     target: str

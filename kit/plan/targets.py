@@ -15,12 +15,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from kit.actions.action import Action, Source
+from kit.actions.action import Action
 from kit.actions.target import (
     AdmittedPrincipal,
     FindingParameters,
     MappingParameters,
     RoleSessions,
+    Source,
     SuppressedFinding,
     Target,
 )
@@ -107,7 +108,7 @@ class Targets:
                 if kind in action.kinds and is_meant(action, self.held, scope, subject):
                     yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
 
-    def _of_answer(self, kind: str, question: str, action: Action) -> Iterator[Target]:
+    def _of_answer(self, kind: Source, question: str, action: Action) -> Iterator[Target]:
         for row in self._rows(question):
             if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
                 thing = self.held.thing_at(row["path"])
