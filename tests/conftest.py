@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,6 @@ def each_by_itself(shared_cases: None) -> Iterator[None]:
         elif os.environ.get(name) != environment[name]:
             os.environ[name] = environment[name]
     kit.case.case._opened.clear()
-    if show := sys.modules.get("kit.show.subjects"):
-        show._whys.cache_clear()
     changed = cases.written_to(thoroughly=False)
     assert not changed, f"this test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"
 

@@ -280,8 +280,7 @@ def test_no_parameter_takes_a_text_for_several_names() -> None:
 
 
 def test_what_the_kit_keeps_in_memory_is_known() -> None:
-    """What holds a case is emptied between tests (tests/conftest.py); the rest is the same for every case."""
-    of_cases = {"kit.show.subjects._whys"}
+    """It is the same for every case."""
     constant = {"kit.model.finding._members", "kit.model.finding._shapes", "kit.show.figures.chart.plotly_js"}
     constant |= {"kit.playbooks.playbook.finding_types", "kit.playbooks.playbook.playbooks"}
     kept = {
@@ -291,7 +290,7 @@ def test_what_the_kit_keeps_in_memory_is_known() -> None:
         if isinstance(node, ast.FunctionDef)
         if any(re.search(r"\b(lru_)?cache\b", ast.unparse(one)) for one in node.decorator_list)
     }
-    assert kept == of_cases | constant
+    assert kept == constant
 
 
 def test_nothing_of_a_machine_stands_in_the_project() -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cached_property
 
 import orjson
@@ -174,6 +175,11 @@ class Attacker:
             if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in of_attacker["users"]:
                 return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
         return f"access key {key} was issued to the attacker" if key in issued else ""
+
+    @cached_property
+    def first_call_at(self) -> datetime | None:
+        """When the first of the attacker's audit events came; None without any."""
+        return min((call.event["received_at"] for call in self.calls.values()), default=None)
 
     def is_hostile(self, events: Iterable[Event]) -> bool:
         """Whether any of some events is the attacker's."""

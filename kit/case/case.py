@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kit.plan.targets import Targets
     from kit.questions.question import Answer, Asked
     from kit.questions.verdict import Evidence, Verdict
+    from kit.scope.index import Index
     from kit.scope.scope import Scope
     from kit.words import Names
 
@@ -153,10 +154,15 @@ class Case:
 
         return scope_contract(self.name, self._scope)
 
+    @property
+    def index(self) -> Index:
+        """The subjects of all chosen findings, as objects."""
+        return self._scope.index
+
     @cached_property
     def subjects(self) -> pd.DataFrame:
         """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
-        return frames.subjects(self.scope)
+        return frames.subjects(self.index, self._scope.attacker.first_call_at)
 
     @cached_property
     def calls(self) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from kit.store.marks import Mark
 
 def scope_contract(case: str, scope: Scope) -> dict[str, Any]:
     """The scope as JSON-ready data, in the stable form that docs/json.md describes."""
-    first = min((call.event["received_at"] for call in scope.attacker.calls.values()), default=None)
+    first = scope.attacker.first_call_at
     return {
         "case": case,
         "findings": [_finding_contract(one, first, scope.is_about_eks(one.finding)) for one in scope.scopes],
@@ -36,7 +36,7 @@ def _finding_contract(scope: FindingScope, first: datetime | None, about_eks: bo
         "sample": finding.sample,
         "about_eks": about_eks,
         "window": {"start": _iso(window.start), "end": _iso(window.end)} if window else None,
-        "subjects": [_subject_contract(one, first) for one in sorted(scope.subjects.values(), key=_order)],
+        "subjects": [subject_contract(one, first) for one in scope.sorted_subjects],
         "calls": list(scope.calls),
         "possible_calls": list(scope.possible_calls),
         "aws_calls": list(scope.aws_calls),
@@ -55,11 +55,8 @@ def _finding_contract(scope: FindingScope, first: datetime | None, about_eks: bo
     }
 
 
-def _order(subject: Subject) -> tuple[str, str, str, str]:
-    return subject.certainty, subject.kind, subject.key, subject.through or ""
-
-
-def _subject_contract(subject: Subject, first: datetime | None) -> dict[str, Any]:
+def subject_contract(subject: Subject, first: datetime | None) -> dict[str, Any]:
+    """A subject as JSON-ready data. first: when the attacker's first call came."""
     thing = subject.thing
     namespace, name = (thing.namespace, thing.name) if thing else (None, None)
     if thing is None and subject.kind in NAMED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from kit.store.store import Store
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kit.attribution.attacker import Attacker
+    from kit.scope.index import Index
     from kit.scope.scope import Scope
 
 _SUBJECT_COLUMNS = (
@@ -73,29 +74,24 @@ def frame_of(rows: list[dict[str, Any]], columns: list[str] | tuple[str, ...] | 
     return pd.DataFrame(rows, columns=None if columns is None else list(columns))
 
 
-def subjects(scope: dict[str, Any]) -> pd.DataFrame:
-    """The subjects of a scope (its JSON form), each once, affected ones first; `findings` lists whose they are."""
+def subjects(index: Index, first: datetime | None) -> pd.DataFrame:
+    """The subjects, each once, affected ones first; `findings` lists whose they are. first: when the attacker's first call came."""
     import pandas as pd
 
-    merged = dict[tuple[str, str, str | None], dict[str, Any]]()
-    for finding in scope["findings"]:
-        for subject in finding["subjects"]:
-            place = (subject["kind"], subject["key"], subject["through"])
-            row = merged.setdefault(place, {**subject, "findings": [], "whys": {}})
-            row["findings"].append(finding["id"])
-            if subject["certainty"] == "affected" and row["certainty"] == "possible":
-                row["certainty"], row["whys"] = "affected", {}
-            if subject["certainty"] == row["certainty"]:
-                row["whys"] |= {why["says"]: why["ref"] for why in subject["why"]}
-    rows = [
-        {name: row[name] for name in _SUBJECT_COLUMNS if name in row}
-        | {
-            "gone_before": row["gone_before_first_hostile_call"],
-            "why": "; ".join(row["whys"]),
-            "why_refs": list(dict.fromkeys(row["whys"].values())),
-        }
-        for row in sorted(merged.values(), key=lambda row: (row["certainty"], row["kind"], row["key"]))
-    ]
+    from kit.case.contract import subject_contract
+
+    rows = []
+    for subject in sorted(index.shared.values(), key=lambda one: (one.certainty, one.kind, one.key)):
+        form = subject_contract(subject, first)
+        rows.append(
+            {
+                **form,
+                "why": "; ".join(why.says for why in subject.reasons),
+                "why_refs": list(dict.fromkeys(str(why.ref) for why in subject.reasons)),
+                "findings": subject.findings,
+                "gone_before": form["gone_before_first_hostile_call"],
+            }
+        )
     frame = frame_of(rows, _SUBJECT_COLUMNS)
     for column in ("created_at", "deleted_at"):
         frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")

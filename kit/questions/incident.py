@@ -125,7 +125,7 @@ def way_in(asked: Asked) -> Found:
                 What="the API server let calls without any credential through",
             )
         )
-    first = min((call.event["received_at"] for call in asked.scope.attacker.calls.values()), default=None)
+    first = asked.scope.attacker.first_call_at
     for other in asked.scope.attacker.findings:
         early = other.first_seen_at and first and other.first_seen_at <= first
         if ":Runtime/" in other.type and early and not other.sample and _same_pod(asked, other.workload):
@@ -300,8 +300,7 @@ def belongs_together(asked: Asked) -> Found:
                 Shares=names[:6],
             )
         )
-    known = any(one.certainty == "affected" for one in asked.of.subjects.values())
     says = "Which findings belong together cannot be told: nothing is known to be affected by this one"
-    limits = () if known else (Limit(("finding",), says, AUDIT_LOG),)
+    limits = () if asked.of.affected() else (Limit(("finding",), says, AUDIT_LOG),)
     says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, identity, service account or address with it: work on them as one incident."
     return Found(rows, says, "No other finding of this case shares anything with it.", limits=limits)

@@ -22,6 +22,7 @@ from kit.model.refs import Ref
 from kit.model.why import AUDIT_LOG, Limit, Standing, Why
 from kit.model.window import Window
 from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Verdict, decide
+from kit.scope.index import each_once
 from kit.scope.profile import Profile
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject
@@ -95,7 +96,7 @@ class Asked:
     def _let_in(self) -> set[str]:
         """The user names that a `Policy:` finding says were given rights."""
         named = set[str]()
-        for one in self.subjects_of(self.of, "granted") if self.finding.is_policy else ():
+        for one in self.of.all_of("granted") if self.finding.is_policy else ():
             kind, _, name = one.key.rpartition(" to ")[2].partition(" ")
             is_anonymous = name in ("system:anonymous", "system:unauthenticated")
             named.add(
@@ -118,8 +119,7 @@ class Asked:
     @cached_property
     def hostile(self) -> list[Event]:
         """The attacker's audit events of this finding and of what belongs to it (`parts`), oldest first."""
-        chosen = {audit_id for part in self.parts for audit_id in part.calls}
-        return [call.event for call in self.scope.attacker.calls.values() if call.event["audit_id"] in chosen]
+        return self.scope.attacker.events_of({audit_id for part in self.parts for audit_id in part.calls})
 
     @cached_property
     def trail(self) -> dict[str, tuple[Event, str]]:
@@ -150,9 +150,9 @@ class Asked:
         finding saw before."""
         if self.baseline is not None:
             return self.baseline
-        times = [call.event["received_at"] for call in self.scope.attacker.calls.values()]
+        first = self.scope.attacker.first_call_at
         seen = [one.first_seen_at for one in self.scope.attacker.findings if one.first_seen_at and not one.is_policy]
-        return min([*times, *seen], default=None)
+        return min([*seen, first] if first else seen, default=None)
 
     @cached_property
     def callers(self) -> list[str]:
@@ -161,22 +161,12 @@ class Asked:
 
     def subjects(self, *kinds: SubjectName) -> list[Subject]:
         """The subjects of some kinds, affected ones first; what calls did also of the findings that belong together (`parts`)."""
-        found = dict[tuple[str, str], Subject]()
-        for one in (
-            each
+        return each_once(
+            subject
             for part in self.parts
-            for each in self.subjects_of(part, *kinds)
-            if part is self.of or each.kind in _DONE
-        ):
-            known = found.get((one.kind, one.key))
-            if known is None or (known.certainty, one.certainty) == ("possible", "affected"):
-                found[one.kind, one.key] = one
-        return sorted(found.values(), key=lambda one: (one.certainty, one.kind, one.key))
-
-    @staticmethod
-    def subjects_of(scope: FindingScope, *kinds: SubjectName) -> list[Subject]:
-        """The subjects of some kinds of one finding's scope."""
-        return [one for one in scope.subjects.values() if one.kind in kinds]
+            for subject in part.all_of(*kinds)
+            if part is self.of or subject.kind in _DONE
+        )
 
     def things(self, kind: SubjectName) -> list[Thing]:
         """The objects of the affected subjects of a kind."""
@@ -262,7 +252,7 @@ def ask(one: Question, asked: Asked) -> Answer:
 
 def _things_of(scope: FindingScope) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """The affected subjects that may join a finding to another (kind, key), and the identities that its pods run under."""
-    affected = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    affected = scope.affected()
     things: set[tuple[str, str]] = {(one.kind, one.key) for one in affected if one.kind in _SHARED}
     run_under = {
         ("identity", f"{SERVICE_ACCOUNT}{one.key.replace('/', ':', 1)}")

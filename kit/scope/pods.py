@@ -222,8 +222,8 @@ def touched_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
     """The pods that the caller itself made, or whose workload it made, and those that it ran commands in; possible where that call
     is only possibly the attacker's."""
     found = list[Found]()
-    for subject in list(scope.subjects.values()):
-        if subject.through or subject.kind not in ("created", "exec"):
+    for subject in scope.all_of("created", "exec"):
+        if subject.through:
             continue
         why, thing, known = next(iter(subject.why)), subject.thing, subject.certainty == "affected"
         who = "the attacker" if known else "perhaps the attacker"
@@ -293,7 +293,7 @@ def add_pods(scope: FindingScope, inventory: Inventory, pods: list[Found]) -> No
         for image in pod.images:
             scope.add("image", image, Why(proof[0].ref, f"pod {label} ran it"), certainty=certainty)
     _limit_pods(scope, shown)
-    for subject in [one for one in scope.subjects.values() if one.kind == "service_account"]:
+    for subject in scope.all_of("service_account"):
         for role, grant in inventory.service_account_roles.get(subject.key, {}).items():
             why = Why(grant.why.ref, f"{subject.key}: {grant.why.says}")
             scope.add("iam_role", role, why, certainty=subject.certainty)

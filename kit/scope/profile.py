@@ -241,7 +241,7 @@ class Profiles:
 
     def _usual(self, user_names: list[str]) -> tuple[dict[str, list[tuple[str, int]]], datetime | None]:
         """What identities did before the first hostile call of the case. An attacker who was there before it is in it too."""
-        first = min((call.event["received_at"] for call in self.attacker.calls.values()), default=None)
+        first = self.attacker.first_call_at
         if first is None:
             return {}, None
         found = dict[str, list[tuple[str, int]]]()

@@ -21,7 +21,7 @@ from kit.words import few
 def add_possible(scope: FindingScope, inventory: Inventory) -> None:
     """What has to be looked at: neighbours on a node that a container reached, the same images elsewhere, node roles."""
     start, end = (scope.window.start, scope.window.end) if scope.window else (None, None)
-    sure = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    sure = scope.affected()
     reached = dict[str, Why]()
     for subject in sure:
         pod = subject.thing
@@ -39,8 +39,8 @@ def add_possible(scope: FindingScope, inventory: Inventory) -> None:
                 says = f"it runs the image {image} too (compared by name; a digest would be sure)"
                 scope.add("pod", pod.uid, Why(images[image].ref, says), certainty="possible", thing=pod)
     add_pods(scope, inventory, neighbours)
-    for subject in list(scope.subjects.values()):
-        role = inventory.node_roles.get(subject.key) if subject.kind == "node" else None
+    for subject in scope.all_of("node"):
+        role = inventory.node_roles.get(subject.key)
         if role:
             says = f"{role[1].says}; a pod may reach it through the instance metadata service"
             scope.add("iam_role", role[0], Why(role[1].ref, says), certainty="possible")
@@ -66,7 +66,7 @@ def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: 
         scope.limit(
             ("reachable",), says, "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
         )
-    if any(one.kind == "iam_role" for one in scope.subjects.values()):
+    if scope.all_of("iam_role"):
         says = "Which secrets of AWS the roles could read cannot be told: their policies are not looked into"
         scope.limit(
             ("reachable",),
@@ -78,7 +78,7 @@ def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: 
 def add_sessions(scope: FindingScope, attacker: Attacker, sessions: Sessions) -> None:
     """The sessions of AWS that service accounts, pods and nodes of the scope got, and those that the caller signed in with; and
     back: the pods and nodes whose session the attacker used, where the log of the cluster does not show it already."""
-    chosen = [one for one in scope.subjects.values() if one.certainty == "affected"]
+    chosen = scope.affected()
     accounts = {one.key for one in chosen if one.kind == "service_account"}
     pods = {one.key for one in chosen if one.kind == "pod"}
     caller = caller_of(scope.finding, attacker)

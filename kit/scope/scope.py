@@ -25,6 +25,7 @@ from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.model.window import Window
 from kit.scope.caller import caller_of
+from kit.scope.index import Index
 from kit.scope.limits import Limits
 from kit.scope.pods import add_pods, pods_of_finding, pods_of_sequence, touched_pods
 from kit.scope.profile import Profiles
@@ -81,6 +82,11 @@ class Scope:
         """One scope for each chosen finding."""
         return [self.of(finding) for finding in self.chosen]
 
+    @cached_property
+    def index(self) -> Index:
+        """The subjects of the chosen findings."""
+        return Index(self.scopes)
+
     def of(self, finding: Finding) -> FindingScope:
         """The scope of any finding of the case, chosen or not."""
         return self._of(finding, frozenset())
@@ -127,8 +133,8 @@ class Scope:
         add_sessions(scope, self.attacker, self.sessions)
         self._add_identities(scope)
         kinds = {kind for kind, _, _ in scope.subjects}
-        sure = [one.thing for one in scope.subjects.values() if one.kind == "pod" and one.certainty == "affected"]
-        namespaces = {pod.namespace for pod in sure if pod and pod.namespace} | self._named_namespaces(scope.finding)
+        pods = [one.thing for one in scope.affected("pod")]
+        namespaces = {pod.namespace for pod in pods if pod and pod.namespace} | self._named_namespaces(scope.finding)
         scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls, namespaces))
 
     def _named_namespaces(self, finding: Finding) -> set[str]:
@@ -240,7 +246,7 @@ class Scope:
                 missing.append(uid.rsplit("/", 1)[-1])
             elif finding.id not in above:
                 part = self._of(finding, above)
-                for one in part.subjects.values():
+                for one in part.all_of():
                     scope.add(one.kind, one.key, one.why, certainty=one.certainty, thing=one.thing, through=one.through)
                 scope.calls |= part.calls
                 scope.possible_calls |= part.possible_calls

@@ -28,6 +28,13 @@ class Subject:
     thing: Thing | None = None
     through: Ref | None = None
 
+    def join(self, certainty: Certainty, whys: Iterable[Why]) -> None:
+        """Take in more reasons: affected wins over possible, and then its reasons alone count."""
+        if certainty == "affected" and self.certainty == "possible":
+            self.certainty, self.why = certainty, {}
+        if certainty == self.certainty:
+            self.why |= dict.fromkeys(whys)
+
 
 @dataclass
 class UsedSession:
@@ -63,7 +70,7 @@ class FindingScope:
         thing: Thing | None = None,
         through: Ref | None = None,
     ) -> None:
-        """Add a subject, or another reason to one that is there; affected wins over possible."""
+        """Add a subject, or more reasons to one that is there."""
         if not key:
             return
         reasons = dict.fromkeys([why] if isinstance(why, Why) else why)
@@ -75,10 +82,20 @@ class FindingScope:
             present.thing is None or (present.thing.standing is False and thing.standing is not False)
         ):
             present.thing = thing  # a name that came back: the one that may still stand
-        if certainty == "affected" and present.certainty == "possible":
-            present.certainty, present.why = certainty, {}
-        if certainty == present.certainty:
-            present.why |= reasons
+        present.join(certainty, reasons)
+
+    def all_of(self, *kinds: SubjectName) -> list[Subject]:
+        """The subjects of some kinds; all without any."""
+        return [subject for subject in self.subjects.values() if not kinds or subject.kind in kinds]
+
+    def affected(self, *kinds: SubjectName) -> list[Subject]:
+        """Those of them that are affected."""
+        return [subject for subject in self.all_of(*kinds) if subject.certainty == "affected"]
+
+    @property
+    def sorted_subjects(self) -> list[Subject]:
+        """The subjects in the order in which they are told: affected ones first."""
+        return sorted(self.subjects.values(), key=lambda one: (one.certainty, one.kind, one.key, one.through or ""))
 
     def limit(
         self,

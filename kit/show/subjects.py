@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import pandas as pd
 
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SubjectName
+from kit.model.refs import Ref
 from kit.show import cited as evidence_of
 from kit.show import console, figures
 from kit.show.figures import records, user_words
@@ -162,27 +162,10 @@ def _life(row: Row) -> str:
     return f"{start}<br>{end}"
 
 
-@functools.lru_cache(maxsize=4)
-def _whys(case: Case) -> dict[tuple[str, str, str | None], list[tuple[str, str]]]:
-    """The reasons of each subject with their refs, the strongest certainty's only."""
-    reasons = dict[tuple[str, str, str | None], tuple[str, dict[str, str]]]()
-    for finding in case.scope["findings"]:
-        for subject in finding["subjects"]:
-            place = (subject["kind"], subject["key"], subject["through"])
-            certainty, said = reasons.get(place, (subject["certainty"], {}))
-            if certainty == "possible" and subject["certainty"] == "affected":
-                certainty, said = "affected", {}
-            if certainty == subject["certainty"]:
-                for why in subject["why"]:
-                    said.setdefault(why["says"], why["ref"])
-            reasons[place] = certainty, said
-    return {place: list(said.items()) for place, (_, said) in reasons.items()}
-
-
 def _why(case: Case, row: Row, most: int = 2) -> str:
-    through = row["through"] if isinstance(row["through"], str) else None
-    reasons = _whys(case).get((row["kind"], row["key"], through), [])
-    said = [f"{safe(says, 260)} {evidence_of.link(case, ref)}" for says, ref in reasons[:most]]
+    through = Ref(row["through"]) if isinstance(row["through"], str) else None
+    reasons = case.index.shared[row["kind"], row["key"], through].reasons
+    said = [f"{safe(why.says, 260)} {evidence_of.link(case, why.ref)}" for why in reasons[:most]]
     rest = counted(len(reasons) - most, "more reason")
     more = f' <span class="quiet">and {rest}</span>' if len(reasons) > most else ""
     return "<br>".join(said) + more
