@@ -50,7 +50,19 @@ def list_of(value: Any) -> list[Any]:
 
 def dicts_of(value: Any) -> list[dict[str, Any]]:
     """The objects of a list in evidence, whose members may be anything; [] for what is no list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [one for one in list_of(value) if isinstance(one, dict)]
+
+
+def texts_of(value: Any) -> list[str]:
+    """The elements of a list as texts; [] for what is no list."""
+    return [str(one) for one in list_of(value)]
+
+
+def found_at(value: Any, *path: str) -> Any:
+    """What stands at a path of member names; None where something on the way is absent or no object."""
+    for name in path:
+        value = dict_of(value).get(name)
+    return value
 
 
 def json_of(text: str | None) -> Any:

@@ -18,7 +18,7 @@ import orjson
 from kit.attribution.calls import Event, creates, let_through
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, json_of, list_of
 from kit.model.kinds import PODS, Certainty, SubjectName
 from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
@@ -161,7 +161,7 @@ class Deeds:
         elif is_binding:
             role, where = dict_of(body.get("roleRef")), f" in {event['namespace']}" if event["namespace"] else ""
             subjects = body.get("subjects")
-            for one in map(dict_of, subjects if isinstance(subjects, list) else []):
+            for one in map(dict_of, list_of(subjects)):
                 name = "/".join(str(one[part]) for part in ("namespace", "name") if one.get(part))
                 key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
                 yield Deed("granted", key, f"given by {path_of(event)}", certainty)
@@ -281,16 +281,15 @@ class Deeds:
             file=event["file"],
             item=event["item"],
         )
-        body = orjson.loads(row["response_object"] or "{}")
-        items = body.get("items") if isinstance(body, dict) else None
+        items = dict_of(json_of(row["response_object"])).get("items")
         if not isinstance(items, list):
             what = f"{event['resource']} in {event['namespace'] or 'all namespaces'}"
             says = f"Which {what} a deletecollection deleted cannot be told: the response was not logged"
             yield Limit(("deleted",), says, "a cluster dump from before", event["received_at"])
             return
         for item in items:
-            about = item.get("metadata") if isinstance(item, dict) else None
-            if isinstance(about, dict) and about.get("name"):
+            about = dict_of(dict_of(item).get("metadata"))
+            if about.get("name"):
                 one = {"resource": event["resource"], "namespace": about.get("namespace"), "name": about["name"]}
                 yield Deed("deleted", path_of(one), "deleted with others of its kind")
 

@@ -15,7 +15,7 @@ from kit.identities import aws_auth
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, dicts_of, json_of
+from kit.lenient import dict_of, dicts_of, json_of, texts_of
 from kit.model.arn import account_of, is_arn, without_path
 from kit.model.identity import Identity
 from kit.model.refs import Ref
@@ -67,16 +67,14 @@ class Access:
         policies = dict[str, list[str]]()
         for value, _ in self._described("AccessPolicies"):
             for one in dicts_of(value.get("associatedAccessPolicies")):
-                scope = one.get("accessScope")
-                names = scope.get("namespaces") if isinstance(scope, dict) else None
-                where = " in " + ", ".join(map(str, names)) if isinstance(names, list) and names else ""
+                namespaces = texts_of(dict_of(one.get("accessScope")).get("namespaces"))
+                where = " in " + ", ".join(namespaces) if namespaces else ""
                 policies.setdefault(str(value.get("principalArn")), []).append(f"{one.get('policyArn')}{where}")
         for value, uid in self._described("AccessEntry"):
             arn = str(value.get("principalArn"))
             if "accessEntryArn" not in value:
                 continue  # of list-access-entries, which names principals alone
-            listed = value.get("kubernetesGroups")
-            groups = tuple(str(one) for one in listed) if isinstance(listed, list) else ()
+            groups = tuple(texts_of(value.get("kubernetesGroups")))
             yield Way(
                 "access_entry",
                 arn,

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from kit.identities.way import Way
-from kit.lenient import dict_of, json_of
+from kit.lenient import dict_of, json_of, list_of, texts_of
 from kit.model.arn import Arn, account_of
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -100,8 +100,8 @@ def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:
                 says = f"aws-auth lets in all of account {one} under their ARNs ({why.says})"
                 yield Way("aws_auth", str(Arn("aws", "iam", "", str(one), "*")), "", (), replace(why, says=says))
             continue
-        arn, user, listed = str(one.get(_MAPS[key], "")), str(one.get("username", "")), one.get("groups")
-        groups = tuple(str(group) for group in listed) if isinstance(listed, list) else ()
+        arn, user = str(one.get(_MAPS[key], "")), str(one.get("username", ""))
+        groups = tuple(texts_of(one.get("groups")))
         says = f"aws-auth maps {arn} to {user or 'its ARN'} with groups {', '.join(groups) or 'none'} ({why.says})"
         yield Way("aws_auth", arn, user, groups, replace(why, says=says))
 
@@ -114,7 +114,7 @@ def _listed(text: Any) -> list[Any]:
         value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 it makes texts, lists and mappings alone
     except (yaml.YAMLError, ValueError, RecursionError):
         return []
-    return value if isinstance(value, list) else []
+    return list_of(value)
 
 
 def may_give(template: str, user_name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, dicts_of
+from kit.lenient import dict_of, dicts_of, texts_of
 from kit.model.arn import name_in
 from kit.model.identity import Identity
 from kit.model.kubernetes import WORKLOADS
@@ -129,8 +129,8 @@ class Rights:
 
     def _add(self, found: dict[str, Why], rule: dict[str, Any], grant: Grant, secrets: Names, during: Window) -> None:
         """What one rule of a role puts in reach: by reading secrets, by making pods that mount them, by commands in pods that do."""
-        groups, resources, verbs = (_texts(rule.get(name)) for name in ("apiGroups", "resources", "verbs"))
-        names, every, all_verbs = set(_texts(rule.get("resourceNames"))), "*" in resources, "*" in verbs
+        groups, resources, verbs = (texts_of(rule.get(name)) for name in ("apiGroups", "resources", "verbs"))
+        names, every, all_verbs = set(texts_of(rule.get("resourceNames"))), "*" in resources, "*" in verbs
         assert grant.role is not None
         role = f"{grant.role.path} through {grant.binding.path}"
         ref: Ref = (grant.binding.why or grant.role.why)[0].ref
@@ -159,7 +159,7 @@ class Rights:
 
 def _takes_on_more(rule: dict[str, Any]) -> bool:
     """Whether a rule lets take on rights that it does not name: those of other identities, roles or nodes."""
-    groups, resources, verbs = (set(_texts(rule.get(name))) for name in ("apiGroups", "resources", "verbs"))
+    groups, resources, verbs = (set(texts_of(rule.get(name))) for name in ("apiGroups", "resources", "verbs"))
     other = any(
         verb in verbs or ("*" in verbs and {"*", group} & groups and named & resources)
         for verb, (group, named) in _TAKES_ON.items()
@@ -180,7 +180,3 @@ def mounted_secrets(pod: Thing) -> list[str]:
         named += [dict_of(one.get("secretKeyRef")).get("name") for one in variables]
         named += [dict_of(one.get("secretRef")).get("name") for one in dicts_of(container.get("envFrom"))]
     return list(dict.fromkeys(str(name) for name in named if name))
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import orjson
-
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
+from kit.lenient import dicts_of, json_of
 from kit.model.arn import instance_of, role_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
@@ -268,9 +267,4 @@ class Sessions:
 
 
 def _tags(text: str | None) -> dict[str, str]:
-    try:
-        listed = orjson.loads(text or "[]")
-    except ValueError:
-        return {}
-    every = listed if isinstance(listed, list) else []
-    return {str(one.get("key")): str(one.get("value")) for one in every if isinstance(one, dict)}
+    return {str(tag.get("key")): str(tag.get("value")) for tag in dicts_of(json_of(text))}

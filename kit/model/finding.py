@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from kit.errors import EvidenceError
-from kit.lenient import member, utc_time
+from kit.lenient import dict_of, member, text_of, utc_time
 from kit.model.arn import Arn
 from kit.model.refs import Ref
 
@@ -115,11 +115,9 @@ class Finding:
     @property
     def network(self) -> tuple[str, str] | None:
         """The caller's address and whose network GuardDuty takes it for: AS number, organisation, country. None without them."""
-        remote = self.api_call.get("RemoteIpDetails")
-        remote = remote if isinstance(remote, dict) else {}
+        remote = dict_of(self.api_call.get("RemoteIpDetails"))
         address = remote.get("IpAddressV4") or remote.get("IpAddressV6")
-        owner, country = remote.get("Organization"), remote.get("Country")
-        owner, country = owner if isinstance(owner, dict) else {}, country if isinstance(country, dict) else {}
+        owner, country = dict_of(remote.get("Organization")), dict_of(remote.get("Country"))
         number = f"AS{owner['Asn']}" if owner.get("Asn") else None
         words = [str(one) for one in (number, owner.get("AsnOrg"), country.get("CountryName")) if one]
         return (str(address), ", ".join(words)) if address and words else None
@@ -137,12 +135,12 @@ class Finding:
     @property
     def instance_id(self) -> str | None:
         """The EC2 instance that the finding names."""
-        return _text(member(self.raw, "Resource", "InstanceDetails", "InstanceId"))
+        return text_of(member(self.raw, "Resource", "InstanceDetails", "InstanceId"))
 
     @property
     def resource_type(self) -> str | None:
         """EKSCluster, Instance, AttackSequence and others."""
-        return _text(member(self.raw, "Resource", "ResourceType"))
+        return text_of(member(self.raw, "Resource", "ResourceType"))
 
     @property
     def is_policy(self) -> bool:
@@ -173,7 +171,7 @@ def finding_of(value: Any) -> Finding:
         raise EvidenceError("is not a JSON object", where="finding")
     raw = _named("Finding", value, "", unknown)
     for name in ("Id", "Type"):
-        if not _text(raw.get(name)):
+        if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
     severity = raw.get("Severity")
     if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
@@ -183,13 +181,13 @@ def finding_of(value: Any) -> Finding:
     count = service.get("Count")
     return Finding(
         id=raw["Id"],
-        arn=_text(raw.get("Arn")),
+        arn=text_of(raw.get("Arn")),
         type=raw["Type"],
         severity=float(severity),
-        title=_text(raw.get("Title")),
-        description=_text(raw.get("Description")),
-        account=_text(raw.get("AccountId")),
-        region=_text(raw.get("Region")),
+        title=text_of(raw.get("Title")),
+        description=text_of(raw.get("Description")),
+        account=text_of(raw.get("AccountId")),
+        region=text_of(raw.get("Region")),
         cluster=_cluster(raw),
         created_at=utc_time(raw.get("CreatedAt")),
         updated_at=utc_time(raw.get("UpdatedAt")),
@@ -208,16 +206,12 @@ def cluster_in_tags(tags: Any) -> str | None:
     """The EKS cluster that an EC2 instance's tags ([{Key, Value}]) name; None when they name none, or more than one."""
     names = set()
     for tag in tags if isinstance(tags, list) else ():
-        key, value = (_text(member(tag, name)) or "" for name in ("Key", "Value"))
+        key, value = (text_of(member(tag, name)) or "" for name in ("Key", "Value"))
         if key.startswith(_CLUSTER_TAG):
             names.add(key.removeprefix(_CLUSTER_TAG))
         elif key in _CLUSTER_NAME_TAGS:
             names.add(value)
     return _only(names)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _only(names: Iterable[str | None]) -> str | None:
@@ -230,11 +224,13 @@ def _cluster(raw: dict[str, Any]) -> str | None:
     details = resource.get("EksClusterDetails") or {}
     resources = member(raw, "Service", "Detection", "Sequence", "Resources") or []
     return (
-        _text(details.get("Name"))
+        text_of(details.get("Name"))
         or _name_in(details.get("Arn"))
         or cluster_in_tags(member(resource, "InstanceDetails", "Tags"))
         or _only(
-            _text(each.get("Name")) or _name_in(member(each, "Data", "EksCluster", "Arn")) or _name_in(each.get("Uid"))
+            text_of(each.get("Name"))
+            or _name_in(member(each, "Data", "EksCluster", "Arn"))
+            or _name_in(each.get("Uid"))
             for each in resources
             if each and each.get("ResourceType") == "EKS_CLUSTER"
         )

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from kit.lenient import dict_of, dicts_of
+
 _KINDS = ("initContainers", "containers", "ephemeralContainers")
 _STRONG = ("ALL", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
 _OF_HOST = ("ALL", "SYS_ADMIN", "SYS_MODULE", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
@@ -62,7 +64,7 @@ def pod_spec(spec: Any) -> dict[str, Any]:
 
 def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """All containers: init and ephemeral ones too."""
-    return [container for kind in _KINDS for container in _dicts(spec.get(kind))]
+    return [container for kind in _KINDS for container in dicts_of(spec.get(kind))]
 
 
 def images(spec: dict[str, Any]) -> list[str]:
@@ -115,10 +117,10 @@ def host_access(spec: dict[str, Any]) -> list[HostAccess]:
         found.append(_HOST_PROCESS)
     paths = {
         str(volume.get("name")): path
-        for volume in _dicts(spec.get("volumes"))
-        if isinstance(path := _dict(volume.get("hostPath")).get("path"), str) and path
+        for volume in dicts_of(spec.get("volumes"))
+        if isinstance(path := dict_of(volume.get("hostPath")).get("path"), str) and path
     }
-    inits = _dicts(spec.get("initContainers"))
+    inits = dicts_of(spec.get("initContainers"))
     sidecars = [container for container in inits if container.get("restartPolicy") == "Always"]
     for container in (*sidecars, *containers(spec | {"initContainers": []})):
         found += _of_container(container, paths)
@@ -143,24 +145,24 @@ def dangers(spec: dict[str, Any]) -> list[str]:
 
 def _capabilities(container: dict[str, Any]) -> list[str]:
     """The capabilities that a container adds, without the prefix that some runtimes take."""
-    added = _dict(_dict(container.get("securityContext")).get("capabilities")).get("add")
+    added = dict_of(dict_of(container.get("securityContext")).get("capabilities")).get("add")
     return [str(name).removeprefix("CAP_") for name in added] if isinstance(added, list) else []
 
 
 def _is_host_process(of: dict[str, Any]) -> bool:
-    return _dict(_dict(of.get("securityContext")).get("windowsOptions")).get("hostProcess") is True
+    return dict_of(dict_of(of.get("securityContext")).get("windowsOptions")).get("hostProcess") is True
 
 
 def _of_container(container: dict[str, Any], paths: dict[str, str]) -> Iterator[HostAccess]:
     """The rights of one container. paths: volume → path of the host."""
-    if _dict(container.get("securityContext")).get("privileged") is True:
+    if dict_of(container.get("securityContext")).get("privileged") is True:
         yield _PRIVILEGED
     if _is_host_process(container):
         yield _HOST_PROCESS
     for name in _capabilities(container):
         if name in _OF_HOST:
             yield HostAccess(f"has capability {name}", Grade.UNKNOWN)
-    for mount in _dicts(container.get("volumeMounts")):
+    for mount in dicts_of(container.get("volumeMounts")):
         path, below = paths.get(str(mount.get("name"))), mount.get("subPath")
         if path is not None:
             yield _of_path(posixpath.join(path, below) if isinstance(below, str) and below else path, mount)
@@ -194,11 +196,3 @@ def _of_path(path: str, mount: dict[str, Any]) -> HostAccess:
 
 def _is_below(path: str, other: str) -> bool:
     return path == other or path.startswith(other.rstrip("/") + "/")
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, dicts_of
+from kit.lenient import dict_of, dicts_of, texts_of
 from kit.model.kinds import Certainty, Needs
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
@@ -75,7 +75,7 @@ def too_much(role: Thing) -> list[str]:
     """What in a role's rules reaches far: wildcards, secrets, escalation, commands in pods, tokens."""
     found = dict[str, None]()
     for rule in dicts_of(role.body.get("rules")):
-        verbs, resources = _texts(rule.get("verbs")), _texts(rule.get("resources"))
+        verbs, resources = texts_of(rule.get("verbs")), texts_of(rule.get("resources"))
         if "*" in verbs and "*" in resources:
             found["everything"] = None
         elif "*" in verbs or "*" in resources:
@@ -97,10 +97,6 @@ def too_much(role: Thing) -> list[str]:
             ):
                 found[word] = None
     return list(found)
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
 
 
 @question("What may anonymous callers do, and what did they do?", LOG, _DUMP, about=("identity",))
@@ -192,7 +188,7 @@ def exposed_services(asked: Asked) -> Found:
             and pod.namespace == service.namespace
             and any(selector.items() <= labels.items() for labels in pod.labels_ever)
         ]
-        ranges = _texts(service.spec.get("loadBalancerSourceRanges"))
+        ranges = texts_of(service.spec.get("loadBalancerSourceRanges"))
         dashboard = any(word in (service.name or "") or word in (service.namespace or "") for word in _DASHBOARDS)
         internal = _is_internal(service)
         # A node port is open as far as the nodes' security groups let through, which no evidence here shows.
@@ -235,7 +231,7 @@ def _endpoint(asked: Asked) -> Iterator[Row]:
         if asked.inventory.cluster and described.get("name") not in (None, asked.inventory.cluster):
             continue  # another cluster of the account
         access = dict_of(described.get("resourcesVpcConfig"))
-        ranges = _texts(access.get("publicAccessCidrs")) or ["0.0.0.0/0"]
+        ranges = texts_of(access.get("publicAccessCidrs")) or ["0.0.0.0/0"]
         if access.get("endpointPublicAccess") is True and any(each in ("0.0.0.0/0", "::/0") for each in ranges):
             yield row(
                 [f"aws:{one['uid']}"],

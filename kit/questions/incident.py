@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from kit.attribution.calls import let_through
-from kit.lenient import dict_of, member
+from kit.lenient import dict_of, list_of, member
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.configuration import ANONYMOUS
@@ -93,7 +93,7 @@ def scanned_files(asked: Asked) -> Found:
     scan = dict_of(member(asked.finding.raw, "Service", "EbsVolumeScanDetails"))
     threats = dict_of(dict_of(scan.get("ScanDetections")).get("ThreatDetectedByName")).get("ThreatNames")
     rows = []
-    for threat in threats if isinstance(threats, list) else []:
+    for threat in list_of(threats):
         for one in dict_of(threat).get("FilePaths") or []:
             path = dict_of(one)
             rows.append(row([asked.finding_ref("service.ebsVolumeScanDetails")], Threat=threat.get("Name"), File=path.get("FilePath") or path.get("FileName"),

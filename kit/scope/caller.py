@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kit.attribution.attacker import Attacker
+from kit.lenient import texts_of
 from kit.model.arn import iam_arn, partition_of, role_of
 from kit.model.finding import ACCESS_KEY, Finding
 from kit.model.identity import Identity, identity_of
@@ -15,8 +16,9 @@ def caller_of(finding: Finding, attacker: Attacker) -> Identity | None:
     if not user.get("Username"):
         return None
     arn, groups = arn_of_caller(finding, attacker), user.get("Groups")
-    listed = [str(one) for one in groups] if isinstance(groups, list) else None
-    return identity_of(str(user["Username"]), str(user.get("Uid") or "") or None, arn[0] if arn else None, listed)
+    return identity_of(
+        str(user["Username"]), str(user.get("Uid") or "") or None, arn[0] if arn else None, texts_of(groups)
+    )
 
 
 def arn_of_caller(finding: Finding, attacker: Attacker) -> tuple[str, Why] | None:

@@ -18,6 +18,7 @@ from kit.identities.revocation import Step, revocation
 from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
+from kit.lenient import texts_of
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of
 from kit.model.refs import Ref
@@ -166,8 +167,7 @@ class Profiles:
         arns = [row for row in rows if row["arn"]]
         if not rows:
             user = finding.user if finding.user.get("Username") == name else {}
-            listed = user.get("Groups")
-            groups = [str(one) for one in listed] if isinstance(listed, list) else None
+            groups = texts_of(user.get("Groups"))
             identity = identity_of(name, str(user.get("Uid") or "") or None, None, groups)
             return identity, Why(finding.ref(), "by what the finding says of it alone: the audit log has no call of it")
         row = (arns or rows)[0]

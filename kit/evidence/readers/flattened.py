@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.errors import EvidenceError
+from kit.lenient import dict_of
 
 WRAPPER = "a query's row"
 _EVENT = "detail_"  # before the finding's members, where the event around it was flattened too
@@ -29,8 +30,7 @@ def finding_in(value: dict[str, Any]) -> dict[str, Any]:
     for name, each in own:
         if not is_event or name.startswith(_EVENT):
             _spread(top, name.removeprefix(_EVENT).split("_"), each, name)
-    lifted = top.pop("finding", {})  # finding_id, finding_type
-    whole = listed(top | (lifted if isinstance(lifted, dict) else {}))
+    whole = listed(top | dict_of(top.pop("finding", {})))  # finding_id, finding_type
     assert isinstance(whole, dict)
     return whole
 

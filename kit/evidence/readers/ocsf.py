@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kit.lenient import utc_time
+from kit.lenient import dict_of, dicts_of, found_at, list_of, utc_time
 from kit.model.arn import is_arn
 
 API_ACTIVITY = 6003
@@ -31,7 +31,7 @@ def is_audit_event(value: Any) -> bool:
     """Whether a value is an event of the EKS audit log."""
     if not version_of(value) or value["class_uid"] != API_ACTIVITY:
         return False
-    return _at(value, "metadata", "product", "name") in _EKS
+    return found_at(value, "metadata", "product", "name") in _EKS
 
 
 def is_trail_event(value: Any) -> bool:
@@ -39,43 +39,43 @@ def is_trail_event(value: Any) -> bool:
     return (
         bool(version_of(value))
         and value["class_uid"] in _OF_TRAIL
-        and _at(value, "metadata", "product", "name") == "CloudTrail"
+        and found_at(value, "metadata", "product", "name") == "CloudTrail"
     )
 
 
 def trail_event_in(value: dict[str, Any]) -> dict[str, Any]:
     """The CloudTrail event, as far as OCSF keeps it."""
     unmapped = _pairs(value.get("unmapped"))
-    user, session = _dict(_at(value, "actor", "user")), _dict(_at(value, "actor", "session"))
+    user, session = dict_of(found_at(value, "actor", "user")), dict_of(found_at(value, "actor", "session"))
     arn, principal = (user.get("uuid"), user.get("uid")) if "uuid" in user else (user.get("uid"), user.get("uid_alt"))
     time = value.get("time_dt") or value.get("time")
-    source = _dict(value.get("src_endpoint"))
-    feature = _at(value, "metadata", "product", "feature", "name")
+    source = dict_of(value.get("src_endpoint"))
+    feature = found_at(value, "metadata", "product", "feature", "name")
     event = {
-        "eventVersion": _at(value, "metadata", "product", "version"),
-        "eventID": _at(value, "metadata", "uid"),
+        "eventVersion": found_at(value, "metadata", "product", "version"),
+        "eventID": found_at(value, "metadata", "uid"),
         "eventTime": _time(time) if isinstance(time, str) else _of_milliseconds(time),
-        "eventSource": _at(value, "api", "service", "name"),
-        "eventName": _at(value, "api", "operation"),
-        "eventType": _at(value, "metadata", "event_code"),
+        "eventSource": found_at(value, "api", "service", "name"),
+        "eventName": found_at(value, "api", "operation"),
+        "eventType": found_at(value, "metadata", "event_code"),
         "eventCategory": feature if feature in ("Management", "Data", "NetworkActivity") else None,
-        "awsRegion": _at(value, "cloud", "region"),
-        "recipientAccountId": unmapped.get("recipientAccountId") or _at(value, "cloud", "account", "uid"),
+        "awsRegion": found_at(value, "cloud", "region"),
+        "recipientAccountId": unmapped.get("recipientAccountId") or found_at(value, "cloud", "account", "uid"),
         "sourceIPAddress": source.get("ip") or source.get("domain"),
-        "userAgent": _at(value, "http_request", "user_agent"),
-        "errorCode": _at(value, "api", "response", "error"),
-        "errorMessage": _at(value, "api", "response", "message"),
+        "userAgent": found_at(value, "http_request", "user_agent"),
+        "errorCode": found_at(value, "api", "response", "error"),
+        "errorMessage": found_at(value, "api", "response", "message"),
         "readOnly": unmapped.get("readOnly"),
-        "requestParameters": _body(_at(value, "api", "request", "data") or None),
-        "responseElements": _body(_at(value, "api", "response", "data") or None),
+        "requestParameters": _body(found_at(value, "api", "request", "data") or None),
+        "responseElements": _body(found_at(value, "api", "response", "data") or None),
         "userIdentity": {
             "type": user.get("type"),
             "arn": arn,
             "principalId": principal,
-            "accountId": _at(user, "account", "uid") or user.get("account_uid"),
+            "accountId": found_at(user, "account", "uid") or user.get("account_uid"),
             "accessKeyId": user.get("credential_uid"),
             "userName": user.get("name"),
-            "invokedBy": _at(value, "actor", "invoked_by"),
+            "invokedBy": found_at(value, "actor", "invoked_by"),
             "sessionContext": {"sessionIssuer": {"arn": session.get("issuer")}},
         },
     }
@@ -90,10 +90,10 @@ def _of_milliseconds(value: Any) -> Any:
 def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
     """The audit event, as far as OCSF keeps it."""
     unmapped = _pairs(value.get("unmapped"))
-    resource = next(iter(_dicts(value.get("resources"))), {})
+    resource = next(iter(dicts_of(value.get("resources"))), {})
     name, _, subresource = str(resource.get("type") or "").partition("/")
-    session, user = _dict(_at(value, "actor", "session")), _dict(_at(value, "actor", "user"))
-    arn = _at(value, "cloud", "account", "uid")
+    session, user = dict_of(found_at(value, "actor", "session")), dict_of(found_at(value, "actor", "user"))
+    arn = found_at(value, "cloud", "account", "uid")
     extra = {
         "accessKeyId": session.get("credential_uid"),
         "canonicalArn": session.get("issuer"),
@@ -102,27 +102,27 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "principalId": user.get("uid_alt") or unmapped.get("user.extra.principalId[]"),
     }
     addresses = unmapped.get("sourceIPs[]") or ""
-    source = _dict(value.get("src_endpoint"))
-    listed = addresses.split(",") if addresses else [source.get("ip"), *_list(source.get("intermediate_ips"))]
+    source = dict_of(value.get("src_endpoint"))
+    listed = addresses.split(",") if addresses else [source.get("ip"), *list_of(source.get("intermediate_ips"))]
     annotations = {key.removeprefix(_ANNOTATION): each for key, each in unmapped.items() if key.startswith(_ANNOTATION)}
     impersonated = unmapped.get("impersonatedUser.username")
     event = {
         "kind": "Event",
-        "apiVersion": _at(value, "metadata", "product", "version"),
-        "level": _at(value, "metadata", "log_level"),
-        "auditID": _at(value, "api", "request", "uid"),
+        "apiVersion": found_at(value, "metadata", "product", "version"),
+        "level": found_at(value, "metadata", "log_level"),
+        "auditID": found_at(value, "api", "request", "uid"),
         "stage": value.get("message"),
-        "requestURI": _at(value, "http_request", "url", "path"),
-        "verb": _at(value, "api", "operation"),
+        "requestURI": found_at(value, "http_request", "url", "path"),
+        "verb": found_at(value, "api", "operation"),
         "user": {
             "username": user.get("name"),
             "uid": user.get("uid"),
-            "groups": [each.get("name") for each in _dicts(user.get("groups"))],
+            "groups": [each.get("name") for each in dicts_of(user.get("groups"))],
             "extra": {key: [each] for key, each in extra.items() if each is not None},
         },
         "impersonatedUser": {"username": impersonated} if impersonated else None,
         "sourceIPs": [each for each in listed if each],
-        "userAgent": _at(value, "http_request", "user_agent"),
+        "userAgent": found_at(value, "http_request", "user_agent"),
         "objectRef": {
             "resource": name or None,
             "subresource": subresource or None,
@@ -130,16 +130,16 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
             "name": resource.get("name"),
             "uid": resource.get("uid"),
             "resourceVersion": resource.get("version"),
-            "apiGroup": _at(value, "api", "group", "name"),
-            "apiVersion": _at(value, "api", "version"),
+            "apiGroup": found_at(value, "api", "group", "name"),
+            "apiVersion": found_at(value, "api", "version"),
         },
         "responseStatus": {
-            "code": _at(value, "api", "response", "code"),
-            "message": _at(value, "api", "response", "message"),
-            "reason": _at(value, "api", "response", "error"),
+            "code": found_at(value, "api", "response", "code"),
+            "message": found_at(value, "api", "response", "message"),
+            "reason": found_at(value, "api", "response", "error"),
         },
-        "requestObject": _body(_at(value, "api", "request", "data")),
-        "responseObject": _body(_at(value, "api", "response", "data")),
+        "requestObject": _body(found_at(value, "api", "request", "data")),
+        "responseObject": _body(found_at(value, "api", "response", "data")),
         "requestReceivedTimestamp": _time(value.get("start_time_dt") or value.get("time_dt")),
         "stageTimestamp": _time(value.get("time_dt")),
         "annotations": annotations,
@@ -147,30 +147,11 @@ def audit_event_in(value: dict[str, Any]) -> dict[str, Any]:
     return {key: each for key, each in event.items() if each is not None}
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [each for each in _list(value) if isinstance(each, dict)]
-
-
-def _at(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
 def _pairs(value: Any) -> dict[str, str]:
     """`unmapped` as an object: Parquet's map may be printed as [[key, value]] or [{"key": …, "value": …}]."""
     if isinstance(value, dict):
         return {str(key): str(each) for key, each in value.items()}
-    pairs = value if isinstance(value, list) else []
-    listed = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in pairs]
+    listed = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in list_of(value)]
     return {str(pair[0]): str(pair[1]) for pair in listed if isinstance(pair, list | tuple) and len(pair) == 2}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.readers.flattened import listed, put
 from kit.evidence.readers.ocsf import version_of
+from kit.lenient import dict_of, dicts_of, list_of
 from kit.model.arn import Arn, name_in
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
@@ -47,16 +48,16 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
     arn = Arn.of(value.get("Id"))
     if arn is None or arn.service != "guardduty":
         raise EvidenceError(f"is a finding of {value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
-    severity = _dict(value.get("Severity"))
+    severity = dict_of(value.get("Severity"))
     number = severity.get("Product")
     number = severity.get("Normalized", 0) / 10 if number is None else number
-    fields = _dict(value.get("ProductFields"))
+    fields = dict_of(value.get("ProductFields"))
     service = nested({name: each for name, each in fields.items() if name.startswith(_OWN_FIELDS)}, _OWN_FIELDS)
     service.setdefault("eventFirstSeen", value.get("FirstObservedAt"))
     service.setdefault("eventLastSeen", value.get("LastObservedAt"))
     if value.get("Sample") is True:
-        service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
-    resources = [(each.get("Type"), each.get("Id"), each.get("Details")) for each in _dicts(value.get("Resources"))]
+        service["additionalInfo"] = {**dict_of(service.get("additionalInfo")), "sample": True}
+    resources = [(each.get("Type"), each.get("Id"), each.get("Details")) for each in dicts_of(value.get("Resources"))]
     return {
         "id": arn.name,
         "arn": str(arn),
@@ -74,25 +75,25 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
-    product = _dict(_dict(value.get("metadata")).get("product")).get("name")
+    product = dict_of(dict_of(value.get("metadata")).get("product")).get("name")
     if product != "GuardDuty":
         raise EvidenceError(f"is a finding of {product or 'an unknown product'}, not of GuardDuty")
     if value.get("class_uid") != DETECTION_FINDING:
         raise EvidenceError(f"is of OCSF class {value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
-    info, cloud, rest = (_dict(value.get(name)) for name in ("finding_info", "cloud", "unmapped"))
+    info, cloud, rest = (dict_of(value.get(name)) for name in ("finding_info", "cloud", "unmapped"))
     arn, number = str(info.get("uid")), rest.get("Severity.Product")
     own = _IN_OCSF + _OWN_FIELDS
     service = nested({name: each for name, each in rest.items() if name.startswith(own)}, own)
     service.setdefault("eventFirstSeen", _at(info, "first_seen_time"))
     service.setdefault("eventLastSeen", _at(info, "last_seen_time"))
     if str(rest.get("Sample")).lower() == "true":
-        service["additionalInfo"] = {**_dict(service.get("additionalInfo")), "sample": True}
-    process = next((each for each in map(_process, _dicts(value.get("evidences"))) if each), {})
+        service["additionalInfo"] = {**dict_of(service.get("additionalInfo")), "sample": True}
+    process = next((each for each in map(_process, dicts_of(value.get("evidences"))) if each), {})
     if process:
-        runtime = _dict(service.get("runtimeDetails"))
-        service["runtimeDetails"] = {**runtime, "process": {**_dict(runtime.get("process")), **process}}
-    resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in _dicts(value.get("resources"))]
-    kinds = [_dict(info.get("analytic")).get("name"), *(info.get("types") or [])]
+        runtime = dict_of(service.get("runtimeDetails"))
+        service["runtimeDetails"] = {**runtime, "process": {**dict_of(runtime.get("process")), **process}}
+    resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in dicts_of(value.get("resources"))]
+    kinds = [dict_of(info.get("analytic")).get("name"), *(info.get("types") or [])]
     return {
         "id": name_in(arn),
         "arn": arn,
@@ -100,7 +101,7 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),
         "title": info.get("title"),
         "description": info.get("desc"),
-        "accountId": _dict(cloud.get("account")).get("uid"),
+        "accountId": dict_of(cloud.get("account")).get("uid"),
         "region": cloud.get("region"),
         "createdAt": _at(info, "created_time"),
         "updatedAt": _at(info, "modified_time"),
@@ -111,26 +112,26 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
 
 def _process(evidence: dict[str, Any]) -> dict[str, Any]:
     """The process in a piece of evidence, as GuardDuty's ProcessDetails, with the ancestors that it names."""
-    value = _dict(_dict(evidence.get("actor")).get("process"))
+    value = dict_of(dict_of(evidence.get("actor")).get("process"))
     found = _ancestor(value) | {
-        "user": _dict(value.get("user")).get("name"),
-        "userId": _dict(value.get("user")).get("uid"),
-        "lineage": [_ancestor(each) for each in _dicts(value.get("ancestry"))] or None,
+        "user": dict_of(value.get("user")).get("name"),
+        "userId": dict_of(value.get("user")).get("uid"),
+        "lineage": [_ancestor(each) for each in dicts_of(value.get("ancestry"))] or None,
     }
     return {name: each for name, each in found.items() if each is not None}
 
 
 def _ancestor(value: dict[str, Any]) -> dict[str, Any]:
-    file = _dict(value.get("file"))
+    file = dict_of(value.get("file"))
     found = {
         "name": value.get("name"),
         "pid": value.get("pid"),
         "uuid": value.get("uid"),
         "euid": value.get("euid"),
         "executablePath": file.get("path"),
-        "executableSha256": next((each.get("value") for each in _dicts(file.get("hashes"))), None),
+        "executableSha256": next((each.get("value") for each in dicts_of(file.get("hashes"))), None),
         "startTime": _at(value, "created_time"),
-        "parentUuid": _dict(value.get("parent_process")).get("uid"),
+        "parentUuid": dict_of(value.get("parent_process")).get("uid"),
     }
     return {name: each for name, each in found.items() if each is not None}
 
@@ -141,7 +142,7 @@ def _at(info: dict[str, Any], name: str) -> Any:
 
 def _type(listed: Any) -> str:
     """GuardDuty's own type among those listed: as it is, or as `TTPs/Execution/Execution:Runtime-NewBinaryExecuted`."""
-    for text in listed if isinstance(listed, list) else []:
+    for text in list_of(listed):
         if isinstance(text, str) and _PLAIN_TYPE.fullmatch(text):
             return text
         dashed = _DASHED_TYPE.fullmatch(str(text).rsplit("/", 1)[-1])
@@ -159,17 +160,17 @@ def _resource(resources: list[tuple[Any, Any, Any]]) -> dict[str, Any]:
                 details = json.loads(details)
             except ValueError:
                 details = None
-        about, word = _dict(details), re.sub(r"[^A-Za-z0-9]", "", str(kind)).lower()
-        found |= nested(_dict(about.get("Other")), "")
+        about, word = dict_of(details), re.sub(r"[^A-Za-z0-9]", "", str(kind)).lower()
+        found |= nested(dict_of(about.get("Other")), "")
         found |= {name: each for name, each in about.items() if name in ("kubernetesDetails", "instanceDetails")}
         last = str(uid).rsplit("/", 1)[-1]
         if word == "awsekscluster":
-            cluster = _dict(about.get("AwsEksCluster"))
+            cluster = dict_of(about.get("AwsEksCluster"))
             found["eksClusterDetails"] = {"name": cluster.get("Name") or last, "arn": cluster.get("Arn") or uid}
         elif word == "awsec2instance":
-            found["instanceDetails"] = {**_dict(found.get("instanceDetails")), "instanceId": last}
+            found["instanceDetails"] = {**dict_of(found.get("instanceDetails")), "instanceId": last}
         elif word == "awsiamaccesskey":
-            key = _dict(about.get("AwsIamAccessKey"))
+            key = dict_of(about.get("AwsIamAccessKey"))
             named = {
                 "userName": key.get("PrincipalName"),
                 "userType": key.get("PrincipalType"),
@@ -192,11 +193,3 @@ def nested(flat: dict[str, Any], beginning: str) -> dict[str, Any]:
         parts = (re.split(r"\.(?=\d+_)", part) for part in name.removeprefix(beginning).split("/"))
         put(top, [step for word, *numbers in parts for step in (word, *(n.rstrip("_") for n in numbers))], value, name)
     return {name: listed(each) for name, each in top.items()}
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from kit.lenient import texts_of
 from kit.model.arn import principal_of
 
 NODE_GROUPS = {"system:nodes", "system:bootstrappers", "system:node-proxier"}
@@ -74,7 +75,7 @@ def accounts(data: dict[str, str]) -> list[str]:
         read = yaml.safe_load(data.get("mapAccounts") or "")
     except yaml.YAMLError:
         return []
-    return [str(one) for one in read] if isinstance(read, list) else []
+    return texts_of(read)
 
 
 def without(data: dict[str, str], principal: tuple[str, str, str]) -> dict[str, str]:
