@@ -16,18 +16,9 @@ from kit.case.case import open_case
 from kit.errors import CaseError, WorkError
 from kit.whole_file import write_whole
 
-NOTEBOOKS = (
-    "00_triage",
-    "10_scope",
-    "20_timeline",
-    "30_identities",
-    "31_pods",
-    "32_images",
-    "33_nodes",
-    "34_configuration",
-    "40_report",
-)
 NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
+NOTEBOOKS = tuple(sorted(path.stem for path in NOTEBOOK_FOLDER.glob("[0-4][0-9]_*.ipynb")))
+"""Those of the report, by their numbers; from 50 on they are for a person alone."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -56,10 +47,10 @@ def make_report(
     parameters = {"case_dir": str(case.path.resolve()), "finding": finding, "start": start, "end": end}
     paths = [notebooks / f"{name}.ipynb" for name in NOTEBOOKS]
     missing = [path for path in paths if not path.is_file()]
-    if missing:
+    if missing or not paths:
         raise WorkError(
             "no such notebook",
-            where=str(missing[0]),
+            where=str(missing[0] if missing else notebooks),
             next="the notebooks lie beside the package: run kit from a full clone",
         )
     for path in paths:

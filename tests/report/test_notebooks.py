@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -24,7 +25,8 @@ FORBIDDEN = (
 
 
 def test_every_notebook_of_the_report_is_there() -> None:
-    assert {path.stem for path in PATHS} >= set(NOTEBOOKS)
+    assert {path.stem for path in PATHS} >= set(NOTEBOOKS) >= {"00_triage", "10_scope", "20_timeline", "40_report"}
+    assert [path.stem for path in PATHS if not re.fullmatch(r"[0-9]{2}_[a-z_]+", path.stem)] == []
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
