@@ -35,4 +35,3 @@ ACTIONS = (
            permissions=_BINDINGS, preview=DRY, check="the binding no longer names it",
            applies=_names_any, comes=Comes.BY_PLAYBOOK),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

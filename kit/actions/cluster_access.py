@@ -33,4 +33,3 @@ ACTIONS = (
            precondition="you have aws-auth as it should be",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="whether it is yours no evidence tells"),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

@@ -30,4 +30,3 @@ ACTIONS = (
            preview=SIMULATED, check="EKS has the new values, and the API server answers from here",
            comes=Comes.FROM_OUTSIDE, person=_person),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

@@ -10,4 +10,3 @@ ACTIONS = (
            permissions=("kubernetes:services:get", "kubernetes:services:patch"), preview=DRY, check="the Service is of type ClusterIP and has no ingress address",
            comes=Comes.BY_PLAYBOOK),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

@@ -16,4 +16,3 @@ ACTIONS = (
            precondition="a person has marked the finding as expected, and the filter hides none of this case's that are not like it",
            permissions=("aws:guardduty:ListDetectors", "aws:guardduty:ListFilters", "aws:guardduty:GetFilter", "aws:guardduty:CreateFilter", "aws:guardduty:DeleteFilter"), preview=SIMULATED, check="the filter is there, with these criteria"),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

@@ -51,4 +51,3 @@ ACTIONS = (
            preview=SIMULATED, check="no tag but kit-keep-… names it",
            impossible=_elsewhere),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

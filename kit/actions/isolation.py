@@ -47,4 +47,3 @@ ACTIONS = (
            preview=DRY, check="a PolicyEndpoint of the VPC CNI names the pod's address; with another network, cannot tell",
            only_held=True, takes_out=True, impossible=_out_of_reach, person=_person),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

@@ -157,4 +157,3 @@ ACTIONS = (
            impossible=_impossible(without_instance=True), takes_out=True,
            waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("terminate_node", Where.BEFORE))),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

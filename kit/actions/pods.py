@@ -47,11 +47,6 @@ def on_fargate(target: Target, held: Held) -> str:
     return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: its security group and its deletion are what is left"
 
 
-def _is_served(target: Target, held: Held) -> bool:
-    known = target.parameters
-    return isinstance(known, ServedPod) and bool(known.labels or known.services)
-
-
 def _is_owners(target: Target, held: Held) -> str:
     known = target.known(ServedPod)
     if known.labels:
@@ -69,7 +64,7 @@ ACTIONS = (
            commands=_withdraw, precondition="the pod with this uid stands; its owner does not select on the label",
            permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
            preview=DRY, check="no EndpointSlice of the namespace names its address",
-           only_held=True, needs=ServedPod, applies=_is_served, impossible=_is_owners),
+           only_held=True, needs=ServedPod, applies=lambda target, held: bool(target.known(ServedPod).labels or target.known(ServedPod).services), impossible=_is_owners),
     Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds", stops_nothing=True,
            undo=READS, reads_only=True, kinds=("pod",),
            commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.known(PodParameters).containers] if target.thing and target.thing.node else [],
@@ -83,4 +78,3 @@ ACTIONS = (
            permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named",
            only_held=True, takes_out=True, waits=(Wait("delete_workload", Where.OWNER),)),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

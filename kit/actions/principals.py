@@ -64,22 +64,6 @@ def _pod_identity(target: Target) -> list[str]:
 _WITHIN_REACH = "it was only within reach: this would stop all pods that use it, and its sessions come anew as long as its tokens do; look whether it was used (CloudTrail), and decide"
 
 
-def _is_role(target: Target, held: Held) -> bool:
-    return is_role(target.known(PrincipalParameters).arn)
-
-
-def _has_keys(target: Target, held: Held) -> bool:
-    return bool(target.known(PrincipalParameters).access_key_ids)
-
-
-def _has_pod_identity(target: Target, held: Held) -> bool:
-    return any(grant.by_pod_identity for grant in held.inventory.service_account_roles.get(target.key, {}).values())
-
-
-def _trusts_accounts(target: Target, held: Held) -> bool:
-    return bool(target.known(TrustedRole).service_accounts)
-
-
 def _is_used(held: Held, role: str, accounts: Names) -> bool:
     return role in held.used_roles or bool(held.hostile_accounts & set(accounts))
 
@@ -120,7 +104,7 @@ ACTIONS = (
     Action("end_sign_in", "revoke", "End the sign-in that this role's session came from: disable the person, or close the pipeline's trust", "that person's or pipeline's other work", undo="enable it again", kinds=("identity",), identities=("iam",),
            precondition="somebody at the identity provider can do it; else the role gives a new session at once",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="who may take on the role is decided at its identity provider or in its trust policy, by people that the evidence does not name surely",
-           needs=SignedInPrincipal, applies=_is_role),
+           needs=SignedInPrincipal, applies=lambda target, held: ":role/" in (target.known(PrincipalParameters).arn or "")),
     Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
            precondition="somebody at the identity provider can disable the user", permissions=(),
            preview="none: it is done at the provider", check="a person confirms it (`kit apply --by-hand ID`)",
@@ -130,13 +114,13 @@ ACTIONS = (
            precondition="the trust policy is as it was looked at", commands=_trust,
            permissions=("aws:iam:GetRole", "aws:iam:UpdateAssumeRolePolicy", "aws:eks:DescribeCluster"),
            preview=SIMULATED, check="the trust policy denies these service accounts",
-           needs=TrustedRole, applies=_trusts_accounts, impossible=_unused_trust),
+           needs=TrustedRole, applies=lambda target, held: bool(target.known(TrustedRole).service_accounts), impossible=_unused_trust),
     Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again; its id is a new one", kinds=("service_account",),
            commands=_pod_identity,
            precondition="the association is of this service account",
            permissions=("aws:eks:ListPodIdentityAssociations", "aws:eks:DescribePodIdentityAssociation", "aws:eks:DeletePodIdentityAssociation", "aws:eks:CreatePodIdentityAssociation", "aws:iam:PassRole"),
            preview=SIMULATED, check="no association names the service account",
-           applies=_has_pod_identity, impossible=_unused_identity),
+           applies=lambda target, held: any(grant.by_pod_identity for grant in held.inventory.service_account_roles.get(target.key, {}).values()), impossible=_unused_identity),
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role: of these instances or pods alone where that can be told apart, else to all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
            undo="delete the deny policy", kinds=("iam_role", "credential_in_reach"), commands=_revoke,
            precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
@@ -147,6 +131,5 @@ ACTIONS = (
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
            preview=SIMULATED, check="the key is inactive",
-           applies=_has_keys),
+           applies=lambda target, held: bool(target.known(PrincipalParameters).access_key_ids)),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

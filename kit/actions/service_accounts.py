@@ -39,4 +39,3 @@ ACTIONS = (
            preview=DRY, check="no Secret holds a token of it; what still lives, and for how long, is said",
            impossible=_untold),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

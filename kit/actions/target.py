@@ -87,16 +87,6 @@ class ServedPod(PodParameters):
 
 
 @dataclass(frozen=True)
-class UnseenPod(Parameters):
-    """A pod of which the evidence has the uid alone."""
-
-    resource: str
-    uid: str
-    namespace: None = None
-    name: None = None
-
-
-@dataclass(frozen=True)
 class NodeParameters(Parameters):
     """A node. group: the Auto Scaling group of its instance. affected_pods: uids of those that were the attacker's tools."""
 

@@ -36,4 +36,3 @@ ACTIONS = (
            preview="none: it is your own deployment", check="a person confirms it", by_person="only you know the fault and have the fixed version",
            after_stages=("contain", "revoke")),
 )  # fmt: skip
-"""The actions of this topic, in their order within a stage."""

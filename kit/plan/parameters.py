@@ -29,7 +29,6 @@ from kit.actions.target import (
     Source,
     Target,
     TrustedRole,
-    UnseenPod,
 )
 from kit.identities.way import ANONYMOUS
 from kit.inventory.node_kind import kind_of
@@ -70,8 +69,8 @@ class Knowledge:
 
     def _made(self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None) -> Parameters:
         match kind:
-            case "pod":
-                return self._of_pod(action, key, thing)
+            case "pod" if thing:
+                return self._of_pod(action, thing)
             case "node":
                 return self._of_node(key)
             case "identity":
@@ -111,9 +110,7 @@ class Knowledge:
         """Node → its EC2 instance."""
         return {node: instance for instance, node in self.inventory.node_of_instance.items()}
 
-    def _of_pod(self, action: Action, uid: str, pod: Thing | None) -> Parameters:
-        if pod is None:
-            return UnseenPod("pods", uid)
+    def _of_pod(self, action: Action, pod: Thing) -> PodParameters:
         made = PodParameters(
             resource="pods",
             namespace=pod.namespace,
