@@ -39,6 +39,14 @@ OWNERS = {
     "socket": ("kit.live",),
     "requests": (),
     "httpx": (),
+    "html": ("kit.show.figures",),
+    "markupsafe": ("kit.show", "kit.report"),
+}
+# What is declared to be HTML and is no text that stands in the code: files of the kit, plotly's code, JSON in which no tag can begin.
+DECLARED_HTML = {
+    ("kit.show.html_table", "Path(__file__).with_name('shown.css').read_text()"),
+    ("kit.show.figures.chart", "get_plotlyjs()"),
+    ("kit.show.figures.chart", "text"),
 }
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "misc", "base", "core", "tools"}
 
@@ -262,6 +270,18 @@ def test_no_rule_decides_by_the_words_of_a_sentence() -> None:
     assert len(list(_decided_by_words(ast.parse(faults)))) == 4
     found = [f"{module} {place}" for module, path in MODULES.items() for place in _decided_by_words(_tree(path))]
     assert not found
+
+
+def test_only_what_stands_in_the_code_is_declared_to_be_html() -> None:
+    declared = {
+        (module, ast.unparse(argument))
+        for module, path in MODULES.items()
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Markup"
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]
+        if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str))
+    }
+    assert declared == DECLARED_HTML
 
 
 def test_no_parameter_takes_a_text_for_several_names() -> None:

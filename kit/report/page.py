@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from markupsafe import Markup, escape
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
@@ -51,9 +51,9 @@ def _exporter() -> HTMLExporter:
     return made
 
 
-def _plain(text: str) -> str:
+def _plain(text: str) -> Markup:
     """Text from a kernel as inert HTML, without colours."""
-    return html.escape(visible(_ANSI.sub("", text), keep="\n\t"))
+    return escape(visible(_ANSI.sub("", text), keep="\n\t"))
 
 
 def _parts(executed: Sequence[Executed]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.playbooks.playbook import Ask, Playbook, finding_types, playbook_of
@@ -28,16 +29,29 @@ def playbooks(case: Case) -> Shown:
     for played, ids in _families(case).items():
         types = sorted({str(row.type) for row in case.findings.itertuples() if row.id in ids})
         tactics = sorted({known.tactic for one in types if (known := finding_types().get(one)) and known.tactic})
-        techniques = ", ".join(f"{safe(one.name)} ({safe(one.id)})" for one in played.techniques)
-        note = f" {pill('configuration issue', 'quiet')}" if played.configuration_issue else ""
-        tactic = f"Tactic: {safe(', '.join(tactics))}. " if tactics else ""
+        techniques = Markup(", ").join(
+            Markup("{} ({})").format(safe(one.name), safe(one.id)) for one in played.techniques
+        )
+        note = Markup(" {}").format(pill("configuration issue", "quiet")) if played.configuration_issue else ""
+        tactic = Markup("Tactic: {}. ").format(safe(", ".join(tactics))) if tactics else ""
         parts.append(
-            f"<h3>{safe(played.title)}{note}</h3><p>{_codes(types)}</p><p>{with_code(played.saw)}</p>"
-            f"<p><b>False alarm?</b> {with_code(played.commonly)} {with_code(played.tell)}</p>"
-            f'<p class="quiet">{tactic}Techniques, our own mapping: {techniques}. After: {", ".join(_sources(played.sources))}.</p>'
+            Markup(
+                '<h3>{}{}</h3><p>{}</p><p>{}</p><p><b>False alarm?</b> {} {}</p><p class="quiet">{}Techniques, our own mapping: {}. After: {}.</p>'
+            ).format(
+                safe(played.title),
+                note,
+                _codes(types),
+                with_code(played.saw),
+                with_code(played.commonly),
+                with_code(played.tell),
+                tactic,
+                techniques,
+                Markup(", ").join(_sources(played.sources)),
+            )
         )
     return Shown(
-        "".join(parts) or "<p>There is no finding in this case.</p>", counted(len(parts), "family", "families")
+        Markup("").join(parts) or Markup("<p>There is no finding in this case.</p>"),
+        counted(len(parts), "family", "families"),
     )
 
 
@@ -48,21 +62,21 @@ def _families(case: Case) -> dict[Playbook, list[str]]:
     return found
 
 
-def _codes(types: list[str]) -> str:
-    return " ".join(f"<code>{safe(one)}</code>" for one in types)
+def _codes(types: list[str]) -> Markup:
+    return Markup(" ").join(Markup("<code>{}</code>").format(safe(one)) for one in types)
 
 
-def _sources(urls: tuple[str, ...]) -> list[str]:
+def _sources(urls: tuple[str, ...]) -> list[Markup]:
     """Links to the pages, each once."""
     pages = dict[str, str]()
     for url in urls:
         pages.setdefault(url.rpartition("/")[2].partition("#")[0].removesuffix(".html"), url)
-    return [f'<a href="{safe(url)}" rel="noreferrer">{safe(name)}</a>' for name, url in pages.items()]
+    return [Markup('<a href="{}" rel="noreferrer">{}</a>').format(safe(url), safe(name)) for name, url in pages.items()]
 
 
 def verdicts(case: Case) -> Shown:
     """Every question of every finding's playbook with its verdict; answers that are the same for several findings stand once."""
-    parts, exported = list[str](), list[dict[str, Any]]()
+    parts, exported = list[Markup](), list[dict[str, Any]]()
     for number, (played, ids) in enumerate(_families(case).items()):
         rows = []
         for one in played.questions:
@@ -85,12 +99,18 @@ def verdicts(case: Case) -> Shown:
         word = next(
             word for word in (OBSERVED, CANNOT_TELL, NOT_OBSERVED) if any(one.verdict.word == word for one in telling)
         )
-        title = f"{safe(played.title)} – {counted(len(ids), 'finding')}: {safe(played.telling.asks)} {_verdict(word)}"
-        body = f"<table><thead><tr><th>Question</th><th>Verdict</th><th>Answer</th><th>Next step</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        parts.append(fold(title, f'<div class="wide">{body}</div>', opened=number == 0))
+        title = Markup("{} – {}: {} {}").format(
+            safe(played.title), counted(len(ids), "finding"), safe(played.telling.asks), _verdict(word)
+        )
+        body = Markup(
+            "<table><thead><tr><th>Question</th><th>Verdict</th><th>Answer</th><th>Next step</th></tr></thead><tbody>{}</tbody></table>"
+        ).format(Markup("").join(rows))
+        parts.append(fold(title, Markup('<div class="wide">{}</div>').format(body), opened=number == 0))
     if exported:
         write_csv(pd.DataFrame(exported), case.path / "exports" / "answers.csv")
-    return Shown("".join(parts) or "<p>There is no finding to ask about.</p>", counted(len(exported), "answer"))
+    return Shown(
+        Markup("").join(parts) or Markup("<p>There is no finding to ask about.</p>"), counted(len(exported), "answer")
+    )
 
 
 def about(case: Case, *names: str) -> Shown:
@@ -103,64 +123,89 @@ def about(case: Case, *names: str) -> Shown:
             alike.setdefault((answer.verdict.word, answer.says, repr(answer.rows)), []).append(answer)
         order = sorted(alike.values(), key=lambda one: (OBSERVED, CANNOT_TELL, NOT_OBSERVED).index(one[0].verdict.word))
         for number, answers in enumerate(order):
-            title = f"<h3>{safe(answers[0].question.asks)}</h3>" if not number else ""
+            title = Markup("<h3>{}</h3>").format(safe(answers[0].question.asks)) if not number else ""
             types = list(dict.fromkeys(one.finding.type for one in answers))
             whose = (
-                f' <span class="quiet">({_codes(types[:3])}{f" and {len(types) - 3} more" if len(types) > 3 else ""})</span>'
+                Markup(' <span class="quiet">({}{})</span>').format(
+                    _codes(types[:3]), f" and {len(types) - 3} more" if len(types) > 3 else ""
+                )
                 if len(order) > 1
                 else ""
             )
             answer = answers[0]
             parts.append(
-                f"{title}<p>{_verdict(answer.verdict.word)} {safe(answer.says, 400)}{whose}</p>{_missing(answer)}{rows(case, answer)}"
+                Markup("{}<p>{} {}{}</p>{}{}").format(
+                    title,
+                    _verdict(answer.verdict.word),
+                    safe(answer.says, 400),
+                    whose,
+                    _missing(answer),
+                    rows(case, answer),
+                )
             )
-    return Shown("".join(parts) or "<p>There is no finding to ask about.</p>", counted(len(names), "question"))
+    return Shown(
+        Markup("").join(parts) or Markup("<p>There is no finding to ask about.</p>"), counted(len(names), "question")
+    )
 
 
-def _verdict(word: str) -> str:
+def _verdict(word: str) -> Markup:
     return pill(word, _WORDS[word])
 
 
-def _answer_row(case: Case, one: Ask, answers: list[Answer], findings: int) -> str:
+def _answer_row(case: Case, one: Ask, answers: list[Answer], findings: int) -> Markup:
     answer = answers[0]
     mine = (
-        f'<br><span class="quiet">for {len(answers)} of {findings} findings</span>' if len(answers) < findings else ""
+        Markup('<br><span class="quiet">for {} of {} findings</span>').format(len(answers), findings)
+        if len(answers) < findings
+        else ""
     )
-    marks = "".join(_mark(case, each) for each in answers)
-    return (
-        f"<tr><td>{safe(one.question.asks)}</td><td>{_verdict(answer.verdict.word)}{mine}</td><td>{safe(answer.says, 400)}{marks}{_missing(answer)}"
-        f"{rows(case, answer)}</td><td>{with_code(one.next_step(answer.verdict.word))}</td></tr>"
+    marks = Markup("").join(_mark(case, each) for each in answers)
+    return Markup("<tr><td>{}</td><td>{}{}</td><td>{}{}{}{}</td><td>{}</td></tr>").format(
+        safe(one.question.asks),
+        _verdict(answer.verdict.word),
+        mine,
+        safe(answer.says, 400),
+        marks,
+        _missing(answer),
+        rows(case, answer),
+        with_code(one.next_step(answer.verdict.word)),
     )
 
 
-def _mark(case: Case, answer: Answer) -> str:
+def _mark(case: Case, answer: Answer) -> Markup:
     said = [one for one in case.marks if one.finding == answer.finding.id and one.question == answer.question.name]
-    return "".join(
-        f'<p>{pill(one.word, "quiet")} {safe(one.note)} <span class="quiet">({clock(one.at)} UTC)</span></p>'
+    return Markup("").join(
+        Markup('<p>{} {} <span class="quiet">({} UTC)</span></p>').format(
+            pill(one.word, "quiet"), safe(one.note), clock(one.at)
+        )
         for one in said
     )
 
 
-def _missing(answer: Answer) -> str:
+def _missing(answer: Answer) -> Markup:
     limits = answer.verdict.limits
     if not limits:
-        return ""
-    said = "".join(f"<li>{safe(one.says)}. Collect: {with_code(one.collect)}.</li>" for one in limits[:6])
-    more = f"<li>{len(limits) - 6} more stand under What cannot be told.</li>" if len(limits) > 6 else ""
+        return Markup("")
+    said = Markup("").join(
+        Markup("<li>{}. Collect: {}.</li>").format(safe(one.says), with_code(one.collect)) for one in limits[:6]
+    )
+    more = (
+        Markup("<li>{} more stand under What cannot be told.</li>").format(len(limits) - 6) if len(limits) > 6 else ""
+    )
     title = "at least; what is missing" if answer.verdict.word == OBSERVED else "what is missing"
-    return fold(f"{title} ({len(limits)})", f"<ul>{said}{more}</ul>")
+    return fold(f"{title} ({len(limits)})", Markup("<ul>{}{}</ul>").format(said, more))
 
 
-def rows(case: Case, answer: Answer) -> str:
+def rows(case: Case, answer: Answer) -> Markup:
     """The rows of an answer as a folded table, each with links to its evidence."""
     if not answer.rows:
-        return ""
+        return Markup("")
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         heading: _cell(heading) for heading in answer.rows[0] if heading not in ("certainty", "path", "refs") and any(one.get(heading) not in (None, "", []) for one in answer.rows)
     }  # fmt: skip
     if any(one["certainty"] == "possible" for one in answer.rows):
         columns["Certainty"] = lambda one: pill(one["certainty"])
-    columns["Evidence"] = lambda one: " ".join(evidence_of.link(case, ref) for ref in one["refs"][:_MOST_REFS])
+    columns["Evidence"] = lambda one: Markup(" ").join(evidence_of.link(case, ref) for ref in one["refs"][:_MOST_REFS])
     frame = pd.DataFrame(answer.rows, dtype=object)
     export = (
         case.path / "exports" / f"{answer.question.name}-{answer.finding.id[:8]}.csv"
@@ -174,8 +219,8 @@ def _cell(heading: str) -> Callable[[dict[str, Any]], str]:
     def cell(one: dict[str, Any]) -> str:
         value = one.get(heading)
         if isinstance(value, list):
-            return "<br>".join(safe(each, 300) for each in value[:8]) + (
-                f"<br>and {len(value) - 8} more" if len(value) > 8 else ""
+            return Markup("<br>").join(safe(each, 300) for each in value[:8]) + (
+                Markup("<br>and {} more").format(len(value) - 8) if len(value) > 8 else ""
             )
         if isinstance(value, datetime):
             return clock(value)

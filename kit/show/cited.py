@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.errors import KitError
@@ -67,14 +68,16 @@ def anchor(ref: str) -> str:
     return "ref-" + hashlib.sha256(_whole(ref).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
-def link(case: Case, ref: str, text: str = "") -> str:
-    """A ref as HTML: a link when the report shows its raw text, else the ref itself."""
+def link(case: Case, ref: str, text: str = "") -> Markup:
+    """A ref as HTML: a link when the report shows its raw text, else the ref itself. text: instead of its kind and key."""
     kind, _, key = ref.partition(":")
-    shown = text or f"{kind} {safe(key.rpartition('#')[2] if kind == 'finding' and '#' in key else key[:8])}"
-    title = html.escape(visible(ref))
+    shown = text or Markup("{} {}").format(
+        kind, safe(key.rpartition("#")[2] if kind == "finding" and "#" in key else key[:8])
+    )
+    title = safe(ref)
     if _whole(ref) in cited(case):
-        return f'<a class="ref" href="#{anchor(ref)}" title="{title}">{shown}</a>'
-    return f'<span class="ref" title="{title}">{shown}</span>'
+        return Markup('<a class="ref" href="#{}" title="{}">{}</a>').format(anchor(ref), title, shown)
+    return Markup('<span class="ref" title="{}">{}</span>').format(title, shown)
 
 
 def texts(case: Case, refs: list[str]) -> dict[str, str]:

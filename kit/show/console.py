@@ -10,6 +10,8 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from kit.case.case import Case
 from kit.model.arn import Arn, role_of
 from kit.show.html_table import safe
@@ -22,19 +24,20 @@ _DOMAINS = (
 )
 
 
-def links(case: Case, kind: str, key: str, region: Any = None) -> str:
+def links(case: Case, kind: str, key: str, region: Any = None) -> Markup:
     """Links for a finding, a trail event or a subject, as HTML; empty where the evidence does not name the region, or no page is known.
 
     kind: finding, trail, or a kind of subject. region: of the thing, the case's own without one.
     """
     place = region if isinstance(region, str) and region else case.region
     if not place or not _REGION.fullmatch(place):
-        return ""
+        return Markup("")
     pages = _pages(case, kind, key, place)
-    made = " ".join(
-        f'<a class="console" href="{safe(url)}" rel="noreferrer" target="_blank">{name}</a>' for name, url in pages
+    made = Markup(" ").join(
+        Markup('<a class="console" href="{}" rel="noreferrer" target="_blank">{}</a>').format(safe(url), name)
+        for name, url in pages
     )
-    return f' <span class="quiet">{made}</span>' if made else ""
+    return Markup(' <span class="quiet">{}</span>').format(made) if made else made
 
 
 def _pages(case: Case, kind: str, key: str, region: str) -> list[tuple[str, str]]:

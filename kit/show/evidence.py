@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.show import cited as evidence_of
@@ -28,36 +28,43 @@ def evidence(case: Case) -> Shown:
     taken = case.ledger[case.ledger["taken_as"].notna() & (case.ledger["taken_as"] != "")]
     names = [*_SOURCES, *sorted(set(taken["taken_as"]) - set(_SOURCES))]
     rows = [_source_row(case, name, taken[taken["taken_as"] == name]) for name in names]
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    head = "<tr><th>Source</th><th>Files</th><th>Rows</th><th>From – to</th><th>How good</th></tr>"
+    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
+    head = Markup("<tr><th>Source</th><th>Files</th><th>Rows</th><th>From – to</th><th>How good</th></tr>")
     notes = _evidence_notes(case, taken)
     return Shown(
-        f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>{notes}', "evidence"
+        Markup('<div class="wide"><table><thead>{}</thead><tbody>{}</tbody></table></div>{}').format(head, body, notes),
+        "evidence",
     )
 
 
-def _source_row(case: Case, name: str, files: pd.DataFrame) -> str:
+def _source_row(case: Case, name: str, files: pd.DataFrame) -> Markup:
     if not len(files):
-        return f"<td>{safe(name)}</td><td>0</td><td></td><td></td><td>{pill('none', 'cannot')} {_SOURCES[name]}</td>"
+        return Markup("<td>{}</td><td>0</td><td></td><td></td><td>{} {}</td>").format(
+            safe(name), pill("none", "cannot"), _SOURCES[name]
+        )
     first = pd.to_datetime(files["first_at"], utc=True, format="ISO8601", errors="coerce").min()
     last = pd.to_datetime(files["last_at"], utc=True, format="ISO8601", errors="coerce").max()
     span = "" if pd.isna(first) else stretch_words(first, last)
-    return f'<td>{safe(name)}</td><td class="tight">{len(files):,}</td><td class="tight">{int(files["rows"].sum()):,}</td><td class="tight">{span}</td><td>{_how_good(case, name, files)}</td>'
+    return Markup(
+        '<td>{}</td><td class="tight">{:,}</td><td class="tight">{:,}</td><td class="tight">{}</td><td>{}</td>'
+    ).format(safe(name), len(files), int(files["rows"].sum()), span, _how_good(case, name, files))
 
 
-def _how_good(case: Case, name: str, files: pd.DataFrame) -> str:
+def _how_good(case: Case, name: str, files: pd.DataFrame) -> Markup:
     source = {table.title: table.name for table in (AUDIT, TRAIL)}.get(name)
-    said = []
+    said = list[str]()  # text or Markup
     if source:
         gaps = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "gap")]
         if len(gaps):
             times = some_of([stretch_words(gap["start_at"], gap["end_at"]) for gap in records(gaps)], 3)
-            said.append(f"{pill(counted(len(gaps), 'gap'), 'cannot')} {times}")
+            said.append(Markup("{} {}").format(pill(counted(len(gaps), "gap"), "cannot"), times))
         elif source == "audit":
             said.append("no gap")
         partial = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "partial")]
         if len(partial):
-            said.append(f"{pill('an API server may be missing', 'cannot')} {safe(partial['says'].iloc[0])}")
+            said.append(
+                Markup("{} {}").format(pill("an API server may be missing", "cannot"), safe(partial["says"].iloc[0]))
+            )
         recorded = case.coverage[
             (case.coverage["source"] == source)
             & (case.coverage["state"] == "recorded")
@@ -65,23 +72,25 @@ def _how_good(case: Case, name: str, files: pd.DataFrame) -> str:
         ]
         said += list(dict.fromkeys(safe(says) for says in recorded["says"].dropna()))[:2]
     rejects, duplicates = int(files["rejects"].sum()), int(files["duplicates"].sum())
-    said += [f"{pill(counted(rejects, 'reject'), 'cannot')} could not be read"] if rejects else []
+    said += [Markup("{} could not be read").format(pill(counted(rejects, "reject"), "cannot"))] if rejects else []
     said += [f"{counted(duplicates, 'duplicate')} counted once"] if duplicates else []
     notes = [safe(note, 160) for note in files["note"] if note]
-    return "; ".join([*said, *list(dict.fromkeys(notes))[:2]]) or "read in full"
+    return Markup("; ").join([*said, *list(dict.fromkeys(notes))[:2]]) or Markup("read in full")
 
 
-def _evidence_notes(case: Case, taken: pd.DataFrame) -> str:
+def _evidence_notes(case: Case, taken: pd.DataFrame) -> Markup:
     refused = len(case.ledger) - len(taken)
     if not refused:
-        return ""
-    return f"<p>{counted(refused, 'file')} of {len(case.ledger):,} {'was' if refused == 1 else 'were'} not taken; the ledger says why.</p>"
+        return Markup("")
+    return Markup("<p>{} of {:,} {} not taken; the ledger says why.</p>").format(
+        counted(refused, "file"), len(case.ledger), "was" if refused == 1 else "were"
+    )
 
 
 def ledger(case: Case) -> Shown:
     """Every file that was given, with its hash and what became of it."""
     columns: dict[str, Callable[[Row], str]] = {
-        "File": lambda row: f"<code>{safe(row['path'])}</code>",
+        "File": lambda row: Markup("<code>{}</code>").format(safe(row["path"])),
         "Taken as": lambda row: (
             safe(row["taken_as"]) if row["taken_as"] and not pd.isna(row["taken_as"]) else pill("not taken", "quiet")
         ),
@@ -90,10 +99,12 @@ def ledger(case: Case) -> Shown:
         "Duplicates": lambda row: number_words(row["duplicates"]),
         "Rejects": lambda row: number_words(row["rejects"]),
         "Bytes": lambda row: number_words(row["bytes"]),
-        "SHA-256": lambda row: f'<code class="hash">{safe(row["sha256"])}</code>',
+        "SHA-256": lambda row: Markup('<code class="hash">{}</code>').format(safe(row["sha256"])),
         "Note": lambda row: safe(row["note"] or "", 300),
     }
-    says = f"<p>{counted(len(case.ledger), 'file')}, kept read-only as they arrived; rows, duplicates and rejects add up to the records.</p>"
+    says = Markup(
+        "<p>{}, kept read-only as they arrived; rows, duplicates and rejects add up to the records.</p>"
+    ).format(counted(len(case.ledger), "file"))
     return Shown(
         says
         + table(
@@ -111,7 +122,9 @@ def coverage(case: Case) -> Shown:
     """What the sources recorded, and their gaps."""
     if case.coverage.empty:
         return Shown(
-            f"<p>{pill('cannot tell', 'cannot')} There is neither an audit log nor CloudTrail in this case.</p>",
+            Markup("<p>{} There is neither an audit log nor CloudTrail in this case.</p>").format(
+                pill("cannot tell", "cannot")
+            ),
             "no coverage",
         )
     columns: dict[str, Callable[[Row], str]] = {
@@ -134,7 +147,7 @@ def coverage(case: Case) -> Shown:
 def recorded(case: Case) -> Shown:
     """What the sources were told to record: audit levels by resource, kinds of CloudTrail events by service and region."""
     levels: dict[str, Callable[[Row], str]] = {
-        "Resource": lambda row: f"<code>{safe(row['resource'])}</code>",
+        "Resource": lambda row: Markup("<code>{}</code>").format(safe(row["resource"])),
         "Audit level": lambda row: safe(row["level"] or ""),
         "Events": lambda row: number_words(row["events"]),
         "With request body": lambda row: number_words(row["with_request_body"]),
@@ -143,7 +156,7 @@ def recorded(case: Case) -> Shown:
     kinds: dict[str, Callable[[Row], str]] = {
         "Kind of event": lambda row: safe(row["event_category"]),
         "Region": lambda row: safe(row["region"] or ""),
-        "Service": lambda row: f"<code>{safe(row['event_source'])}</code>",
+        "Service": lambda row: Markup("<code>{}</code>").format(safe(row["event_source"])),
         "Events": lambda row: number_words(row["events"]),
         "Failed": lambda row: number_words(row["failed"]),
     }
@@ -155,24 +168,26 @@ def recorded(case: Case) -> Shown:
         )
         if not frame.empty
     ]
-    says = (
+    says = Markup(
         "<p>What is not in these tables was not recorded, whatever happened. Delivery of both logs is best effort.</p>"
     )
-    return Shown(says + "".join(parts), "what was recorded")
+    return Shown(says + Markup("").join(parts), "what was recorded")
 
 
 def rejects(case: Case) -> Shown:
     """The records that could not become rows, with their place and reason."""
     if case.rejects.empty:
         return Shown(
-            "<p>None: every record of the files that were taken became a row or is a duplicate of one.</p>",
+            Markup("<p>None: every record of the files that were taken became a row or is a duplicate of one.</p>"),
             "no rejects",
         )
     columns: dict[str, Callable[[Row], str]] = {
-        "Place": lambda row: f"<code>{safe(row['file'])}:{number_words(row['line'])}</code>",
+        "Place": lambda row: Markup("<code>{}:{}</code>").format(safe(row["file"]), number_words(row["line"])),
         "About when (UTC)": lambda row: "" if pd.isna(row["near_at"]) else clock(row["near_at"]),
         "Reason": lambda row: safe(row["reason"], 200),
-        "Begins": lambda row: f"<code>{safe(row['raw'] if not pd.isna(row['raw']) else '', 120)}</code>",
+        "Begins": lambda row: Markup("<code>{}</code>").format(
+            safe(row["raw"] if not pd.isna(row["raw"]) else "", 120)
+        ),
     }
     return Shown(table(case.rejects, columns, export=exported(case, "rejects"), most=20), "rejects")
 
@@ -185,7 +200,7 @@ def limits(case: Case) -> Shown:
             if not len(case.findings)
             else "No limit is known for the questions that were asked."
         )
-        return Shown(f"<p>{says}</p>", says)
+        return Shown(Markup("<p>{}</p>").format(says), says)
     columns: dict[str, Callable[[Row], str]] = {
         "Cannot be told": lambda row: safe(row["says"]),
         "About": lambda row: safe(", ".join(NOUNS.get(kind, (kind, kind))[1] for kind in row["about"])),
@@ -199,7 +214,7 @@ def cited(case: Case) -> Shown:
     """The raw text of the evidence that this report cites, without the contents of secrets."""
     refs = list(evidence_of.cited(case))
     if not refs:
-        return Shown("<p>Nothing is cited.</p>", "nothing cited")
+        return Shown(Markup("<p>Nothing is cited.</p>"), "nothing cited")
     texts = evidence_of.texts(case, refs)
     every = evidence_of.wanted(case)
     rest = (
@@ -207,9 +222,13 @@ def cited(case: Case) -> Shown:
         if every > len(refs)
         else ""
     )
-    says = f"<p>{counted(len(refs), 'piece')} of evidence as received, indented; what secrets hold is never shown.{rest}</p>"
-    parts = "".join(
-        f'<details class="raw" id="{evidence_of.anchor(ref)}"><summary>{safe(ref)}</summary><pre>{html.escape(texts[ref])}</pre></details>'
+    says = Markup("<p>{} of evidence as received, indented; what secrets hold is never shown.{}</p>").format(
+        counted(len(refs), "piece"), rest
+    )
+    parts = Markup("").join(
+        Markup('<details class="raw" id="{}"><summary>{}</summary><pre>{}</pre></details>').format(
+            evidence_of.anchor(ref), safe(ref), texts[ref]
+        )
         for ref in refs
     )
     return Shown(says + parts, f"{len(refs)} pieces of evidence")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.show import cited as evidence_of
@@ -18,7 +19,7 @@ from kit.words import counted
 def findings(case: Case) -> Shown:
     """The findings in plain words, the most severe first."""
     if not len(case.findings):
-        return Shown("<p>There is no finding in this case.</p>", "There is no finding in this case.")
+        return Shown(Markup("<p>There is no finding in this case.</p>"), "There is no finding in this case.")
     marks = case.marks
     columns: dict[str, Callable[[Row], str]] = {
         "Severity": lambda row: severity_pill(row["severity"]),
@@ -28,7 +29,7 @@ def findings(case: Case) -> Shown:
         "Count": lambda row: "" if pd.isna(row["count"]) else f"{int(row['count']):,}",
         "Affected": lambda row: _affected_by(case, row["id"]),
         "Id": lambda row: (
-            evidence_of.link(case, f"finding:{row['id']}", safe(row["id"])[:8])
+            evidence_of.link(case, f"finding:{row['id']}", safe(str(row["id"])[:8]))
             + console.links(case, "finding", row["id"], row["region"])
         ),
     }
@@ -38,28 +39,28 @@ def findings(case: Case) -> Shown:
     return Shown(html_, counted(len(case.findings), "finding"))
 
 
-def _affected_by(case: Case, finding_id: str) -> str:
+def _affected_by(case: Case, finding_id: str) -> Markup:
     """What one finding alone puts into scope as affected, in numbers."""
     found: list[Row] = next((one["subjects"] for one in case.scope["findings"] if one["id"] == finding_id), [])
     rows = [row for row in found if row["certainty"] == "affected" and not row["through"]]
-    said = []
+    said = list[str]()  # text or Markup
     for kind in ("pod", "node", "secret"):
         of = [row for row in rows if row["kind"] == kind]
         gone = sum(row["standing"] is False or row["deleted_at"] is not None for row in of)
         if of:
             said.append(counted(len(of), *NOUNS[kind]) + (f" ({gone:,} gone)" if gone else ""))
     possible = sum(row["kind"] == "pod" and row["certainty"] == "possible" for row in found)
-    said += [f'<span class="quiet">{counted(possible, "pod")} possible</span>'] if possible else []
-    return "<br>".join(said) or pill("none shown", "quiet")
+    said += [Markup('<span class="quiet">{} possible</span>').format(counted(possible, "pod"))] if possible else []
+    return Markup("<br>").join(said) or pill("none shown", "quiet")
 
 
-def _finding_words(row: Row, marks: list[Mark]) -> str:
+def _finding_words(row: Row, marks: list[Mark]) -> Markup:
     notes = [pill("AWS sample finding", "quiet")] if is_true(row["sample"]) else []
     notes += [] if is_true(row["about_eks"]) else [pill("not about EKS: outside this kit", "quiet")]
     notes += [pill("archived", "quiet")] if is_true(row["archived"]) else []
     notes += [
-        f"{pill(f'marked {one.word}', 'quiet')} {safe(one.note, 200)}"
+        Markup("{} {}").format(pill(f"marked {one.word}", "quiet"), safe(one.note, 200))
         for one in marks
         if one.finding == row["id"] and not one.question
     ]
-    return f"{safe(plain_words(row))} {' '.join(notes)}<br><code>{safe(row['type'])}</code>"
+    return Markup("{} {}<br><code>{}</code>").format(safe(plain_words(row)), Markup(" ").join(notes), safe(row["type"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from kit.show.figures import records, visible
 from kit.whole_file import write_whole
@@ -18,13 +18,16 @@ from kit.words import Names
 
 MOST_ROWS = 50
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-STYLE = f"<style>{Path(__file__).with_name('shown.css').read_text()}</style>"
+_CSS = Markup(Path(__file__).with_name("shown.css").read_text())  # noqa: S704 - a file of the kit
+STYLE = Markup("<style>{}</style>").format(_CSS)
 
 
-def safe(text: Any, most: int = 0) -> str:
-    """A text from evidence as HTML: inert, what cannot be seen written out, cut when longer than `most` characters."""
+def safe(text: Any, most: int = 0) -> Markup:
+    """A text from evidence as HTML: inert, what cannot be seen written out, cut when longer than `most` characters. Markup stays as it is."""
+    if isinstance(text, Markup):
+        return text
     shown = visible(text)
-    return html.escape(f"{shown[:most]}…" if most and len(shown) > most else shown)
+    return escape(f"{shown[:most]}…" if most and len(shown) > most else shown)
 
 
 def clock(at: Any, missing: str = "") -> str:
@@ -36,11 +39,11 @@ def clock(at: Any, missing: str = "") -> str:
 class Shown:
     """HTML that shows itself in JupyterLab and in the report. text: the same for a terminal."""
 
-    html: str
+    html: Markup
     text: str = ""
 
-    def _repr_html_(self) -> str:
-        return f'{STYLE}<div class="kit">{self.html}</div>'
+    def _repr_html_(self) -> Markup:
+        return Markup('{}<div class="kit">{}</div>').format(STYLE, self.html)
 
     def __repr__(self) -> str:
         return self.text or "shown in JupyterLab and in the report"
@@ -56,31 +59,43 @@ def table(
     export: Path | None = None,
     most: int = MOST_ROWS,
     narrow: Names = (),
-) -> str:
+) -> Markup:
     """The frame's first rows as HTML; below them, how many are not shown and which file has them.
 
-    columns: heading → function of a row that gives the cell's HTML, made inert with `safe`. export: the CSV file to write.
+    columns: heading → function of a row that gives the cell's Markup, or its text, which is made inert. export: the CSV file to write.
     narrow: headings of columns that must not wrap.
     """
     if export is not None:
         write_csv(frame, export)
     if frame.empty:
-        return ""
+        return Markup("")
     shown = records(frame.head(most))
-    head = "".join(f"<th>{heading}</th>" for heading in columns)
-    kinds = {heading: ' class="tight"' if heading in narrow else "" for heading in columns}
-    body = "".join(
-        "<tr>" + "".join(f"<td{kinds[heading]}>{cell(row)}</td>" for heading, cell in columns.items()) + "</tr>"
+    head = Markup("").join(Markup("<th>{}</th>").format(heading) for heading in columns)
+    kinds = {heading: Markup(' class="tight"') if heading in narrow else "" for heading in columns}
+    rows = (
+        Markup("").join(Markup("<td{}>{}</td>").format(kinds[name], safe(cell(row))) for name, cell in columns.items())
         for row in shown
     )
-    where = f" <code>exports/{export.name}</code> in the case folder has all {len(frame):,}." if export else ""
-    rest = f'<p class="rest">{len(frame) - most:,} more rows are not shown.{where}</p>' if len(frame) > most else ""
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}'
+    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
+    where = (
+        Markup(" <code>exports/{}</code> in the case folder has all {:,}.").format(export.name, len(frame))
+        if export
+        else ""
+    )
+    rest = (
+        Markup('<p class="rest">{:,} more rows are not shown.{}</p>').format(len(frame) - most, where)
+        if len(frame) > most
+        else ""
+    )
+    return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}').format(
+        head, body, rest
+    )
 
 
-def fold(title: str, inside: str, opened: bool = False) -> str:
-    """HTML that is folded away under its title (HTML)."""
-    return f"<details{' open' if opened else ''}><summary>{title}</summary>{inside}</details>" if inside else ""
+def fold(title: str, inside: Markup, opened: bool = False) -> Markup:
+    """HTML that is folded away under its title (text or Markup); nothing where nothing is inside."""
+    start = Markup("<details open>") if opened else Markup("<details>")
+    return Markup("{}<summary>{}</summary>{}</details>").format(start, title, inside) if inside else inside
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

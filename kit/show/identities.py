@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.show import cited as evidence_of
@@ -51,64 +52,74 @@ def profiles(case: Case) -> Shown:
     every = _every(case, "identities", "user_name")
     if not every:
         says = "No finding of this case names a caller, and no call is attributed to an attacker."
-        return Shown(f"<p>{says}</p>", says)
-    return Shown("".join(_profile(case, one) for one in every), f"{len(every)} identities")
+        return Shown(Markup("<p>{}</p>").format(says), says)
+    return Shown(Markup("").join(_profile(case, one) for one in every), f"{len(every)} identities")
 
 
-def _profile(case: Case, one: Row) -> str:
-    sure = "" if one["certainty"] == "affected" else f" {pill('possible')}"
-    parts = [f"<h3>{safe(user_words(one['user_name']))}</h3>"]
-    parts.append(f"<p><b>{KIND_WORDS[one['kind']].capitalize()}</b>{sure}: {_said(case, [one['why']])}</p>")
+def _profile(case: Case, one: Row) -> Markup:
+    sure = "" if one["certainty"] == "affected" else Markup(" {}").format(pill("possible"))
+    parts = [Markup("<h3>{}</h3>").format(safe(user_words(one["user_name"])))]
+    parts.append(
+        Markup("<p><b>{}</b>{}: {}</p>").format(KIND_WORDS[one["kind"]].capitalize(), sure, _said(case, [one["why"]]))
+    )
     for title, whys in (
         ("Where the attacker got it", one["patient_zero"]),
         ("Its AWS session leads back to", one["came_from"]),
     ):
         if whys:
-            parts.append(f"<p>{title}: {_said(case, whys)}.</p>")
+            parts.append(Markup("<p>{}: {}.</p>").format(title, _said(case, whys)))
     for words, names in (
         ("Called in the name of", one["impersonates"]),
         ("Others called in its name", one["impersonated_by"]),
     ):
         if names:
-            parts.append(f"<p>{words}: {', '.join(safe(user_words(name)) for name in names)}.</p>")
-    steps = "".join(f"<li>{_step(case, step)}</li>" for step in one["take_away"])
+            parts.append(
+                Markup("<p>{}: {}.</p>").format(words, Markup(", ").join(safe(user_words(name)) for name in names))
+            )
+    steps = Markup("").join(Markup("<li>{}</li>").format(_step(case, step)) for step in one["take_away"])
     hostile = sum(source["hostile_calls"] for source in one["sources"])
-    lead = "To take its access away, in this order; <code>kit plan</code> says what of it <code>kit apply</code> does:"
+    lead = Markup(
+        "To take its access away, in this order; <code>kit plan</code> says what of it <code>kit apply</code> does:"
+    )
     if not hostile:
-        lead = "No call of it is attributed to an attacker. Should its access have to go, in this order:"
-    parts.append(f"<p>{lead}</p><ol>{steps}</ol>")
+        lead = Markup("No call of it is attributed to an attacker. Should its access have to go, in this order:")
+    parts.append(Markup("<p>{}</p><ol>{}</ol>").format(lead, steps))
     parts.append(_sources(one))
-    parts.append(fold(f"{counted(len(one['credentials']), 'credential')}", _credentials(case, one)))
+    parts.append(fold(counted(len(one["credentials"]), "credential"), _credentials(case, one)))
     if one["usual"]["calls"]:
-        usual = ", ".join(f"{safe(what)} ({number:,})" for what, number in one["usual"]["calls"])
-        says = f"Before the first hostile call ({_time(one['usual']['until'])} UTC) it did: {usual}."
-        parts.append(f'<p class="quiet">{says} An attacker who was there earlier is in this too.</p>')
-    return "".join(parts)
+        usual = Markup(", ").join(
+            Markup("{} ({:,})").format(safe(what), number) for what, number in one["usual"]["calls"]
+        )
+        says = Markup("Before the first hostile call ({} UTC) it did: {}.").format(_time(one["usual"]["until"]), usual)
+        parts.append(Markup('<p class="quiet">{} An attacker who was there earlier is in this too.</p>').format(says))
+    return Markup("").join(parts)
 
 
-def _step(case: Case, step: Row) -> str:
-    command = f"<br><code>{safe(step['command'])}</code>" if step["command"] else ""
-    shown_by = f" {evidence_of.link(case, step['why']['ref'])}" if step["why"] else ""
-    return f"{safe(step['says'])}.{shown_by}{command}"
+def _step(case: Case, step: Row) -> Markup:
+    command = Markup("<br><code>{}</code>").format(safe(step["command"])) if step["command"] else ""
+    shown_by = Markup(" {}").format(evidence_of.link(case, step["why"]["ref"])) if step["why"] else ""
+    return Markup("{}.{}{}").format(safe(step["says"]), shown_by, command)
 
 
-def _said(case: Case, whys: Iterable[Row]) -> str:
-    return "; ".join(f"{safe(why['says'])} {evidence_of.link(case, why['ref'])}" for why in whys)
+def _said(case: Case, whys: Iterable[Row]) -> Markup:
+    return Markup("; ").join(
+        Markup("{} {}").format(safe(why["says"]), evidence_of.link(case, why["ref"])) for why in whys
+    )
 
 
 def _time(text: Any) -> str:
     return clock(pd.Timestamp(text)) if isinstance(text, str) else ""
 
 
-def _sources(one: Row) -> str:
+def _sources(one: Row) -> Markup:
     columns: dict[str, Callable[[Row], str]] = {
-        "Address": lambda row: f"<code>{safe(row['address'] or 'not recorded')}</code>",
+        "Address": lambda row: Markup("<code>{}</code>").format(safe(row["address"] or "not recorded")),
         "Whose": lambda row: (
             "the cluster's own" if row["inside"] else safe(row["network"]) if isinstance(row["network"], str) else ""
         ),
         "Client": lambda row: safe(row["user_agent"] or "", 60),
         "Calls": lambda row: f"{row['calls']:,}",
-        "Hostile": lambda row: f"<b>{row['hostile_calls']:,}</b>" if row["hostile_calls"] else "0",
+        "Hostile": lambda row: Markup("<b>{:,}</b>").format(row["hostile_calls"]) if row["hostile_calls"] else "0",
         "First (UTC)": lambda row: _time(row["first_at"]),
         "Last (UTC)": lambda row: _time(row["last_at"]),
     }
@@ -117,14 +128,14 @@ def _sources(one: Row) -> str:
     )
 
 
-def _credentials(case: Case, one: Row) -> str:
+def _credentials(case: Case, one: Row) -> Markup:
     columns: dict[str, Callable[[Row], str]] = {
         "Credential": lambda row: (
-            f"<code>{safe(row['key'])}</code>" if isinstance(row["key"], str) else "the log names none"
+            Markup("<code>{}</code>").format(safe(row["key"])) if isinstance(row["key"], str) else "the log names none"
         ),
         "Kind": lambda row: safe(row["kind"].replace("_", " ")),
         "Calls": lambda row: f"{row['calls']:,}",
-        "Hostile": lambda row: f"<b>{row['hostile_calls']:,}</b>" if row["hostile_calls"] else "0",
+        "Hostile": lambda row: Markup("<b>{:,}</b>").format(row["hostile_calls"]) if row["hostile_calls"] else "0",
         "From": lambda row: safe(", ".join(row["addresses"][:4])),
         "Made": lambda row: _said(case, [row["minted"]]) if isinstance(row["minted"], dict) else "",
         "Last (UTC)": lambda row: _time(row["last_at"]),
@@ -137,31 +148,41 @@ def sessions(case: Case) -> Shown:
     every = _every(case, "sessions", "access_key_id")
     if not every:
         verdict = case.verdict("iam_role", 0)
-        says = "; ".join(safe(one.says) for one in verdict.limits) or "CloudTrail has no session of what is in scope"
-        return Shown(f"<p>{pill(verdict.word, 'cannot' if verdict.limits else 'quiet')} {says}.</p>", verdict.word)
+        says = (
+            Markup("; ").join(safe(one.says) for one in verdict.limits)
+            or "CloudTrail has no session of what is in scope"
+        )
+        return Shown(
+            Markup("<p>{} {}.</p>").format(pill(verdict.word, "cannot" if verdict.limits else "quiet"), says),
+            verdict.word,
+        )
     called = [one for one in every if one["certainty"] == "affected" or _outside(one)]
     rest = [one for one in every if one not in called]
     says = f"{counted(len(every), 'session')}, of which {len(called):,} {'was' if len(called) == 1 else 'were'} used by the attacker or outside of the cluster."
     columns: dict[str, Callable[[Row], str]] = {
-        "Access key": lambda row: f"<code>{safe(row['access_key_id'])}</code><br>{pill(row['certainty'])}",
-        "Got by": lambda row: (
-            f"{SESSION_WORDS[row['kind']]}: {safe(row['service_account'] or row['node'] or row['asked_by'] or '')}"
+        "Access key": lambda row: Markup("<code>{}</code><br>{}").format(
+            safe(row["access_key_id"]), pill(row["certainty"])
+        ),
+        "Got by": lambda row: Markup("{}: {}").format(
+            SESSION_WORDS[row["kind"]], safe(row["service_account"] or row["node"] or row["asked_by"] or "")
         ),
         "Role": lambda row: safe(arn_words(row["role"] or "")),
-        "Used from": lambda row: "<br>".join(_use(use) for use in row["uses"][:4]),
+        "Used from": lambda row: Markup("<br>").join(_use(use) for use in row["uses"][:4]),
         "Why": lambda row: _said(case, row["why"][:3]),
     }
     export = case.path / "exports" / "sessions.csv"
     shown = table(pd.DataFrame(called, dtype=object), columns, export=None) if called else ""
-    inside = table(pd.DataFrame(rest, dtype=object), columns, export=export) if rest else ""
-    title = f"{counted(len(rest), 'session')}: {pill('possible')} – no use outside is shown"
-    return Shown(f"<p>{says}</p>{shown}{fold(title, inside)}", says)
+    inside = table(pd.DataFrame(rest, dtype=object), columns, export=export) if rest else Markup("")
+    title = Markup("{}: {} – no use outside is shown").format(counted(len(rest), "session"), pill("possible"))
+    return Shown(Markup("<p>{}</p>{}{}").format(says, shown, fold(title, inside)), says)
 
 
 def _outside(one: Row) -> bool:
     return any(use["inside"] is False for use in one["uses"])
 
 
-def _use(use: Row) -> str:
-    where = {True: "the cluster's own", False: "<b>outside</b>", None: "cannot tell whose"}[use["inside"]]
-    return f"<code>{safe(use['address'])}</code> ({where}): {counted(use['calls'], 'call')}, {safe(', '.join(use['services'][:4]), 120)}"
+def _use(use: Row) -> Markup:
+    where = {True: "the cluster's own", False: Markup("<b>outside</b>"), None: "cannot tell whose"}[use["inside"]]
+    return Markup("<code>{}</code> ({}): {}, {}").format(
+        safe(use["address"]), where, counted(use["calls"], "call"), safe(", ".join(use["services"][:4]), 120)
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 from IPython.display import HTML, display
+from markupsafe import Markup
 
 from kit.case.case import Case, open_case
 from kit.errors import KitError
@@ -40,9 +41,9 @@ def explore(case: Case) -> widgets.Widget:
                 for part in (show.summary, show.graph, show.timeline, answers.verdicts):
                     display(part(chosen))
                 given = f'finding = "{finding.value}"\nstart = "{start.value}"\nend = "{end.value}"'
-                display(HTML(f"<p>For the other notebooks:</p><pre>{safe(given)}</pre>"))
+                display(HTML(Markup("<p>For the other notebooks:</p><pre>{}</pre>").format(safe(given))))
             except KitError as error:
-                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+                display(HTML(Markup("<p><b>{}</b></p>").format(safe(error))))
 
     for one in (finding, start, end, baseline):
         one.observe(draw, names="value")
@@ -57,7 +58,11 @@ def browse(frame: pd.DataFrame) -> Any:
     shown = frame.head(_MOST_ROWS).map(_cell)
     if len(frame) > len(shown):
         display(
-            HTML(f"<p>{len(frame):,} rows; the first {len(shown):,} are here, all in the CSV files below exports/.</p>")
+            HTML(
+                Markup("<p>{:,} rows; the first {:,} are here, all in the CSV files below exports/.</p>").format(
+                    len(frame), len(shown)
+                )
+            )
         )
     return itables.show(
         shown, allow_html=False, column_filters="footer", maxBytes=0, lengthMenu=[10, 25, 100], scrollX=True
@@ -84,11 +89,13 @@ def evidence(case: Case) -> widgets.Widget:
                 file, line = case.place(ref.value)
                 display(
                     HTML(
-                        f"<p><code>{safe(file)}:{line}</code></p><pre>{safe(texts(case, [ref.value])[ref.value])}</pre>"
+                        Markup("<p><code>{}:{}</code></p><pre>{}</pre>").format(
+                            safe(file), line, safe(texts(case, [ref.value])[ref.value])
+                        )
                     )
                 )
             except KitError as error:
-                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+                display(HTML(Markup("<p><b>{}</b></p>").format(safe(error))))
 
     ref.observe(draw, names="value")
     return widgets.VBox([ref, area])
@@ -113,11 +120,13 @@ def mark(case: Case) -> widgets.Widget:
                 made = case.mark(finding.value, word.value, note.value, question.value)
                 display(
                     HTML(
-                        f"<p>Recorded: {safe(made.word)}, {made.at:%Y-%m-%d %H:%M:%S} UTC. It cannot be taken back, only followed by another.</p>"
+                        Markup(
+                            "<p>Recorded: {}, {:%Y-%m-%d %H:%M:%S} UTC. It cannot be taken back, only followed by another.</p>"
+                        ).format(safe(made.word), made.at)
                     )
                 )
             except KitError as error:
-                display(HTML(f"<p><b>{safe(error)}</b></p>"))
+                display(HTML(Markup("<p><b>{}</b></p>").format(safe(error))))
 
     questions()
     finding.observe(questions, names="value")

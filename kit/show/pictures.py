@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.model.kinds import SubjectName
@@ -36,7 +37,7 @@ def lifetimes(case: Case) -> Shown:
     window = _window(case)
     if pods.empty or window is None:
         says = "No pod is in scope." if pods.empty else "When they lived cannot be told: there is no audit log."
-        return Shown(f"<p>{says}</p>", says)
+        return Shown(Markup("<p>{}</p>").format(says), says)
     chart = figures.lifetimes(pods, case.calls, window)
     columns: dict[str, Callable[[Row], str]] = {
         "Pod": lambda row: safe(row["pod"]),
@@ -56,7 +57,7 @@ def activity(case: Case) -> Shown:
     calls = case.activity(_STRETCHES)
     if calls.empty:
         says = "No call of an identity in scope is in the evidence, so nothing can be compared."
-        return Shown(f"<p>{says}</p>", says)
+        return Shown(Markup("<p>{}</p>").format(says), says)
     columns: dict[str, Callable[[Row], str]] = {
         "Call": lambda row: safe(row["call"]),
         "Calls": lambda row: f"{int(row['calls']):,}",
@@ -70,7 +71,7 @@ def namespaces(case: Case) -> Shown:
     chart = figures.namespaces(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
     if chart.rows.empty:
         says = "Nothing in a namespace is shown to be affected."
-        return Shown(f"<p>{says}</p>", says)
+        return Shown(Markup("<p>{}</p>").format(says), says)
     columns: dict[str, Callable[[Row], str]] = {
         "Namespace": lambda row: safe(row["namespace"]),
         "What": lambda row: safe(row["kind"]),
@@ -83,10 +84,12 @@ def coverage(case: Case) -> Shown:
     """What each source recorded, as a strip."""
     if case.coverage.dropna(subset=["start_at", "end_at"]).empty:
         return Shown(
-            f"<p>{pill('cannot tell', 'cannot')} There is neither an audit log nor CloudTrail in this case.</p>",
+            Markup("<p>{} There is neither an audit log nor CloudTrail in this case.</p>").format(
+                pill("cannot tell", "cannot")
+            ),
             "no coverage",
         )
-    return shown_picture(figures.coverage_strip(case.coverage, case.findings), "")
+    return shown_picture(figures.coverage_strip(case.coverage, case.findings), Markup(""))
 
 
 def _with_table(case: Case, chart: figures.Chart, columns: dict[str, Callable[[Row], str]], name: str) -> Shown:

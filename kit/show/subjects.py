@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
+from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SubjectName
@@ -24,26 +25,28 @@ def subjects(case: Case, kind: SubjectName) -> Shown:
     """The subjects of a kind: a sentence, the affected ones, and the possible ones folded away; each with its why."""
     rows = case.subjects[case.subjects["kind"] == kind]
     if rows.empty:
-        return Shown(f"<p>{nothing_shown(case, kind)}</p>", f"no {NOUNS[kind][1]}")
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, kind)), f"no {NOUNS[kind][1]}")
     affected, possible = rows[rows["certainty"] == "affected"], rows[rows["certainty"] == "possible"]
     says = _subjects_sentence(case, kind)
     shown = _subjects_table(case, kind, _sorted(affected), f"{kind}-affected")
     shown += fold(
-        f"{counted(len(possible), *NOUNS[kind])}: {pill('possible')} – not shown to be affected, to be looked at",
-        _subjects_table(case, kind, _sorted(possible), f"{kind}-possible") if len(possible) else "",
+        Markup("{}: {} – not shown to be affected, to be looked at").format(
+            counted(len(possible), *NOUNS[kind]), pill("possible")
+        ),
+        _subjects_table(case, kind, _sorted(possible), f"{kind}-possible") if len(possible) else Markup(""),
     )
-    return Shown(f"<p>{says}</p>{shown}{_limits_about(case, kind)}", says)
+    return Shown(Markup("<p>{}</p>{}{}").format(says, shown, _limits_about(case, kind)), says)
 
 
 def deeds(case: Case) -> Shown:
     """What the attacker did to secrets and objects: read, minted, ran, created, changed, deleted; each with its why."""
     if not len(case.findings):
-        return Shown(f"<p>{nothing_shown(case, 'created')}</p>", "no finding")
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "created")), "no finding")
     parts = [
-        f"<h3>{NOUNS[kind][1].capitalize()}</h3>{subjects(case, kind).html}"
+        Markup("<h3>{}</h3>{}").format(NOUNS[kind][1].capitalize(), subjects(case, kind).html)
         for kind in sorted(DEEDS, key=_LONGEST.__contains__)
     ]
-    return Shown("".join(parts), "deeds")
+    return Shown(Markup("").join(parts), "deeds")
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
@@ -58,14 +61,14 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _subjects_sentence(case: Case, kind: SubjectName) -> str:
+def _subjects_sentence(case: Case, kind: SubjectName) -> Markup:
     rows, possible = rows_of_kind(case, kind), rows_of_kind(case, kind, "possible")
     noun = NOUNS[kind]
     at_least = "At least " if case.limits["about"].map(lambda kinds: kind in kinds).any() and len(rows) else ""
     said = (
-        f"{pill('affected')} {at_least}{counted(len(rows), *noun)}"
+        Markup("{} {}{}").format(pill("affected"), at_least, counted(len(rows), *noun))
         if len(rows)
-        else f"No {noun[1]} shown to be affected"
+        else Markup("No {} shown to be affected").format(noun[1])
     )
     if kind == "pod" and len(rows):
         gone, before = int(are_gone(rows).sum()), int(rows["gone_before"].fillna(False).sum())
@@ -76,23 +79,25 @@ def _subjects_sentence(case: Case, kind: SubjectName) -> str:
             if unknown
             else ""
         )
-    return said + (f". {pill('possible')} {len(possible):,} more." if len(possible) else ".")
+    return said + (Markup(". {} {:,} more.").format(pill("possible"), len(possible)) if len(possible) else ".")
 
 
-def _limits_about(case: Case, kind: SubjectName) -> str:
+def _limits_about(case: Case, kind: SubjectName) -> Markup:
     rows = records(case.limits[case.limits["about"].map(lambda kinds: kind in kinds)])
-    said = "".join(f"<li>{pill('cannot tell', 'cannot')} {safe(row['says'])}.</li>" for row in rows[:4])
-    return f'<ul class="plain">{said}</ul>' if said else ""
+    said = Markup("").join(
+        Markup("<li>{} {}.</li>").format(pill("cannot tell", "cannot"), safe(row["says"])) for row in rows[:4]
+    )
+    return Markup('<ul class="plain">{}</ul>').format(said) if said else said
 
 
-def _subjects_table(case: Case, kind: SubjectName, rows: pd.DataFrame, name: str) -> str:
+def _subjects_table(case: Case, kind: SubjectName, rows: pd.DataFrame, name: str) -> Markup:
     if kind == "pod" and len(rows) >= _GROUP_FROM:
         inside = table(rows, _subject_columns(case, kind, rows), export=exported(case, name), narrow=("Lived (UTC)",))
         return _workloads(case, rows) + fold(f"Each of the {len(rows):,} pods", inside)
     return table(rows, _subject_columns(case, kind, rows), export=exported(case, name), narrow=("Lived (UTC)",))
 
 
-def _workloads(case: Case, rows: pd.DataFrame) -> str:
+def _workloads(case: Case, rows: pd.DataFrame) -> Markup:
     """Pods gathered by namespace and name without what their controllers added."""
     pattern = [f"{row['namespace']}/{figures.workload_pattern(str(row['name']))}" for row in records(rows)]
     stands = rows["standing"].map(lambda one: one is True) & ~are_gone(rows)
@@ -104,11 +109,13 @@ def _workloads(case: Case, rows: pd.DataFrame) -> str:
     groups = groups.sort_values(["stands", "pods", "pattern"], ascending=[False, False, True], kind="stable")
     one = {row["key"]: row for row in records(rows)}
     columns: dict[str, Callable[[Row], str]] = {
-        "Pods by name": lambda row: f"<b>{safe(row['pattern'])}</b>",
+        "Pods by name": lambda row: Markup("<b>{}</b>").format(safe(row["pattern"])),
         "Pods": lambda row: number_words(row["pods"]),
         "Standing": lambda row: number_words(row["stands"]),
         "Gone": lambda row: number_words(row["gone"]),
-        "Nodes": lambda row: "<br>".join(f'<span class="whole">{safe(_short(node))}</span>' for node in row["nodes"]),
+        "Nodes": lambda row: Markup("<br>").join(
+            Markup('<span class="whole">{}</span>').format(safe(_short(node))) for node in row["nodes"]
+        ),
         "Why, of the first": lambda row: _why(case, one[row["first"]], most=1),
     }
     return table(groups, columns, most=30, narrow=("Pods by name",))
@@ -116,7 +123,9 @@ def _workloads(case: Case, rows: pd.DataFrame) -> str:
 
 def _subject_columns(case: Case, kind: SubjectName, rows: pd.DataFrame) -> dict[str, Callable[[Row], str]]:
     columns: dict[str, Callable[[Row], str]] = {
-        NOUNS[kind][0].capitalize(): lambda row: f"<b>{_name(row)}</b>{console.links(case, row['kind'], row['key'])}"
+        NOUNS[kind][0].capitalize(): lambda row: Markup("<b>{}</b>{}").format(
+            _name(row), console.links(case, row["kind"], row["key"])
+        )
     }
     if rows["node"].notna().any():
         columns["Node"] = lambda row: safe(_short(str(row["node"]))) if isinstance(row["node"], str) else "never placed"
@@ -127,7 +136,7 @@ def _subject_columns(case: Case, kind: SubjectName, rows: pd.DataFrame) -> dict[
         columns["Lived (UTC)"] = _life
     if rows["through"].notna().any():
         columns["By"] = lambda row: (
-            f"through {safe(user_words(str(row['through']).partition(':')[2]))}"
+            Markup("through {}").format(safe(user_words(str(row["through"]).partition(":")[2])))
             if isinstance(row["through"], str)
             else "the finding's caller"
         )
@@ -136,9 +145,9 @@ def _subject_columns(case: Case, kind: SubjectName, rows: pd.DataFrame) -> dict[
     return columns
 
 
-def _name(row: Row) -> str:
+def _name(row: Row) -> Markup:
     if row["kind"] == "identity":
-        return f"{safe(user_words(row['key']))}"
+        return safe(user_words(row["key"]))
     if row["kind"] == "pod":
         return safe(
             "/".join(str(part) for part in (row["namespace"], row["name"]) if isinstance(part, str) and part)
@@ -151,7 +160,7 @@ def _short(node: str) -> str:
     return node.partition(".")[0]
 
 
-def _life(row: Row) -> str:
+def _life(row: Row) -> Markup:
     start = clock(row["created_at"], "before the log")
     if not pd.isna(row["deleted_at"]):
         end = f"gone {clock(row['deleted_at'])}" + (
@@ -159,13 +168,13 @@ def _life(row: Row) -> str:
         )
     else:
         end = {True: "stands", False: "gone, when cannot be told"}.get(row["standing"], "cannot tell whether it stands")
-    return f"{start}<br>{end}"
+    return Markup("{}<br>{}").format(start, end)
 
 
-def _why(case: Case, row: Row, most: int = 2) -> str:
+def _why(case: Case, row: Row, most: int = 2) -> Markup:
     through = Ref(row["through"]) if isinstance(row["through"], str) else None
     reasons = case.index.shared[row["kind"], row["key"], through].reasons
-    said = [f"{safe(why.says, 260)} {evidence_of.link(case, why.ref)}" for why in reasons[:most]]
+    said = [Markup("{} {}").format(safe(why.says, 260), evidence_of.link(case, why.ref)) for why in reasons[:most]]
     rest = counted(len(reasons) - most, "more reason")
-    more = f' <span class="quiet">and {rest}</span>' if len(reasons) > most else ""
-    return "<br>".join(said) + more
+    more = Markup(' <span class="quiet">and {}</span>').format(rest) if len(reasons) > most else ""
+    return Markup("<br>").join(said) + more

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SUBJECT_KINDS, Certainty, SubjectName
@@ -31,12 +32,12 @@ def plain_words(finding: Row) -> str:
     return known.summary if known else f"This kit has no words for this type; GuardDuty says: {finding['title']}"
 
 
-def pill(word: str, kind: str = "") -> str:
+def pill(word: str, kind: str = "") -> Markup:
     """A word in a small frame; its kind gives the colour, the word itself the meaning."""
-    return f'<span class="pill {kind or word.split()[0].lower()}">{word}</span>'
+    return Markup('<span class="pill {}">{}</span>').format(kind or word.split()[0].lower(), word)
 
 
-def severity_pill(severity: float) -> str:
+def severity_pill(severity: float) -> Markup:
     """A severity as GuardDuty's label and number."""
     word = level(severity)
     return pill(f"{word} {severity:.1f}", word.lower())
@@ -58,11 +59,12 @@ def lasting_words(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{minutes // 1440} days"
 
 
-def some_of(words: Names, most: int = 4) -> str:
-    """Words in a row: a, b and c; of many the first ones and how many more."""
-    every = [*words]
-    shown = every if len(every) <= most else [*every[:most], f"{len(every) - most:,} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
+def some_of(words: Names, most: int = 4) -> Markup:
+    """Words, text or Markup, in a row: a, b and c; of many the first ones and how many more."""
+    every = [escape(word) for word in words]
+    shown = every if len(every) <= most else [*every[:most], escape(f"{len(every) - most:,} more")]
+    last = Markup(" and ") if len(shown) > 1 else Markup("")
+    return Markup(", ").join(shown[:-1]) + last + Markup("").join(shown[-1:])
 
 
 def has_audit_log(case: Case) -> bool:
@@ -70,23 +72,31 @@ def has_audit_log(case: Case) -> bool:
     return bool(len(case.coverage[case.coverage["source"] == "audit"]))
 
 
-def nothing_shown(case: Case, kind: SubjectName) -> str:
+def nothing_shown(case: Case, kind: SubjectName) -> Markup:
     """Why a list is empty: not observed, or cannot tell."""
     what = f"{NOUNS[kind][1]} by the attacker" if kind in DEEDS else f"affected {NOUNS[kind][1]}"
     if not len(case.findings):
-        return f"{pill('nothing in scope', 'quiet')} There is no finding in this case, so nothing is put into scope."
+        return Markup("{} There is no finding in this case, so nothing is put into scope.").format(
+            pill("nothing in scope", "quiet")
+        )
     verdict = case.verdict(kind, 0)
     if verdict.word == CANNOT_TELL:
         first = verdict.limits[0]
-        return f"{pill(verdict.word, 'cannot')} {safe(first.says)}. To be able to tell, collect {with_code(first.collect)}."
+        return Markup("{} {}. To be able to tell, collect {}.").format(
+            pill(verdict.word, "cannot"), safe(first.says), with_code(first.collect)
+        )
     window = stretch_words(case.window.start, case.window.end) if case.window else "what was looked at"
-    return f"{pill(verdict.word, 'quiet')} No {what} in {window} (audit log recorded without a gap; its delivery is best effort)."
+    return Markup("{} No {} in {} (audit log recorded without a gap; its delivery is best effort).").format(
+        pill(verdict.word, "quiet"), what, window
+    )
 
 
-def with_code(text: str) -> str:
+def with_code(text: str) -> Markup:
     """A sentence of ours as HTML; what stands between backticks is code."""
     parts = safe(text).split("`")
-    return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def rows_of_kind(case: Case, kind: SubjectName, certainty: Certainty = "affected") -> pd.DataFrame:

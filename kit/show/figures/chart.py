@@ -18,6 +18,7 @@ from typing import Any, cast
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
@@ -101,22 +102,23 @@ def deed(call: Mapping[str, Any]) -> str:
 
 
 @functools.cache
-def plotly_js() -> str:
+def plotly_js() -> Markup:
     """plotly.js as one script element; identical in every chart, so that a page can keep it once."""
-    return f"<script>{get_plotlyjs()}</script>"
+    library = Markup(get_plotlyjs())  # noqa: S704 - plotly's own code
+    return Markup("<script>{}</script>").format(library)
 
 
 HEADLESS = "KIT_HEADLESS"
 """Set in the environment of a kernel that makes a report: there a chart has PLOTLY_HERE in place of plotly.js, which is 5 MB."""
-PLOTLY_HERE = "<!-- plotly.js -->"
+PLOTLY_HERE = Markup("<!-- plotly.js -->")
 # Draws every chart of the page that is not drawn yet; the figure lies in the page as data, never as code.
-DRAW = """(() => {
+DRAW = Markup("""(() => {
   for (const box of document.querySelectorAll(".kit-chart:not([data-drawn])")) {
     box.dataset.drawn = "yes";
     const figure = JSON.parse(box.querySelector("script").textContent);
     Plotly.newPlot(box.querySelector("div"), figure.data, figure.layout, figure.config);
   }
-})();"""
+})();""")
 # plotly's own mode bar can send a chart's data to plotly's cloud: the button goes, and the address that it would use.
 CONFIG = '{"displaylogo":false,"plotlyServerURL":"","responsive":true,"modeBarButtonsToRemove":["sendChartToCloud","lasso2d","select2d"]}'
 
@@ -133,19 +135,20 @@ class Chart:
     figure: go.Figure
     rows: pd.DataFrame
 
-    def drawing(self) -> str:
+    def drawing(self) -> Markup:
         """The figure as HTML that needs plotly.js and DRAW on its page."""
         data, layout = (_part(self.figure, part) for part in ("data", "layout"))
         text = f'{{"data":{data},"layout":{layout},"config":{CONFIG}}}'
+        drawn = Markup(text)  # noqa: S704 - JSON in which no tag can begin (_part)
         height = int(self.figure.layout.height or 400)
-        return (
-            f'<div class="kit-chart" data-name="{html.escape(self.name)}"><script type="application/json">{text}</script>'
-            f'<div style="height:{height}px"></div></div>'
-        )
+        return Markup(
+            '<div class="kit-chart" data-name="{}"><script type="application/json">{}</script>'
+            '<div style="height:{}px"></div></div>'
+        ).format(self.name, drawn, height)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         script = PLOTLY_HERE if os.environ.get(HEADLESS) else plotly_js()
-        return f"{script}{self.drawing()}<script>{DRAW}</script>"
+        return Markup("{}{}<script>{}</script>").format(script, self.drawing(), DRAW)
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.says}"
