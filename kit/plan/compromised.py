@@ -14,6 +14,7 @@ from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.playbooks.playbook import playbook_of
+from kit.scope.index import Index
 from kit.scope.profile import Profile
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope
@@ -30,18 +31,14 @@ class Compromised:
         real = [one for one in scope.scopes if not one.finding.sample]
         self.findings = [one.finding for one in real]
         self.scopes = [one for one in real if marked.get(one.finding.id) != "expected"]
+        self.index = Index(self.scopes)
         self.inventory: Inventory = scope.inventory
         self.store: Store = scope.store
 
     @cached_property
     def affected(self) -> set[tuple[str, str]]:
         """Kind and key of every affected subject."""
-        return {
-            (one.kind, one.key)
-            for scope in self.scopes
-            for one in scope.subjects.values()
-            if one.certainty == "affected"
-        }
+        return {place for place, subject in self.index.places.items() if subject.certainty == "affected"}
 
     @cached_property
     def used_roles(self) -> set[str]:
@@ -68,11 +65,9 @@ class Compromised:
             for profile in self.hostile(scope):
                 if profile.identity.node:
                     found.setdefault(profile.identity.node, {})[self.first_call(profile)] = None
-            for one in scope.subjects.values():
-                if one.certainty != "affected":
-                    continue
-                pod = one.thing
-                power = power_over_node(pod.spec, self.is_made_by_attacker(pod)) if one.kind == "pod" and pod else []
+            for one in scope.affected("pod", "node"):
+                pod = one.thing if one.kind == "pod" else None
+                power = power_over_node(pod.spec, self.is_made_by_attacker(pod)) if pod else []
                 if pod and pod.node and power:
                     says = f"affected pod {pod.namespace}/{pod.name} on it {few([access.says for access in power], 3)}"
                     found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
@@ -103,11 +98,10 @@ class Compromised:
 
     def _on_nodes_not_held(self) -> Iterator[tuple[str, Thing]]:
         """The affected pods on nodes that nothing shows the attacker to hold, each with its node."""
-        for scope in self.scopes:
-            for one in scope.subjects.values():
-                pod = one.thing if one.kind == "pod" and one.certainty == "affected" else None
-                if pod and pod.node and pod.node not in self.reached:
-                    yield pod.node, pod
+        for subject in self.index.affected("pod"):
+            pod = subject.thing
+            if pod and pod.node and pod.node not in self.reached:
+                yield pod.node, pod
 
     @staticmethod
     def first_call(profile: Profile) -> Why:
@@ -139,29 +133,22 @@ class Compromised:
     def workloads_to_mend(self) -> dict[str, tuple[Why, ...]]:
         """Workloads of affected pods that stand and that the attacker did not make: their owners start new pods from the same image."""
         found = dict[str, tuple[Why, ...]]()
-        for scope in self.scopes:
-            for one in scope.subjects.values():
-                if one.kind != "pod" or one.thing is None or one.certainty != "affected" or one.thing.standing is False:
-                    continue
-                if one.key not in self.used_pods:
-                    continue
-                owners = self.inventory.owners(one.thing)
-                if owners:
-                    path = f"{owners[-1][0]}/{one.thing.namespace}/{owners[-1][1]}"
-                    if ("created", path) not in self.affected:
-                        found.setdefault(path, tuple(one.why)[:2])
+        for subject in self.index.affected("pod"):
+            pod = subject.thing
+            if pod is None or pod.standing is False or subject.key not in self.used_pods:
+                continue
+            owners = self.inventory.owners(pod)
+            if owners:
+                path = f"{owners[-1][0]}/{pod.namespace}/{owners[-1][1]}"
+                if ("created", path) not in self.affected:
+                    found.setdefault(path, tuple(subject.why)[:2])
         return dict(sorted(found.items()))
 
     @cached_property
     def things_of_used_pods(self) -> list[Thing]:
         """The pods that were the attacker's tools."""
-        found = {
-            one.key: one.thing
-            for scope in self.scopes
-            for one in scope.subjects.values()
-            if one.kind == "pod" and one.thing
-        }
-        return [thing for key, thing in found.items() if key in self.used_pods]
+        found = {pod.key: pod.thing for pod in self.index.all_of("pod") if pod.thing and pod.key in self.used_pods}
+        return list(found.values())
 
     @cached_property
     def nodes_of_used_pods(self) -> set[str]:
@@ -182,16 +169,15 @@ class Compromised:
             asked = any(
                 do.action.takes_out and "pod" in do.action.kinds for do in playbook_of(scope.finding.type).actions
             )
-            for one in scope.subjects.values():
-                if one.kind != "pod" or one.certainty != "affected" or one.thing is None:
-                    continue
-                if (
+            for subject in scope.affected("pod"):
+                pod = subject.thing
+                if pod and (
                     asked
-                    or self.is_made_by_attacker(one.thing)
-                    or one.thing.service_account in self.hostile_accounts
-                    or one.thing.node in self.reached
+                    or self.is_made_by_attacker(pod)
+                    or pod.service_account in self.hostile_accounts
+                    or pod.node in self.reached
                 ):
-                    found.add(one.key)
+                    found.add(subject.key)
         return found
 
     @cached_property
@@ -225,7 +211,7 @@ class Compromised:
     def used_bindings(self) -> list[Thing]:
         """Bindings that stand and name a hostile identity itself; what the attacker wrote is deleted instead."""
         access = Access(self.store, self.inventory)
-        written = {one.key for scope in self.scopes for one in scope.subjects.values() if one.kind == "created"}
+        written = {subject.key for subject in self.index.all_of("created")}
         found = dict[str, Thing]()
         for scope in self.scopes:
             for profile in self.hostile(scope):

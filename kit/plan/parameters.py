@@ -210,15 +210,7 @@ class Knowledge:
             if key in roles and account not in annotated
         ]
         pods = sorted(
-            {
-                one.key
-                for scope in self.scopes
-                for one in scope.subjects.values()
-                if one.kind == "pod"
-                and one.certainty == "affected"
-                and one.thing
-                and one.thing.service_account in others
-            }
+            {pod.key for pod in self.held.index.affected("pod") if pod.thing and pod.thing.service_account in others}
         )
         used = [
             one.session

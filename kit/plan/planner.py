@@ -54,26 +54,19 @@ def make_plan(
     made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
     actions = tuple(selected(one, chosen) for one in every if one.action in chosen)
-    affected = {
-        (one.kind, one.key) for part in scope.scopes for one in part.subjects.values() if one.certainty == "affected"
-    }
-    possible = {
-        (one.kind, one.key): str(Ref.of(one.kind, one.key))
-        for part in scope.scopes
-        for one in part.subjects.values()
-        if one.certainty == "possible" and one.kind != "reachable" and (one.kind, one.key) not in affected
-    }
+    review = [
+        str(Ref.of(*place))
+        for place, subject in sorted(scope.index.places.items())
+        if subject.certainty == "possible" and subject.kind != "reachable"
+    ]
     place = targets.account, targets.region, targets.cluster
-    return Plan(*place, actions, tuple(ref for _, ref in sorted(possible.items())), tuple(impossible))
+    return Plan(*place, actions, tuple(review), tuple(impossible))
 
 
 def _when_not(action: Action, target: Target, targets: Targets) -> list[str]:
     """What the playbooks of the findings that have the target say about when not to do it."""
-    about = [
-        one.finding
-        for one in targets.scopes
-        if any((kind, key) == (target.kind, target.key) for kind, key, _ in one.subjects)
-    ]
+    shared = targets.held.index.places.get((target.kind, target.key))
+    about = [one.finding for one in targets.scopes if shared and one.finding.id in shared.findings]
     said = (
         do.when_not for one in about or targets.findings for do in playbook_of(one.type).actions if do.action is action
     )
@@ -100,16 +93,9 @@ def _chosen(only: Names, without: Names) -> set[str]:
 
 def _whys(scope: Scope) -> dict[tuple[str, str], list[dict[str, str]]]:
     """The reasons of each subject, of an affected one those that make it affected."""
-    found = dict[tuple[str, str], dict[str, Why]]()
-    every = [one for part in scope.scopes for one in part.subjects.values()]
-    affected = {(one.kind, one.key) for one in every if one.certainty == "affected"}
-    for one in every:
-        if one.certainty == "affected" or (one.kind, one.key) not in affected:
-            for why in one.why:
-                found.setdefault((one.kind, one.key), {}).setdefault(why.says, why)
     return {
-        place: [{"ref": str(why.ref), "says": why.says} for why in sorted(said.values(), key=_weight)[:5]]
-        for place, said in found.items()
+        place: [{"ref": str(why.ref), "says": why.says} for why in sorted(subject.reasons, key=_weight)[:5]]
+        for place, subject in scope.index.places.items()
     }
 
 

@@ -102,7 +102,7 @@ class Targets:
 
     def _of_scope(self, action: Action) -> Iterator[Target]:
         for scope in self.scopes:
-            for subject in scope.subjects.values():
+            for subject in scope.all_of():
                 written = subject.kind == "created" and subject.key.partition("/")[0] in (*BOUND, *ROLES)
                 kind = "written_binding" if written else subject.kind
                 if kind in action.kinds and is_meant(action, self.held, scope, subject):

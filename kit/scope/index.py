@@ -65,11 +65,6 @@ class Index:
                 known.findings.append(scope.finding.id)
         return found
 
-    @cached_property
-    def affected_places(self) -> set[tuple[str, str]]:
-        """Kind and key of every affected subject."""
-        return {(subject.kind, subject.key) for subject in self.affected()}
-
 
 def each_once(subjects: Iterable[Subject]) -> list[Subject]:
     """Subjects, each kind and key once, as the first of those has it that are affected, else the first; affected ones first."""
