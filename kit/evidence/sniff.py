@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 from kit.errors import EvidenceError
+from kit.evidence import readers
 from kit.evidence.formats.form import CONTAINER_LOG, JSON, beginning, form_of
 from kit.evidence.formats.json_document import peek
 from kit.evidence.formats.stream import Reading, head
 from kit.evidence.readers import audit, authenticator, aws, cloudtrail, cluster, findings, foreign
 from kit.evidence.record import NO_LOG, Log, Record
 
-READERS: tuple[ModuleType, ...] = (cluster, findings, cloudtrail, audit, authenticator, aws)
-# An object of Kubernetes may look like anything else, so it is asked for first.
+_MODULES = [import_module(f"{readers.__name__}.{found.name}") for found in iter_modules(readers.__path__)]
+READERS = tuple(
+    sorted(
+        (module for module in _MODULES if hasattr(module, "TABLE")), key=lambda one: (one is not cluster, one is aws)
+    )
+)
+"""An object of Kubernetes may look like anything else, so it is asked for first; descriptions of AWS share names of lists with others."""
 LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
 SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
 
