@@ -59,3 +59,55 @@ def test_a_token_that_the_kubelet_renewed_is_still_the_credential_of_its_pod(tmp
         return log
 
     assert _calls(scope_of(varied("stolen_sa_token", tmp_path, events=renewed))) == hostile
+
+
+BACKUP = "arn:aws:iam::777788889999:user/svc-backup"
+
+
+def _of(log: list[dict[str, Any]], user: str) -> list[dict[str, Any]]:
+    return [event for event in log if event["user"]["username"] == user]
+
+
+def test_whom_the_attacker_let_in_is_the_attacker_from_then_on(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "cluster_creator" / "ground_truth.json").read_text())
+    scope = scope_of(varied("cluster_creator", tmp_path))
+    assert _calls(scope) == set(truth["attacker_calls"])
+    for finding in scope.values():
+        let_in = {one["key"]: one for one in finding["subjects"] if one["kind"] == "let_in"}
+        assert let_in.keys() == {BACKUP, "arn:aws:iam::999988887777:role/Support"}
+        assert any("CreateAccessEntry" in why["says"] for why in let_in[BACKUP]["why"])
+        (support,) = let_in["arn:aws:iam::999988887777:role/Support"]["why"]
+        assert "a line in aws-auth, which the attacker wrote" in support["says"]
+
+
+def test_without_the_key_the_entry_alone_shows_whom_the_attacker_let_in(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "cluster_creator" / "ground_truth.json").read_text())
+
+    def keyless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in records if one["eventName"] != "CreateAccessKey"]
+
+    assert _calls(scope_of(varied("cluster_creator", tmp_path, trail=keyless))) == set(truth["attacker_calls"])
+
+
+def test_who_called_before_the_attacker_let_them_in_is_only_possible(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "cluster_creator" / "ground_truth.json").read_text())
+
+    def keyless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in records if one["eventName"] != "CreateAccessKey"]
+
+    def called_before(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        first = _of(log, BACKUP)[0]
+        times = dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), log[0]["requestReceivedTimestamp"])
+        return [first | times | {"auditID": "00000000-0000-4000-8000-000000000001"}, *log]
+
+    evidence = varied("cluster_creator", tmp_path, trail=keyless, events=called_before)
+    scope = scope_of(evidence)
+    later = set(truth["attacker_calls"]) - _calls(scope)
+    assert len(later) == 4
+    assert later <= _calls(scope, "possible_calls")
+    assert all("which may have had another way in" in said(finding) for finding in scope.values())
+
+
+def test_a_secret_with_a_token_that_the_attacker_made_is_followed_to_where_it_is_used(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "webhook_backdoor" / "ground_truth.json").read_text())
+    assert _calls(scope_of(varied("webhook_backdoor", tmp_path))) == set(truth["attacker_calls"])

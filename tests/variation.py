@@ -23,11 +23,12 @@ def varied(
     events: Callable[[list[Event]], list[Event]] | None = None,
     findings: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
     dump: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+    trail: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
 ) -> Path:
     """The evidence of a recording (a shipped one by name) below `folder`, changed.
 
     without: files or folders that are left out. events, findings: functions of all audit events, of each findings file's
-    findings. dump: a function of resource and items, for each file of the cluster dump.
+    findings. dump: a function of resource and items, for each file of the cluster dump. trail: a function of CloudTrail's records.
     """
     evidence = folder / "evidence"
     shutil.copytree(RECORDINGS / recording, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
@@ -35,6 +36,10 @@ def varied(
     if events and log.exists():
         changed = events([orjson.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()])
         log.write_bytes(gzip.compress(b"".join(orjson.dumps(event) + b"\n" for event in changed), 1))
+    for path in sorted(evidence.glob("cloudtrail.json.gz")) if trail else ():
+        assert trail
+        records = trail(orjson.loads(gzip.decompress(path.read_bytes()))["Records"])
+        path.write_bytes(gzip.compress(orjson.dumps({"Records": records}), 1))
     for path in sorted(evidence.glob("findings*.json")) if findings else ():
         assert findings
         path.write_bytes(orjson.dumps({"Findings": findings(orjson.loads(path.read_bytes())["Findings"])}))

@@ -9,13 +9,16 @@ An audit event is the attacker's when one of these holds:
 3. it comes from an address that such an event came from and that nobody else used;
 4. it minted the credential, or made the pod, that such an event used, and came from that event's address: from then on with its
    identity, credential, address and user agent;
-5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not.
+5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not;
+6. its access key was issued by a call of the attacker in AWS, its token is that of a Secret that the attacker created, or it is a call
+   of a principal that the attacker let in and that had no way in before.
 It is possibly the attacker's when nothing but time tells it from the victim's:
-6. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
+7. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
-7. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-8. a role binding that such an event made or changed let it through;
-9. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
+8. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
+9. a role binding that such an event made or changed let it through;
+10. the attacker let its principal in, which had a way in before, or may have had one;
+11. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -23,7 +26,7 @@ The whole log decides, whatever window is looked at.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
 
@@ -40,10 +43,14 @@ from kit.attribution.calls import (
     creates_account,
     events_where,
     place_of,
+    secrets_made_by,
+    token_secret_of,
 )
+from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
 from kit.attribution.rules import Rule, Rules, of_caller
+from kit.attribution.trail import Found, Trail
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding, finding_of
@@ -59,6 +66,7 @@ class Attacker:
         self.cluster_addresses = Addresses(store, inventory)
         self.own_calls = OwnCalls(store, inventory, self.cluster_addresses)
         self._rules = Rules(store, inventory, self.cluster_addresses)
+        self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
         self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
         self._may_fit = dict[Place, Event]()
 
@@ -68,9 +76,24 @@ class Attacker:
         rows = self.store.rows("SELECT finding FROM findings ORDER BY first_seen_at NULLS LAST, id")
         return [finding_of(orjson.loads(row["finding"])) for row in rows]
 
-    @cached_property
+    @property
     def calls(self) -> dict[Place, Call]:
         """The attacker's audit events by place, oldest first, each with the rules that say why."""
+        return self._settled[0]
+
+    @property
+    def trail(self) -> Found:
+        """The attacker's CloudTrail events."""
+        return self._settled[1]
+
+    @property
+    def let_in(self) -> list[LetIn]:
+        """Whom the attacker let in, oldest first."""
+        return self._settled[2]
+
+    @cached_property
+    def _settled(self) -> tuple[dict[Place, Call], Found, list[LetIn]]:
+        """Calls, CloudTrail events and who was let in, each of which leads to more of the others, until nothing more follows."""
         found = dict[Place, Call]()
 
         def take(events: Iterable[Event], rule: str) -> bool:
@@ -83,6 +106,26 @@ class Attacker:
                 call.rules[rule] = None
             return grown
 
+        asked = list(self._named(take))
+        trail, let_in = Found(), list[LetIn]()
+        while True:
+            grown = True
+            while grown:
+                events = [call.event for call in found.values()]
+                rules = [*asked, *self._rules.of(events), *self._letting_in.follow_from(found, trail, let_in)]
+                may_fit = self._matching(rules)
+                grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in rules) > 0
+            events = [call.event for call in found.values()]
+            more_trail = self._trail.of(events, frozenset(self._rules.addresses_of(events)))
+            more_let_in = self._letting_in.by(found, list(more_trail))
+            if more_trail.keys() == trail.keys() and more_let_in == let_in:
+                break
+            trail, let_in = more_trail, more_let_in
+        ordered = dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+        return ordered, trail, let_in
+
+    def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[Rule]:
+        """Rule 1: the callers of the findings."""
         named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
             for caller in self.own_calls.callers(finding):
@@ -91,21 +134,10 @@ class Attacker:
                     take(self.own_calls.from_inside(finding), f"it is the call of finding {finding.id}")
                 elif (credentials := self.own_calls.credentials(finding)) is not None:
                     named.setdefault((caller, credentials), []).append(finding)
-        called = [
-            of_caller(
-                caller,
-                credentials,
-                None,
-                f"same identity, {'credential, ' if credentials else ''}address and user agent as the call of finding {few([one.id for one in findings], 2)}",
-            )
-            for (caller, credentials), findings in named.items()
-        ]
-        grown = True
-        while grown:
-            asked = [*called, *self._rules.of([call.event for call in found.values()])]
-            may_fit = self._matching(asked)
-            grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in asked) > 0
-        return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+        for (named_caller, credentials), findings in named.items():
+            same = f"same identity, {'credential, ' if credentials else ''}address and user agent"
+            says = f"{same} as the call of finding {few([one.id for one in findings], 2)}"
+            yield of_caller(named_caller, credentials, None, says)
 
     def _matching(self, rules: list[Rule]) -> list[Event]:
         """The events that may fit any of some rules, and those asked for before, in one pass over the log for what is new."""
@@ -125,56 +157,12 @@ class Attacker:
     @cached_property
     def possible(self) -> dict[Place, Call]:
         """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
-        return possible_calls(self.own_calls, self.findings, self.calls)
+        return possible_calls(self.own_calls, self.findings, self.calls, self.let_in)
 
     @cached_property
     def addresses(self) -> frozenset[str]:
         """The addresses that nobody but the attacker used."""
         return frozenset(self._rules.addresses_of([call.event for call in self.calls.values()]))
-
-    @cached_property
-    def trail(self) -> dict[str, tuple[Event, str]]:
-        """The attacker's CloudTrail events by eventID, oldest first, each with the reason: from an address that is the attacker's alone; or
-        from another address of the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a
-        service account of the attacker; or with a key that such a sign-in issued, from anywhere. From the cluster's own addresses, where
-        the victim calls too, nothing is told apart."""
-        events = [call.event for call in self.calls.values()]
-        of_attacker = {
-            "keys": sorted({event["access_key_id"] for event in events} - {None}),
-            "users": sorted({event["user_name"] for event in events} - {None}),
-            "addresses": sorted({event["source_address"] for event in events} - {None}),
-        }
-        found, issued = dict[str, tuple[Event, str]](), list[str]()
-        grown = bool(events)
-        while grown:
-            rows = self.store.rows(
-                "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
-                " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued FROM trail"
-                " WHERE list_contains($addresses, source_address) OR list_contains($issued, access_key_id)"
-                " ORDER BY event_at, event_id",
-                addresses=of_attacker["addresses"],
-                issued=issued,
-            )
-            for row in rows:
-                because = self._of_attacker(row, of_attacker, issued)
-                if because:
-                    found.setdefault(row["event_id"], (row, because))
-            more = sorted({row["issued"] for row, _ in found.values()} - {None})
-            grown, issued = more != issued, more
-        return found
-
-    def _of_attacker(self, row: Event, of_attacker: dict[str, list[str]], issued: list[str]) -> str:
-        address, key = row["source_address"], row["access_key_id"]
-        if address in self.addresses:
-            return f"it comes from {address}, which nobody but the attacker used"
-        if address in of_attacker["addresses"] and address not in self.cluster_addresses.own:
-            if key in of_attacker["keys"]:
-                return f"access key {key} and address {address} are the attacker's"
-            if row["issued"] in of_attacker["keys"]:
-                return f"it issued access key {row['issued']}, which the attacker used from the same address {address}"
-            if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in of_attacker["users"]:
-                return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
-        return f"access key {key} was issued to the attacker" if key in issued else ""
 
     @cached_property
     def first_call_at(self) -> datetime | None:
@@ -193,8 +181,9 @@ class Attacker:
         """Whether any of some events came from one of the cluster's own addresses."""
         return any(event["source_address"] in self.cluster_addresses.own for event in events)
 
-    def follow(self, user_name: str) -> list[Event]:
-        """The hostile events of an identity, of what it minted and made, and from the addresses that are the attacker's alone."""
+    def follow(self, user_name: str) -> tuple[list[Event], list[str], list[LetIn]]:
+        """What follows from the hostile events of an identity: those, and of what it minted and made, whom it let in, and from the
+        addresses that are the attacker's alone; the CloudTrail events that go with these, by eventID; and whom they let in."""
         hostile = {place: call.event for place, call in self.calls.items()}
         members = {place for place, event in hostile.items() if event["user_name"] == user_name}
         while True:
@@ -205,12 +194,15 @@ class Attacker:
             addresses = {event["source_address"] for event in present} & self.addresses
             used = {event["credential_id"] for event in present} - {None}
             pods = {event["claimed_pod_uid"] for event in present} - {None}
+            secrets = secrets_made_by(present)
             makers = {
                 caller_of(event)
                 for event in hostile.values()
                 if event["issued_credential_id"] in used
                 or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
             }
+            trail, keys = self._trail_with(present, addresses)
+            let_in = [one for one in self.let_in if one.place in members or one.event_id in trail]
             more = {
                 place
                 for place, event in hostile.items()
@@ -219,10 +211,32 @@ class Attacker:
                 or event["user_name"] in accounts
                 or event["source_address"] in addresses
                 or caller_of(event) in makers
+                or event["access_key_id"] in keys
+                or token_secret_of(event) in secrets
+                or any(one.sure and one.called(event) for one in let_in)
             }
             if more <= members:
-                return [event for place, event in hostile.items() if place in members]
+                return [event for place, event in hostile.items() if place in members], trail, let_in
             members |= more
+
+    def _trail_with(self, events: list[Event], places: set[str]) -> tuple[list[str], set[str]]:
+        """The attacker's CloudTrail events that go with some audit events, and the access keys of both."""
+        keys = {event["access_key_id"] for event in events} - {None}
+        users = {event["user_name"] for event in events}
+        while True:
+            more = {
+                row["issued"]
+                for row, _ in self.trail.values()
+                if row["source_address"] in places or row["access_key_id"] in keys or row["user_name"] in users
+            } - {None}
+            if more <= keys:
+                break
+            keys |= more
+        return [
+            event_id
+            for event_id, (row, _) in self.trail.items()
+            if row["source_address"] in places or keys & {row["access_key_id"], row["issued"]}
+        ], keys
 
     def others_at(self, address: str) -> list[tuple[str, int]]:
         """Who else used an address, with the number of calls that are not attributed."""

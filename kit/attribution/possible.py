@@ -1,4 +1,4 @@
-"""Rules 6 to 9: calls that may be the attacker's and may be the victim's."""
+"""Rules 7 to 11: calls that may be the attacker's and may be the victim's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.attribution.calls import Call, Event, Place, account_user, events_where, let_through, may_be_of, place_of
+from kit.attribution.let_in import LetIn
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
 from kit.store.store import Store
@@ -14,7 +15,9 @@ _Found = tuple[list[Event], str, str]
 """Events, the rule that says why they may be the attacker's, and the identity that they may come from."""
 
 
-def possible_calls(own_calls: OwnCalls, findings: list[Finding], calls: dict[Place, Call]) -> dict[Place, Call]:
+def possible_calls(
+    own_calls: OwnCalls, findings: list[Finding], calls: dict[Place, Call], let_in: list[LetIn]
+) -> dict[Place, Call]:
     """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
     found = dict[Place, Call]()
     hostile = [call.event for call in calls.values()]
@@ -22,7 +25,8 @@ def possible_calls(own_calls: OwnCalls, findings: list[Finding], calls: dict[Pla
         *_from_inside(own_calls, findings),
         *_with_another_credential(own_calls, findings),
         *_perhaps_minted(own_calls, hostile),
-        *_let_in(own_calls.store, hostile),
+        *_through_bindings(own_calls.store, hostile),
+        *_of_let_in(own_calls.store, calls, let_in),
     ):
         for event in events:
             if place_of(event) not in calls:
@@ -116,7 +120,24 @@ def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Foun
         )
 
 
-def _let_in(store: Store, hostile: list[Event]) -> Iterator[_Found]:
+def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> Iterator[_Found]:
+    """Calls of principals that the attacker gave a way in and that had one before, or may have had."""
+    for one in let_in:
+        if not one.sure and one.arns:
+            since = events_where(
+                store, "received_at >= $at AND list_contains($arns, arn)", at=one.at, arns=sorted(one.arns)
+            )
+            makers = [calls[one.place]] if one.place else calls.values()
+            users = {
+                str(call.event["user_name"])
+                for call in makers
+                if one.place or call.event["access_key_id"] == one.by_key
+            }
+            for user in sorted(users):
+                yield since, f"the attacker let {one.key} in, which may have had another way in: {one.why.says}", user
+
+
+def _through_bindings(store: Store, hostile: list[Event]) -> Iterator[_Found]:
     made = dict[str, Event]()
     for event in hostile:
         if (

@@ -1,4 +1,4 @@
-"""Rules 2 to 5: what makes more calls the attacker's, given those that already are."""
+"""Rules 2 to 6: what makes more calls the attacker's, given those that already are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cached_property
 
 from kit.attribution.calls import (
     CREDENTIALS,
+    LEGACY,
     Caller,
     Event,
     account_user,
@@ -20,6 +21,8 @@ from kit.attribution.calls import (
     events_where,
     let_through,
     may_be_of,
+    secrets_made_by,
+    token_secret_of,
 )
 from kit.inventory.addresses import CONTROL_PLANE, Addresses
 from kit.inventory.inventory import Inventory
@@ -64,6 +67,7 @@ class Rules:
             self._minted,
             self._of_made_pods,
             self._of_made_accounts,
+            self._of_made_secrets,
             self._alone,
             self._before,
             self._pretending,
@@ -79,6 +83,13 @@ class Rules:
         made = self.pods_made_by(events)
         says = "it was made with the token of a pod that the attacker created"
         yield Rule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
+
+    def _of_made_secrets(self, events: list[Event]) -> Iterator[Rule]:
+        made = secrets_made_by(events)
+        says = "its token is that of a Secret that the attacker created"
+        names = {key.partition("/")[2] for key in made}
+        if names:
+            yield Rule(LEGACY, names, lambda event: token_secret_of(event) in made, says)
 
     def _of_made_accounts(self, events: list[Event]) -> Iterator[Rule]:
         made = defaultdict[tuple[str, str | None], list[Event]](list)

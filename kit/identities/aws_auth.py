@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -32,7 +32,7 @@ def mappings(store: Store) -> Iterator[Way]:
     """What aws-auth mapped: as the dump has it, and as each change in the log left it. One is over when the last change left it out
     and the dump, which may be older or newer, has not got it either."""
     seen, dumped = dict[tuple[str, ...], Way](), set[tuple[str, ...]]()
-    for at, data, why, is_whole in _config_maps(store):
+    for at, data, why, is_whole, _ in _config_maps(store):
         known = {key for key, *_ in seen}
         for key in _MAPS if is_whole else _MAPS.keys() & data.keys():
             present = {(key, way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
@@ -46,6 +46,34 @@ def mappings(store: Store) -> Iterator[Way]:
     yield from seen.values()
 
 
+@dataclass(frozen=True)
+class Change:
+    """What one change of aws-auth did. added, removed: mappings. known: whether the evidence has what stood before; without it all
+    that the change left counts as added."""
+
+    at: datetime
+    ref: Ref
+    added: tuple[Way, ...]
+    removed: tuple[Way, ...]
+    known: bool
+
+
+def changes(store: Store) -> list[Change]:
+    """The changes of aws-auth in the audit log, oldest first, one for each member of its data that it left otherwise."""
+    found, before = list[Change](), dict[str, dict[tuple[str, ...], Way]]()
+    for at, data, why, _, patched in _config_maps(store):
+        for key in sorted(_MAPS.keys() & data.keys()) if at is not None else ():
+            assert at is not None
+            present = {(way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
+            stood = before.get(key, {})
+            added = tuple(present[place] for place in sorted(present.keys() - stood.keys()))
+            removed = tuple(stood[place] for place in sorted(stood.keys() - present.keys()))
+            if (added or removed) and (patched is None or key in patched):
+                found.append(Change(at, why.ref, added, removed, key in before))
+            before[key] = present
+    return found
+
+
 def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str | None) -> tuple[list[Way], list[Way]]:
     """Mappings in aws-auth that stand and that hostile changes (refs of events) wrote; and those of which that cannot be told.
 
@@ -55,30 +83,39 @@ def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str
         (one.name, one.user_name, *one.groups): one for one in ways if one.kind == "aws_auth" and one.until is None
     }
     written, unclear = dict[tuple[str, ...], Way](), dict[tuple[str, ...], Way]()
-    before: dict[str, set[tuple[str, ...]]] = {}
-    for at, data, why, _ in _config_maps(store):
-        for key in _MAPS.keys() & data.keys():
-            present = {(way.name, way.user_name, *way.groups) for way in _mapped(key, data.get(key), why)}
-            for place in sorted(present) if at is not None and str(why.ref) in hostile else ():
-                if place in standing and place not in before.get(key, set()):
-                    foreign = account is not None and account_of(place[0]) != account
-                    found = written if key in before or foreign else unclear
-                    found[place] = replace(standing[place], why=why)
-            if at is not None:
-                before[key] = present
+    for change in changes(store):
+        for way in change.added if str(change.ref) in hostile else ():
+            place = (way.name, way.user_name, *way.groups)
+            if place in standing:
+                foreign = account is not None and account_of(way.name) != account
+                found = written if change.known or foreign else unclear
+                found[place] = replace(standing[place], why=way.why)
     return list(written.values()), [
         one for place, one in unclear.items() if place not in written and "system:nodes" not in one.groups
     ]
 
 
-def _config_maps(store: Store) -> Iterator[tuple[datetime | None, dict[str, Any], Why, bool]]:
-    """The data of aws-auth in the dump, then after each change: when, what, and whether that is all of it or what was patched."""
+class _Written(NamedTuple):
+    """The data of aws-auth in the dump (at: None) or after a change. is_whole: whether that is all of it, not only what a patch carries.
+    patched: the members that a merge patch carries; the others stayed, though the answer has them too. None where all were written."""
+
+    at: datetime | None
+    data: dict[str, Any]
+    why: Why
+    is_whole: bool
+    patched: frozenset[str] | None
+
+
+def _config_maps(store: Store) -> Iterator[_Written]:
+    """The data of aws-auth in the dump, then after each change."""
     for row in store.rows(
         "SELECT uid, object FROM objects WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth'"
     ):
         data = dict_of(json_of(row["object"])).get("data")
         if isinstance(data, dict):
-            yield None, data, Why(Ref.of("object", str(row["uid"])), "aws-auth in the cluster dump"), True
+            yield _Written(
+                None, data, Why(Ref.of("object", str(row["uid"])), "aws-auth in the cluster dump"), True, None
+            )
     for row in store.rows(
         "SELECT audit_id, file, item, received_at, user_name, verb, request_object, response_object FROM audit"
         " WHERE resource = 'configmaps' AND namespace = 'kube-system' AND name = 'aws-auth' AND NOT dry_run"
@@ -89,7 +126,9 @@ def _config_maps(store: Store) -> Iterator[tuple[datetime | None, dict[str, Any]
         data = answered if isinstance(answered, dict) else asked
         if isinstance(data, dict):
             why = Why(store.event_ref(row), f"aws-auth as {row['user_name']} left it")
-            yield row["received_at"], data, why, data is answered or row["verb"] != "patch"
+            is_whole = data is answered or row["verb"] != "patch"
+            patched = frozenset(asked) if row["verb"] == "patch" and isinstance(asked, dict) else None
+            yield _Written(row["received_at"], data, why, is_whole, patched)
 
 
 def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:

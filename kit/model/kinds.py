@@ -10,7 +10,7 @@ Certainty = Literal["affected", "possible"]
 # fmt: off
 SubjectName = Literal[
     "pod", "node", "service_account", "image", "iam_role", "identity", "source_ip",
-    "secret", "config_map", "created", "changed", "deleted", "exec", "token", "granted", "introduced", "reachable",
+    "secret", "config_map", "created", "changed", "deleted", "exec", "token", "let_in", "granted", "introduced", "reachable",
 ]
 """The name of a kind of subject."""
 # fmt: on
@@ -79,6 +79,8 @@ _LISTED = (
                 is_deed=True, done_to_pods=True),
     SubjectKind("token", "service account with a token minted", "service accounts with a token minted", _NAMED,
                 "a service account that the caller minted a token for", (_LOG,), is_deed=True),
+    SubjectKind("let_in", "principal let in", "principals let in", "ARN, user or group",
+                "whom a call of the caller's gave a way in, into the cluster or in AWS", (_LOG, Needs("trail")), is_deed=True),
     SubjectKind("granted", "permission given", "permissions given", "ROLE KIND ROLE [in NAMESPACE] to KIND NAME",
                 "a permission that a binding of the caller's gives", (_BINDINGS,), is_deed=True),
     SubjectKind("introduced", "image brought in", "images brought in", "image", "an image that a pod or workload of the caller's names",

@@ -169,7 +169,7 @@ class Scope:
                 self._add_deed(scope, event, None)
         if finding.is_policy and not self.attacker.is_hostile(own):
             return
-        followed = self.attacker.follow(str(user))
+        followed, trail, let_in = self.attacker.follow(str(user))
         self.deeds.read_bodies(followed)
         for event in followed:
             if scope.window and event["received_at"] in scope.window:
@@ -177,22 +177,12 @@ class Scope:
                 through = None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown")
                 self._add_deed(scope, event, through)
         self._add_possible_calls(scope, {str(event["user_name"]) for event in followed} | {str(user)})
-        places = {event["source_address"] for event in followed} & self.attacker.addresses
-        keys = {event["access_key_id"] for event in followed} - {None}
-        users = {event["user_name"] for event in followed}
-        while True:
-            more = {
-                row["issued"]
-                for row, _ in self.attacker.trail.values()
-                if row["source_address"] in places or row["access_key_id"] in keys or row["user_name"] in users
-            } - {None}
-            if more <= keys:
-                break
-            keys |= more
-        for event_id, (row, _) in self.attacker.trail.items():
-            theirs = row["source_address"] in places or keys & {row["access_key_id"], row["issued"]}
-            if theirs and self._given_inside(row["event_at"]):
+        for event_id in trail:
+            if self._given_inside(self.attacker.trail[event_id][0]["event_at"]):
                 scope.aws_calls.setdefault(event_id)
+        for one in let_in:
+            if self._given_inside(one.at):
+                scope.add("let_in", one.key, one.why)
 
     def _add_possible_calls(self, scope: FindingScope, users: set[str]) -> None:
         """What may be the attacker's doing or the victim's: its subjects are possible, and a limit says why nobody can tell."""

@@ -1,0 +1,68 @@
+"""Which CloudTrail events are the attacker's, given the attacker's calls in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kit.attribution.calls import Event
+from kit.inventory.addresses import Addresses
+from kit.store.store import Store
+
+_ISSUED = (
+    "coalesce(json_extract_string(response_elements, '$.credentials.accessKeyId'),"
+    " json_extract_string(response_elements, '$.accessKey.accessKeyId'))"
+)
+"""The access key that a call gave out: of a session, or a long-term one (CreateAccessKey)."""
+
+Found = dict[str, tuple[Event, str]]
+"""CloudTrail events by eventID, oldest first, each with the reason."""
+
+
+class Trail:
+    """The attacker's CloudTrail events."""
+
+    def __init__(self, store: Store, cluster_addresses: Addresses) -> None:
+        self.store = store
+        self.cluster_addresses = cluster_addresses
+
+    def of(self, events: Iterable[Event], alone: frozenset[str]) -> Found:
+        """Those that follow from the attacker's audit events: from an address that is the attacker's alone; or from another address of
+        the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a service account of
+        the attacker; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
+        too, nothing is told apart."""
+        of_attacker = {
+            "keys": sorted({event["access_key_id"] for event in events} - {None}),
+            "users": sorted({event["user_name"] for event in events} - {None}),
+            "addresses": sorted({event["source_address"] for event in events} - {None}),
+        }
+        found, issued = Found(), list[str]()
+        grown = bool(events)
+        while grown:
+            rows = self.store.rows(
+                "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
+                f" {_ISSUED} AS issued FROM trail"
+                " WHERE list_contains($addresses, source_address) OR list_contains($issued, access_key_id)"
+                " ORDER BY event_at, event_id",
+                addresses=of_attacker["addresses"],
+                issued=issued,
+            )
+            for row in rows:
+                because = self._because(row, of_attacker, alone, issued)
+                if because:
+                    found.setdefault(row["event_id"], (row, because))
+            more = sorted({row["issued"] for row, _ in found.values()} - {None})
+            grown, issued = more != issued, more
+        return found
+
+    def _because(self, row: Event, of_attacker: dict[str, list[str]], alone: frozenset[str], issued: list[str]) -> str:
+        address, key = row["source_address"], row["access_key_id"]
+        if address in alone:
+            return f"it comes from {address}, which nobody but the attacker used"
+        if address in of_attacker["addresses"] and address not in self.cluster_addresses.own:
+            if key in of_attacker["keys"]:
+                return f"access key {key} and address {address} are the attacker's"
+            if row["issued"] in of_attacker["keys"]:
+                return f"it issued access key {row['issued']}, which the attacker used from the same address {address}"
+            if row["event_name"] == "AssumeRoleWithWebIdentity" and row["user_name"] in of_attacker["users"]:
+                return f"it signed in with a token of {row['user_name']} from {address}, where the attacker used that account"
+        return f"access key {key} was issued to the attacker" if key in issued else ""
