@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +48,8 @@ def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end
     audit log covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
     """
     path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
-    ledger = path / "store" / "ledger.json"
-    key = (path.resolve(), finding, start, end, baseline, ledger.stat().st_mtime_ns if ledger.is_file() else 0)
+    written = tuple(one.stat().st_mtime_ns for one in path.glob("store*/ledger.json"))
+    key = (path.resolve(), finding, start, end, baseline, written)
     if key not in _opened:
         made = Case(path, finding, start, end, baseline)
         _opened.clear()
@@ -77,10 +76,8 @@ class Case:
         self.store = Store(path)
         self._start, self._end = checked_window(start, end)
         self._baseline = checked_time("baseline", baseline)
-        settings = tomllib.loads((path / "case.toml").read_text())
-        self.cluster: str | None = settings.get("cluster")
-        self.account: str | None = settings.get("account")
-        self.region: str | None = settings.get("region")
+        settings = self.store.settings
+        self.cluster, self.account, self.region = settings.cluster, settings.account, settings.region
         self._finding = finding
         self._answers: dict[str, list[Answer]] = {}
         if finding and not self.finding_rows:

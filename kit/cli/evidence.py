@@ -1,4 +1,4 @@
-"""Commands that take evidence into a case: new, add."""
+"""Commands that take evidence into a case: new, add, upgrade."""
 
 from __future__ import annotations
 
@@ -48,11 +48,30 @@ def add(case: Path, evidence: tuple[str, ...], as_json: bool) -> None:
     _print_ledger(made, case, as_json)
 
 
+@click.command(epilog="Example: kit upgrade case-1")
+@CASE
+@AS_JSON
+@shows_errors
+def upgrade(case: Path, as_json: bool) -> None:
+    """Load the evidence of an older kit's CASE again, into a new store, and print the ledger.
+
+    Each file has to be as the ledger has it. Marks, plan and journal are kept. Until the new store is whole the case stays as it was;
+    after a crash the same call goes on.
+    """
+    from kit.evidence.upgrade import upgrade_case
+
+    with Progress() as progress:
+        made = upgrade_case(case, progress)
+    _print_ledger(made, case, as_json)
+
+
 def _print_ledger(made: Any, case: Path, as_json: bool) -> None:
     for sentence in made.says:
         click.echo(printable(sentence), err=True)
     if as_json:
         print_json({"case": str(case), "files": [vars(entry) for entry in made.ledger]})
+        return
+    if not made.ledger:
         return
     table = table_with("file", "taken as", "records", "rows", "duplicates", "rejects", "first", "last", "note")
     for entry in made.ledger:

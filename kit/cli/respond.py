@@ -45,7 +45,7 @@ def plan(
     `kit apply` wants approved.
     """
     from kit.plan.markdown import markdown
-    from kit.plan.saved import plan_contract, save_plan
+    from kit.plan.saved import plan_contract, save_plan, set_older_plan_aside
 
     if keep_address and private_endpoint:
         raise CallError(
@@ -60,6 +60,8 @@ def plan(
         made = opened.plan(only, without, keep)
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
+        if older := set_older_plan_aside(opened.path, made):
+            tell(older)
         save_plan(opened.path, made, options | {"keep_addresses": keep})
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)

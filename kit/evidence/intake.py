@@ -7,21 +7,17 @@ the ledger names them: it is written last, at once. The same call after a crash 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kit.errors import CaseError, EvidenceError
@@ -30,12 +26,14 @@ from kit.evidence.duplicates import set_duplicates_aside
 from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
-from kit.evidence.gather import Given, as_text, exists, gather, stamp_of
+from kit.evidence.gather import Given, as_text, gather, stamp_of
+from kit.evidence.in_work import FIRST, INPUTS, LOCK, alone, writing
 from kit.evidence.load import is_done, load
-from kit.evidence.origin import Origin, case_toml, origin_of, told_cluster
+from kit.evidence.origin import Origin, origin_of
 from kit.evidence.parts import LedgerEntry, Parts
 from kit.evidence.sniff import Kind, kind_of
-from kit.store import tables
+from kit.store import settings, tables
+from kit.store.settings import Settings, case_toml, settings_of
 from kit.store.store import connect, ledger_of, part_path, plain_path
 from kit.whole_file import write_whole
 from kit.words import Names
@@ -59,7 +57,7 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
     Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.
     """
     partial = case.with_name(case.name + ".partial")
-    with _writing(partial):
+    with writing(partial):
         if os.path.lexists(case):
             raise CaseError(
                 "this case exists already",
@@ -70,7 +68,7 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
         if (
             partial.is_dir()
             and not (partial / INPUTS).is_file()
-            and any(each.name not in _FIRST for each in partial.iterdir())
+            and any(each.name not in FIRST for each in partial.iterdir())
         ):
             raise CaseError(
                 "a folder of this name is in the way, and it is no unfinished case",
@@ -78,9 +76,9 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
                 next="rename or remove it, or choose another name for the case",
             )
         partial.mkdir(parents=True, exist_ok=True)
-        with _alone(partial):
+        with alone(partial):
             cluster = None if cluster is None else as_text(cluster)
-            loaded = _Addition(partial, given, cluster, progress, stands=False).run()
+            loaded = Addition(partial, given, cluster, progress, stands=False).run()
             partial.rename(case)
             for name in (INPUTS, LOCK):
                 (case / name).unlink()
@@ -93,61 +91,39 @@ def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) 
     Until all of it is loaded the case stays as it was. Raises CaseError when CASE is none or cannot be written, EvidenceError when a
     path is missing.
     """
-    with _writing(case):
+    with writing(case):
         ledger_of(case)
-        with _alone(case):
+        with alone(case):
             taken = {PurePosixPath(entry["path"]).parts[0] for entry in ledger_of(case)["files"]}
             given = gather(evidence, case, taken)
-            loaded = _Addition(case, given, None, progress, stands=True).run()
+            loaded = Addition(case, given, None, progress, stands=True).run()
             (case / INPUTS).unlink()
     return loaded
-
-
-@contextmanager
-def _writing(partial: Path) -> Iterator[None]:
-    """Errors of the disk as one sentence with its way out."""
-    try:
-        yield
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        way_out = "choose a folder that can be written to"
-        if exists(partial / INPUTS):
-            way_out = "when it can be written to, the same command goes on from there"
-        raise CaseError(f"cannot be written: {reason}", where=str(partial), next=way_out) from error
-
-
-LOCK, INPUTS = "in-work", "inputs.json"
-_FIRST = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
-
-
-@contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Hold the partial case, so that two calls do not work on it at once."""
-    with (partial / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CaseError(
-                "another call of kit is working on this case", where=str(partial), next="wait for it, or end it"
-            ) from None
-        try:
-            yield
-        finally:
-            (partial / LOCK).unlink(missing_ok=True)
 
 
 ARCHIVE = Kind("archive", archive)
 HELD = "the case has it already"
 
 
-class _Addition:
-    """Evidence that is being added to a folder: a new case in the making, or a case that stands."""
+class Addition:
+    """Evidence that is being added to a folder: a new case in the making, or a case that stands.
+
+    hashes: the SHA-256 of each file by its name, for evidence that an older kit has loaded: it stands in the folder and has to be the same.
+    """
 
     def __init__(
-        self, folder: Path, given: list[Given], cluster: str | None, progress: Progress | None, stands: bool
+        self,
+        folder: Path,
+        given: list[Given],
+        cluster: str | None,
+        progress: Progress | None,
+        stands: bool,
+        hashes: dict[str, str] | None = None,
     ) -> None:
-        self.folder, self.given, self.cluster, self.stands = folder, given, cluster, stands
-        self.store = folder / "store"
+        self.folder, self.given, self.cluster, self.stands, self.hashes = folder, given, cluster, stands, hashes
+        was = settings_of(folder) if stands else Settings(settings.FORMAT, cluster, cluster_told=cluster is not None)
+        self.told = was.cluster if was.cluster_told else None
+        self.store = folder / was.store
         ledger: dict[str, Any] = ledger_of(folder) if stands else {"parts": 0, "files": []}
         self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
         self.number = int(ledger["parts"])
@@ -188,18 +164,17 @@ class _Addition:
             self.say("looking for duplicates and gaps", self.done, self.total)
             if not self.stands and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
-            set_duplicates_aside(place / "store", self.numbers, self.database)
-            told = self.cluster or told_cluster(self.folder)
-            origin = origin_of(place / "store", self.number, self.database, told)
+            set_duplicates_aside(place / self.store.name, self.numbers, self.database)
+            origin = origin_of(place / self.store.name, self.number, self.database, self.told)
             if self.number > before:  # else nothing was read, and the part of that number stands
-                write_coverage(place / "store", self.number, self.database, origin.cluster, origin.account)
+                write_coverage(place / self.store.name, self.number, self.database, origin.cluster, origin.account)
             self.database.close()
         self._commit(origin)
         return Loaded(self.folder, self.found, origin.says)
 
     def _take(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
         """Hash a file, tell what it is, and copy it when it is taken."""
-        self.say(f"copying {one.name}", self.done, self.total)
+        self.say(f"{'comparing' if self.hashes else 'copying'} {one.name}", self.done, self.total)
         entry, kind = self._looked_at(one)
         self.done += entry.bytes
         return entry, kind
@@ -220,10 +195,16 @@ class _Addition:
             except EvidenceError as error:
                 refusal = str(error)
             digest, size = _hash(source)
+            if self.hashes and digest != self.hashes[one.name]:
+                raise EvidenceError(
+                    "was changed since it was loaded: its hash is not the one in the ledger",
+                    where=str(source),
+                    next="put the original back; nothing of the case is changed until then",
+                )
             kept = next((entry for entry in self.before if entry.sha256 == digest and entry.taken_as), None)
             if kept is not None:
                 kind, refusal = None, f"{HELD}, as {kept.path}"
-            if kind is not None and not _is_copied(target, digest, size):
+            if kind is not None and not self.hashes and not _is_copied(target, digest, size):
                 with source.open("rb") as file:
                     _copy(file, target, self.folder)
                 digest, size = _hash(target)
@@ -273,7 +254,7 @@ class _Addition:
         note = self.store / "loaded" / f"{self.number:06}.json"
         if is_done(note, entry):
             return
-        parts = Parts(place / "store", self.number, entry, self.database)
+        parts = Parts(place / self.store.name, self.number, entry, self.database)
 
         def told(position: int, records: int) -> None:
             of = f"{position / 1e6:,.0f} of {entry.bytes / 1e6:,.0f} MB, {records:,} records"
@@ -305,7 +286,11 @@ class _Addition:
 
     def _same_inputs(self) -> None:
         """Go on only with the call that began this, on files that are as they were; else two evidences would mix."""
-        inputs = {"cluster": self.cluster, "evidence": [[one.name, *stamp_of(one)] for one in self.given]}
+        inputs = {
+            "format": settings.FORMAT,
+            "cluster": self.cluster,
+            "evidence": [[one.name, *stamp_of(one)] for one in self.given],
+        }
         written = self.folder / INPUTS
         if not written.exists():
             shutil.rmtree(self.store / "loaded", ignore_errors=True)
@@ -317,13 +302,14 @@ class _Addition:
             begun = None
         if begun == inputs:
             return
-        if self.stands:
-            self._drop_what_was_given_up(begun)
+        if self.stands or self.hashes:
+            if self.stands:
+                self._drop_what_was_given_up(begun)
             written.unlink()
             self._same_inputs()
             return
         raise CaseError(
-            "an unfinished case of this name was begun with other evidence, or the evidence has changed since",
+            "an unfinished case of this name was begun with other evidence or by another kit, or the evidence has changed since",
             where=str(self.folder),
             next="run that command again to go on with it, or delete the folder",
         )
@@ -346,7 +332,10 @@ class _Addition:
                 path.unlink()
 
     def _commit(self, origin: Origin) -> None:
-        write_whole(self.folder / "case.toml", case_toml(origin, told=self.cluster is not None))
+        now = Settings(
+            settings.FORMAT, origin.cluster, origin.account, origin.region, self.told is not None, self.store.name
+        )
+        write_whole(self.folder / "case.toml", case_toml(now))
         files = [asdict(entry) for entry in [*self.before, *self.found]]
         if self.stands:  # what is known is not said of the case again and again
             known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}

@@ -1,9 +1,7 @@
-"""Which cluster, account and region a case is from, and the settings file that says so."""
+"""Which cluster, account and region a case is from, as its evidence says."""
 
 from __future__ import annotations
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,24 +56,3 @@ def _named(store: Path, number: int, database: duckdb.DuckDBPyConnection, table:
         f"SELECT DISTINCT {column} FROM {read_parquet(parts)} WHERE {column} IS NOT NULL{real} ORDER BY 1"
     ).fetchall()
     return [row[0] for row in rows]
-
-
-def told_cluster(folder: Path) -> str | None:
-    """The cluster as the caller of `kit new` named it; what the evidence said is asked again."""
-    try:
-        settings = tomllib.loads((folder / "case.toml").read_text())
-    except (OSError, tomllib.TOMLDecodeError):
-        return None
-    return settings.get("cluster") if settings.get("cluster_told") else None
-
-
-def case_toml(origin: Origin, told: bool) -> str:
-    """The text of case.toml. told: whether the caller named the cluster."""
-    values = {"format": "1", "cluster": origin.cluster, "account": origin.account, "region": origin.region}
-    # A JSON text is a TOML one, but for the delete character and for halves of surrogate pairs.
-    texts = {
-        key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in values.items() if value
-    }
-    if told:
-        texts["cluster_told"] = "true"
-    return "".join(f"{key} = {text}\n" for key, text in texts.items())

@@ -270,8 +270,8 @@ class Remediation:
             for number, one in enumerate(record.changes):
                 if not one.open and not (undoing and one.undoing and one.stands):
                     continue
-                change = read_back(one.change)
                 try:
+                    change = read_back(one.change)
                     if one.open:
                         self._look_up(record.id, number, one, change)
                         continue
@@ -310,10 +310,17 @@ class Remediation:
     def check(self) -> list[Outcome]:
         """Look again whether what was done still holds: controllers, autoscalers and GitOps put things back."""
         return [
-            Outcome(record.id, "done", "", self._checked(planned_of(record.action)))
+            Outcome(record.id, "done", "", self._checked_again(record))
             for record in list(self.journal.actions.values())
             if record.finished and not record.by_hand
         ]
+
+    def _checked_again(self, record: ActionRecord) -> Check:
+        try:
+            planned = planned_of(record.action)
+        except (KeyError, TypeError):
+            return Check(CANNOT_TELL, "another kit planned this action, and this one does not know it: look by hand")
+        return self._checked(planned)
 
     def undo(self, only: Names = ()) -> list[Outcome]:
         """Take back what was done, the last first. only: ids or names of actions; all without."""

@@ -33,7 +33,8 @@ from kit.live.apply import Outcome, Remediation, Tell
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan
-from kit.plan.saved import plan_contract, plan_of, saved_plan, touched
+from kit.plan.saved import plan_contract, saved_plan, touched
+from kit.store.settings import settings_of
 from kit.words import Names
 
 _BAD = ("refused", "failed", "unknown", "held", "not undone")
@@ -58,7 +59,7 @@ def preview_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
     plan, options = saved_plan(case)
     journal = Journal(case)
     _warn_of_new_evidence(case, plan, options, tell)
-    return Remediation(case, journal, _connection(plan, access, tell), tell).preview(plan)
+    return Remediation(case, journal, _connection(plan, _permissions(plan), access, tell), tell).preview(plan)
 
 
 def apply_case(
@@ -80,13 +81,13 @@ def apply_case(
         )
     with Journal(case) as journal:
         _warn_of_new_evidence(case, plan, options, tell)
-        live = _connection(plan, access, tell)
+        live = _connection(plan, _permissions(plan), access, tell)
         work = Remediation(case, journal, live, tell)
         approved = {
             "digest": plan.digest,
             "plan": plan_contract(case.resolve().name, plan),
             "aws_caller": live.caller_if_known,
-            "kubernetes_user": live.user.get("username") if _needs(plan, "kubernetes:") else None,
+            "kubernetes_user": live.user.get("username") if _needs(_permissions(plan), "kubernetes:") else None,
             "kit": kit.__version__,
         }
         outcomes = work.apply(plan, approved, without_capture, by_hand)
@@ -105,20 +106,20 @@ def apply_case(
 
 def check_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
     """Look again whether what was done holds. Raises KitError."""
+    settings_of(case)
     with Journal(case) as journal:
-        plan = _approved(journal)
-        return Remediation(case, journal, _connection(plan, access, tell), tell).check()
+        return Remediation(case, journal, _connection_of(journal, access, tell), tell).check()
 
 
 def undo_case(case: Path, access: Access, tell: Tell, only: Names = ()) -> list[Outcome]:
     """Take back what was done, the last first; its undo was approved with the plan. Raises KitError."""
+    settings_of(case)
     with Journal(case) as journal:
-        plan = _approved(journal)
-        return Remediation(case, journal, _connection(plan, access, tell), tell).undo(only)
+        return Remediation(case, journal, _connection_of(journal, access, tell), tell).undo(only)
 
 
-def _approved(journal: Journal) -> Plan:
-    """The place of what was done, as the last approval has it, with all actions that the journal has."""
+def _connection_of(journal: Journal, access: Access, tell: Tell) -> Connection:
+    """To the place of what was done, as the last approval has it, whichever kit wrote that."""
     approvals = list(journal.of("approved"))
     if not approvals:
         raise CaseError(
@@ -126,17 +127,21 @@ def _approved(journal: Journal) -> Plan:
             where=str(journal.path),
             next="`kit apply CASE --approve DIGEST` does what a plan says",
         )
-    done = set(journal.actions)
-    last = plan_of(approvals[-1]["plan"])
-    every = {one.id: one for entry in approvals for one in plan_of(entry["plan"]).actions}
-    return Plan(last.account, last.region, last.cluster, tuple(one for id_, one in every.items() if id_ in done), ())
+    last = approvals[-1]["plan"]
+    place = Plan(last["account"], last["region"], last["cluster"], (), ())
+    actions = [one.action for one in journal.actions.values() if not one.action["by_person"]]
+    return _connection(place, {one for action in actions for one in action["permissions"]}, access, tell)
 
 
-def _needs(plan: Plan, service: str) -> bool:
-    return any(one.startswith(service) for action in plan.actions if not action.by_person for one in action.permissions)
+def _permissions(plan: Plan) -> set[str]:
+    return {one for action in plan.actions if not action.by_person for one in action.permissions}
 
 
-def _connection(plan: Plan, access: Access, tell: Tell) -> Connection:
+def _needs(permissions: set[str], service: str) -> bool:
+    return any(one.startswith(service) for one in permissions)
+
+
+def _connection(plan: Plan, permissions: set[str], access: Access, tell: Tell) -> Connection:
     live = Connection(
         plan.account,
         plan.region,
@@ -145,7 +150,7 @@ def _connection(plan: Plan, access: Access, tell: Tell) -> Connection:
         kubeconfig=access.kubeconfig,
         context=access.context,
     )
-    for says in live.check(_needs(plan, "aws:"), _needs(plan, "kubernetes:")):
+    for says in live.check(_needs(permissions, "aws:"), _needs(permissions, "kubernetes:")):
         tell(says)
     return live
 

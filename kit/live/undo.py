@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kit.live.changes.change import Change, State, read_back
 from kit.live.connection import Connection
-from kit.live.errors import LiveError
+from kit.live.errors import LiveError, Refused
 from kit.plan.journal import ActionRecord, Journal
 
 _LOOKS = 4  # after a change, until it is seen
@@ -16,7 +16,10 @@ _LOOKS = 4  # after a change, until it is seen
 def taken_back(live: Connection, journal: Journal, record: ActionRecord, number: int) -> tuple[str, str]:
     """Take one change back: the word of its outcome, and why it is not undone."""
     one = record.changes[number]
-    change = read_back(one.change)
+    try:
+        change = read_back(one.change)
+    except Refused as error:
+        return "cannot be undone", error.says
     why = (record.action["cannot_undo"] if record.finished else "") or change.cannot_undo
     if why:
         return "cannot be undone", f"{change.says}: {why}"

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from kit.errors import CaseError
+from kit.store.settings import settings_of
 
 FIRST = "0" * 64
 """What the first entry has as the hash of the one before it."""
@@ -260,6 +261,7 @@ def done_so_far(case: Path) -> tuple[list[dict[str, Any]], str]:
 
     Raises CaseError when its chain is broken.
     """
+    settings_of(case)
     journal = Journal(case)
     return [
         {

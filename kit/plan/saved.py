@@ -10,6 +10,8 @@ from typing import Any
 from kit.actions.registry import ACTIONS
 from kit.errors import CallError, CaseError
 from kit.plan.plan import Plan, PlannedAction
+from kit.store import settings
+from kit.store.settings import settings_of
 from kit.whole_file import write_whole
 
 
@@ -60,7 +62,7 @@ def touched(approved: Plan, now: Plan) -> list[str]:
 def save_plan(case: Path, plan: Plan, options: dict[str, Any]) -> Path:
     """Write a plan to CASE/plan.json, whole or not at all. options: the arguments of Case.plan and open_case that made it. Raises CaseError."""
     path = case / "plan.json"
-    made = plan_contract(case.resolve().name, plan) | {"options": options}
+    made = plan_contract(case.resolve().name, plan) | {"options": options, "format": settings.FORMAT}
     try:
         write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
     except OSError as error:
@@ -72,6 +74,7 @@ def save_plan(case: Path, plan: Plan, options: dict[str, Any]) -> Path:
 
 def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
     """The plan of CASE/plan.json and the options that made it. Raises CaseError when there is none, CallError when it was edited."""
+    settings_of(case)
     path = case / "plan.json"
     try:
         read = json.loads(path.read_bytes())
@@ -81,4 +84,30 @@ def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
         raise CaseError(f"cannot be read: {error}", where=str(path), next="make it anew with `kit plan CASE`") from None
     if not isinstance(read, dict):
         raise CallError("is no plan of this kit", where=str(path), next="make it anew with `kit plan CASE`")
+    if _format_of(read) != settings.FORMAT:
+        raise CaseError(
+            "this plan was saved before the case was upgraded: nothing is done by it",
+            where=str(path),
+            next="make it anew with `kit plan CASE`, read it, and approve the digest that it shows",
+        )
     return plan_of(read), read.get("options") or {}
+
+
+def _format_of(read: dict[str, Any]) -> str:
+    """The format of the store that a saved plan was made from; the first one was not written down."""
+    return str(read.get("format", "1"))
+
+
+def set_older_plan_aside(case: Path, plan: Plan) -> str:
+    """Keep a plan that was saved before the case was upgraded, under another name, for the one made now; what is to be said of it."""
+    path = case / "plan.json"
+    try:
+        read = json.loads(path.read_bytes())
+        older = int(_format_of(read))
+        if older == int(settings.FORMAT):
+            return ""
+        kept = path.rename(path.with_name(f"plan-{older}.json"))
+    except (OSError, ValueError, AttributeError):
+        return ""  # none, or none that anything could be done by
+    same = "the same digest" if read.get("digest") == plan.digest else "another digest: read it before you approve it"
+    return f"the plan that was saved before the upgrade is kept as {kept.name}; this one has {same}"

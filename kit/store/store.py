@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import tomllib
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -21,6 +20,7 @@ import pyarrow as pa
 from kit.errors import CaseError
 from kit.model.refs import Ref
 from kit.store import tables
+from kit.store.settings import settings_of
 from kit.store.tables import MOST_WORKERS, quoted, rows_of
 
 if TYPE_CHECKING:
@@ -87,10 +87,14 @@ def plain_path(path: Path, folder: Path, name: str) -> Path:
     return link
 
 
-def ledger_of(case: Path) -> dict[str, Any]:
-    """A case's ledger: the `files`, and `parts`, the number of the last part that counts. Raises CaseError for a folder that is no case."""
+def ledger_of(case: Path, store: str = "") -> dict[str, Any]:
+    """A case's ledger: the `files`, and `parts`, the number of the last part that counts. Raises CaseError for a folder that is no case.
+
+    store: the folder in it, whatever its format; the one that the settings name without it, if this kit can read it.
+    """
+    store = store or settings_of(case).store
     try:
-        ledger = json.loads((case / "store" / "ledger.json").read_text())
+        ledger = json.loads((case / store / "ledger.json").read_text())
         return {"parts": int(ledger["parts"]), "files": list(ledger["files"])}
     except (OSError, ValueError, KeyError, TypeError):
         raise CaseError(
@@ -123,14 +127,15 @@ class Store:
 
     def __init__(self, case: Path) -> None:
         self.case = case
-        self._ledger = ledger_of(case)
+        self.settings = settings_of(case)
+        self._ledger = ledger_of(case, self.settings.store)
         self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
-        here = plain_path(case, Path(self._scratch.name), "case")
-        settings = tomllib.loads((case / "case.toml").read_text())
+        store = plain_path(case, Path(self._scratch.name), "case") / self.settings.store
+        known = {name: value for name in ("cluster", "account") if (value := getattr(self.settings, name))}
         last = self._ledger["parts"]
-        found = {name: parts_of(here / "store", name, last) for name in tables.TABLES}
+        found = {name: parts_of(store, name, last) for name in tables.TABLES}
         # Coverage is of all evidence, written anew with each addition.
-        found["coverage"] = [part for part in found["coverage"] if part == _place(here / "store", "coverage", last, 0)]
+        found["coverage"] = [part for part in found["coverage"] if part == _place(store, "coverage", last, 0)]
         is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
         self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
         self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
@@ -139,9 +144,7 @@ class Store:
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
             columns = ", ".join(
-                f"coalesce({column}, {quoted(settings[column])}) AS {column}"
-                if column in settings and column in ("cluster", "account")
-                else f'"{column}"'
+                f"coalesce({column}, {quoted(known[column])}) AS {column}" if column in known else f'"{column}"'
                 for column in table.names
             )
             source = read_parquet(parts) if parts else _empty(table.schema)

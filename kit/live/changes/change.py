@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from kit.live.connection import Connection
+from kit.live.errors import Refused
 
 State = dict[str, Any] | None
 """What a look found; None when the thing is not there."""
@@ -82,8 +83,13 @@ def recorded(change: Change) -> dict[str, Any]:
 
 
 def read_back(record: dict[str, Any]) -> Change:
-    """The change that a journal's record is of."""
-    return Change.kinds[record["kind"]](**record["arguments"])
+    """The change that a journal's record is of. Raises Refused for one that this kit does not know."""
+    try:
+        return Change.kinds[record["kind"]](**record["arguments"])
+    except (KeyError, TypeError):
+        raise Refused(
+            f"another kit made a change that this one does not know ({record.get('kind')}): look at it and undo it by hand"
+        ) from None
 
 
 def contains(whole: Any, part: Any) -> bool:
