@@ -13,6 +13,7 @@ from kit.case.case import Case
 from kit.model.kinds import SubjectName
 from kit.show import figures
 from kit.show.calls import picture as shown_picture
+from kit.show.figures import heat, strips
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import NOUNS, pill
 from kit.words import counted
@@ -38,7 +39,7 @@ def lifetimes(case: Case) -> Shown:
     if pods.empty or window is None:
         says = "No pod is in scope." if pods.empty else "When they lived cannot be told: there is no audit log."
         return Shown(Markup("<p>{}</p>").format(says), says)
-    chart = figures.lifetimes(pods, case.calls, window)
+    chart = strips.lifetimes(pods, case.calls, window)
     columns: dict[str, Callable[[Row], str]] = {
         "Pod": lambda row: safe(row["pod"]),
         "Certainty": lambda row: pill(row["certainty"]),
@@ -63,12 +64,12 @@ def activity(case: Case) -> Shown:
         "Calls": lambda row: f"{int(row['calls']):,}",
         "Of the attacker": lambda row: f"{int(row['hostile']):,}",
     }
-    return _with_table(case, figures.activity(calls, case.first_hostile_at), columns, "activity")
+    return _with_table(case, heat.activity(calls, case.first_hostile_at), columns, "activity")
 
 
 def namespaces(case: Case) -> Shown:
     """What was touched in each namespace."""
-    chart = figures.namespaces(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
+    chart = heat.namespaces(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
     if chart.rows.empty:
         says = "Nothing in a namespace is shown to be affected."
         return Shown(Markup("<p>{}</p>").format(says), says)
@@ -89,7 +90,7 @@ def coverage(case: Case) -> Shown:
             ),
             "no coverage",
         )
-    return shown_picture(figures.coverage_strip(case.coverage, case.findings), Markup(""))
+    return shown_picture(strips.coverage_strip(case.coverage, case.findings), Markup(""))
 
 
 def _with_table(case: Case, chart: figures.Chart, columns: dict[str, Callable[[Row], str]], name: str) -> Shown:

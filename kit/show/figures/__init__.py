@@ -26,8 +26,6 @@ from kit.show.figures.chart import (
     visible,
 )
 from kit.show.figures.graph import COLUMNS, incident_graph, workload_pattern
-from kit.show.figures.heat import activity, namespaces
-from kit.show.figures.strips import coverage_strip, lifetimes
 from kit.show.figures.timeline import arn_words, aws_words, call_words, timeline
 
 __all__ = [
@@ -46,18 +44,14 @@ __all__ = [
     "MUTED",
     "PLOTLY_HERE",
     "Chart",
-    "activity",
     "arn_words",
     "aws_words",
     "call_words",
     "clock",
-    "coverage_strip",
     "deed",
     "incident_graph",
     "label",
     "layout",
-    "lifetimes",
-    "namespaces",
     "plain",
     "plotly_js",
     "records",
