@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.store.store import Store
@@ -35,6 +35,37 @@ def events_where(store: Store, where: str, **values: Any) -> list[Event]:
     """The events of the audit log that a condition in SQL lets in, oldest first."""
     sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
     return store.rows(sql, **values)
+
+
+# kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
+RUNS_COMMANDS = ("exec", "attach", "portforward")
+# Questions to the API server that store nothing: what somebody may do, and whose a token is.
+ACCESS_REVIEWS = {
+    "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+    "selfsubjectreviews",
+    "subjectaccessreviews",
+    "localsubjectaccessreviews",
+}
+REVIEWS = {*ACCESS_REVIEWS, "tokenreviews"}
+Did = Literal["refused", "asked", "read", "changed", "minted", "deleted", "ran"]
+"""What a call did, in one word; kit.attribution.deeds has what it did to which thing."""
+
+
+def did(event: Mapping[str, Any]) -> Did:
+    """What an audit event did. Subresource first, as exec arrives as `get` or `create`."""
+    verb, resource, subresource = event["verb"], event["resource"], event["subresource"]
+    if event["response_code"] and event["response_code"] >= 400:
+        return "refused"
+    if subresource in (*RUNS_COMMANDS, "proxy"):
+        return "ran"
+    if resource == "serviceaccounts" and subresource == "token":
+        return "minted"
+    if resource in REVIEWS:
+        return "asked"
+    if verb in ("delete", "deletecollection") or subresource == "eviction":
+        return "deleted"
+    return "read" if verb in ("get", "list", "watch", "head", "options") else "changed"
 
 
 def place_of(event: Event) -> Place:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from kit.attribution.calls import Event, creates, let_through
+from kit.attribution.calls import RUNS_COMMANDS, Event, creates, did, let_through
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, json_of, list_of
@@ -25,22 +25,11 @@ from kit.model.pod_spec import images, pod_spec
 from kit.model.why import Limit
 from kit.store.store import Store
 
-# kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
-RUNS_COMMANDS = ("exec", "attach", "portforward")
 COPIES = {"tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump"}
 # What a read gives away: resource → kind of subject, and its word.
 READ: dict[str, tuple[SubjectName, str]] = {
     "secrets": ("secret", "secrets"),
     "configmaps": ("config_map", "config maps"),
-}
-# Questions to the API server that store nothing.
-REVIEWS = {
-    "selfsubjectaccessreviews",
-    "selfsubjectrulesreviews",
-    "selfsubjectreviews",
-    "subjectaccessreviews",
-    "localsubjectaccessreviews",
-    "tokenreviews",
 }
 _SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the log has the moment of the request
 
@@ -98,12 +87,12 @@ class Deeds:
         verb, resource, subresource = event["verb"], event["resource"], event["subresource"]
         if not let_through(event) or not resource or event["dry_run"]:
             return
-        path = path_of(event)
+        path, done = path_of(event), did(event)
         if resource in READ and not subresource and verb in ("get", "list", "watch"):
             yield from self._objects_read(event)
         elif verb == "deletecollection":
             yield from self._deleted_together(event)
-        elif resource == "serviceaccounts" and subresource == "token":
+        elif done == "minted":
             yield Deed("token", f"{event['namespace']}/{event['name']}", "a token for it was minted")
             if not event["issued_credential_id"]:
                 says = f"Which calls were made with the token minted for {event['namespace']}/{event['name']} cannot be told: the audit log does not name its credential"
@@ -126,10 +115,10 @@ class Deeds:
                     else "the kubelet's API was used through the API server"
                 )
                 yield Deed("exec", path, says, "affected" if ran else "possible")
-        elif subresource == "eviction" or verb == "delete":
+        elif done == "deleted":
             yield Deed("deleted", path, "deleted" if verb == "delete" else "evicted")
         elif creates(event):
-            if resource in REVIEWS:
+            if done == "asked":
                 return
             if path:
                 yield Deed("created", path, "created")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kit.attribution.calls import Call, Event, Place, account_user, events_where, let_through, may_be_of, place_of
+from kit.attribution.calls import Call, Event, Place, account_user, did, events_where, let_through, may_be_of, place_of
 from kit.attribution.let_in import LetIn
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
@@ -91,7 +91,7 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
 def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Found]:
     seen = set[tuple[Any, Any]]()
     for event in hostile:
-        is_mint = event["subresource"] == "token" and event["resource"] == "serviceaccounts" and let_through(event)
+        is_mint = did(event) == "minted" and let_through(event)
         if not is_mint or event["issued_credential_id"] or (event["namespace"], event["name"]) in seen:
             continue
         seen.add((event["namespace"], event["name"]))

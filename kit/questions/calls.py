@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from kit.attribution.calls import Event, let_through
+from kit.attribution.calls import ACCESS_REVIEWS, Event, did, let_through
+from kit.attribution.deeds import path_of
 from kit.model.kinds import Certainty, Needs, SubjectName
 from kit.model.why import AUDIT_LOG, Limit
 from kit.model.window import Window
@@ -17,13 +18,6 @@ from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, Row, question, row, stands, whys
 from kit.words import counted, few, utc
 
-REVIEWS = (
-    "selfsubjectaccessreviews",
-    "selfsubjectrulesreviews",
-    "selfsubjectreviews",
-    "subjectaccessreviews",
-    "localsubjectaccessreviews",
-)
 _BURST, _WITHIN = 5, timedelta(minutes=10)  # refused calls of one identity that look like trying
 ENDS_RECORDING = {
     "cloudtrail.amazonaws.com": ("StopLogging", "DeleteTrail", "UpdateTrail", "PutEventSelectors", "DeleteEventDataStore"),
@@ -134,7 +128,7 @@ def permissions_probed(asked: Asked) -> Found:
     asking, refused = defaultdict[str, list[Event]](list), defaultdict[str, list[Event]](list)
     for event in asked.hostile:
         user = str(event["user_name"])
-        if event["resource"] in REVIEWS and event["verb"] == "create":
+        if event["resource"] in ACCESS_REVIEWS and event["verb"] == "create":
             asking[user].append(event)
         elif event["response_code"] in (401, 403):
             refused[user].append(event)
@@ -177,8 +171,8 @@ def evidence_tampered(asked: Asked) -> Found:
     rows = _recordings(asked)
     made = {one.key for one in asked.subjects("created")}
     for event in asked.hostile:
-        if event["verb"] in ("delete", "deletecollection") and let_through(event):
-            path = "/".join(part for part in (event["resource"], event["namespace"], event["name"]) if part)
+        if did(event) == "deleted" and let_through(event):
+            path = path_of(event)
             if event["resource"] == "events":
                 rows.append(
                     _tampering(

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,11 +21,13 @@ import plotly.io as pio
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from kit.attribution.calls import Did, did
+
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
 
 # What a call did, with a colour of Okabe and Ito's palette for the colour-blind and a symbol of its own. Drawn in this order.
-DEEDS = {
+DEEDS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "refused": ("refused or failed", "#767676", "x-thin-open"),
     "asked": ("asked what it may do", "#56b4e9", "circle-open"),
     "read": ("read", "#0072b2", "circle"),
@@ -83,22 +85,10 @@ def user_words(user_name: Any) -> str:
     return "anonymous (no credential)" if text == "system:anonymous" else text
 
 
-def deed(call: Mapping[str, Any]) -> str:
-    """What an audit event did: a key of DEEDS. Subresource first, as exec arrives as `get` or `create` (KEP-4006)."""
-    code, verb, resource, subresource = (
-        call.get(name) for name in ("response_code", "verb", "resource", "subresource")
-    )
-    if not pd.isna(code) and int(code) >= 400:
-        return "refused"
-    if subresource in ("exec", "attach", "portforward", "proxy"):
-        return "ran"
-    if resource == "serviceaccounts" and subresource == "token":
-        return "minted"
-    if str(resource or "").endswith(("accessreviews", "rulesreviews", "subjectreviews", "tokenreviews")):
-        return "asked"
-    if verb in ("delete", "deletecollection") or subresource == "eviction":
-        return "deleted"
-    return "read" if verb in ("get", "list", "watch", "head", "options") else "changed"
+def deed(call: Mapping[str, Any]) -> Did:
+    """What a call of a frame did: a key of DEEDS."""
+    known = {name: call.get(name) for name in ("response_code", "verb", "resource", "subresource")}
+    return did({name: None if pd.isna(value) else value for name, value in known.items()})
 
 
 @functools.cache

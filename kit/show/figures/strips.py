@@ -75,7 +75,7 @@ def coverage_strip(coverage: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     window = (min(times).to_pydatetime(), max(times).to_pydatetime())
     figure = go.Figure(
         layout=_bars(
-            [TABLES[one].title for one in lines],
+            [TABLES[one].title if one in TABLES else one for one in lines],
             window,
         )
     )
