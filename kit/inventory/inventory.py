@@ -77,7 +77,8 @@ class Inventory:
     def owners(self, thing: Thing) -> list[tuple[str, str, str | None, bool]]:
         """The controllers above an object, the nearest first: resource, name, uid (None when not told), and whether it is sure.
 
-        A replica set that no evidence shows is taken off its name (`web-5d9f89f56` belongs to `web`), which is not sure.
+        A replica set whose body is in no evidence belongs to the Deployment that its name has before the hash (`web-5d9f89f56`: `web`), which
+        is sure when one Deployment alone had that name when the pod was made.
         """
         chain = list[tuple[str, str, str | None, bool]]()
         present: Thing | None = thing
@@ -90,14 +91,24 @@ class Inventory:
             chain.append((WORKLOADS.get(kind, plural(kind)), name, uid, True))
             hashes = [labels.get("pod-template-hash") for labels in present.labels_ever]
             above = self.things.get(uid)
-            if above is None and kind == "ReplicaSet":
-                chain += [
-                    ("deployments", name.removesuffix(f"-{one}"), None, False)
-                    for one in hashes
-                    if one and name.endswith(f"-{one}")
-                ][:1]
+            if kind == "ReplicaSet" and (above is None or not above.body):
+                named = [name.removesuffix(f"-{one}") for one in hashes if one and name.endswith(f"-{one}")]
+                chain += [self._deployment_above(present, one) for one in named[:1]]
             present = above
         return chain
+
+    def _deployment_above(self, pod: Thing, name: str) -> tuple[str, str, str | None, bool]:
+        """The Deployment of a name that there was when a pod was made, as its owner; not sure when there were several, or none is known."""
+        then = [
+            one
+            for one in self.named("deployments", pod.namespace, name)
+            if pod.created_at is None
+            or (
+                (one.created_at is None or one.created_at <= pod.created_at)
+                and (one.deleted_at is None or one.deleted_at >= pod.created_at)
+            )
+        ]
+        return "deployments", name, then[0].uid if len(then) == 1 else None, len(then) == 1
 
     def is_among(self, pod: Thing, paths: Names) -> bool:
         """Whether a pod, or a workload that it belongs to, is among objects (resource/namespace/name)."""
