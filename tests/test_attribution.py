@@ -111,3 +111,34 @@ def test_who_called_before_the_attacker_let_them_in_is_only_possible(tmp_path: P
 def test_a_secret_with_a_token_that_the_attacker_made_is_followed_to_where_it_is_used(tmp_path: Path) -> None:
     truth = json.loads((RECORDINGS / "webhook_backdoor" / "ground_truth.json").read_text())
     assert _calls(scope_of(varied("webhook_backdoor", tmp_path))) == set(truth["attacker_calls"])
+
+
+def _theft(**changes: Any) -> tuple[set[str], dict[str, Any]]:
+    truth = json.loads((RECORDINGS / "pod_identity_theft" / "ground_truth.json").read_text())
+    return set(truth["cloudtrail_attacker_events"]), scope_of(varied("pod_identity_theft", **changes))
+
+
+def test_a_pods_session_that_is_used_from_outside_is_the_attackers_without_any_hostile_call(tmp_path: Path) -> None:
+    hostile, scope = _theft(folder=tmp_path)
+    assert all(set(finding["aws_calls"]) == hostile and not finding["calls"] for finding in scope.values())
+
+
+def test_where_the_way_out_is_not_known_no_use_of_a_session_is_called_stolen(tmp_path: Path) -> None:
+    def no_nodes(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in records if "/i-" not in str(one["userIdentity"].get("arn"))]
+
+    _, scope = _theft(folder=tmp_path, trail=no_nodes)
+    for finding in scope.values():
+        assert finding["aws_calls"] == []
+        assert "Whether role sessions were used outside of the cluster cannot be told" in said(finding)
+
+
+def test_an_address_that_the_roles_other_sessions_came_from_before_is_no_theft(tmp_path: Path) -> None:
+    def from_there_before(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        stolen = next(one for one in records if one["eventName"] == "ListSecrets")
+        other = stolen["userIdentity"] | {"accessKeyId": "ASIAANOTHERSESSION00"}
+        earlier = {"eventTime": "2026-11-29T16:30:00Z", "eventID": "00000000-0000-4000-8000-000000000002"}
+        return [*records, stolen | earlier | {"userIdentity": other}]
+
+    _, scope = _theft(folder=tmp_path, trail=from_there_before)
+    assert all(finding["aws_calls"] == [] for finding in scope.values())

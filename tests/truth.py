@@ -197,8 +197,8 @@ def recordings() -> list[Path]:
     """The recordings that the project ships, and those beside the project that it does not."""
     shipped = [path for path in sorted(RECORDINGS.iterdir()) if (path / "ground_truth.json").exists()]
     names = {path.name for path in shipped} | {"long_incident"}
-    beside = SHARED / "data" / "recordings"
-    others = [path for path in sorted(beside.glob("*")) if (path / "ground_truth.json").exists()]
+    beside = [*(SHARED / "data" / "recordings").glob("*"), *(SHARED / "data" / "recordings-2").glob("*")]
+    others = [path for path in sorted(beside) if (path / "ground_truth.json").exists()]
     return [*shipped, SAMPLE, *(path for path in others if path.name not in names)]
 
 

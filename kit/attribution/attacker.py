@@ -11,14 +11,15 @@ An audit event is the attacker's when one of these holds:
    identity, credential, address and user agent;
 5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not;
 6. its access key was issued by a call of the attacker in AWS, its token is that of a Secret that the attacker created, or it is a call
-   of a principal that the attacker let in and that had no way in before.
+   of a principal that the attacker let in and that had no way in before;
+7. it was made from outside with an AWS session that was issued to a pod or node in the attacker's hands.
 It is possibly the attacker's when nothing but time tells it from the victim's:
-7. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
+8. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
-8. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-9. a role binding that such an event made or changed let it through;
-10. the attacker let its principal in, which had a way in before, or may have had one;
-11. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
+9. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
+10. a role binding that such an event made or changed let it through;
+11. the attacker let its principal in, which had a way in before, or may have had one;
+12. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -50,7 +51,9 @@ from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
 from kit.attribution.rules import Rule, Rules, of_caller
+from kit.attribution.stolen import Stolen, Theft, follow_from
 from kit.attribution.trail import Found, Trail
+from kit.identities.sessions import Sessions
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding, finding_of
@@ -67,6 +70,8 @@ class Attacker:
         self.own_calls = OwnCalls(store, inventory, self.cluster_addresses)
         self._rules = Rules(store, inventory, self.cluster_addresses)
         self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
+        self.sessions = Sessions(store, inventory, self.cluster_addresses)
+        self._theft = Theft(inventory, self.sessions)
         self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
         self._may_fit = dict[Place, Event]()
 
@@ -91,9 +96,14 @@ class Attacker:
         """Whom the attacker let in, oldest first."""
         return self._settled[2]
 
+    @property
+    def stolen(self) -> list[Stolen]:
+        """AWS sessions of pods and nodes that the attacker used outside of the cluster."""
+        return self._settled[3]
+
     @cached_property
-    def _settled(self) -> tuple[dict[Place, Call], Found, list[LetIn]]:
-        """Calls, CloudTrail events and who was let in, each of which leads to more of the others, until nothing more follows."""
+    def _settled(self) -> tuple[dict[Place, Call], Found, list[LetIn], list[Stolen]]:
+        """Calls, CloudTrail events, who was let in and stolen sessions, each of which leads to more of the others, until nothing more follows."""
         found = dict[Place, Call]()
 
         def take(events: Iterable[Event], rule: str) -> bool:
@@ -108,21 +118,29 @@ class Attacker:
 
         asked = list(self._named(take))
         trail, let_in = Found(), list[LetIn]()
+        counted = [one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one))]
+        stolen = self._theft.of(counted, [])
         while True:
             grown = True
             while grown:
                 events = [call.event for call in found.values()]
-                rules = [*asked, *self._rules.of(events), *self._letting_in.follow_from(found, trail, let_in)]
+                rules = [
+                    *asked,
+                    *self._rules.of(events),
+                    *self._letting_in.follow_from(found, trail, let_in),
+                    *follow_from(stolen),
+                ]
                 may_fit = self._matching(rules)
                 grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in rules) > 0
             events = [call.event for call in found.values()]
-            more_trail = self._trail.of(events, frozenset(self._rules.addresses_of(events)))
+            more_stolen = self._theft.of(counted, events)
+            more_trail = self._trail.of(events, frozenset(self._rules.addresses_of(events)), more_stolen)
             more_let_in = self._letting_in.by(found, list(more_trail))
-            if more_trail.keys() == trail.keys() and more_let_in == let_in:
+            if (more_trail.keys(), more_let_in, more_stolen) == (trail.keys(), let_in, stolen):
                 break
-            trail, let_in = more_trail, more_let_in
+            trail, let_in, stolen = more_trail, more_let_in, more_stolen
         ordered = dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
-        return ordered, trail, let_in
+        return ordered, trail, let_in, stolen
 
     def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[Rule]:
         """Rule 1: the callers of the findings."""
@@ -201,7 +219,7 @@ class Attacker:
                 if event["issued_credential_id"] in used
                 or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
             }
-            trail, keys = self._trail_with(present, addresses)
+            trail, keys = self.trail_with(present, addresses)
             let_in = [one for one in self.let_in if one.place in members or one.event_id in trail]
             more = {
                 place
@@ -219,9 +237,12 @@ class Attacker:
                 return [event for place, event in hostile.items() if place in members], trail, let_in
             members |= more
 
-    def _trail_with(self, events: list[Event], places: set[str]) -> tuple[list[str], set[str]]:
-        """The attacker's CloudTrail events that go with some audit events, and the access keys of both."""
-        keys = {event["access_key_id"] for event in events} - {None}
+    def trail_with(
+        self, events: Iterable[Event], places: Names, known: Names = frozenset[str]()
+    ) -> tuple[list[str], set[str]]:
+        """The attacker's CloudTrail events that go with some audit events, addresses and access keys, and the access keys of all of them."""
+        events = list(events)
+        keys = {*({event["access_key_id"] for event in events} - {None}), *known}
         users = {event["user_name"] for event in events}
         while True:
             more = {

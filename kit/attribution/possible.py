@@ -1,4 +1,4 @@
-"""Rules 7 to 11: calls that may be the attacker's and may be the victim's."""
+"""Rules 8 to 12: calls that may be the attacker's and may be the victim's."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kit.attribution.calls import Event
+from kit.attribution.stolen import Stolen
 from kit.inventory.addresses import Addresses
 from kit.store.store import Store
 
@@ -25,29 +26,31 @@ class Trail:
         self.store = store
         self.cluster_addresses = cluster_addresses
 
-    def of(self, events: Iterable[Event], alone: frozenset[str]) -> Found:
-        """Those that follow from the attacker's audit events: from an address that is the attacker's alone; or from another address of
+    def of(self, events: Iterable[Event], alone: frozenset[str], stolen: list[Stolen]) -> Found:
+        """Those that follow from the attacker's audit events and from stolen sessions: from an address that is the attacker's alone; or from another address of
         the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a service account of
-        the attacker; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
+        the attacker; or with a stolen session from outside; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
         too, nothing is told apart."""
         of_attacker = {
             "keys": sorted({event["access_key_id"] for event in events} - {None}),
             "users": sorted({event["user_name"] for event in events} - {None}),
             "addresses": sorted({event["source_address"] for event in events} - {None}),
         }
+        taken = {(one.session.access_key_id, address): one.says for one in stolen for address in one.addresses}
         found, issued = Found(), list[str]()
-        grown = bool(events)
+        grown = bool(events or stolen)
         while grown:
             rows = self.store.rows(
                 "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
                 f" {_ISSUED} AS issued FROM trail"
-                " WHERE list_contains($addresses, source_address) OR list_contains($issued, access_key_id)"
+                " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id)"
                 " ORDER BY event_at, event_id",
                 addresses=of_attacker["addresses"],
-                issued=issued,
+                keys=sorted({*issued, *(key for key, _ in taken)}),
             )
             for row in rows:
                 because = self._because(row, of_attacker, alone, issued)
+                because = because or taken.get((row["access_key_id"], row["source_address"]), "")
                 if because:
                     found.setdefault(row["event_id"], (row, because))
             more = sorted({row["issued"] for row, _ in found.values()} - {None})

@@ -16,7 +16,7 @@ from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dicts_of, json_of
-from kit.model.arn import instance_of, role_of
+from kit.model.arn import instance_of, principal_of, role_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -220,6 +220,20 @@ class Sessions:
             )
             found.setdefault(row["access_key_id"], []).append(use)
         return found
+
+    def used_before(self, session: Session, addresses: Names, before: datetime | None) -> set[str]:
+        """Those of some addresses that other sessions of the same role came from, before a moment, or ever without one."""
+        return {
+            row["source_address"]
+            for row in self.store.rows(
+                "SELECT DISTINCT source_address, arn FROM trail WHERE list_contains($addresses, source_address)"
+                " AND access_key_id <> $key AND ($before IS NULL OR event_at < $before) AND arn IS NOT NULL",
+                addresses=sorted(addresses),
+                key=session.access_key_id,
+                before=before,
+            )
+            if principal_of(row["arn"]) == principal_of(session.role)
+        }
 
     def is_inside(self, address: str) -> bool | None:
         """Whether CloudTrail's address of a call is the cluster's own: None when its way out is not known, or AWS itself called."""

@@ -16,10 +16,10 @@ from kit.attribution.deeds import Deed, Deeds
 from kit.errors import CallError
 from kit.identities.access import Access
 from kit.identities.rights import Rights
-from kit.identities.sessions import Sessions
 from kit.inventory.inventory import Inventory
 from kit.lenient import dicts_of
 from kit.model.finding import Finding
+from kit.model.identity import NODE
 from kit.model.kinds import DEEDS, EVERYTHING, OBJECTS, Certainty
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
@@ -51,7 +51,7 @@ class Scope:
         self.chosen = findings
         self.attacker = Attacker(store, inventory)
         self.deeds = Deeds(store, inventory)
-        self.sessions = Sessions(store, inventory, self.attacker.cluster_addresses)
+        self.sessions = self.attacker.sessions
         self.access, self.rights = Access(store, inventory), Rights(inventory)
         self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions)
         self.given = (start, end)
@@ -130,12 +130,28 @@ class Scope:
 
     def _add_rest(self, scope: FindingScope) -> None:
         add_possible(scope, self.inventory)
+        self._add_stolen(scope)
         add_sessions(scope, self.attacker, self.sessions)
         self._add_identities(scope)
         kinds = {kind for kind, _, _ in scope.subjects}
         pods = [one.thing for one in scope.affected("pod")]
         namespaces = {pod.namespace for pod in pods if pod and pod.namespace} | self._named_namespaces(scope.finding)
         scope.limits |= dict.fromkeys(self.limits.of(scope.finding, kinds, scope.calls, namespaces))
+
+    def _add_stolen(self, scope: FindingScope) -> None:
+        """What was done in AWS with sessions that were stolen from pods and nodes of the scope."""
+        pods = {one.key for one in scope.affected("pod") if not one.through}
+        nodes = {str(event["user_name"]).removeprefix(NODE) for event in self.attacker.events_of(scope.calls)}
+        if scope.finding.resource_type == "Instance" and not scope.finding.workload:
+            nodes |= {one.key for one in scope.affected("node")}
+        keys = {
+            one.session.access_key_id
+            for one in self.attacker.stolen
+            if one.pods & pods or (one.session.node and one.session.node in nodes)
+        }
+        for event_id in self.attacker.trail_with((), (), keys)[0] if keys else ():
+            if self._given_inside(self.attacker.trail[event_id][0]["event_at"]):
+                scope.aws_calls.setdefault(event_id)
 
     def _named_namespaces(self, finding: Finding) -> set[str]:
         """The namespaces that a finding names: of its workload, of what was called, of the calling service account."""
