@@ -94,9 +94,9 @@ def test_a_call_is_told_by_what_it_did(more: dict[str, Any], deed: str) -> None:
 
 def test_every_deed_has_a_symbol_and_a_colour_of_its_own() -> None:
     assert (
-        len({symbol for _, _, symbol in figures.DEEDS.values()})
-        == len({colour for _, colour, _ in figures.DEEDS.values()})
-        == len(figures.DEEDS)
+        len({symbol for _, _, symbol in figures.DEED_MARKS.values()})
+        == len({colour for _, colour, _ in figures.DEED_MARKS.values()})
+        == len(figures.DEED_MARKS)
     )
 
 
@@ -110,28 +110,28 @@ def test_the_timeline_has_every_call_and_its_table_too() -> None:
             "event_name": "ListBuckets",
         }
     )
-    chart = figures.timeline(pd.DataFrame(rows), aws, findings(), coverage(), None)
+    chart = figures.timeline_chart(pd.DataFrame(rows), aws, findings(), coverage(), None)
     assert times(chart) == 6 and set(chart.rows["line"]) == {"service account checkout/api", "AWS: assumed-role/r/s"}
 
 
 def test_a_gap_is_shaded_and_named() -> None:
     gap = {"source": "audit", "state": "gap", "start_at": START, "end_at": START + pd.Timedelta(minutes=5)}
-    chart = figures.timeline(pd.DataFrame([call()]), aws_calls(), findings(), coverage(gap), None)
+    chart = figures.timeline_chart(pd.DataFrame([call()]), aws_calls(), findings(), coverage(gap), None)
     assert len(chart.figure.layout.shapes) == 1 and "not recorded" in texts(chart)
 
 
 def test_five_thousand_calls_are_gathered_and_none_is_lost() -> None:
     rows = [call(number, user_name=f"user-{number % 3}") for number in range(5000)]
-    chart = figures.timeline(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
+    chart = figures.timeline_chart(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
     assert times(chart) == 5000
     assert len(chart.rows) < figures.MOST_MARKS
 
 
 def test_many_identities_share_a_line() -> None:
     rows = [call(number, user_name=f"user-{number % 700}") for number in range(1400)]
-    chart = figures.timeline(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
+    chart = figures.timeline_chart(pd.DataFrame(rows), aws_calls(), findings(), coverage(), None)
     assert times(chart) == 1400
-    assert chart.rows["line"].nunique() == figures.MOST_LINES and "677 more identities" in set(chart.rows["line"])
+    assert chart.rows["line"].nunique() == figures.MOST_IDENTITIES and "677 more identities" in set(chart.rows["line"])
 
 
 WINDOW = (START.to_pydatetime(), END.to_pydatetime())
@@ -168,7 +168,7 @@ def activity(number: int, **more: Any) -> pd.DataFrame:
 @pytest.mark.parametrize("number", [5, 5000])
 def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
     exec_ = pd.DataFrame([call(resource="pods", subresource="exec", name="app-00003")])
-    chart = strips.lifetimes(pods(number), exec_, WINDOW)
+    chart = strips.lifetime_strips(pods(number), exec_, WINDOW)
     assert len(chart.rows) == number and chart.figure.layout.height < 1200
     assert chart.rows.iloc[0]["pod"] == "checkout/app-00003" and chart.rows["attacks"].sum() == 1
     assert int(chart.rows["gone"].sum()) == number // 2
@@ -178,14 +178,14 @@ def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
 @pytest.mark.parametrize("number", [5, 5000])
 def test_namespaces_stay_legible_and_the_table_has_all(number: int) -> None:
     things = pd.DataFrame([subject("pod", f"p{one}", namespace=f"ns{one}") for one in range(number)])
-    chart = heat.namespaces(things, {"pod": "pods", "secret": "secrets read"})
+    chart = heat.namespace_heat(things, {"pod": "pods", "secret": "secrets read"})
     assert chart.rows["count"].sum() == number and chart.figure.layout.height < 1000
     assert ("more stand in the table" in chart.says) == (number == 5000)
 
 
 @pytest.mark.parametrize("number", [5, 500])
 def test_the_heatmap_shows_the_attackers_kinds_first_and_the_table_has_all(number: int) -> None:
-    chart = heat.activity(activity(number), WINDOW[0])
+    chart = heat.activity_heat(activity(number), WINDOW[0])
     assert len(chart.rows) == number and chart.figure.layout.height < 700
     assert chart.rows["hostile"].is_monotonic_decreasing
     assert ("more stand in the table" in chart.says) == (number == 500)
@@ -241,11 +241,11 @@ def test_text_from_evidence_is_inert() -> None:
         [subject(kind, HOSTILE, namespace=HOSTILE, node=HOSTILE) for kind in ("pod", "node", "identity", "iam_role")]
     )
     for chart in (
-        figures.timeline(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
+        figures.timeline_chart(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
         figures.incident_graph(things, findings(type=HOSTILE), rows, aws_calls()),
-        strips.lifetimes(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
-        heat.namespaces(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
-        heat.activity(activity(1, call=HOSTILE), None),
+        strips.lifetime_strips(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
+        heat.namespace_heat(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
+        heat.activity_heat(activity(1, call=HOSTILE), None),
         strips.coverage_strip(
             coverage({"source": HOSTILE, "state": "gap", "start_at": START, "end_at": END, "says": HOSTILE}), findings()
         ),
@@ -261,7 +261,9 @@ def test_what_cannot_be_seen_is_written_out() -> None:
 
 
 def test_a_figure_is_the_same_each_time_and_has_no_way_to_a_cloud() -> None:
-    charts = [figures.timeline(pd.DataFrame([call()]), aws_calls(), findings(), coverage(), None) for _ in range(2)]
+    charts = [
+        figures.timeline_chart(pd.DataFrame([call()]), aws_calls(), findings(), coverage(), None) for _ in range(2)
+    ]
     assert charts[0].drawing() == charts[1].drawing()
     config = json.loads(figures.CONFIG)
     assert (

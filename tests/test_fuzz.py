@@ -32,7 +32,7 @@ from kit.evidence.formats.stream import Reading
 from kit.evidence.load import load
 from kit.evidence.parts import UNEXPECTED, LedgerEntry
 from kit.evidence.readers import audit
-from kit.evidence.sniff import Kind, kind_of
+from kit.evidence.sniff import FileKind, file_kind
 from kit.store.store import connect
 from tests.command import RECORDINGS
 from tests.sources.reading import Kept, Row
@@ -89,7 +89,7 @@ def taken(data: bytes, folder: Path, database: duckdb.DuckDBPyConnection) -> Non
 
 def one_file(path: Path, folder: Path, database: duckdb.DuckDBPyConnection) -> None:
     try:
-        kind = kind_of(path)
+        kind = file_kind(path)
     except EvidenceError as error:
         assert str(error)
         return
@@ -318,6 +318,6 @@ def test_whole_events_are_rows_whatever_stands_beside_them(
     entry = LedgerEntry("file", "", 0, None)
     parts = Kept(tmp_path / "store", 1, entry, database)
     parts.made = []
-    load(tmp_path / "file", Kind(LINES, audit), parts, lambda position, records: None)
+    load(tmp_path / "file", FileKind(LINES, audit), parts, lambda position, records: None)
     found = {row["audit_id"] for part in parts.of("audit") for row in pq.read_table(part, columns=["audit_id"]).to_pylist()}  # fmt: skip
     assert found >= {AUDIT[number]["auditID"] for number in values}

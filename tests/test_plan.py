@@ -13,8 +13,8 @@ import pytest
 from kit.actions.action import STAGES, permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import ExpectedObject, Target
-from kit.live.changes.objects import path_of
-from kit.model.kubernetes import KINDS
+from kit.live.changes.objects import url_path
+from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.permissions import ALWAYS, permissions_of
 from kit.plan.plan import Plan, PlannedAction
 from tests import cases
@@ -303,16 +303,16 @@ def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:
     assert not any(one["parameters"].get("useful") for one in actions)
 
 
-@pytest.mark.parametrize("resource", KINDS)
+@pytest.mark.parametrize("resource", OBJECT_KINDS)
 def test_a_permission_names_the_group_that_the_call_goes_to(resource: str) -> None:
-    kind = KINDS[resource]
+    kind = OBJECT_KINDS[resource]
     target = Target("created", f"{resource}/shop/x", parameters=ExpectedObject(resource, "shop", "x", None, {}))
     made = permissions_for(ACTIONS["delete_workload"], target)
     planned = PlannedAction(
         "id", "eradicate", "delete_workload", "", target.key, "x", None, [], "", [], "", "", [], made, [], []
     )
     (rule,) = permissions_of(Plan(None, None, None, (planned,), ()))["cluster_role"]["rules"]
-    assert path_of(resource, "shop", "x").split("/")[1:-1] == [
+    assert url_path(resource, "shop", "x").split("/")[1:-1] == [
         *(["apis", *rule["apiGroups"]] if rule["apiGroups"] != [""] else ["api"]),
         kind.version,
         *(["namespaces", "shop"] if kind.namespaced else []),
@@ -322,7 +322,7 @@ def test_a_permission_names_the_group_that_the_call_goes_to(resource: str) -> No
 
 def test_the_table_of_kinds_is_the_api_servers() -> None:
     served = {one.plural: (one.kind, one.api_version, one.namespaced) for one in SERVED}
-    known = {name: (one.kind, one.api_version, one.namespaced) for name, one in KINDS.items()}
+    known = {name: (one.kind, one.api_version, one.namespaced) for name, one in OBJECT_KINDS.items()}
     custom = {"policyendpoints", "nodeclasses", "nodepools", "nodeclaims"}
     assert {name: one for name, one in known.items() if served.get(name) != one}.keys() == custom
 

@@ -11,7 +11,7 @@ import pytest
 from kit.actions.action import STAGES
 from kit.actions.registry import ACTIONS
 from kit.errors import PlaybookError
-from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks, read_playbooks
+from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks_by_family, read_playbooks
 from kit.questions import QUESTIONS
 from kit.questions.question import Answer
 from tests.families import FAMILIES, TAKE_OUT, answer, call_at_the_end, drop, evidence_of, refuse
@@ -28,12 +28,12 @@ UNHEARD = "Impact:EKS/SomethingUnheardOf"
 
 
 def test_every_finding_type_has_exactly_one_playbook() -> None:
-    listed = [name for one in playbooks().values() for name in one.finding_types]
+    listed = [name for one in playbooks_by_family().values() for name in one.finding_types]
     assert listed and sorted(listed) == sorted(finding_types())
 
 
 def test_every_question_is_in_some_playbook_and_every_action_there_or_comes_by_the_scope() -> None:
-    every = playbooks().values()
+    every = playbooks_by_family().values()
     assert {ask.question.name for one in every for ask in one.questions} == set(QUESTIONS)
     in_playbooks = {do.action.name for one in every for do in one.actions}
     assert in_playbooks <= set(ACTIONS) and all(action.kinds for action in ACTIONS.values())
@@ -43,14 +43,14 @@ def test_every_question_is_in_some_playbook_and_every_action_there_or_comes_by_t
 def test_no_two_families_ask_and_do_the_same() -> None:
     ways = [
         tuple(ask.question.name for ask in one.questions) + tuple(do.action.name for do in one.actions)
-        for one in playbooks().values()
+        for one in playbooks_by_family().values()
     ]
     assert len(set(ways)) == len(ways) == len(list(FOLDER.glob("*.toml")))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_actions_stand_in_their_order_and_nothing_is_destroyed_before_it_is_captured(family: str) -> None:
-    actions = [do.action for do in playbooks()[family].actions]
+    actions = [do.action for do in playbooks_by_family()[family].actions]
     stages = [STAGES.index(one.stage) for one in actions]
     assert stages == sorted(stages)
     captured = {kind for one in actions if one.stage in ("freeze", "capture") for kind in one.kinds}
@@ -114,14 +114,14 @@ def test_a_type_in_two_playbooks_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_family_has_its_case() -> None:
-    assert set(FAMILIES) == set(playbooks())
+    assert set(FAMILIES) == set(playbooks_by_family())
 
 
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in sorted(FAMILIES)]
 )
 def test_the_telling_evidence_turns_the_verdict(name: str, tmp_path: Path) -> None:
-    family, played = FAMILIES[name], playbooks()[name]
+    family, played = FAMILIES[name], playbooks_by_family()[name]
     finding_type = (
         family.finding if family.finding in played.finding_types else next(iter(played.finding_types), UNHEARD)
     )

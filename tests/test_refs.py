@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import CallError
-from kit.model.refs import KINDS, Ref
+from kit.model.refs import REF_KINDS, Ref
 from kit.model.window import checked_window
 
 
-@given(st.sampled_from(KINDS), st.text(min_size=1))
+@given(st.sampled_from(REF_KINDS), st.text(min_size=1))
 def test_any_key_comes_back_from_the_text_of_a_ref(kind: str, key: str) -> None:
     ref = Ref.of(kind, key)
     assert (ref.kind, ref.key) == (kind, key)

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol, get_args
 
-from kit.actions.target import Parameters, Source, Target
+from kit.actions.target import Parameters, Target, TargetSource
 from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.kinds import SubjectName
-from kit.model.kubernetes import KINDS
+from kit.model.kubernetes import OBJECT_KINDS
 
 Stage = Literal["freeze", "contain", "revoke", "capture", "eradicate", "recover"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-GONE = "what was deleted is gone; what was captured before stays"
+DELETED_IS_GONE = "what was deleted is gone; what was captured before stays"
 READS = "nothing to undo: it changes nothing"
 DRY = "server-side dry-run (dryRun=All)"
 EC2_DRY = "EC2's DryRun"
@@ -113,7 +113,7 @@ class Action:
     stops: str
     undo: str = ""
     cannot_undo: str = ""
-    kinds: tuple[SubjectName | Source, ...] = ()
+    kinds: tuple[SubjectName | TargetSource, ...] = ()
     commands: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
     destroys: bool = False
     identities: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def permissions_for(action: Action, target: Target) -> list[str]:
     """The permissions of an action on one target, with its own resource and role. Source: Kubernetes "Using RBAC Authorization",
     privilege escalation prevention: who writes a binding needs its role's rights, or `bind`; who writes a role, or `escalate`."""
     resource = target.resource
-    own = KINDS[resource].path if resource in KINDS else resource
+    own = OBJECT_KINDS[resource].path if resource in OBJECT_KINDS else resource
     found = list[str]()
     for one in action.permissions:
         if "{role}" not in one:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, Action, Held
-from kit.actions.pods import on_fargate
+from kit.actions.pods import why_not_on_fargate
 from kit.actions.target import PodParameters, Target
 from kit.identities.revocation import kubectl
 
@@ -28,7 +28,7 @@ def _isolate(target: Target) -> list[str]:
 def _out_of_reach(target: Target, held: Held) -> str:
     if target.known(PodParameters).host_network:
         return "it is on its node's network, where no network policy reaches it: a quarantine of its node alone cuts it off"
-    return on_fargate(target, held)
+    return why_not_on_fargate(target, held)
 
 
 def _person(target: Target) -> str:

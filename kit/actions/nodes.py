@@ -9,7 +9,7 @@ from collections.abc import Callable
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
 from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
-from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, KARPENTER, WORDS
+from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, KARPENTER, NODE_KIND_WORDS
 from kit.model.arn import partition_in
 
 _SNAPSHOTS = (
@@ -71,7 +71,7 @@ def _impossible(
 
     def why(target: Target, held: Held) -> str:
         known = target.known(NodeParameters)
-        words = WORDS[known.node_kind]
+        words = NODE_KIND_WORDS[known.node_kind]
         if known.node_kind == FARGATE:
             return f"{words}: what can be done is done to its pod"
         if known.node_kind == HYBRID and not on_hybrid:

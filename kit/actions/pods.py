@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from kit.actions.action import DRY, GONE, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
+from kit.actions.action import DELETED_IS_GONE, DRY, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
 from kit.actions.target import PodParameters, ServedPod, Target
 from kit.identities.revocation import kubectl
-from kit.inventory.node_kind import FARGATE, kind_of
+from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.words import few
 
 
@@ -39,10 +39,10 @@ def _delete_pod(target: Target) -> list[str]:
     return uid_checked("delete", "pod", target)
 
 
-def on_fargate(target: Target, held: Held) -> str:
+def why_not_on_fargate(target: Target, held: Held) -> str:
     """Why neither network policies nor the kubelet reach a pod, where it runs on Fargate."""
     node = target.known(PodParameters).node
-    if not node or kind_of(node, held.thing_at(f"nodes/{node}")) != FARGATE:
+    if not node or node_kind_of(node, held.thing_at(f"nodes/{node}")) != FARGATE:
         return ""
     return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: its security group and its deletion are what is left"
 
@@ -71,8 +71,8 @@ ACTIONS = (
            precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
            permissions=("kubernetes:pods:get", "kubernetes:nodes/proxy:create"),
            preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it",
-           only_held=True, impossible=on_fargate, keeps=Keeps.TARGET),
-    Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=GONE, kinds=("pod",),
+           only_held=True, impossible=why_not_on_fargate, keeps=Keeps.TARGET),
+    Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=DELETED_IS_GONE, kinds=("pod",),
            commands=_delete_pod, destroys=True,
            precondition="the pod with this uid stands, and its capture is finished",
            permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named",

@@ -13,7 +13,7 @@ from kit.model.kinds import NAMED, SubjectName
 from kit.model.why import Why
 
 # fmt: off
-Source = Literal[
+TargetSource = Literal[
     "written_binding", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
     "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
 ]
@@ -203,7 +203,7 @@ class SuppressedFinding(FindingParameters):
 class Target:
     """What an action is done to: a subject of the scope, mostly. instance_id: of a node. why: what weighs most."""
 
-    kind: SubjectName | Source
+    kind: SubjectName | TargetSource
     key: str
     thing: Thing | None = None
     cluster: str | None = None

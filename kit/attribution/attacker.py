@@ -50,7 +50,7 @@ from kit.attribution.calls import (
 from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
-from kit.attribution.rules import Rule, Rules, of_caller
+from kit.attribution.rules import AttackerRule, Rules, of_caller
 from kit.attribution.stolen import Stolen, Theft, follow_from
 from kit.attribution.trail import Found, Trail
 from kit.identities.sessions import Sessions
@@ -142,7 +142,7 @@ class Attacker:
         ordered = dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
         return ordered, trail, let_in, stolen
 
-    def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[Rule]:
+    def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[AttackerRule]:
         """Rule 1: the callers of the findings."""
         named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
@@ -157,7 +157,7 @@ class Attacker:
             says = f"{same} as the call of finding {few([one.id for one in findings], 2)}"
             yield of_caller(named_caller, credentials, None, says)
 
-    def _matching(self, rules: list[Rule]) -> list[Event]:
+    def _matching(self, rules: list[AttackerRule]) -> list[Event]:
         """The events that may fit any of some rules, and those asked for before, in one pass over the log for what is new."""
         new = dict[str, set[str]]()
         for rule in rules:

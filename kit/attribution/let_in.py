@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from kit.attribution.calls import Call, Event, Place, creates, let_through, place_of
-from kit.attribution.rules import Rule
+from kit.attribution.rules import AttackerRule
 from kit.attribution.trail import Found
 from kit.identities.access import Access
 from kit.identities.aws_auth import Change, changes
@@ -68,18 +68,18 @@ class LettingIn:
         self._of_trail = dict[str, list[LetIn]]()
         self._of_binding = dict[Place, list[LetIn]]()
 
-    def follow_from(self, calls: dict[Place, Call], trail: Found, let_in: list[LetIn]) -> Iterator[Rule]:
+    def follow_from(self, calls: dict[Place, Call], trail: Found, let_in: list[LetIn]) -> Iterator[AttackerRule]:
         """What makes audit events the attacker's by what the attacker did in AWS and by whom the attacker let in."""
         issued = self._followed(calls, {row["issued"] for row, _ in trail.values() if row["issued"]})
         if issued:
             says = "its access key was issued to the attacker"
-            yield Rule("access_key_id", issued, lambda event: event["access_key_id"] in issued, says)
+            yield AttackerRule("access_key_id", issued, lambda event: event["access_key_id"] in issued, says)
         for one in (one for one in let_in if one.sure):
             says = f"the attacker let {one.key} in, which had no way in before: {one.why.says}"
             if one.arns:
-                yield Rule("arn", set(one.arns), one.called, says)
+                yield AttackerRule("arn", set(one.arns), one.called, says)
             if one.user_names:
-                yield Rule("user_name", set(one.user_names), one.called, says)
+                yield AttackerRule("user_name", set(one.user_names), one.called, says)
 
     def _followed(self, calls: dict[Place, Call], issued: set[str]) -> set[str]:
         """Of the keys that calls of the attacker issued, those that nobody used in the cluster before the attacker did: where somebody

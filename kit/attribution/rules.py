@@ -33,7 +33,7 @@ _CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, 
 
 
 @dataclass(frozen=True)
-class Rule:
+class AttackerRule:
     """What makes events the attacker's. column, values: one of the values stands in this column (SQL) of each. holds: and this is true of it."""
 
     column: str
@@ -42,14 +42,14 @@ class Rule:
     says: str
 
 
-def of_caller(caller: Caller, credentials: frozenset[str], since: datetime | None, says: str) -> Rule:
+def of_caller(caller: Caller, credentials: frozenset[str], since: datetime | None, says: str) -> AttackerRule:
     """That an event has this identity, address, user agent and one of these credentials; with since: from then on."""
 
     def holds(event: Event) -> bool:
         same = caller_of(event) == caller and may_be_of(event, credentials)
         return same and (since is None or event["received_at"] >= since)
 
-    return Rule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+    return AttackerRule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
 
 
 class Rules:
@@ -61,7 +61,7 @@ class Rules:
         self.cluster_addresses = cluster_addresses
         self._callers_at = dict[str, list[tuple[str, frozenset[str], datetime]]]()
 
-    def of(self, events: list[Event]) -> Iterator[Rule]:
+    def of(self, events: list[Event]) -> Iterator[AttackerRule]:
         """What makes other events the attacker's when these are."""
         for rules in (
             self._minted,
@@ -74,24 +74,24 @@ class Rules:
         ):
             yield from rules(events)
 
-    def _minted(self, events: list[Event]) -> Iterator[Rule]:
+    def _minted(self, events: list[Event]) -> Iterator[AttackerRule]:
         minted = {event["issued_credential_id"] for event in events} - {None}
         says = "its credential was minted by a call of the attacker"
-        yield Rule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
+        yield AttackerRule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
 
-    def _of_made_pods(self, events: list[Event]) -> Iterator[Rule]:
+    def _of_made_pods(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = self.pods_made_by(events)
         says = "it was made with the token of a pod that the attacker created"
-        yield Rule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
+        yield AttackerRule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
 
-    def _of_made_secrets(self, events: list[Event]) -> Iterator[Rule]:
+    def _of_made_secrets(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = secrets_made_by(events)
         says = "its token is that of a Secret that the attacker created"
         names = {key.partition("/")[2] for key in made}
         if names:
-            yield Rule(LEGACY, names, lambda event: token_secret_of(event) in made, says)
+            yield AttackerRule(LEGACY, names, lambda event: token_secret_of(event) in made, says)
 
-    def _of_made_accounts(self, events: list[Event]) -> Iterator[Rule]:
+    def _of_made_accounts(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = defaultdict[tuple[str, str | None], list[Event]](list)
         for event in filter(creates_account, events):
             made[(account_user(event), event["uid"])].append(event)
@@ -110,7 +110,7 @@ class Rules:
                 return same and any(start <= at and (end is None or at < end) for start, end in lives)
 
             says = f"the attacker created its service account {created[0]['namespace']}/{created[0]['name']}"
-            yield Rule("user_name", {user}, holds, says)
+            yield AttackerRule("user_name", {user}, holds, says)
 
     def _deleted_at(self, event: Event) -> datetime | None:
         """When the service account that an event created was first deleted again; None when no event shows that."""
@@ -131,16 +131,16 @@ class Rules:
             found[(row["namespace"], row["name"])].append(row["received_at"])
         return found
 
-    def _alone(self, events: list[Event]) -> Iterator[Rule]:
+    def _alone(self, events: list[Event]) -> Iterator[AttackerRule]:
         for address in self.addresses_of(events):
             says = f"it comes from {address}, which nobody but the attacker used"
 
             def holds(one: Event, address: str = address) -> bool:
                 return bool(one["source_address"] == address)
 
-            yield Rule("source_address", {address}, holds, says)
+            yield AttackerRule("source_address", {address}, holds, says)
 
-    def _before(self, events: list[Event]) -> Iterator[Rule]:
+    def _before(self, events: list[Event]) -> Iterator[AttackerRule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
         caller did with that credential from then on, or ever where its identity, address and client are the attacker's anyway. A kubelet
         at one of the cluster's own addresses does its daily work when it mints."""
@@ -183,12 +183,12 @@ class Rules:
             pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
         )
 
-    def _pretending(self, events: list[Event]) -> Iterator[Rule]:
+    def _pretending(self, events: list[Event]) -> Iterator[AttackerRule]:
         at_home = self.cluster_addresses.control_plane
         addresses = {event["source_address"] for event in events} - {None} - at_home
         says = "it has the name of a part of the control plane, and the control plane never calls from there"
         if at_home and addresses - set(self.cluster_addresses.own):
-            yield Rule(
+            yield AttackerRule(
                 "source_address",
                 addresses,
                 lambda event: event["source_address"] in addresses and event["user_name"] in CONTROL_PLANE,

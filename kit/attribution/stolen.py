@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kit.attribution.calls import Event, creates, let_through
-from kit.attribution.rules import Rule
+from kit.attribution.rules import AttackerRule
 from kit.identities.sessions import Session, Sessions
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -97,11 +97,11 @@ class Theft:
                     yield event["uid"]
 
 
-def follow_from(stolen: list[Stolen]) -> Iterator[Rule]:
+def follow_from(stolen: list[Stolen]) -> Iterator[AttackerRule]:
     """What makes audit events the attacker's: a stolen session, from where it was used outside."""
     for one in stolen:
 
         def holds(event: Event, key: str = one.session.access_key_id, places: frozenset[str] = one.addresses) -> bool:
             return event["access_key_id"] == key and event["source_address"] in places
 
-        yield Rule("access_key_id", {one.session.access_key_id}, holds, one.says)
+        yield AttackerRule("access_key_id", {one.session.access_key_id}, holds, one.says)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kit.case import frames
-from kit.case.records import place_of, record_of
+from kit.case.records import file_and_line, record_of
 from kit.case.stops import stop_of_branch, stop_of_sample
 from kit.errors import CallError, CaseError
 from kit.model.finding import Finding, finding_of
@@ -159,22 +159,22 @@ class Case:
     @cached_property
     def subjects(self) -> pd.DataFrame:
         """The subjects of all chosen findings, each once, affected ones first; `findings` lists whose they are."""
-        return frames.subjects(self.index, self._scope.attacker.first_call_at)
+        return frames.of_subjects(self.index, self._scope.attacker.first_call_at)
 
     @cached_property
     def calls(self) -> pd.DataFrame:
         """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are the attacker's."""
-        return frames.calls(self.scope, self._scope.attacker, self.store)
+        return frames.of_calls(self.scope, self._scope.attacker, self.store)
 
     @cached_property
     def aws_calls(self) -> pd.DataFrame:
         """The attacker's CloudTrail events of the chosen findings, oldest first."""
-        return frames.aws_calls(self.scope, self._scope.attacker, self.store)
+        return frames.of_aws_calls(self.scope, self._scope.attacker, self.store)
 
     @cached_property
     def limits(self) -> pd.DataFrame:
         """What cannot be told, each once, with the findings that it holds for."""
-        return frames.limits(self.scope)
+        return frames.of_limits(self.scope)
 
     @cached_property
     def _evidence(self) -> Evidence:
@@ -273,7 +273,7 @@ class Case:
 
         stretches: into how many the time between the hour before the first hostile call and the hour after the last is cut.
         """
-        return frames.activity(self._scope, self.store, stretches)
+        return frames.of_activity(self._scope, self.store, stretches)
 
     def stop_unless(self, *kinds: str) -> None:
         """Raise StopNotebook when the scope has no subject of these kinds: this branch does not apply, or cannot be told to."""
@@ -365,7 +365,7 @@ class Case:
 
     def place(self, ref: str) -> tuple[str, int]:
         """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
-        return place_of(self.store, ref)
+        return file_and_line(self.store, ref)
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""

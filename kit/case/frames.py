@@ -74,7 +74,7 @@ def frame_of(rows: list[dict[str, Any]], columns: list[str] | tuple[str, ...] | 
     return pd.DataFrame(rows, columns=None if columns is None else list(columns))
 
 
-def subjects(index: Index, first: datetime | None) -> pd.DataFrame:
+def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     """The subjects, each once, affected ones first; `findings` lists whose they are. first: when the attacker's first call came."""
     import pandas as pd
 
@@ -98,7 +98,7 @@ def subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     return frame
 
 
-def calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
+def of_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
     """The attacker's audit events of a scope, oldest first, with the sentence that says why they are the attacker's."""
     whose = dict[str, list[str]]()
     for finding in scope["findings"]:
@@ -126,7 +126,7 @@ def calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFra
     return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
 
 
-def aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
+def of_aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
     """The attacker's CloudTrail events of a scope, oldest first."""
     wanted = sorted({event_id for finding in scope["findings"] for event_id in finding["aws_calls"]})
     rows = store.rows(
@@ -139,7 +139,7 @@ def aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.Dat
     return frame_of(calls, ["ref", *_AWS_CALL_COLUMNS, "because"])
 
 
-def limits(scope: dict[str, Any]) -> pd.DataFrame:
+def of_limits(scope: dict[str, Any]) -> pd.DataFrame:
     """What a scope cannot tell, each once, with the findings that it holds for."""
     merged = dict[tuple[str, str], dict[str, Any]]()
     for finding in scope["findings"]:
@@ -150,7 +150,7 @@ def limits(scope: dict[str, Any]) -> pd.DataFrame:
     return frame_of(list(merged.values()), ["about", "start", "end", "says", "collect", "findings"])
 
 
-def activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
+def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
     """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile."""
     hostile = scope.attacker.calls
     users = sorted({one.identity.user_name for of_finding in scope.scopes for one in of_finding.identities})

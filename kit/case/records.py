@@ -31,7 +31,7 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
     return rows[0]["file"], rows[0]["item"]
 
 
-def place_of(store: Store, ref: str) -> tuple[str, int]:
+def file_and_line(store: Store, ref: str) -> tuple[str, int]:
     """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
     file, item = record_of(store, ref)
     for table in (one for one in TABLES.values() if one.has_records):

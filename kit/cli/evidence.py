@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from kit.cli.options import AS_JSON, CASE
-from kit.cli.terminal import Progress, add_row, minute, print_json, print_table, printable, shows_errors, table_with
+from kit.cli.terminal import (
+    ShownProgress,
+    add_row,
+    minute,
+    print_json,
+    print_table,
+    printable,
+    shows_errors,
+    table_with,
+)
 
 
 @click.command(epilog="Examples: kit new case-1 evidence/ · kit new case-2 findings.json 'logs/*.gz' --cluster prod")
@@ -24,7 +33,7 @@ def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: boo
     """
     from kit.evidence.intake import new_case
 
-    with Progress() as progress:
+    with ShownProgress() as progress:
         made = new_case(case, evidence, cluster, progress)
     _print_ledger(made, case, as_json)
     if not as_json:
@@ -43,7 +52,7 @@ def add(case: Path, evidence: tuple[str, ...], as_json: bool) -> None:
     """
     from kit.evidence.intake import add_evidence
 
-    with Progress() as progress:
+    with ShownProgress() as progress:
         made = add_evidence(case, evidence, progress)
     _print_ledger(made, case, as_json)
 
@@ -60,7 +69,7 @@ def upgrade(case: Path, as_json: bool) -> None:
     """
     from kit.evidence.upgrade import upgrade_case
 
-    with Progress() as progress:
+    with ShownProgress() as progress:
         made = upgrade_case(case, progress)
     _print_ledger(made, case, as_json)
 

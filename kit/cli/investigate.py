@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from kit.cli.options import AS_JSON, CASE, chosen, opened_case
-from kit.cli.terminal import Progress, add_row, minute, print_json, print_table, printable, shows_errors, table_with
+from kit.cli.terminal import (
+    ShownProgress,
+    add_row,
+    minute,
+    print_json,
+    print_table,
+    printable,
+    shows_errors,
+    table_with,
+)
 
 
 @click.command(epilog="Example: kit findings case-1 --json")
@@ -49,7 +58,7 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
 
     Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told.
     """
-    with Progress() as progress:
+    with ShownProgress() as progress:
         progress("working out the scope", 0, 1)
         opened = opened_case(case, finding, start, end)
         result = opened.scope
@@ -110,7 +119,7 @@ def _life(subject: dict[str, Any]) -> str:
 @shows_errors
 def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
     """Ask the playbook's questions of each finding of CASE: observed, not observed or cannot tell, and what each means next."""
-    with Progress() as progress:
+    with ShownProgress() as progress:
         progress("asking the questions", 0, 1)
         opened = opened_case(case, finding, start, end)
         said = opened.answers_contract()
@@ -186,6 +195,6 @@ def report(case: Path, finding: str, start: str, end: str, as_json: bool) -> Non
     opened_case(case, finding, start, end)
     from kit.report import make_report
 
-    with Progress() as progress:
+    with ShownProgress() as progress:
         path = make_report(case, finding=finding, start=start, end=end, progress=progress)
     print_json({"case": str(case), "report": str(path)}) if as_json else click.echo(str(path))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kit.cli.options import AS_JSON, CASE, chosen, opened_case, reaches
-from kit.cli.terminal import Progress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
+from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError, CaseError
 
 
@@ -54,7 +54,7 @@ def plan(
             next="give one of both",
         )
     keep = list(keep_address) if keep_address or private_endpoint else None
-    with Progress() as progress:
+    with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end)
         made = opened.plan(only, without, keep)
@@ -78,9 +78,9 @@ def plan(
 @shows_errors
 def preview(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
     """Try the saved plan of CASE by the services' own dry-runs, and say of each action what it would do now. It changes nothing."""
-    from kit.live.run import Access, preview_case
+    from kit.live.run import ConnectionOptions, preview_case
 
-    _print_outcomes(preview_case(case, Access(profile, kubeconfig, context), tell), as_json)
+    _print_outcomes(preview_case(case, ConnectionOptions(profile, kubeconfig, context), tell), as_json)
 
 
 @click.command(epilog="Example: kit apply case-1 --approve 3f9c… --profile incident")
@@ -119,9 +119,9 @@ def apply(
     Everything is journaled before it is done (CASE/journal.jsonl). Stopped at any moment, the same command goes on: nothing is done
     twice, and what is not known is looked up. What fails holds up only what has to come after it.
     """
-    from kit.live.run import Access, apply_case
+    from kit.live.run import ConnectionOptions, apply_case
 
-    access = Access(profile, kubeconfig, context)
+    access = ConnectionOptions(profile, kubeconfig, context)
     _print_outcomes(apply_case(case, approve, access, tell, without_capture, by_hand, check_after), as_json)
 
 
@@ -132,9 +132,9 @@ def apply(
 @shows_errors
 def check(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
     """Look again whether what was done for CASE still holds: controllers, autoscalers and GitOps put things back."""
-    from kit.live.run import Access, check_case
+    from kit.live.run import ConnectionOptions, check_case
 
-    _print_outcomes(check_case(case, Access(profile, kubeconfig, context), tell), as_json)
+    _print_outcomes(check_case(case, ConnectionOptions(profile, kubeconfig, context), tell), as_json)
 
 
 @click.command(epilog="Example: kit undo case-1 --only narrow_endpoint")
@@ -152,9 +152,9 @@ def undo(
 
     What somebody changed since is left as it is. Each undo was shown in the plan and approved with it.
     """
-    from kit.live.run import Access, undo_case
+    from kit.live.run import ConnectionOptions, undo_case
 
-    _print_outcomes(undo_case(case, Access(profile, kubeconfig, context), tell, only), as_json)
+    _print_outcomes(undo_case(case, ConnectionOptions(profile, kubeconfig, context), tell, only), as_json)
 
 
 @click.command(epilog="Example: kit journal case-1 --json")

@@ -69,7 +69,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
-class Progress:
+class ShownProgress:
     """Progress on stderr for what takes longer than a second: a bar with the time that is left on a terminal, else a line every few
     seconds."""
 
@@ -120,7 +120,7 @@ class Progress:
             self._task = self._bar.add_task(what, total=total)
         self._bar.update(self._task, description=what, completed=done, total=total)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ShownProgress:
         if not self._console.is_terminal:
             threading.Thread(target=self._watch, daemon=True).start()
         return self

@@ -31,7 +31,7 @@ from kit.evidence.in_work import FIRST, INPUTS, LOCK, alone, writing
 from kit.evidence.load import is_done, load
 from kit.evidence.origin import Origin, origin_of
 from kit.evidence.parts import LedgerEntry, Parts
-from kit.evidence.sniff import Kind, kind_of
+from kit.evidence.sniff import FileKind, file_kind
 from kit.store import settings, tables
 from kit.store.settings import Settings, case_toml, settings_of
 from kit.store.store import connect, ledger_of, part_path, plain_path
@@ -101,7 +101,7 @@ def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) 
     return loaded
 
 
-ARCHIVE = Kind("archive", archive)
+ARCHIVE = FileKind("archive", archive)
 HELD = "the case has it already"
 
 
@@ -145,7 +145,7 @@ class Addition:
             place = plain_path(self.folder, self.scratch, "case")
             self.database = connect(spill=place / "spill", writes=True)  # readers bring threads of their own
             (self.folder / "spill").mkdir(exist_ok=True)
-            taken = list[tuple[LedgerEntry, Kind]]()
+            taken = list[tuple[LedgerEntry, FileKind]]()
             for one in self.given:
                 entry, kind = self._take(one)
                 self.found.append(entry)
@@ -172,14 +172,14 @@ class Addition:
         self._commit(origin)
         return Loaded(self.folder, self.found, origin.says)
 
-    def _take(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+    def _take(self, one: Given) -> tuple[LedgerEntry, FileKind | None]:
         """Hash a file, tell what it is, and copy it when it is taken."""
         self.say(f"{'comparing' if self.hashes else 'copying'} {one.name}", self.done, self.total)
         entry, kind = self._looked_at(one)
         self.done += entry.bytes
         return entry, kind
 
-    def _looked_at(self, one: Given) -> tuple[LedgerEntry, Kind | None]:
+    def _looked_at(self, one: Given) -> tuple[LedgerEntry, FileKind | None]:
         if one.refusal:
             return LedgerEntry(one.name, "", 0, None, note=f"not taken: {one.refusal}"), None
         target = self.folder / "evidence" / one.name
@@ -191,7 +191,7 @@ class Addition:
         source = one.path or target
         try:
             try:
-                kind = ARCHIVE if is_archive(source) else kind_of(source)
+                kind = ARCHIVE if is_archive(source) else file_kind(source)
             except EvidenceError as error:
                 refusal = str(error)
             digest, size = _hash(source)
@@ -219,7 +219,7 @@ class Addition:
         note = "" if kind else f"not taken: {refusal}"
         return LedgerEntry(one.name, digest, size, "archive" if kind is ARCHIVE else None, note=note), kind
 
-    def _load(self, place: Path, entry: LedgerEntry, kind: Kind) -> None:
+    def _load(self, place: Path, entry: LedgerEntry, kind: FileKind) -> None:
         path = plain_path(self.folder / "evidence" / entry.path, self.scratch, "input")
         if kind is not ARCHIVE:
             self._load_one(place, entry, path, kind, entry.bytes)
@@ -236,7 +236,7 @@ class Addition:
             if member.file is not None:
                 one.sha256, one.bytes = _hash(member.file)
                 try:
-                    kind = kind_of(member.file)
+                    kind = file_kind(member.file)
                 except EvidenceError as error:
                     refusal = str(error)
                 else:
@@ -247,7 +247,7 @@ class Addition:
                 one.note = "; ".join(each for each in (member.damage, one.note) if each)
         entry.note = reading.damage or f"{files:,} files in it"
 
-    def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: Kind, size: int) -> None:
+    def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: FileKind, size: int) -> None:
         """Read one file into its parts of the store, unless an earlier call did; the note that it is done is written last."""
         self.number += 1
         self.numbers[self.number] = entry

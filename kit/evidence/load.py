@@ -14,10 +14,10 @@ from typing import Any
 from kit.evidence.formats.envelope import read_text
 from kit.evidence.formats.form import JSON, LINES, message, records_of, stream_of
 from kit.evidence.formats.stream import TOO_LONG, Reading, whole_lines
-from kit.evidence.parts import WRITTEN_AT_ONCE, LedgerEntry, Parts, hidden, send
+from kit.evidence.parts import WRITTEN_AT_ONCE, LedgerEntry, Parts, give_to_reader, hidden
 from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, Log, Record, Reject
-from kit.evidence.sniff import LISTS, Kind, holds_records
+from kit.evidence.sniff import ALL_LISTS, FileKind, holds_records
 from kit.store import tables
 from kit.store.store import read_parquet
 
@@ -25,7 +25,7 @@ Told = Callable[[int, int], None]
 """Called with the bytes of the file that are read and the records that were found."""
 
 
-def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
+def load(path: Path, kind: FileKind, parts: Parts, told: Told) -> None:
     """Read a file into its parts and fill its ledger entry: every record becomes a row or a reject.
 
     path: holds nothing that a program would read as a pattern; the log stream that it names is taken from the entry's path.
@@ -37,14 +37,14 @@ def load(path: Path, kind: Kind, parts: Parts, told: Told) -> None:
     if kind.form == LINES and kind.reader is audit:
         source = _beside_events(path, stream, parts, reading, told)
     else:
-        source = records_of(path, kind.form, LISTS, reading, stream)
+        source = records_of(path, kind.form, ALL_LISTS, reading, stream)
     try:
         for number, record in enumerate(_with_their_lists(source), 1):
             if isinstance(record, Reject):
                 broken += record.is_broken
                 parts.reject(hidden(record) if kind.reader is cluster else record)
             else:
-                send(record, kind.reader, parts)
+                give_to_reader(record, kind.reader, parts)
             if number % 1000 == 0:
                 told(reading.position, number)
         parts.close()

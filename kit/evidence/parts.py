@@ -17,7 +17,7 @@ from kit.evidence.formats.envelope import opened
 from kit.evidence.formats.json_document import checked, records
 from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, OTHER_LOG, Record, Reject
-from kit.evidence.sniff import LISTS, holds_records, taker_of
+from kit.evidence.sniff import ALL_LISTS, holds_records, taker_of
 from kit.store import tables
 from kit.store.store import part_path, parts_of_file, read_parquet
 
@@ -94,7 +94,7 @@ class Parts:
             self.reject(Reject(record.line, record.item, reason, record.raw))
             return
         self._in_other, logged = True, record.log != NO_LOG
-        for found in records((record.text or "").encode(), () if logged else LISTS):
+        for found in records((record.text or "").encode(), () if logged else ALL_LISTS):
             for each in (
                 opened(replace(found, log=record.log), logged=logged) if isinstance(found, Record) else (found,)
             ):
@@ -102,7 +102,7 @@ class Parts:
                 if isinstance(of_line, Reject):
                     self.reject(of_line)
                 else:
-                    send(of_line, None, self, reason)
+                    give_to_reader(of_line, None, self, reason)
         self._in_other = False
 
     @property
@@ -142,7 +142,7 @@ class Parts:
         self.database.execute(
             f"COPY (SELECT {columns}, coalesce(r.near_at, e.received_at) AS near_at FROM {read_parquet([rejects])} r"
             f" ASOF LEFT JOIN (SELECT item, received_at FROM {read_parquet(events)}) e ON r.item >= e.item ORDER BY r.item)"
-            f" TO {tables.quoted(dated)} ({tables.PARQUET})"
+            f" TO {tables.quoted(dated)} ({tables.AS_PARQUET})"
         )
         dated.replace(rejects)
 
@@ -178,7 +178,7 @@ class _Part:
             self._writer.close()
 
 
-def send(record: Record, main: ModuleType | None, parts: Parts, otherwise: str = "") -> None:
+def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherwise: str = "") -> None:
     """Give a record to the reader that takes it, else to the file's own (main); where there is none, why it is a reject (otherwise)."""
     reader = main
     try:

@@ -14,7 +14,7 @@ from kit.evidence.formats.form import LINES, message, records_of
 from kit.evidence.formats.stream import Reading, lines
 from kit.evidence.readers import audit
 from kit.evidence.record import Record
-from kit.evidence.sniff import LISTS, kind_of
+from kit.evidence.sniff import ALL_LISTS, file_kind
 
 
 class Raw:
@@ -55,12 +55,12 @@ class Raw:
 
     @staticmethod
     def _texts(path: Path, item: int) -> Iterator[str]:
-        kind = kind_of(path)
+        kind = file_kind(path)
         if kind.form == LINES and kind.reader is audit:
             for found in lines(path, Reading()):
                 if found.number == item:
                     yield message(found.text)[0].decode("utf-8", "replace")
             return
-        for record in records_of(path, kind.form, LISTS, Reading()):
+        for record in records_of(path, kind.form, ALL_LISTS, Reading()):
             if isinstance(record, Record) and record.item == item:
                 yield record.text if record.text is not None else json.dumps(record.value)

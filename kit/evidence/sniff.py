@@ -24,19 +24,19 @@ READERS = tuple(
     )
 )
 """An object of Kubernetes may look like anything else, so it is asked for first; descriptions of AWS share names of lists with others."""
-LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
+ALL_LISTS = tuple(dict.fromkeys(name for reader in (*READERS, foreign) for name in reader.LISTS))
 SNIFFED = (64 << 10, 1 << 20)  # bytes of a file that are looked at: more only where the first did not do
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What a file is: its form, and the reader that takes its first record."""
 
     form: str
     reader: ModuleType
 
 
-def kind_of(path: Path) -> Kind:
+def file_kind(path: Path) -> FileKind:
     """What a file is, by its beginning. Raises EvidenceError with the reason when no reader takes it."""
     seen, form, beginning_of, known = list[Record](), "", b"", ""
     for size in SNIFFED:
@@ -49,15 +49,15 @@ def kind_of(path: Path) -> Kind:
                 "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
             )
         form = form_of(beginning_of)
-        seen = list(beginning(path, beginning_of, whole, form, LISTS)) if form else []
+        seen = list(beginning(path, beginning_of, whole, form, ALL_LISTS)) if form else []
         for record in seen:
             try:
                 if (reader := taker_of(record)) is not None:
-                    return Kind(form, reader)
+                    return FileKind(form, reader)
             except EvidenceError as error:
                 known = known or str(error)
         if form == JSON and (reader := _of_empty_list(beginning_of)):
-            return Kind(form, reader)
+            return FileKind(form, reader)
         if whole:
             break
     raise EvidenceError(known or foreign.why(beginning_of, form, seen))

@@ -18,7 +18,7 @@ MANAGED, OWN_GROUP, KARPENTER, AUTO, FARGATE, HYBRID, UNKNOWN = (
     "hybrid",
     "unknown",
 )
-WORDS = {
+NODE_KIND_WORDS = {
     MANAGED: "a node of a managed node group",
     OWN_GROUP: "a node of an Auto Scaling group of your own",
     KARPENTER: "a node that Karpenter started",
@@ -29,7 +29,7 @@ WORDS = {
 }
 
 
-def kind_of(name: str, node: Thing | None) -> str:
+def node_kind_of(name: str, node: Thing | None) -> str:
     """The kind of a node by its labels, its provider id and its name; `unknown` where none of them tells."""
     labels = node.labels if node else {}
     provider = str(node.spec.get("providerID", "")) if node else ""

@@ -18,7 +18,7 @@ from kit.actions.registry import ACTIONS, action_of
 from kit.errors import CallError
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
-from kit.live.changes.change import Change, read_back, recorded
+from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Missing, Refused, Unknown
 from kit.live.undo import seen_after, taken_back, unforeseen
@@ -162,7 +162,7 @@ class Remediation:
             if refused:
                 raise Refused(refused)
         if record is None or not any(one.open or one.outcome in ("done", "already") for one in record.changes):
-            changes = [recorded(one) for one in act.changes(self.live, planned)]
+            changes = [journaled(one) for one in act.changes(self.live, planned)]
             self.journal.write("begun", action=planned.id, changes=changes)
         record = self.journal.actions[planned.id]
         for number, one in enumerate(record.changes):

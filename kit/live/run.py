@@ -46,7 +46,7 @@ def needs_somebody(outcome: Outcome) -> bool:
 
 
 @dataclass(frozen=True)
-class Access:
+class ConnectionOptions:
     """How the account and the cluster are reached, by the usual conventions; None for what the environment says."""
 
     profile: str | None = None
@@ -54,7 +54,7 @@ class Access:
     context: str | None = None
 
 
-def preview_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
+def preview_case(case: Path, access: ConnectionOptions, tell: Tell) -> list[Outcome]:
     """What each action of the saved plan would do now; nothing is changed. Raises KitError."""
     plan, options = saved_plan(case)
     journal = Journal(case)
@@ -65,7 +65,7 @@ def preview_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
 def apply_case(
     case: Path,
     approve: str,
-    access: Access,
+    access: ConnectionOptions,
     tell: Tell,
     without_capture: str = "",
     by_hand: Names = (),
@@ -104,21 +104,21 @@ def apply_case(
     return [replace(one, check=again.get(one.id, one.check)) for one in outcomes]
 
 
-def check_case(case: Path, access: Access, tell: Tell) -> list[Outcome]:
+def check_case(case: Path, access: ConnectionOptions, tell: Tell) -> list[Outcome]:
     """Look again whether what was done holds. Raises KitError."""
     settings_of(case)
     with Journal(case) as journal:
         return Remediation(case, journal, _connection_of(journal, access, tell), tell).check()
 
 
-def undo_case(case: Path, access: Access, tell: Tell, only: Names = ()) -> list[Outcome]:
+def undo_case(case: Path, access: ConnectionOptions, tell: Tell, only: Names = ()) -> list[Outcome]:
     """Take back what was done, the last first; its undo was approved with the plan. Raises KitError."""
     settings_of(case)
     with Journal(case) as journal:
         return Remediation(case, journal, _connection_of(journal, access, tell), tell).undo(only)
 
 
-def _connection_of(journal: Journal, access: Access, tell: Tell) -> Connection:
+def _connection_of(journal: Journal, access: ConnectionOptions, tell: Tell) -> Connection:
     """To the place of what was done, as the last approval has it, whichever kit wrote that."""
     approvals = list(journal.of("approved"))
     if not approvals:
@@ -141,7 +141,7 @@ def _needs(permissions: set[str], service: str) -> bool:
     return any(one.startswith(service) for one in permissions)
 
 
-def _connection(plan: Plan, permissions: set[str], access: Access, tell: Tell) -> Connection:
+def _connection(plan: Plan, permissions: set[str], access: ConnectionOptions, tell: Tell) -> Connection:
     live = Connection(
         plan.account,
         plan.region,

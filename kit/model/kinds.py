@@ -99,5 +99,5 @@ EVERYTHING = (*DEEDS, *PODS, "identity")
 CALLS_ON_PODS = (*PODS, *(kind.name for kind in _LISTED if kind.done_to_pods))
 NAMED = tuple(kind.name for kind in _LISTED if kind.key == _NAMED)
 """The kinds whose key is namespace/name."""
-OBJECTS = tuple(kind.name for kind in _LISTED if kind.key == _PATH)
+KINDS_OF_OBJECTS = tuple(kind.name for kind in _LISTED if kind.key == _PATH)
 """The kinds whose key is the path of a Kubernetes object: resource/namespace/name."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kind:
+class ObjectKind:
     """One kind: its plural API name, its kind, its group ("" for the core one), its version, and whether it has a namespace."""
 
     resource: str
@@ -53,20 +53,20 @@ _LISTED = {
 }
 
 
-def _kind(api_version: str, resource: str, kind: str) -> Kind:
+def _kind(api_version: str, resource: str, kind: str) -> ObjectKind:
     group, _, version = api_version.rpartition("/")
-    return Kind(resource.rstrip("*"), kind, group, version, not resource.endswith("*"))
+    return ObjectKind(resource.rstrip("*"), kind, group, version, not resource.endswith("*"))
 
 
-KINDS: dict[str, Kind] = {
+OBJECT_KINDS: dict[str, ObjectKind] = {
     one.resource: one
     for api_version, listed in _LISTED.items()
     for one in (_kind(api_version, *entry.split()) for entry in listed.split(", "))
 }
 """Plural API name → kind."""
-GROUPS = {kind.group for kind in KINDS.values()} - {""}
+GROUPS = {kind.group for kind in OBJECT_KINDS.values()} - {""}
 WORKLOADS = {
-    KINDS[resource].kind: resource
+    OBJECT_KINDS[resource].kind: resource
     for resource in (
         *("deployments", "replicasets", "daemonsets", "statefulsets", "jobs", "cronjobs"),
         "replicationcontrollers",

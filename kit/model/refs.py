@@ -15,7 +15,7 @@ LEADS_TO = {
     "line": ("SHA256:N", "record N of the evidence file with that hash; in a file of lines, line N"),
 }
 """Kind of Ref that leads to evidence → what its key is, and what it leads to (docs/json.md)."""
-KINDS = (*SUBJECT_KINDS, "access_key", *LEADS_TO)
+REF_KINDS = (*SUBJECT_KINDS, "access_key", *LEADS_TO)
 """All kinds: of subjects, a session or a long-term key of AWS by its access key id, and of evidence."""
 
 
@@ -31,8 +31,8 @@ class Ref(str):
     @classmethod
     def of(cls, kind: str, key: str) -> Ref:
         """The Ref of a thing. Raises CallError for a kind that is not in KINDS or an empty key."""
-        if kind not in KINDS:
-            raise CallError(f"{kind!r} is not a kind of ref", next=f"the kinds are {', '.join(KINDS)}")
+        if kind not in REF_KINDS:
+            raise CallError(f"{kind!r} is not a kind of ref", next=f"the kinds are {', '.join(REF_KINDS)}")
         if not key:
             raise CallError(f"a ref of kind {kind!r} needs a key")
         return cls(f"{kind}:{key}")

@@ -26,17 +26,17 @@ from kit.actions.target import (
     RoleSessions,
     ServedPod,
     SignedInPrincipal,
-    Source,
     Target,
+    TargetSource,
     TrustedRole,
 )
 from kit.identities.way import ANONYMOUS
-from kit.inventory.node_kind import kind_of
+from kit.inventory.node_kind import node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.arn import instance_of
 from kit.model.kinds import SubjectName
-from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, KINDS, ROLE_ANNOTATION
+from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, OBJECT_KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised
 
@@ -60,14 +60,14 @@ class Knowledge:
         self.scopes, self.inventory, self.store = held.scopes, held.inventory, held.store
 
     def target(
-        self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None, why: tuple[Why, ...] = ()
+        self, action: Action, kind: SubjectName | TargetSource, key: str, thing: Thing | None, why: tuple[Why, ...] = ()
     ) -> Target:
         """A thing as the target of an action. why: what weighs most, where its kind does not tell."""
         made = self._made(action, kind, key, thing)
         instance = self.instances.get(key) if kind == "node" else None
         return Target(kind, key, thing, self.cluster, instance, made, why or self._why(kind, key, thing))
 
-    def _made(self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None) -> Parameters:
+    def _made(self, action: Action, kind: SubjectName | TargetSource, key: str, thing: Thing | None) -> Parameters:
         match kind:
             case "pod" if thing:
                 return self._of_pod(action, thing)
@@ -90,7 +90,7 @@ class Knowledge:
             case _:
                 return self._of_object(action, kind, key, thing)
 
-    def _why(self, kind: SubjectName | Source, key: str, thing: Thing | None) -> tuple[Why, ...]:
+    def _why(self, kind: SubjectName | TargetSource, key: str, thing: Thing | None) -> tuple[Why, ...]:
         """The reasons that weigh most for an action on a thing, before those of the scope."""
         if kind == "node":
             return self.held.reached.get(key, ())
@@ -146,7 +146,7 @@ class Knowledge:
             node=name,
             uid=node.uid if node and node.body else None,
             instance_id=self.instances.get(name),
-            node_kind=kind_of(name, node),
+            node_kind=node_kind_of(name, node),
             affected_pods=sorted(pod.uid for pod in self.held.things_of_used_pods if pod.node == name),
             group=self._groups.get(self.instances.get(name, "")),
             region=self.region,
@@ -242,7 +242,9 @@ class Knowledge:
             digests=digests,
         )
 
-    def _of_object(self, action: Action, kind: SubjectName | Source, key: str, thing: Thing | None) -> ObjectParameters:
+    def _of_object(
+        self, action: Action, kind: SubjectName | TargetSource, key: str, thing: Thing | None
+    ) -> ObjectParameters:
         if thing is None:
             resource, _, rest = key.partition("/")
             namespace, _, name = rest.rpartition("/")
@@ -274,7 +276,7 @@ class Knowledge:
             if named and deleted and resource not in ("pods", "secrets") and named[-1].standing is False
             else None
         )
-        kind = KINDS.get(resource)
+        kind = OBJECT_KINDS.get(resource)
         whole = {"apiVersion": kind.api_version, "kind": kind.kind} | body if body and kind else None
         return LostObject("deleted" if deleted else "changed", resource, namespace or None, name, None, whole)
 

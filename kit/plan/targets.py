@@ -21,9 +21,9 @@ from kit.actions.target import (
     FindingParameters,
     MappingParameters,
     RoleSessions,
-    Source,
     SuppressedFinding,
     Target,
+    TargetSource,
 )
 from kit.errors import CallError
 from kit.identities.access import Access
@@ -58,7 +58,7 @@ class Targets:
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
         self._knowledge = Knowledge(self.held, place, keep)
-        self._sources: dict[Source, Callable[[Action], Iterable[Target]]] = {
+        self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
             "default_binding": partial(self._of_answer, "default_binding", "default_accounts_with_rights"),
             "exposed": partial(self._of_answer, "exposed", "exposed_services"),
@@ -108,7 +108,7 @@ class Targets:
                 if kind in action.kinds and is_meant(action, self.held, scope, subject):
                     yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
 
-    def _of_answer(self, kind: Source, question: str, action: Action) -> Iterator[Target]:
+    def _of_answer(self, kind: TargetSource, question: str, action: Action) -> Iterator[Target]:
         for row in self._rows(question):
             if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
                 thing = self.held.thing_at(row["path"])

@@ -98,7 +98,7 @@ def finding_types() -> dict[str, FindingType]:
 
 
 @functools.cache
-def playbooks() -> dict[str, Playbook]:
+def playbooks_by_family() -> dict[str, Playbook]:
     """Every playbook of the kit by family."""
     return read_playbooks(FOLDER)
 
@@ -127,7 +127,7 @@ def read_playbooks(folder: Path) -> dict[str, Playbook]:
 
 def playbook_of(finding_type: str) -> Playbook:
     """The playbook of a finding type, listed or not."""
-    every = playbooks()
+    every = playbooks_by_family()
     for one in every.values():
         if finding_type in one.finding_types:
             return one

@@ -10,7 +10,7 @@ from kit.model.identity import Identity, identity_of
 from kit.model.why import Rule, Why
 
 
-def caller_of(finding: Finding, attacker: Attacker) -> Identity | None:
+def identity_of_caller(finding: Finding, attacker: Attacker) -> Identity | None:
     """The identity of a finding's caller; None when it names none."""
     user = finding.user
     if not user.get("Username"):

@@ -17,12 +17,12 @@ from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
 from kit.model.why import AUDIT_LOG, DUMP, Rule, Why
-from kit.scope.caller import arn_of_caller, caller_of
+from kit.scope.caller import arn_of_caller, identity_of_caller
 from kit.scope.subject import FindingScope
 from kit.words import counted, few
 
 
-class Found(NamedTuple):
+class FoundPod(NamedTuple):
     """A pod, the reason that puts it into scope, and whether that is sure (affected) or not (possible)."""
 
     pod: Thing
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     sure: bool = True
 
 
-def pods_of_finding(scope: FindingScope, inventory: Inventory, attacker: Attacker) -> list[Found]:
+def pods_of_finding(scope: FindingScope, inventory: Inventory, attacker: Attacker) -> list[FoundPod]:
     """The pods that a finding leads to; its caller, that one's role and its node are added at once."""
     return [
         *_named_pods(scope, inventory),
@@ -40,7 +40,7 @@ def pods_of_finding(scope: FindingScope, inventory: Inventory, attacker: Attacke
     ]
 
 
-def _named_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
+def _named_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     """Pods that the finding names: itself, through its workload, or behind its service."""
     workload = scope.finding.workload
     if not workload:
@@ -54,7 +54,7 @@ def _named_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
 
 def _pods_named(
     scope: FindingScope, inventory: Inventory, ref: Ref, kind: Any, namespace: Any, name: Any, uid: Any
-) -> list[Found]:
+) -> list[FoundPod]:
     known = inventory.things.get(str(uid))
     resource = known.resource if known else _resource(kind)
     said = f"{resource} {namespace}/{name}"
@@ -73,7 +73,7 @@ def _pods_named(
         says = f"The finding names {said}; no evidence shows a pod of it"
         scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
     return [
-        Found(
+        FoundPod(
             pod,
             Why(ref, f"it belonged to {said}, which the finding names", Rule.FINDING),
             sure or (not uid and sure_of_name),
@@ -84,18 +84,18 @@ def _pods_named(
 
 def _pod_named(
     scope: FindingScope, inventory: Inventory, ref: Ref, namespace: Any, name: Any, uid: Any, known: Thing | None
-) -> list[Found]:
+) -> list[FoundPod]:
     if known:
-        return [Found(known, Why(ref, f"the finding names this pod by uid {uid}", Rule.FINDING))]
+        return [FoundPod(known, Why(ref, f"the finding names this pod by uid {uid}", Rule.FINDING))]
     if _is_uid(uid):
         says = f"the finding names this pod by uid {uid}; no other evidence shows it"
-        return [Found(_pod_in_finding(scope.finding, inventory, namespace, name, uid), Why(ref, says, Rule.FINDING))]
+        return [FoundPod(_pod_in_finding(scope.finding, inventory, namespace, name, uid), Why(ref, says, Rule.FINDING))]
     named = _alive(scope, inventory.named("pods", namespace, name))
     if not named:
         says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
         scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
     says = f"the finding names pods {namespace}/{name}, without a uid"
-    return [Found(pod, Why(ref, says, Rule.FINDING), len(named) == 1) for pod in named]
+    return [FoundPod(pod, Why(ref, says, Rule.FINDING), len(named) == 1) for pod in named]
 
 
 def _alive(scope: FindingScope, things: list[Thing]) -> list[Thing]:
@@ -120,27 +120,27 @@ def _pod_in_finding(finding: Finding, inventory: Inventory, namespace: Any, name
 
 def _pods_behind(
     scope: FindingScope, inventory: Inventory, ref: Ref, namespace: Any, name: Any, known: Thing | None
-) -> list[Found]:
+) -> list[FoundPod]:
     """The pods that a service selected at any time: those whose labels fitted a selector of its."""
     services = [known] if known else inventory.named("services", namespace, name)
-    found = list[Found]()
+    found = list[FoundPod]()
     selectors = [(one, body.get("spec", {}).get("selector")) for one in services for body in one.ever]
     for service, selector in ((one, each) for one, each in selectors if isinstance(each, dict) and each):
         says = f"service {service.namespace}/{service.name}, which the finding names, selects it"
         for pod in inventory.pods:
             fits = any(selector.items() <= labels.items() for labels in pod.labels_ever)
             if pod.namespace == service.namespace and fits:
-                found.append(Found(pod, Why(ref, says, Rule.FINDING)))
+                found.append(FoundPod(pod, Why(ref, says, Rule.FINDING)))
     if not any(selector for _, selector in selectors):
         says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
         scope.limit(PODS, says, "`kubectl get services -A -o json`")
     return found
 
 
-def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker) -> list[Found]:
+def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker) -> list[FoundPod]:
     """The caller itself, its role, and the pods under its service account or on its node."""
     finding = scope.finding
-    caller = caller_of(finding, attacker)
+    caller = identity_of_caller(finding, attacker)
     if caller is None:
         return []
     ref = finding.ref(USER_NAME)
@@ -166,19 +166,19 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
     return []
 
 
-def _pods_under(inventory: Inventory, account: str, why: Why, sure: bool = True) -> list[Found]:
-    return [Found(pod, why, sure) for pod in inventory.pods if pod.service_account == account]
+def _pods_under(inventory: Inventory, account: str, why: Why, sure: bool = True) -> list[FoundPod]:
+    return [FoundPod(pod, why, sure) for pod in inventory.pods if pod.service_account == account]
 
 
-def _pods_on(scope: FindingScope, inventory: Inventory, node: str, ref: Ref, says: str) -> list[Found]:
+def _pods_on(scope: FindingScope, inventory: Inventory, node: str, ref: Ref, says: str) -> list[FoundPod]:
     scope.add("node", node, Why(ref, "the finding is about this node itself", Rule.NAMED_NODE))
     role = inventory.node_roles.get(node)
     if role:
         scope.add("iam_role", role[0], role[1])
-    return [Found(pod, Why(ref, says)) for pod in inventory.pods if pod.node == node]
+    return [FoundPod(pod, Why(ref, says)) for pod in inventory.pods if pod.node == node]
 
 
-def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
+def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     """Pods under the service accounts that a role binding, made by the finding's call, gives rights to."""
     details = scope.finding.role_binding
     if not details:
@@ -187,7 +187,7 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
     kind = "clusterrolebindings" if details.get("Kind") == "ClusterRoleBinding" else "rolebindings"
     namespace = scope.finding.api_call.get("Namespace") if kind == "rolebindings" else None
     bindings = [known] if known else _alive(scope, inventory.named(kind, namespace, details.get("Name")))
-    found = list[Found]()
+    found = list[FoundPod]()
     for binding in bindings:
         for account in inventory.bound_accounts(binding):
             ref = binding.why[0].ref if binding.why else scope.finding.ref(ROLE_BINDING)
@@ -200,7 +200,7 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
     return found
 
 
-def _node_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
+def _node_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     """All pods on the node, when the finding names its instance and no workload."""
     finding = scope.finding
     if finding.workload or not finding.instance_id or finding.resource_type != "Instance":
@@ -208,7 +208,7 @@ def _node_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
     return _pods_on_instance(scope, inventory, finding.instance_id, finding.ref(INSTANCE_ID))
 
 
-def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, ref: Ref) -> list[Found]:
+def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, ref: Ref) -> list[FoundPod]:
     node = inventory.node_of_instance.get(instance)
     if node is None:
         says = f"Which node instance {instance} is cannot be told"
@@ -218,10 +218,10 @@ def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, 
     return _pods_on(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}")
 
 
-def touched_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
+def touched_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     """The pods that the caller itself made, or whose workload it made, and those that it ran commands in; possible where that call
     is only possibly the attacker's."""
-    found = list[Found]()
+    found = list[FoundPod]()
     for subject in scope.all_of("created", "exec"):
         if subject.through:
             continue
@@ -231,16 +231,16 @@ def touched_pods(scope: FindingScope, inventory: Inventory) -> list[Found]:
         if thing is not None and resource in WORKLOADS.values():
             owned = inventory.pods_of_workload(resource, thing.namespace, thing.name, thing.uid)
             says = f"it belonged to {subject.key}, which {who} made"
-            found += [Found(pod, Why(why.ref, says, Rule.ATTACKER), sure and known) for pod, sure in owned]
+            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), sure and known) for pod, sure in owned]
         elif resource == "pods":
             namespace, _, name = rest.partition("/")
             named = [thing] if thing else inventory.named("pods", namespace, name)
             says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
-            found += [Found(pod, Why(why.ref, says, Rule.ATTACKER), len(named) == 1 and known) for pod in named]
+            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), len(named) == 1 and known) for pod in named]
     return found
 
 
-def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resource: dict[str, Any]) -> list[Found]:
+def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resource: dict[str, Any]) -> list[FoundPod]:
     """The pods that a resource of an attack sequence names; a key's role and a container's image are added at once."""
     data, kind, uid = resource.get("Data") or {}, resource.get("ResourceType"), resource.get("Uid")
     if kind == "KUBERNETES_WORKLOAD":
@@ -262,7 +262,7 @@ def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resou
     return []
 
 
-def pods_of_sequence(scope: FindingScope, inventory: Inventory) -> list[Found]:
+def pods_of_sequence(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     """The pods among the resources of an attack sequence; keys and images among them are added at once."""
     return [
         pod
@@ -271,7 +271,7 @@ def pods_of_sequence(scope: FindingScope, inventory: Inventory) -> list[Found]:
     ]
 
 
-def add_pods(scope: FindingScope, inventory: Inventory, pods: list[Found]) -> None:
+def add_pods(scope: FindingScope, inventory: Inventory, pods: list[FoundPod]) -> None:
     """The pods of the window with their nodes, service accounts, images and roles."""
     start, end = (scope.window.start, scope.window.end) if scope.window else (None, None)
     shown = list[Thing]()

@@ -12,8 +12,8 @@ from kit.model.kinds import Certainty
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.model.window import Window
-from kit.scope.caller import caller_of
-from kit.scope.pods import Found, add_pods
+from kit.scope.caller import identity_of_caller
+from kit.scope.pods import FoundPod, add_pods
 from kit.scope.subject import FindingScope, UsedSession
 from kit.words import few
 
@@ -30,10 +30,10 @@ def add_possible(scope: FindingScope, inventory: Inventory) -> None:
             says = f"pod {pod.namespace}/{pod.name} on the same node {', '.join(reaching)}"
             reached.setdefault(pod.node, Why((pod.why or tuple(subject.why))[0].ref, says))
     images = {subject.key: next(iter(subject.why)) for subject in sure if subject.kind == "image"}
-    neighbours = list[Found]()
+    neighbours = list[FoundPod]()
     for pod in in_window(inventory.pods, start, end):
         if pod.node in reached:
-            neighbours.append(Found(pod, reached[pod.node], sure=False))
+            neighbours.append(FoundPod(pod, reached[pod.node], sure=False))
         for image in pod.images:
             if image in images and ("pod", pod.uid, None) not in scope.subjects:
                 says = f"it runs the image {image} too (compared by name; a digest would be sure)"
@@ -81,7 +81,7 @@ def add_sessions(scope: FindingScope, attacker: Attacker, sessions: Sessions) ->
     chosen = scope.affected()
     accounts = {one.key for one in chosen if one.kind == "service_account"}
     pods = {one.key for one in chosen if one.kind == "pod"}
-    caller = caller_of(scope.finding, attacker)
+    caller = identity_of_caller(scope.finding, attacker)
     nodes = {caller.node} if caller and caller.node else set[str]()
     if not scope.finding.workload and scope.finding.resource_type == "Instance":
         nodes |= {one.key for one in chosen if one.kind == "node"}

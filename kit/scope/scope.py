@@ -20,11 +20,11 @@ from kit.inventory.inventory import Inventory
 from kit.lenient import dicts_of
 from kit.model.finding import Finding
 from kit.model.identity import NODE
-from kit.model.kinds import DEEDS, EVERYTHING, OBJECTS, Certainty
+from kit.model.kinds import DEEDS, EVERYTHING, KINDS_OF_OBJECTS, Certainty
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.model.window import Window
-from kit.scope.caller import caller_of
+from kit.scope.caller import identity_of_caller
 from kit.scope.index import Index
 from kit.scope.limits import Limits
 from kit.scope.pods import add_pods, pods_of_finding, pods_of_sequence, touched_pods
@@ -155,7 +155,7 @@ class Scope:
 
     def _named_namespaces(self, finding: Finding) -> set[str]:
         """The namespaces that a finding names: of its workload, of what was called, of the calling service account."""
-        caller = caller_of(finding, self.attacker)
+        caller = identity_of_caller(finding, self.attacker)
         account = caller.service_account if caller else None
         named = finding.workload.get("Namespace"), finding.api_call.get("Namespace"), (account or "").partition("/")[0]
         return {str(name) for name in named if name}
@@ -230,7 +230,7 @@ class Scope:
             if not isinstance(deed, Deed):
                 scope.limits[deed] = None
                 continue
-            thing = self.inventory.things.get(event["uid"] or "") if deed.kind in OBJECTS else None
+            thing = self.inventory.things.get(event["uid"] or "") if deed.kind in KINDS_OF_OBJECTS else None
             why = Why(ref, f"{deed.says} {when}", Rule.CARRIES_OUT if deed.carries_out else Rule.ATTACKER)
             certainty: Certainty = "possible" if possible else deed.certainty
             scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)

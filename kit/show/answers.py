@@ -140,7 +140,7 @@ def about(case: Case, *names: str) -> Shown:
                     safe(answer.says, 400),
                     whose,
                     _missing(answer),
-                    rows(case, answer),
+                    rows_fold(case, answer),
                 )
             )
     return Shown(
@@ -167,7 +167,7 @@ def _answer_row(case: Case, one: Ask, answers: list[Answer], findings: int) -> M
         safe(answer.says, 400),
         marks,
         _missing(answer),
-        rows(case, answer),
+        rows_fold(case, answer),
         with_code(one.next_step(answer.verdict.word)),
     )
 
@@ -196,7 +196,7 @@ def _missing(answer: Answer) -> Markup:
     return fold(f"{title} ({len(limits)})", Markup("<ul>{}{}</ul>").format(said, more))
 
 
-def rows(case: Case, answer: Answer) -> Markup:
+def rows_fold(case: Case, answer: Answer) -> Markup:
     """The rows of an answer as a folded table, each with links to its evidence."""
     if not answer.rows:
         return Markup("")

@@ -30,7 +30,7 @@ def timeline(case: Case) -> Shown:
             "no calls",
         )
     window = (case.window.start, case.window.end) if case.window else None
-    chart = figures.timeline(case.calls, case.aws_calls, case.findings, case.coverage, window)
+    chart = figures.timeline_chart(case.calls, case.aws_calls, case.findings, case.coverage, window)
     columns: dict[str, Callable[[Row], str]] = {
         "At (UTC)": lambda row: clock(row["at"]),
         "Who": lambda row: safe(row["line"]),
@@ -85,7 +85,7 @@ def calls(case: Case) -> Shown:
 
 
 def _call_cell(row: Row) -> Markup:
-    name, _, symbol = figures.DEEDS[figures.deed(row)]
+    name, _, symbol = figures.DEED_MARKS[figures.deed(row)]
     del symbol
     reason = row["decision_reason"]
     title = Markup(' title="{}"').format(safe(reason)) if isinstance(reason, str) and reason else ""

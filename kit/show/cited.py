@@ -17,7 +17,7 @@ from kit.show.html_table import safe
 from kit.store.tables import REF_TABLES
 
 MOST_CITED = 150
-MOST_LINES = 160
+MOST_CITED_LINES = 160
 _MOST_TEXT = 1500
 _RAW_KINDS = ("line", *REF_TABLES)
 _SECRET_NAMES = {
@@ -33,7 +33,7 @@ _SECRET_NAMES = {
 _cited = WeakKeyDictionary[Case, dict[str, None]]()
 
 
-def cited(case: Case) -> dict[str, None]:
+def cited_refs(case: Case) -> dict[str, None]:
     """The refs whose raw text the report shows, in order: findings, the attacker's calls, then what subjects rest on."""
     if case not in _cited:
         _cited[case] = dict.fromkeys(_wanted(case)[:MOST_CITED])
@@ -75,7 +75,7 @@ def link(case: Case, ref: str, text: str = "") -> Markup:
         kind, safe(key.rpartition("#")[2] if kind == "finding" and "#" in key else key[:8])
     )
     title = safe(ref)
-    if _whole(ref) in cited(case):
+    if _whole(ref) in cited_refs(case):
         return Markup('<a class="ref" href="#{}" title="{}">{}</a>').format(anchor(ref), title, shown)
     return Markup('<span class="ref" title="{}">{}</span>').format(title, shown)
 
@@ -119,10 +119,10 @@ def _readable(raw: str) -> str:
     except ValueError:
         text = raw
     shown = text.split("\n")
-    if len(shown) > MOST_LINES:
+    if len(shown) > MOST_CITED_LINES:
         shown = [
-            *shown[:MOST_LINES],
-            f"… {len(shown) - MOST_LINES:,} more lines are not shown; the evidence file has them",
+            *shown[:MOST_CITED_LINES],
+            f"… {len(shown) - MOST_CITED_LINES:,} more lines are not shown; the evidence file has them",
         ]
     return visible("\n".join(shown), keep="\n")
 

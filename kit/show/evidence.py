@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.show import cited as evidence_of
-from kit.show.figures import records
+from kit.show.figures import frame_rows
 from kit.show.html_table import Shown, clock, safe, table
 from kit.show.words import NOUNS, Row, exported, number_words, pill, some_of, stretch_words, with_code
 from kit.store.tables import AUDIT, FINDINGS, TABLES, TRAIL
@@ -56,7 +56,7 @@ def _how_good(case: Case, name: str, files: pd.DataFrame) -> Markup:
     if source:
         gaps = case.coverage[(case.coverage["source"] == source) & (case.coverage["state"] == "gap")]
         if len(gaps):
-            times = some_of([stretch_words(gap["start_at"], gap["end_at"]) for gap in records(gaps)], 3)
+            times = some_of([stretch_words(gap["start_at"], gap["end_at"]) for gap in frame_rows(gaps)], 3)
             said.append(Markup("{} {}").format(pill(counted(len(gaps), "gap"), "cannot"), times))
         elif source == "audit":
             said.append("no gap")
@@ -212,7 +212,7 @@ def limits(case: Case) -> Shown:
 
 def cited(case: Case) -> Shown:
     """The raw text of the evidence that this report cites, without the contents of secrets."""
-    refs = list(evidence_of.cited(case))
+    refs = list(evidence_of.cited_refs(case))
     if not refs:
         return Shown(Markup("<p>Nothing is cited.</p>"), "nothing cited")
     texts = evidence_of.texts(case, refs)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kit.show.figures import records, visible
+from kit.show.figures import frame_rows, visible
 from kit.whole_file import write_whole
 from kit.words import Names
 
@@ -69,7 +69,7 @@ def table(
         write_csv(frame, export)
     if frame.empty:
         return Markup("")
-    shown = records(frame.head(most))
+    shown = frame_rows(frame.head(most))
     head = Markup("").join(Markup("<th>{}</th>").format(heading) for heading in columns)
     kinds = {heading: Markup(' class="tight"') if heading in narrow else "" for heading in columns}
     rows = (

@@ -18,7 +18,7 @@ from kit.playbooks.playbook import playbook_of
 from kit.show import answers, show
 from kit.show.cited import texts
 from kit.show.html_table import safe
-from kit.store.marks import WORDS
+from kit.store.marks import MARK_WORDS
 
 _WIDE = widgets.Layout(width="720px")
 _MOST_ROWS = 20_000  # in a table that sorts and filters
@@ -69,7 +69,7 @@ def browse(frame: pd.DataFrame) -> Any:
     )
 
 
-def evidence(case: Case) -> widgets.Widget:
+def raw_evidence(case: Case) -> widgets.Widget:
     """Type or pick a ref (audit:…, trail:…, object:…, finding:…) and read the raw record, with its file and line."""
     known = [f"finding:{one}" for one in case.findings["id"]] + list(case.calls["ref"]) + list(case.aws_calls["ref"])
     ref = widgets.Combobox(
@@ -105,7 +105,7 @@ def mark(case: Case) -> widgets.Widget:
     """Mark an answer as confirmed or wrong, or a finding as expected, with a note; it stands in the report."""
     finding = widgets.Dropdown(options=_findings(case)[1:], description="Finding", layout=_WIDE)
     question = widgets.Dropdown(description="Question", layout=_WIDE)
-    word = widgets.Dropdown(options=list(WORDS), description="Mark as")
+    word = widgets.Dropdown(options=list(MARK_WORDS), description="Mark as")
     note = widgets.Text(description="Note", layout=_WIDE)
     button, area = widgets.Button(description="Record", button_style="primary"), widgets.Output()
 

@@ -39,7 +39,7 @@ def lifetimes(case: Case) -> Shown:
     if pods.empty or window is None:
         says = "No pod is in scope." if pods.empty else "When they lived cannot be told: there is no audit log."
         return Shown(Markup("<p>{}</p>").format(says), says)
-    chart = strips.lifetimes(pods, case.calls, window)
+    chart = strips.lifetime_strips(pods, case.calls, window)
     columns: dict[str, Callable[[Row], str]] = {
         "Pod": lambda row: safe(row["pod"]),
         "Certainty": lambda row: pill(row["certainty"]),
@@ -64,12 +64,12 @@ def activity(case: Case) -> Shown:
         "Calls": lambda row: f"{int(row['calls']):,}",
         "Of the attacker": lambda row: f"{int(row['hostile']):,}",
     }
-    return _with_table(case, heat.activity(calls, case.first_hostile_at), columns, "activity")
+    return _with_table(case, heat.activity_heat(calls, case.first_hostile_at), columns, "activity")
 
 
 def namespaces(case: Case) -> Shown:
     """What was touched in each namespace."""
-    chart = heat.namespaces(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
+    chart = heat.namespace_heat(case.subjects, {kind: NOUNS[kind][1] for kind in _TOUCHED})
     if chart.rows.empty:
         says = "Nothing in a namespace is shown to be affected."
         return Shown(Markup("<p>{}</p>").format(says), says)
@@ -81,7 +81,7 @@ def namespaces(case: Case) -> Shown:
     return _with_table(case, chart, columns, "namespaces")
 
 
-def coverage(case: Case) -> Shown:
+def recorded_time(case: Case) -> Shown:
     """What each source recorded, as a strip."""
     if case.coverage.dropna(subset=["start_at", "end_at"]).empty:
         return Shown(

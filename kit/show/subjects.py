@@ -12,7 +12,7 @@ from kit.model.kinds import DEEDS, SubjectName
 from kit.model.refs import Ref
 from kit.show import cited as evidence_of
 from kit.show import console, figures
-from kit.show.figures import records, user_words
+from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import NOUNS, Row, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
 from kit.words import counted
@@ -83,7 +83,7 @@ def _subjects_sentence(case: Case, kind: SubjectName) -> Markup:
 
 
 def _limits_about(case: Case, kind: SubjectName) -> Markup:
-    rows = records(case.limits[case.limits["about"].map(lambda kinds: kind in kinds)])
+    rows = frame_rows(case.limits[case.limits["about"].map(lambda kinds: kind in kinds)])
     said = Markup("").join(
         Markup("<li>{} {}.</li>").format(pill("cannot tell", "cannot"), safe(row["says"])) for row in rows[:4]
     )
@@ -99,7 +99,7 @@ def _subjects_table(case: Case, kind: SubjectName, rows: pd.DataFrame, name: str
 
 def _workloads(case: Case, rows: pd.DataFrame) -> Markup:
     """Pods gathered by namespace and name without what their controllers added."""
-    pattern = [f"{row['namespace']}/{figures.workload_pattern(str(row['name']))}" for row in records(rows)]
+    pattern = [f"{row['namespace']}/{figures.workload_pattern(str(row['name']))}" for row in frame_rows(rows)]
     stands = rows["standing"].map(lambda one: one is True) & ~are_gone(rows)
     frame = rows.assign(pattern=pattern, gone=are_gone(rows), stands=stands).groupby("pattern", sort=True)
     groups = frame.agg(
@@ -107,7 +107,7 @@ def _workloads(case: Case, rows: pd.DataFrame) -> Markup:
         nodes=("node", lambda of: sorted({str(one) for one in of.dropna()})), through=("through", "first"),
     ).reset_index()  # fmt: skip
     groups = groups.sort_values(["stands", "pods", "pattern"], ascending=[False, False, True], kind="stable")
-    one = {row["key"]: row for row in records(rows)}
+    one = {row["key"]: row for row in frame_rows(rows)}
     columns: dict[str, Callable[[Row], str]] = {
         "Pods by name": lambda row: Markup("<b>{}</b>").format(safe(row["pattern"])),
         "Pods": lambda row: number_words(row["pods"]),

@@ -13,7 +13,7 @@ from kit.model.window import Window
 from kit.playbooks.playbook import playbook_of
 from kit.questions.verdict import CANNOT_TELL
 from kit.show import figures
-from kit.show.figures import records, user_words
+from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, safe
 from kit.show.words import (
     NOUNS,
@@ -73,7 +73,7 @@ def _looked_at(case: Case) -> str:
 
 
 def _said_by_guardduty(case: Case) -> Markup:
-    top = records(case.findings.head(1))[0]
+    top = frame_rows(case.findings.head(1))[0]
     cluster = (
         Markup("cluster <b>{}</b>").format(safe(case.cluster))
         if case.cluster
@@ -104,7 +104,7 @@ def what_was_done(case: Case) -> Markup:
         return Markup("No call in the audit log is attributed to an attacker.")
     sources = [f"{counted(len(case.calls), 'call')} in the audit log"] if len(case.calls) else []
     sources += [f"{counted(len(case.aws_calls), 'call')} in CloudTrail"] if len(case.aws_calls) else []
-    refused = sum(figures.deed(call) == "refused" for call in records(case.calls))
+    refused = sum(figures.deed(call) == "refused" for call in frame_rows(case.calls))
     # A policy finding's caller, who may be an administrator, has deeds and no hostile call.
     hostile = {one["id"] for one in case.scope["findings"] if one["calls"]}
     number = {
@@ -284,7 +284,7 @@ def _left(case: Case, kind: SubjectName) -> str:
 
 
 def _cannot(case: Case) -> Markup:
-    rows = records(case.limits)
+    rows = frame_rows(case.limits)
     if not rows:
         return Markup("")
     shown = Markup("").join(Markup("<li>{}.</li>").format(safe(row["says"], 170)) for row in rows[:4])

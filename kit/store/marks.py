@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kit.errors import CallError, CaseError
 
-WORDS = ("confirmed", "wrong", "expected")
+MARK_WORDS = ("confirmed", "wrong", "expected")
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def marks_of(case: Path) -> list[Mark]:
 
 def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> Mark:
     """Append a mark to a case and return it. Raises CallError for a word or note that cannot be, CaseError when it cannot be written."""
-    if word not in WORDS:
-        raise CallError(f"{word!r} is no mark", where="--as", next=f"it is one of {', '.join(WORDS)}")
+    if word not in MARK_WORDS:
+        raise CallError(f"{word!r} is no mark", where="--as", next=f"it is one of {', '.join(MARK_WORDS)}")
     if word == "expected" and question:
         raise CallError(
             "only a finding as a whole is expected",

@@ -34,7 +34,7 @@ MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the w
 def connect(spill: Path | None = None, writes: bool = False, threads: int = MOST_THREADS) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in UTC with bounded memory, which loads no extension and reads no other files than it is told.
 
-    spill: folder for what does not fit into memory. writes: to write parts of the store (kit.store.tables.PARQUET), with one thread a statement.
+    spill: folder for what does not fit into memory. writes: to write parts of the store (kit.store.tables.AS_PARQUET), with one thread a statement.
     threads: at most so many a statement.
     """
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})

@@ -126,7 +126,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 }
 
 
-PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480, ROW_GROUP_SIZE_BYTES '16MB'"
+AS_PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480, ROW_GROUP_SIZE_BYTES '16MB'"
 """How DuckDB writes a table. Rows with bodies are large, so few of them are held at once."""
 
 MOST_WORKERS = 3

@@ -15,7 +15,7 @@ import pytest
 
 from kit.live.acts import captures, cluster_endpoint
 from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, HOLDS
-from kit.live.changes.change import recorded
+from kit.live.changes.change import journaled
 from kit.plan.plan import PlannedAction
 from tests.live import kubernetes_emulator
 from tests.live.aws_account import (
@@ -881,11 +881,13 @@ def test_a_group_that_was_not_seen_when_it_was_made_is_found_when_it_is_undone(h
 
 
 def test_what_two_actions_do_to_one_thing_is_recorded_alike(here: Scene) -> None:
-    first = [recorded(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_NODE))]
-    second = [recorded(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_SPOT))]  # fmt: skip
+    first = [
+        journaled(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_NODE))
+    ]
+    second = [journaled(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_SPOT))]  # fmt: skip
     assert [one["kind"] for one in first if one in second] == ["SuspendReplacement"]
-    kept = [recorded(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_KARPENTER))]  # fmt: skip
-    cordon = [recorded(one) for one in ACTS["cordon_node"].changes(here.connection, planned("cordon_node", **OF_KARPENTER))]  # fmt: skip
+    kept = [journaled(one) for one in ACTS["protect_node"].changes(here.connection, planned("protect_node", **OF_KARPENTER))]  # fmt: skip
+    cordon = [journaled(one) for one in ACTS["cordon_node"].changes(here.connection, planned("cordon_node", **OF_KARPENTER))]  # fmt: skip
     assert [one for one in kept if one in cordon] == [cordon[0]]
 
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from kit.live.changes.aws_auth import NotEditable, accounts, mappings, missing, names_again, with_again, without
+from kit.live.changes.aws_auth import NotEditable, accounts, mappings_in, missing, names_again, with_again, without
 from kit.model.arn import principal_of
 
 IAM = "arn:aws:iam::111122223333"
@@ -61,7 +61,7 @@ def test_only_its_lines_go(before: str, after: str) -> None:
 def test_users_and_accounts_are_read_too() -> None:
     data = {"mapUsers": f"- userarn: {IAM}:user/eve\n  groups: [system:masters]\n", "mapAccounts": "- '111122223333'\n"}
     assert without(data, ("111122223333", "user", "eve")) == {"mapUsers": "[]\n"}
-    assert [one.groups for one in mappings(data)] == [["system:masters"]] and accounts(data) == ["111122223333"]
+    assert [one.groups for one in mappings_in(data)] == [["system:masters"]] and accounts(data) == ["111122223333"]
 
 
 _TEXTS = some.text(some.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)

@@ -14,7 +14,7 @@ import yaml
 
 from kit.actions.registry import ACTIONS
 from kit.live.apply import Outcome, Remediation
-from kit.live.changes.objects import path_of
+from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.journal import Journal
@@ -565,10 +565,10 @@ def test_a_name_from_evidence_leads_nowhere_else(room: Room, name: str | None) -
 
 
 def test_a_path_is_made_only_of_what_is_known() -> None:
-    assert path_of("clusterroles", "shop", "a:b") == "/apis/rbac.authorization.k8s.io/v1/clusterroles/a%3Ab"
+    assert url_path("clusterroles", "shop", "a:b") == "/apis/rbac.authorization.k8s.io/v1/clusterroles/a%3Ab"
     for given in (("rollouts", "shop", "x"), ("pods", None, "x"), ("pods", "..", "x")):
         with pytest.raises(Refused):
-            path_of(*given)
+            url_path(*given)
 
 
 # Isolation: whether it does anything

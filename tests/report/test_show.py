@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import kit
-from kit.playbooks.playbook import playbooks
+from kit.playbooks.playbook import playbooks_by_family
 from kit.show import cited, show, words
 from kit.show.html_table import safe, table, write_csv
 
@@ -76,7 +76,7 @@ def test_a_kind_that_a_limit_is_about_is_never_called_not_observed(opened: kit.C
 
 def test_every_finding_type_has_its_plain_words() -> None:
     types = json.loads((Path(kit.__file__).parent / "playbooks" / "finding_types.json").read_text())
-    assert types.keys() == {name for one in playbooks().values() for name in one.finding_types}
+    assert types.keys() == {name for one in playbooks_by_family().values() for name in one.finding_types}
     assert all(about["summary"].endswith(".") and about["severity"] for about in types.values())
     unknown = {"type": "New:Kubernetes/Thing", "title": "A <b>new</b> thing"}
     assert "GuardDuty says: A <b>new</b> thing" in words.plain_words(unknown)

@@ -12,7 +12,7 @@ from kit.errors import EvidenceError
 from kit.evidence.load import load
 from kit.evidence.parts import LedgerEntry, Parts
 from kit.evidence.record import Record, Reject
-from kit.evidence.sniff import Kind, kind_of
+from kit.evidence.sniff import FileKind, file_kind
 from kit.store.store import connect
 
 
@@ -46,14 +46,14 @@ def taken_by(data: bytes) -> ModuleType | None:
         path = Path(folder) / "file"
         path.write_bytes(data)
         try:
-            return kind_of(path).reader
+            return file_kind(path).reader
         except EvidenceError as error:
             if "ids" in str(error):
                 raise
             return None
 
 
-def read(data: bytes, kind: Kind | None = None) -> list[Row | Reject]:
+def read(data: bytes, kind: FileKind | None = None) -> list[Row | Reject]:
     """What a file's records become."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
@@ -61,6 +61,6 @@ def read(data: bytes, kind: Kind | None = None) -> list[Row | Reject]:
         entry = LedgerEntry("file", "", len(data), None)
         parts = Kept(Path(folder) / "store", 1, entry, connect(writes=True))
         parts.made = []
-        load(path, kind or kind_of(path), parts, lambda position, records: None)
+        load(path, kind or file_kind(path), parts, lambda position, records: None)
         assert entry.records == entry.rows + entry.rejects
         return parts.made

@@ -113,7 +113,7 @@ def test_two_files_of_one_name_stay_two(tmp_path: Path) -> None:
 
 def test_archives_without_end_are_refused(tmp_path: Path) -> None:
     data = zipped({"findings.json": FINDINGS})
-    for _ in range(archive.DEEPEST):
+    for _ in range(archive.DEEPEST_ARCHIVE):
         data = zipped({"a.zip": data, "findings.json": FINDINGS})
     (tmp_path / "deep.zip").write_bytes(data)
     (tmp_path / "scratch").mkdir()
@@ -122,7 +122,7 @@ def test_archives_without_end_are_refused(tmp_path: Path) -> None:
         for member in members(tmp_path / "deep.zip", tmp_path / "scratch", Reading())
         if member.file is None
     ]
-    assert refused == [f"more than {archive.DEEPEST} archives in each other"]
+    assert refused == [f"more than {archive.DEEPEST_ARCHIVE} archives in each other"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.zst", "gz", "zst"])

@@ -13,13 +13,13 @@ import pytest
 from kit.evidence.formats.form import JSON
 from kit.evidence.readers import aws
 from kit.evidence.record import Reject
-from kit.evidence.sniff import Kind
+from kit.evidence.sniff import FileKind
 from kit.store import tables
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
-AWS = Kind(JSON, aws)
+AWS = FileKind(JSON, aws)
 ARN = "arn:aws:eks:r:1:podidentityassociation/red/a-1"
 ASSOCIATION = {"clusterName": "red", "namespace": "n", "serviceAccount": "s", "associationArn": ARN}
 
@@ -117,7 +117,7 @@ def test_other_files_are_not_taken(document: Any) -> None:
 
 
 @pytest.mark.parametrize("call", aws.CALLS, ids=lambda call: f"{call.service}-{call.operation}-{call.key}")
-def test_the_members_of_a_call_are_those_of_its_model(call: aws.Call) -> None:
+def test_the_members_of_a_call_are_those_of_its_model(call: aws.CliCall) -> None:
     from botocore.loaders import Loader
     from botocore.model import ListShape, ServiceModel
 

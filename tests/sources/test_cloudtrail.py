@@ -14,13 +14,13 @@ import pytest
 from kit.evidence.formats.form import JSON
 from kit.evidence.readers import cloudtrail
 from kit.evidence.record import Reject
-from kit.evidence.sniff import Kind
+from kit.evidence.sniff import FileKind
 from kit.store import tables
 from tests.sources import reading
 from tests.sources.reading import Row, taken_by
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
-TRAIL = Kind(JSON, cloudtrail)
+TRAIL = FileKind(JSON, cloudtrail)
 EVENT: dict[str, Any] = {
     "eventVersion": "1.11",
     "eventID": "e1",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.evidence.formats.form import JSON
 from kit.evidence.readers import cluster
 from kit.evidence.record import Record, Reject
-from kit.evidence.sniff import Kind
+from kit.evidence.sniff import FileKind
 from kit.model.kubernetes import plural
 from kit.store import tables
 from kit.store.store import Store
@@ -23,7 +23,7 @@ from tests.sources import reading
 from tests.sources.reading import Row, taken_by
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
-DUMP = Kind(JSON, cluster)
+DUMP = FileKind(JSON, cluster)
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"}}
 HIDDEN = "aHVudGVyMg=="
 

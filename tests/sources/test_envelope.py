@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kit.evidence.formats.envelope import DEEPEST, opened
+from kit.evidence.formats.envelope import DEEPEST_ENVELOPE, opened
 from kit.evidence.record import Record, Reject
 from kit.model.finding import finding_of
 from kit.store.store import Store
@@ -150,7 +150,7 @@ def test_what_is_no_finding_inside_is_a_reject_with_its_reason(tmp_path: Path) -
 
 def test_envelopes_without_end_are_refused() -> None:
     value: Any = FINDING
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST_ENVELOPE + 1):
         value = sns(value)
     (found,) = opened(Record(1, 1, value))
     assert isinstance(found, Reject) and "envelopes" in found.reason

@@ -14,14 +14,14 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.form import JSON
 from kit.evidence.readers import findings
 from kit.evidence.record import Reject
-from kit.evidence.sniff import Kind
+from kit.evidence.sniff import FileKind
 from kit.store import tables
 from tests.sources.reading import Row, read, taken_by
 
 RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "stolen_sa_token"
 WHOLE = (RECORDING / "findings.json").read_bytes()
 LISTED: list[dict[str, Any]] = json.loads(WHOLE)["Findings"]
-FINDINGS = Kind(JSON, findings)
+FINDINGS = FileKind(JSON, findings)
 
 
 def small(value: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from kit.evidence.formats.stream import BOMB_BYTES, BOMB_RATIO, PIECE, Reader, Reading, head, pieces
 
-DEEPEST = 3  # archives in each other
+DEEPEST_ARCHIVE = 3  # archives in each other
 MOST_MEMBERS = 100_000
 COPIED_AT_ONCE = 4096  # bytes; where a file is cut, the piece in hand is lost
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -63,7 +63,7 @@ def members(path: Path, scratch: Path, reading: Reading) -> Iterator[Member]:
     scratch: an empty folder for the file in hand. reading: its damage is told what ended the archive early, or is not read of it.
     """
     budget = [max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)]
-    return _members(path, scratch, reading, "", {}, DEEPEST, budget)
+    return _members(path, scratch, reading, "", {}, DEEPEST_ARCHIVE, budget)
 
 
 def _members(
@@ -90,7 +90,7 @@ def _members(
         elif not is_archive(file):
             yield Member(label, file, damage=damage)
         elif depth == 1:
-            yield Member(label, None, f"more than {DEEPEST} archives in each other")
+            yield Member(label, None, f"more than {DEEPEST_ARCHIVE} archives in each other")
         else:
             inside = Reading()
             yield from _members(file, scratch, inside, f"{label}/", taken, depth - 1, budget)

@@ -22,10 +22,10 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.json_document import peek, records
 from kit.evidence.record import NO_LOG, Log, Record, Reject, storable
 
-DEEPEST = 8  # envelopes in each other
+DEEPEST_ENVELOPE = 8  # envelopes in each other
 LONGEST_PAYLOAD = 64 << 20  # bytes that one base64 text may unfold to
 
-LISTS = ("Records", "records", "Messages", "Events", "events", "results", "QueryResultRows")
+ENVELOPE_LISTS = ("Records", "records", "Messages", "Events", "events", "results", "QueryResultRows")
 """Members under which these envelopes keep their records."""
 
 
@@ -38,7 +38,7 @@ class Content(NamedTuple):
     logged: bool = False
 
 
-def opened(record: Record, depth: int = DEEPEST, logged: bool = False) -> Iterator[Record | Reject]:
+def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) -> Iterator[Record | Reject]:
     """The records in the envelopes of a record, whole; the record itself when it is in none. All have its line and item.
 
     Never opened: objects of Kubernetes, whose custom kinds may look like any envelope; messages of logs (logged), but for events of
@@ -46,7 +46,7 @@ def opened(record: Record, depth: int = DEEPEST, logged: bool = False) -> Iterat
     What cannot be opened becomes a reject: more envelopes in each other than anybody makes, data that is no base64 or no gzip.
     """
     if not depth:
-        yield Reject(record.line, record.item, f"is in more than {DEEPEST} envelopes", record.raw)
+        yield Reject(record.line, record.item, f"is in more than {DEEPEST_ENVELOPE} envelopes", record.raw)
         return
     if record.of and record.of != "items" and {"apiVersion", "kind"} <= record.around.keys():
         reason = f"is in `{record.of}` of a Kubernetes object, whose content anybody may write"

@@ -141,7 +141,7 @@ class Reader(io.RawIOBase):
 
 def _gunzipped(path: Path, reading: Reading) -> Iterator[bytes]:
     """A gzip file in pieces: all of it that can be had."""
-    given, at = 0, Place()
+    given, at = 0, Position()
     try:
         for plain in _inflated(path, reading, at):
             given += len(plain)
@@ -151,7 +151,7 @@ def _gunzipped(path: Path, reading: Reading) -> Iterator[bytes]:
         reading.damage = f"the gzip stream is broken ({error}); what comes after is lost"
     # Of the piece in which it broke nothing was given: once more, byte by byte from there.
     try:
-        for plain in _inflated(path, Reading(), Place(), careful_from=at.offset):
+        for plain in _inflated(path, Reading(), Position(), careful_from=at.offset):
             if len(plain) > given:
                 yield plain[given:]
             given = max(0, given - len(plain))
@@ -160,13 +160,13 @@ def _gunzipped(path: Path, reading: Reading) -> Iterator[bytes]:
 
 
 @dataclass
-class Place:
+class Position:
     """Where in a file the piece in hand begins."""
 
     offset: int = 0
 
 
-def _inflated(path: Path, reading: Reading, at: Place, careful_from: int | None = None) -> Iterator[bytes]:
+def _inflated(path: Path, reading: Reading, at: Position, careful_from: int | None = None) -> Iterator[bytes]:
     inflate = isal_zlib.decompressobj(wbits=31)
     fresh = True  # nothing of the present gzip member has been read
     with path.open("rb") as file:

@@ -27,7 +27,7 @@ import simdjson
 from kit.evidence.formats.json_text import repaired
 from kit.evidence.formats.stream import LONGEST_LINE, TOO_LONG, Lines
 from kit.evidence.readers import ocsf
-from kit.evidence.readers.audit_columns import TEXTS, columns_of
+from kit.evidence.readers.audit_columns import EVENT_TEXTS, columns_of
 from kit.evidence.record import Log, Record, Reject
 from kit.lenient import utc_time
 from kit.store import tables
@@ -165,7 +165,7 @@ class Loader:
         of_all = (log.cluster, log.account, log.stream, None)
         places = (pa.repeat(tables.array_of([value], tables.TEXT)[0], count) for value in of_all)
         self._write_held()
-        self._give(pa.record_batch([numbers, numbers, *places, texts], schema=TEXTS))
+        self._give(pa.record_batch([numbers, numbers, *places, texts], schema=EVENT_TEXTS))
         return True
 
     def close(self) -> None:
@@ -229,7 +229,8 @@ class Loader:
             )
             self._give(
                 pa.record_batch(
-                    [tables.array_of(one, of.type) for one, of in zip(columns, TEXTS, strict=True)], schema=TEXTS
+                    [tables.array_of(one, of.type) for one, of in zip(columns, EVENT_TEXTS, strict=True)],
+                    schema=EVENT_TEXTS,
                 )
             )
 
@@ -254,7 +255,7 @@ class Loader:
                     self._rejects(Reject(**row))
         events = part.with_suffix(".events")
         self._database.execute(
-            f"COPY (SELECT * FROM read_parquet({quoted(part)}, hive_partitioning = false) WHERE reason IS NULL) TO {quoted(events)} ({tables.PARQUET})"
+            f"COPY (SELECT * FROM read_parquet({quoted(part)}, hive_partitioning = false) WHERE reason IS NULL) TO {quoted(events)} ({tables.AS_PARQUET})"
         )
         events.replace(part)
         kept = pq.read_metadata(part).num_rows
@@ -290,8 +291,8 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._database.register("texts", pa.RecordBatchReader.from_batches(TEXTS, self._batches()))
-            self._database.execute(f"COPY ({self._columns}) TO {quoted(self._target)} ({tables.PARQUET})")
+            self._database.register("texts", pa.RecordBatchReader.from_batches(EVENT_TEXTS, self._batches()))
+            self._database.execute(f"COPY ({self._columns}) TO {quoted(self._target)} ({tables.AS_PARQUET})")
         except BaseException as error:  # noqa: BLE001 (raised again where the worker is waited for)
             self._failed = error
             for _ in self._batches():  # whoever gives must not wait for ever

@@ -129,7 +129,7 @@ def columns_of(file: str) -> str:
     return f"SELECT * EXCLUDE (text), CASE WHEN reason IS NOT NULL THEN left(text, 200) END AS raw FROM ({flat})"
 
 
-TEXTS = pa.schema(
+EVENT_TEXTS = pa.schema(
     [
         ("line", pa.int64()),
         ("item", pa.int64()),

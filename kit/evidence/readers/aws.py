@@ -27,7 +27,7 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Call:
+class CliCall:
     """A call of the AWS CLI and what it prints.
 
     key: the member of its output that holds the thing, or the list of them. kind: what the thing is called in `objects`. name,
@@ -43,10 +43,10 @@ class Call:
 
 
 CALLS = (
-    Call("eks", "DescribeCluster", "cluster", "Cluster", "name", "arn"),
-    Call("eks", "DescribeAccessEntry", "accessEntry", "AccessEntry", "principalArn", "accessEntryArn"),
-    Call("eks", "ListAccessEntries", "accessEntries", "AccessEntry", "principalArn", "accessEntryArn"),
-    Call(
+    CliCall("eks", "DescribeCluster", "cluster", "Cluster", "name", "arn"),
+    CliCall("eks", "DescribeAccessEntry", "accessEntry", "AccessEntry", "principalArn", "accessEntryArn"),
+    CliCall("eks", "ListAccessEntries", "accessEntries", "AccessEntry", "principalArn", "accessEntryArn"),
+    CliCall(
         "eks",
         "ListPodIdentityAssociations",
         "associations",
@@ -54,7 +54,7 @@ CALLS = (
         "serviceAccount",
         "associationArn",
     ),
-    Call(
+    CliCall(
         "eks",
         "DescribePodIdentityAssociation",
         "association",
@@ -62,23 +62,23 @@ CALLS = (
         "serviceAccount",
         "associationArn",
     ),
-    Call("eks", "DescribeNodegroup", "nodegroup", "Nodegroup", "nodegroupName", "nodegroupArn"),
-    Call(
+    CliCall("eks", "DescribeNodegroup", "nodegroup", "Nodegroup", "nodegroupName", "nodegroupArn"),
+    CliCall(
         "eks", "DescribeFargateProfile", "fargateProfile", "FargateProfile", "fargateProfileName", "fargateProfileArn"
     ),
-    Call("eks", "DescribeAddon", "addon", "Addon", "addonName", "addonArn"),
-    Call("eks", "ListClusters", "clusters", "ClusterName", "name", ""),
-    Call("eks", "ListNodegroups", "nodegroups", "NodegroupName", "nodegroupName", ""),
-    Call("eks", "ListFargateProfiles", "fargateProfileNames", "FargateProfileName", "fargateProfileName", ""),
-    Call("eks", "ListAddons", "addons", "AddonName", "addonName", ""),
-    Call("eks", "ListAccessPolicies", "accessPolicies", "AccessPolicy", "name", "arn"),
-    Call("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
-    Call("guardduty", "ListInvestigations", "Investigations", "Investigation", "InvestigationId", "InvestigationId"),
-    Call("guardduty", "ListInvestigationRecords", "Records", "InvestigationRecord", "RecordId", "RecordId"),
-    Call("ec2", "DescribeVpcEndpoints", "VpcEndpoints", "VpcEndpoint", "VpcEndpointId", "VpcEndpointId"),
-    Call("ec2", "DescribeInstances", "Reservations", "Instance", "InstanceId", "InstanceId"),
-    Call("ec2", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup", "GroupName", "GroupId"),
-    Call(
+    CliCall("eks", "DescribeAddon", "addon", "Addon", "addonName", "addonArn"),
+    CliCall("eks", "ListClusters", "clusters", "ClusterName", "name", ""),
+    CliCall("eks", "ListNodegroups", "nodegroups", "NodegroupName", "nodegroupName", ""),
+    CliCall("eks", "ListFargateProfiles", "fargateProfileNames", "FargateProfileName", "fargateProfileName", ""),
+    CliCall("eks", "ListAddons", "addons", "AddonName", "addonName", ""),
+    CliCall("eks", "ListAccessPolicies", "accessPolicies", "AccessPolicy", "name", "arn"),
+    CliCall("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
+    CliCall("guardduty", "ListInvestigations", "Investigations", "Investigation", "InvestigationId", "InvestigationId"),
+    CliCall("guardduty", "ListInvestigationRecords", "Records", "InvestigationRecord", "RecordId", "RecordId"),
+    CliCall("ec2", "DescribeVpcEndpoints", "VpcEndpoints", "VpcEndpoint", "VpcEndpointId", "VpcEndpointId"),
+    CliCall("ec2", "DescribeInstances", "Reservations", "Instance", "InstanceId", "InstanceId"),
+    CliCall("ec2", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup", "GroupName", "GroupId"),
+    CliCall(
         "ec2",
         "DescribeNetworkInterfaces",
         "NetworkInterfaces",
@@ -86,10 +86,10 @@ CALLS = (
         "NetworkInterfaceId",
         "NetworkInterfaceId",
     ),
-    Call("ec2", "DescribeVolumes", "Volumes", "Volume", "VolumeId", "VolumeId"),
-    Call("ec2", "DescribeSnapshots", "Snapshots", "Snapshot", "SnapshotId", "SnapshotId"),
-    Call("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
-    Call(
+    CliCall("ec2", "DescribeVolumes", "Volumes", "Volume", "VolumeId", "VolumeId"),
+    CliCall("ec2", "DescribeSnapshots", "Snapshots", "Snapshot", "SnapshotId", "SnapshotId"),
+    CliCall("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
+    CliCall(
         "autoscaling",
         "DescribeAutoScalingGroups",
         "AutoScalingGroups",
@@ -97,25 +97,25 @@ CALLS = (
         "AutoScalingGroupName",
         "AutoScalingGroupARN",
     ),
-    Call("iam", "GetRole", "Role", "Role", "RoleName", "Arn"),
-    Call("iam", "ListRoles", "Roles", "Role", "RoleName", "Arn"),
-    Call("iam", "GetUser", "User", "User", "UserName", "Arn"),
-    Call("iam", "ListUsers", "Users", "User", "UserName", "Arn"),
-    Call("iam", "ListAccessKeys", "AccessKeyMetadata", "AccessKey", "AccessKeyId", "AccessKeyId"),
-    Call("iam", "GetInstanceProfile", "InstanceProfile", "InstanceProfile", "InstanceProfileName", "Arn"),
-    Call("iam", "ListInstanceProfiles", "InstanceProfiles", "InstanceProfile", "InstanceProfileName", "Arn"),
-    Call("iam", "GetPolicy", "Policy", "Policy", "PolicyName", "Arn"),
-    Call("iam", "GetPolicyVersion", "PolicyVersion", "PolicyVersion", "VersionId", ""),
-    Call("iam", "ListAttachedRolePolicies", "AttachedPolicies", "AttachedPolicy", "PolicyName", "PolicyArn"),
-    Call("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
-    Call("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
-    Call("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
-    Call("iam", "GetAccountAuthorizationDetails", "GroupDetailList", "Group", "GroupName", "Arn"),
-    Call("iam", "GetAccountAuthorizationDetails", "Policies", "Policy", "PolicyName", "Arn"),
-    Call("logs", "DescribeLogGroups", "logGroups", "LogGroup", "logGroupName", "arn"),
-    Call("logs", "DescribeLogStreams", "logStreams", "LogStream", "logStreamName", "arn"),
-    Call("cloudtrail", "DescribeTrails", "trailList", "Trail", "Name", "TrailARN"),
-    Call("ecr", "DescribeImages", "imageDetails", "Image", "imageDigest", "imageDigest"),
+    CliCall("iam", "GetRole", "Role", "Role", "RoleName", "Arn"),
+    CliCall("iam", "ListRoles", "Roles", "Role", "RoleName", "Arn"),
+    CliCall("iam", "GetUser", "User", "User", "UserName", "Arn"),
+    CliCall("iam", "ListUsers", "Users", "User", "UserName", "Arn"),
+    CliCall("iam", "ListAccessKeys", "AccessKeyMetadata", "AccessKey", "AccessKeyId", "AccessKeyId"),
+    CliCall("iam", "GetInstanceProfile", "InstanceProfile", "InstanceProfile", "InstanceProfileName", "Arn"),
+    CliCall("iam", "ListInstanceProfiles", "InstanceProfiles", "InstanceProfile", "InstanceProfileName", "Arn"),
+    CliCall("iam", "GetPolicy", "Policy", "Policy", "PolicyName", "Arn"),
+    CliCall("iam", "GetPolicyVersion", "PolicyVersion", "PolicyVersion", "VersionId", ""),
+    CliCall("iam", "ListAttachedRolePolicies", "AttachedPolicies", "AttachedPolicy", "PolicyName", "PolicyArn"),
+    CliCall("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
+    CliCall("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
+    CliCall("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
+    CliCall("iam", "GetAccountAuthorizationDetails", "GroupDetailList", "Group", "GroupName", "Arn"),
+    CliCall("iam", "GetAccountAuthorizationDetails", "Policies", "Policy", "PolicyName", "Arn"),
+    CliCall("logs", "DescribeLogGroups", "logGroups", "LogGroup", "logGroupName", "arn"),
+    CliCall("logs", "DescribeLogStreams", "logStreams", "LogStream", "logStreamName", "arn"),
+    CliCall("cloudtrail", "DescribeTrails", "trailList", "Trail", "Name", "TrailARN"),
+    CliCall("ecr", "DescribeImages", "imageDetails", "Image", "imageDigest", "imageDigest"),
 )
 _BY_KEY = {call.key: call for call in CALLS}
 _PROVIDERS = ("identityProviderConfig", "identityProviderConfigs")
@@ -148,14 +148,14 @@ def takes(record: Record) -> bool:
     )
 
 
-def _is_element(call: Call, value: Any) -> bool:
+def _is_element(call: CliCall, value: Any) -> bool:
     """Whether something in a list is of the call, of which others use the member's name too."""
     if not call.uid:  # names alone; a kubeconfig has clusters too
         return isinstance(value, str)
     return call.key not in ("associations", "Records") or _is_ours(call, value)
 
 
-def _is_ours(call: Call, value: Any) -> bool:
+def _is_ours(call: CliCall, value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     mark = value.get(call.uid or call.name)
@@ -203,7 +203,7 @@ def _identity_provider_config(value: Any) -> Values:
     return _thing("aws:eks", "IdentityProviderConfig", value, name, uid) | {"cluster": member(config, "clusterName")}
 
 
-def _described(call: Call, value: Any) -> Values:
+def _described(call: CliCall, value: Any) -> Values:
     uid = member(value, call.uid) if call.uid else None
     row = _thing(f"aws:{call.service}", call.kind, value, member(value, call.name), uid)
     if call.kind == "Cluster":

@@ -61,7 +61,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
     value = record.value
     wrapper = wrapper_of(value) if isinstance(value, dict) else ""
     if not wrapper and isinstance(value, dict) and is_flattened(value):
-        wrapper, value = flattened.WRAPPER, flattened.finding_in(value)
+        wrapper, value = flattened.WRAPPER, flattened.finding_in_row(value)
     elif wrapper:
         value = finding_in(value)
     finding = finding_of(value)

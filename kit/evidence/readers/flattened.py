@@ -22,7 +22,7 @@ def is_flattened(value: dict[str, Any]) -> bool:
     return bool(names & {"type", "finding_type"}) and any(name.startswith(("service_", "resource_")) for name in names)
 
 
-def finding_in(value: dict[str, Any]) -> dict[str, Any]:
+def finding_in_row(value: dict[str, Any]) -> dict[str, Any]:
     """The finding in a row. Raises EvidenceError for a name that is a value and an object at once."""
     top: dict[str, Any] = {}
     own = _members(_inner(value))

@@ -9,7 +9,7 @@ from kit.evidence.formats import envelope
 from kit.evidence.readers.ocsf import version_of
 from kit.evidence.record import Record
 
-LISTS = envelope.LISTS
+LISTS = envelope.ENVELOPE_LISTS
 
 Test = Callable[[dict[str, Any]], bool]
 

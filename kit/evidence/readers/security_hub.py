@@ -19,7 +19,7 @@ from kit.model.arn import Arn, name_in
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
 DETECTION_FINDING = 2004
-FINDINGS = range(2001, 2100)  # classes of the category Findings
+FINDING_CLASSES = range(2001, 2100)  # classes of the category Findings
 _OWN_FIELDS = "aws/guardduty/service/"
 _IN_OCSF = "ProductFields."
 # OCSF severity_id → severity of GuardDuty's label
@@ -33,7 +33,7 @@ def wrapper_of(value: dict[str, Any]) -> str:
     if value.get("SchemaVersion") == SCHEMA_VERSION and "ProductArn" in value:
         return "Security Hub (ASFF)"
     version = version_of(value)
-    return f"OCSF {version}" if version and value["class_uid"] in FINDINGS else ""
+    return f"OCSF {version}" if version and value["class_uid"] in FINDING_CLASSES else ""
 
 
 def finding_in(value: dict[str, Any]) -> dict[str, Any]:

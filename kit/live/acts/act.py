@@ -24,7 +24,7 @@ class Check:
 
 
 Changes = Callable[[Connection, PlannedAction], Iterable[Change]]
-Keeps = Callable[[Connection, PlannedAction], Iterator[tuple[str, bytes]]]
+FilesKept = Callable[[Connection, PlannedAction], Iterator[tuple[str, bytes]]]
 Checks = Callable[[Connection, PlannedAction], Check]
 Refuses = Callable[[Connection, PlannedAction], str]
 
@@ -36,7 +36,7 @@ class Act:
     changes: Changes
     check: Checks
     refuses: Refuses
-    keeps: Keeps
+    keeps: FilesKept
 
 
 ACTS = dict[str, Act]()
@@ -56,7 +56,12 @@ def _no_files(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, b
 
 
 def act(
-    name: str, *, check: Checks, changes: Changes = _no_changes, refuses: Refuses = _no_reason, keeps: Keeps = _no_files
+    name: str,
+    *,
+    check: Checks,
+    changes: Changes = _no_changes,
+    refuses: Refuses = _no_reason,
+    keeps: FilesKept = _no_files,
 ) -> None:
     """Register what is done for an action."""
     assert name not in ACTS, name

@@ -23,12 +23,12 @@ _ROLES = ("roles", "clusterroles")
 _AUTO = "rbac.authorization.kubernetes.io/autoupdate"
 _NOBODY = ("system:anonymous", "system:unauthenticated")
 _EVERYBODY = "system:authenticated"
-Subject = dict[str, Any]
+BoundIdentity = dict[str, Any]
 _Key = tuple[str, str, str]
 _ANONYMOUS: set[_Key] = {(kind, "", name) for kind in ("User", "Group") for name in _NOBODY}
 
 
-def _key(subject: Subject) -> _Key:
+def _key(subject: BoundIdentity) -> _Key:
     """What tells subjects apart; apiGroup follows from the kind."""
     return str(subject.get("kind")), str(subject.get("namespace") or ""), str(subject.get("name"))
 
@@ -41,7 +41,7 @@ class TakeOut(EditObject):
     first.
     """
 
-    known: list[Subject] = field(default_factory=list)
+    known: list[BoundIdentity] = field(default_factory=list)
 
     @property
     def _gone(self) -> set[_Key]:
@@ -82,7 +82,7 @@ class TakeOut(EditObject):
         return ""
 
 
-def _keys(subjects: list[Subject] | None) -> set[_Key]:
+def _keys(subjects: list[BoundIdentity] | None) -> set[_Key]:
     return {_key(one) for one in subjects or []}
 
 
@@ -94,7 +94,7 @@ def _rest(state: dict[str, Any]) -> dict[str, Any]:
     return _others(state["fields"])
 
 
-def _is_ours(subject: Subject, user: dict[str, Any]) -> bool:
+def _is_ours(subject: BoundIdentity, user: dict[str, Any]) -> bool:
     """Whether the kit's own user is bound by it. Everybody is in system:authenticated: that one is a hole to close, not a right to lose."""
     kind, namespace, name = _key(subject)
     if kind == "Group":

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check
 from kit.live.acts.machine import Machine, arn_of, living_machine, machine_of, tags_of, why_not_there
-from kit.live.changes.aws_change import AwsChange, Call
+from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State
 from kit.live.changes.instance_change import SnapshotVolumes
 from kit.live.connection import Connection
@@ -180,7 +180,7 @@ class ScanInstance(AwsChange):
     def holds(self, state: State) -> bool:
         return state is not None and any(status not in ("FAILED", "SKIPPED") for status in state["scans"].values())
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "start_malware_scan", {"ResourceArn": self.arn, "ClientToken": self.token}
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check
-from kit.live.changes.objects import METADATA_ONLY, path_of
+from kit.live.changes.objects import METADATA_ONLY, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Missing, Refused
 from kit.plan.journal import Entry
@@ -23,7 +23,7 @@ def found(live: Connection, resource: str, namespace: str | None, name: str) -> 
     """An object, None when there is none of that name. Of a Secret only its metadata is asked for."""
     accept = METADATA_ONLY if resource == "secrets" else "application/json"
     try:
-        return dict(live.kubernetes("GET", path_of(resource, namespace, name or ""), accept=accept))
+        return dict(live.kubernetes("GET", url_path(resource, namespace, name or ""), accept=accept))
     except Missing:
         return None
 
@@ -103,7 +103,7 @@ def controller(thing: dict[str, Any]) -> dict[str, Any] | None:
     return next((one for one in thing["metadata"].get("ownerReferences") or [] if one.get("controller")), None)
 
 
-def images(pod: dict[str, Any]) -> str:
+def image_words(pod: dict[str, Any]) -> str:
     """The images of a pod's containers, in words."""
     return ", ".join(dict.fromkeys(str(one.get("image")) for one in pod.get("spec", {}).get("containers") or []))
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.changes.aws_auth import MASTERS, Mapping, NotEditable, accounts, mappings, without
+from kit.live.changes.aws_auth import MASTERS, Mapping, NotEditable, accounts, mappings_in, without
 from kit.live.changes.change import Change
-from kit.live.changes.objects import path_of
+from kit.live.changes.objects import url_path
 from kit.live.changes.principal_change import DeleteAccessEntry, EditAwsAuth, access_entry
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
@@ -20,7 +20,7 @@ from kit.model.arn import principal_of
 from kit.plan.plan import PlannedAction
 
 Principal = tuple[str, str, str]
-_AWS_AUTH = path_of("configmaps", "kube-system", "aws-auth")
+_AWS_AUTH = url_path("configmaps", "kube-system", "aws-auth")
 _EVERYBODY = ("system:authenticated", "system:unauthenticated", "system:anonymous")
 _ADMIN_POLICY = "/AmazonEKSClusterAdminPolicy"
 
@@ -62,7 +62,7 @@ def _aws_auth(live: Connection) -> dict[str, Any] | None:
 
 def _mappings(live: Connection) -> list[Mapping]:
     found = _aws_auth(live)
-    return mappings(found.get("data") or {}) if found else []
+    return mappings_in(found.get("data") or {}) if found else []
 
 
 def _is_admin(entry: dict[str, Any] | None) -> bool:
@@ -77,7 +77,7 @@ def _is_admin(entry: dict[str, Any] | None) -> bool:
 def _bound_admins(live: Connection) -> set[tuple[str, str]]:
     """Groups and users bound to cluster-admin; none where the bindings may not be listed: nobody counts who is not seen."""
     try:
-        bindings = live.listed(path_of("clusterrolebindings", None))
+        bindings = live.listed(url_path("clusterrolebindings", None))
     except LiveError:
         bindings = []
     return {("Group", MASTERS)} | {

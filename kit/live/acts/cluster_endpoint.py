@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.changes.aws_change import AwsChange, Call
+from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State
-from kit.live.changes.objects import path_of
+from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError
 from kit.plan.plan import PlannedAction
@@ -93,16 +93,16 @@ class NarrowEndpoint(AwsChange):
     def is_restored(self, before: State, now: State) -> bool:
         return self.is_as_before(before, now) and (now or {})["status"] != "UPDATING"
 
-    def _update(self, token: str, public: bool, cidrs: list[str]) -> Call:
+    def _update(self, token: str, public: bool, cidrs: list[str]) -> AwsCall:
         # Private access is not named: it stays as it is.
         wanted: dict[str, Any] = {"endpointPublicAccess": public} | ({"publicAccessCidrs": cidrs} if public else {})
         named = {"name": self.cluster, "resourcesVpcConfig": wanted, "clientRequestToken": token}
         return "update_cluster_config", named
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return self._update(self.token, bool(self.cidrs), self.cidrs)
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         """With a token of its own each time: an update that failed is the answer to its token for ever."""
         assert before is not None
         return self._update(uuid.uuid4().hex, before["public"], before["cidrs"])
@@ -161,7 +161,7 @@ def _ways_out(live: Connection) -> list[str]:
         for address in one.get("NatGatewayAddresses") or []
         if address.get("PublicIp")
     }
-    nodes = live.listed(path_of("nodes", None))
+    nodes = live.listed(url_path("nodes", None))
     own = {
         address["address"]
         for node in nodes

@@ -13,7 +13,7 @@ from typing import Any
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, meant, title
 from kit.live.changes.change import State
-from kit.live.changes.objects import EditObject, path_of
+from kit.live.changes.objects import EditObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Refused
 from kit.plan.plan import PlannedAction
@@ -83,7 +83,7 @@ def _closed(live: Connection, planned: PlannedAction) -> Check:
             CANNOT_TELL, f"{what} is closed, its load balancer {where} is still being removed: look again in minutes"
         )
     try:
-        ways = [title(one) for one in live.listed(path_of("ingresses", space)) if _leads_to(one, name)]
+        ways = [title(one) for one in live.listed(url_path("ingresses", space)) if _leads_to(one, name)]
     except LiveError as error:
         return Check(CANNOT_TELL, f"{what} is closed; whether an Ingress leads to it cannot be read: {error.says}")
     if ways:

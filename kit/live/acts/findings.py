@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kit.live.acts.act import CANNOT_TELL, Check, act, all_hold
-from kit.live.changes.aws_change import AwsChange, Call
+from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State, contains
 from kit.live.connection import Connection
 from kit.live.errors import Refused
@@ -54,10 +54,10 @@ class ArchiveFinding(_OfFinding):
     def holds(self, state: State) -> bool:
         return state is not None and bool(state["archived"])
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "archive_findings", self._named
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         return "unarchive_findings", self._named
 
 
@@ -84,7 +84,7 @@ class RateFinding(_OfFinding):
     def holds(self, state: State) -> bool:
         return state is not None and state["feedback"] == self._feedback
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "update_findings_feedback", self._named | {"Feedback": self._feedback}
 
 
@@ -119,7 +119,7 @@ class SuppressFindings(AwsChange):
         # GuardDuty answers with the deprecated names of the operators too: `Eq` beside `Equals`.
         return state is not None and state["action"] == "ARCHIVE" and contains(state["criteria"], self.criteria)
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "create_filter", {
             "DetectorId": self.detector,
             "Name": self.name,
@@ -129,7 +129,7 @@ class SuppressFindings(AwsChange):
             "FindingCriteria": self.criteria,
         }
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         return "delete_filter", {"DetectorId": self.detector, "FilterName": self.name}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
-from kit.live.changes.aws_change import AwsChange, Call, send
+from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import Change, State
 from kit.live.connection import Connection
 from kit.live.errors import Failed, Missing
@@ -48,7 +48,7 @@ class _OfImage(AwsChange):
     def look(self, live: Connection) -> State:
         return image(live, self.registry, self.repository, {"imageDigest": self.digest})
 
-    def _put(self, state: State, tag: str | None) -> Call:
+    def _put(self, state: State, tag: str | None) -> AwsCall:
         assert state is not None
         media = {"imageManifest": state["manifest"], "imageManifestMediaType": state["media_type"]}
         named = {"imageDigest": self.digest} | ({"imageTag": tag} if tag else {})
@@ -96,7 +96,7 @@ class TagImage(_OfImage):
     def holds(self, state: State) -> bool:
         return state is not None and self.tag in state["tags"]
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return self._put(state, self.tag)
 
     def undo(self, live: Connection, before: State, after: State) -> str:
@@ -126,7 +126,7 @@ class UntagImage(_OfImage):
     def is_partly_restored(self, before: State, now: State) -> bool:
         return before is not None and now is not None and set(_others(now)) < set(_others(before))
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "batch_delete_image", self._place | {"imageIds": [{"imageTag": one} for one in _others(state)]}
 
     def do(self, live: Connection, state: State) -> str:

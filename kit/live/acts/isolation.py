@@ -16,13 +16,13 @@ from kit.actions.isolation import LABEL
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
-from kit.live.changes.objects import CreateObject, EditObject, path_of
+from kit.live.changes.objects import CreateObject, EditObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.model.pod_spec import containers
 from kit.plan.plan import PlannedAction
 
-VPC_CNI, OTHER, NOBODY, UNKNOWN = "VPC CNI", "other", "nobody", "unknown"
+VPC_CNI, OTHER, NOBODY, NOT_TOLD = "VPC CNI", "other", "nobody", "unknown"
 _ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")
 _LOOKS, _PAUSE = 5, 1.0  # s; the controller takes a few to hand a policy to the nodes
 _INSTEAD = "or quarantine its node (quarantine_node)"
@@ -50,7 +50,7 @@ class QuarantinePolicy(CreateObject):
         return refused and f"{refused}: see who made it, and delete it, {_INSTEAD}"
 
     def undo(self, live: Connection, before: State, after: State) -> str:
-        held = live.listed(path_of("pods", self.namespace), query={"labelSelector": f"{LABEL}=true"})
+        held = live.listed(url_path("pods", self.namespace), query={"labelSelector": f"{LABEL}=true"})
         if held:
             names = ", ".join(one["metadata"]["name"] for one in held[:5])
             raise Failed(f"the policy stays, as it still isolates {names}; undo those first, then this again")
@@ -71,9 +71,9 @@ def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[str, str]:
             "pods on Fargate are not reached by network policies: give it a security group, or delete it once it is kept",
         )
     try:
-        running = live.listed(path_of("daemonsets", None))
+        running = live.listed(url_path("daemonsets", None))
     except LiveError as error:
-        return UNKNOWN, error.says
+        return NOT_TOLD, error.says
     by_name = {one["metadata"]["name"]: one for one in running}
     other = next((name for name in _ENFORCERS if name in by_name), None)
     if other:
@@ -81,7 +81,7 @@ def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[str, str]:
     auto = _on_auto_mode(live, pod)
     node_agent = by_name.get("aws-node")
     if not auto and node_agent is None:
-        return UNKNOWN, "no DaemonSet is known to enforce network policies"
+        return NOT_TOLD, "no DaemonSet is known to enforce network policies"
     arguments = [
         str(argument)
         for one in containers((node_agent or {}).get("spec", {}).get("template", {}).get("spec", {}))
@@ -145,7 +145,7 @@ def _isolated(live: Connection, planned: PlannedAction) -> Check:
     pod = found(live, "pods", space, name)
     if pod is None or (uid and pod["metadata"]["uid"] != uid):
         return Check(HOLDS, f"pod {space}/{name} is not there any more")
-    policies = live.listed(path_of("networkpolicies", space))
+    policies = live.listed(url_path("networkpolicies", space))
     ours = next((one for one in policies if one["metadata"]["name"] == LABEL), None)
     if labels(pod).get(LABEL) != "true":
         return Check(DOES_NOT_HOLD, f"somebody took label {LABEL} off pod {space}/{name}: it is not isolated")
@@ -183,7 +183,7 @@ def _enforced(live: Connection, pod: dict[str, Any]) -> Check:
         )
     for tries in range(_LOOKS):
         try:
-            listed = live.listed(path_of("policyendpoints", pod["metadata"]["namespace"]))
+            listed = live.listed(url_path("policyendpoints", pod["metadata"]["namespace"]))
         except Missing:
             return Check(
                 DOES_NOT_HOLD, f"the cluster has no PolicyEndpoints, so nothing hands the policy on: {_INSTEAD}"
@@ -212,7 +212,7 @@ def _sharing(live: Connection, pod: dict[str, Any]) -> str:
     name, node = pod["metadata"]["name"], pod["spec"].get("nodeName")
     try:
         beside = live.listed(
-            path_of("pods", pod["metadata"]["namespace"]), query={"fieldSelector": f"spec.nodeName={node}"}
+            url_path("pods", pod["metadata"]["namespace"]), query={"fieldSelector": f"spec.nodeName={node}"}
         )
     except LiveError:
         return ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.live.changes.instance_change import ENDED, instance
-from kit.live.changes.objects import path_of
+from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Missing, Refused
 from kit.model.arn import Arn, partition_of
@@ -21,7 +21,7 @@ _NO_INSTANCE = {
 }
 COMPUTE = "eks.amazonaws.com/compute-type"
 BY_KARPENTER = ("karpenter", "auto")
-KARPENTER = {"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"}
+KARPENTER_LABELS = {"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def tags_of(found: dict[str, Any]) -> dict[str, str]:
 def node_of(live: Connection, planned: PlannedAction) -> dict[str, Any] | None:
     """The Node object as it stands now, None where it is gone."""
     try:
-        return dict(live.kubernetes("GET", path_of("nodes", None, planned.parameters["node"])))
+        return dict(live.kubernetes("GET", url_path("nodes", None, planned.parameters["node"])))
     except Missing:
         return None
 
@@ -99,7 +99,7 @@ def _kind_now(found: dict[str, Any], node: dict[str, Any] | None) -> str:
         return "own_group"
     if labels.get(COMPUTE) == "auto":
         return "auto"
-    return "karpenter" if KARPENTER & {*tags, *labels} else "unknown"
+    return "karpenter" if KARPENTER_LABELS & {*tags, *labels} else "unknown"
 
 
 def machine_of(live: Connection, planned: PlannedAction) -> Machine:

@@ -27,7 +27,7 @@ from kit.live.acts.machine import (
     COMPUTE,
     DO_NOT_DISRUPT,
     GONE,
-    KARPENTER,
+    KARPENTER_LABELS,
     Machine,
     is_another,
     is_only_named,
@@ -127,7 +127,7 @@ def _cordoning(live: Connection, planned: PlannedAction) -> list[Change]:
     if node is None:
         return []
     labels = labels_of(node)
-    karpenter = bool(KARPENTER & labels.keys()) or planned.parameters.get("node_kind") in BY_KARPENTER
+    karpenter = bool(KARPENTER_LABELS & labels.keys()) or planned.parameters.get("node_kind") in BY_KARPENTER
     return [*(_annotated(Machine(planned.parameters["node"], "", {}, node)) if karpenter else []), _cordon(node)]
 
 

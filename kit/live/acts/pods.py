@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import yaml
 
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.acts.cluster import controller, ending, found, images, labels, meant, on_fargate, selects, title
+from kit.live.acts.cluster import controller, ending, found, image_words, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
-from kit.live.changes.objects import DeleteObject, EditObject, path_of
+from kit.live.changes.objects import DeleteObject, EditObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Refused, Unknown
 from kit.model.pod_spec import containers
@@ -63,7 +63,7 @@ def _keep(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes
             yield f"{file}.cut", f"{file} is the first {MOST_OF_LOG} bytes of the log: there is more\n".encode()
     selector = {"fieldSelector": f"involvedObject.uid={metadata['uid']}"}
     try:
-        yield f"{stem}.events.yaml", _yaml(live.listed(path_of("events", metadata.get("namespace")), query=selector))
+        yield f"{stem}.events.yaml", _yaml(live.listed(url_path("events", metadata.get("namespace")), query=selector))
     except LiveError as error:
         if error.code != "403":
             lost.append(error.says)
@@ -86,7 +86,7 @@ def _logs(pod: dict[str, Any], named: list[str] | None) -> Iterator[tuple[str, b
 
 def _log(live: Connection, pod: dict[str, Any], container: str, previous: bool) -> bytes:
     query = {"container": container, "timestamps": "true", "limitBytes": str(MOST_OF_LOG)}
-    path = path_of("pods", pod["metadata"]["namespace"], pod["metadata"]["name"], "log")
+    path = url_path("pods", pod["metadata"]["namespace"], pod["metadata"]["name"], "log")
     return bytes(live.kubernetes("GET", path, query=query | ({"previous": "true"} if previous else {}), raw=True))
 
 
@@ -146,7 +146,7 @@ def _withdraw(live: Connection, planned: PlannedAction) -> list[EditObject]:
 def _selected_by(live: Connection, pod: dict[str, Any], kept: set[str]) -> dict[str, str]:
     """Labels to take off so that no Service selects a pod, without those that have to stay."""
     taken = dict[str, str]()
-    for service in live.listed(path_of("services", pod["metadata"]["namespace"])):
+    for service in live.listed(url_path("services", pod["metadata"]["namespace"])):
         selector = service.get("spec", {}).get("selector")
         if selector and selects({"matchLabels": selector}, labels(pod)) and not set(selector) & set(taken):
             free = sorted(set(selector) - kept)
@@ -165,7 +165,7 @@ def _withdrawn(live: Connection, planned: PlannedAction) -> Check:
     address = (pod or {}).get("status", {}).get("podIP")
     addresses |= {address} if address else set()
     leading = list[str]()
-    for part in live.listed(path_of("endpointslices", namespace)):
+    for part in live.listed(url_path("endpointslices", namespace)):
         for one in part.get("endpoints") or []:
             target = one.get("targetRef") or {}
             if (uid and target.get("uid") == uid) or addresses & set(one.get("addresses") or []):
@@ -207,7 +207,7 @@ class Checkpoint(Change):
         return "cannot be tried beforehand; the container pauses for seconds, and its kubelet may not have the feature"
 
     def do(self, live: Connection, state: State) -> str:
-        path = path_of("nodes", None, self.node, f"proxy/checkpoint/{self.namespace}/{self.name}/{self.container}")
+        path = url_path("nodes", None, self.node, f"proxy/checkpoint/{self.namespace}/{self.name}/{self.container}")
         try:
             answer = live.kubernetes("POST", path, seconds=_CHECKPOINT_SECONDS)
         except LiveError as error:
@@ -268,7 +268,7 @@ def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
 def _deleted(live: Connection, planned: PlannedAction) -> Check:
     """Gone; and what its owner started instead. The owner is known by the pod's name: its own and one more part."""
     namespace, name, uid = (planned.parameters[one] for one in ("namespace", "name", "uid"))
-    what, pods = f"pod {namespace}/{name}", live.listed(path_of("pods", namespace))
+    what, pods = f"pod {namespace}/{name}", live.listed(url_path("pods", namespace))
     for pod in pods:
         if pod["metadata"]["uid"] == uid:
             return ending(what, pod["metadata"]) or Check(DOES_NOT_HOLD, f"{what} with uid {uid} is still there")
@@ -276,7 +276,7 @@ def _deleted(live: Connection, planned: PlannedAction) -> Check:
     new = [one for one in pods if (controller(one) or {}).get("name") == owner or one["metadata"]["name"] == name]
     if not new:
         return Check(HOLDS, f"{what} is gone, and nothing of its name runs instead")
-    runs = "; ".join(sorted({f"{one['metadata']['name']} from {images(one)}" for one in new})[:5])
+    runs = "; ".join(sorted({f"{one['metadata']['name']} from {image_words(one)}" for one in new})[:5])
     return Check(HOLDS, f"{what} is gone; its owner runs {runs}: is that image fixed?")
 
 

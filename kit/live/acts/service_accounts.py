@@ -13,7 +13,7 @@ from typing import Any
 from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, is_own_account, meant, title
 from kit.live.changes.change import Change, State
-from kit.live.changes.objects import METADATA_LIST, CreateObject, DeleteObject, path_of
+from kit.live.changes.objects import METADATA_LIST, CreateObject, DeleteObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Refused
 from kit.plan.plan import PlannedAction
@@ -92,7 +92,7 @@ def _end(live: Connection, planned: PlannedAction) -> list[Change]:
 def _secrets(live: Connection, metadata: dict[str, Any]) -> list[dict[str, Any]]:
     """The token Secrets of an account, metadata only."""
     query = {"fieldSelector": "type=kubernetes.io/service-account-token"}
-    listed = live.listed(path_of("secrets", metadata["namespace"]), query=query, accept=METADATA_LIST)
+    listed = live.listed(url_path("secrets", metadata["namespace"]), query=query, accept=METADATA_LIST)
     return [one for one in listed if (one["metadata"].get("annotations") or {}).get(_NAME) == metadata["name"]]
 
 
@@ -107,7 +107,7 @@ def _ended(live: Connection, planned: PlannedAction) -> Check:
     if old:
         return Check(DOES_NOT_HOLD, f"{what} still has tokens in Secrets: {', '.join(title(one) for one in old)}")
     selector = {"fieldSelector": f"spec.serviceAccountName={name}"}
-    pods = ", ".join(title(one) for one in live.listed(path_of("pods", space), query=selector)[:20])
+    pods = ", ".join(title(one) for one in live.listed(url_path("pods", space), query=selector)[:20])
     sts = "sessions that AWS issued for them live on until they are revoked"
     if not planned.parameters.get("recreate"):
         bound = (

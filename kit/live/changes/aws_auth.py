@@ -45,7 +45,7 @@ class Mapping:
         return bool(NODE_GROUPS & set(self.groups)) or self.user_name.startswith("system:node:")
 
 
-def mappings(data: dict[str, str]) -> list[Mapping]:
+def mappings_in(data: dict[str, str]) -> list[Mapping]:
     """Every element, oldest first. Raises NotEditable when a text is not a list of mappings."""
     return [made for member in _MEMBERS for made in _of(data, member)]
 

@@ -11,11 +11,11 @@ from kit.live.permission import simulated
 
 _BUSY = {"ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"}
 """What IAM says while another change of the same thing is under way: worth another look. Source: IAM API reference, errors of PutRolePolicy."""
-Call = tuple[str, dict[str, Any]]
+AwsCall = tuple[str, dict[str, Any]]
 """An operation by boto3's name, and its parameters."""
 
 
-def send(live: Connection, service: str, call: Call) -> str:
+def send(live: Connection, service: str, call: AwsCall) -> str:
     """Send a changing call: its request id. Raises Conflict when it met another change."""
     try:
         return live.write(service, call[0], **call[1])[1]
@@ -30,11 +30,11 @@ class AwsChange(Change):
 
     service: ClassVar[str]
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         """The call that makes the change to what was looked at. Raises LiveError when it cannot be made."""
         raise NotImplementedError
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         """The call that takes it back."""
         raise NotImplementedError
 

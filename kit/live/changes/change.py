@@ -77,7 +77,7 @@ class Change:
         raise NotImplementedError
 
 
-def recorded(change: Change) -> dict[str, Any]:
+def journaled(change: Change) -> dict[str, Any]:
     """A change as the journal has it."""
     return {"kind": type(change).__name__, "arguments": asdict(change)}
 

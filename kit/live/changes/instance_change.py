@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kit.live.changes.aws_change import AwsChange, Call
+from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import State
 from kit.live.changes.objects import DeleteObject
 from kit.live.connection import Connection
@@ -54,14 +54,14 @@ class _Protection(AwsChange):
     def is_restored(self, before: State, now: State) -> bool:
         return now is None or before == now
 
-    def switch(self, on: bool) -> Call:
+    def switch(self, on: bool) -> AwsCall:
         """The call that switches it."""
         raise NotImplementedError
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return self.switch(self.on)
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         assert before is not None
         return self.switch(before["on"])
 
@@ -88,7 +88,7 @@ class ProtectInstance(_Protection):
             return None
         return {"on": bool(found["DisableApiTermination"]["Value"])}
 
-    def switch(self, on: bool) -> Call:
+    def switch(self, on: bool) -> AwsCall:
         return "modify_instance_attribute", {"InstanceId": self.instance, "DisableApiTermination": {"Value": on}}
 
 
@@ -113,7 +113,7 @@ class ProtectFromScaleIn(_Protection):
         every = [one for one in found["AutoScalingInstances"] if one["AutoScalingGroupName"] == self.group]
         return {"on": bool(every[0]["ProtectedFromScaleIn"])} if every else None
 
-    def switch(self, on: bool) -> Call:
+    def switch(self, on: bool) -> AwsCall:
         named = {"AutoScalingGroupName": self.group, "InstanceIds": [self.instance]}
         return "set_instance_protection", named | {"ProtectedFromScaleIn": on}
 
@@ -137,7 +137,7 @@ class SuspendReplacement(_Protection):
             return {"on": any(one["ProcessName"] == "ReplaceUnhealthy" for one in group["SuspendedProcesses"])}
         return None
 
-    def switch(self, on: bool) -> Call:
+    def switch(self, on: bool) -> AwsCall:
         named = {"AutoScalingGroupName": self.group, "ScalingProcesses": ["ReplaceUnhealthy"]}
         return "suspend_processes" if on else "resume_processes", named
 
@@ -168,7 +168,7 @@ class SnapshotVolumes(AwsChange):
     def holds(self, state: State) -> bool:
         return state is not None and set(self.volumes) <= state["snapshots"].keys()
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         tags = {"kit-action": self.action, "kit-token": self.token, "kit-instance": self.instance}
         tags |= {"kit-volumes": str(len(self.volumes))} | ({"kit-case": self.case} if self.case else {})
         return "create_snapshots", {
@@ -213,7 +213,7 @@ class TerminateInstance(AwsChange):
     def holds(self, state: State) -> bool:
         return state is None or state["state"] in ENDED
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "terminate_instances", {"InstanceIds": [self.instance]}
 
     def do(self, live: Connection, state: State) -> str:

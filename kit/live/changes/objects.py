@@ -15,7 +15,7 @@ from kit.live.changes.change import Change, State, contains, projected
 from kit.live.changes.content import is_remade, kept, sent, unexpected, without_addresses
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, Missing, Refused
-from kit.model.kubernetes import KINDS
+from kit.model.kubernetes import OBJECT_KINDS
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -30,14 +30,14 @@ _NOT_REMADE = {
 _DRY = {"dryRun": "All"}
 
 
-def path_of(resource: str, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
+def url_path(resource: str, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
     """The path of an object, or of a list without a name.
 
     Names come from evidence: one that would lead elsewhere (empty: the whole list; two dots: the parent) or cannot be sent (control
     characters, half surrogates) is Refused, as is a resource of which it is not known where it stands. Source: apimachinery,
     IsValidPathSegmentName.
     """
-    kind = KINDS.get(resource)
+    kind = OBJECT_KINDS.get(resource)
     if kind is None:
         raise Refused(f"the kit does not know where {resource} stand in the API: do it by hand")
     if name is not None and not namespace and kind.namespaced:
@@ -61,7 +61,7 @@ class _OfObject(Change):
 
     @property
     def _path(self) -> str:
-        return path_of(self.resource, self.namespace, self.name or "")
+        return url_path(self.resource, self.namespace, self.name or "")
 
     @property
     def _what(self) -> str:
@@ -176,7 +176,7 @@ class CreateObject(_OfObject):
         return state is not None and contains(state["content"], self.body)
 
     def _create(self, live: Connection, query: dict[str, str]) -> None:
-        live.kubernetes("POST", path_of(self.resource, self.namespace), self.body, query=query)
+        live.kubernetes("POST", url_path(self.resource, self.namespace), self.body, query=query)
 
     def dry_run(self, live: Connection, state: State) -> str:
         self._create(live, _DRY)
@@ -269,7 +269,7 @@ class DeleteObject(_OfObject):
         if now is not None:
             ends = f"it is being deleted since {now['ending']}" if now["ending"] else "another object has its name"
             raise Failed(f"{self._what} cannot be made again while it stands: {ends}")
-        body, path = remade(live, self.resource, before["content"]), path_of(self.resource, self.namespace)
+        body, path = remade(live, self.resource, before["content"]), url_path(self.resource, self.namespace)
         try:
             live.kubernetes("POST", path, body)
         except Failed as error:
@@ -311,7 +311,7 @@ class EvictPod(_OfObject):
             "metadata": {"name": self.name, "namespace": self.namespace},
             "deleteOptions": {"preconditions": {"uid": self.uid}} | ({"dryRun": ["All"]} if dry else {}),
         }
-        path = path_of("pods", self.namespace, self.name, "eviction")
+        path = url_path("pods", self.namespace, self.name, "eviction")
         live.kubernetes("POST", path, body, query=_DRY if dry else {})
 
     def dry_run(self, live: Connection, state: State) -> str:
@@ -338,7 +338,7 @@ def remade(live: Connection, resource: str, content: dict[str, Any]) -> dict[str
 def _stands(live: Connection, content: dict[str, Any], owner: dict[str, Any]) -> bool:
     resource = f"{str(owner.get('kind')).lower()}s"
     try:
-        found = live.kubernetes("GET", path_of(resource, content["metadata"].get("namespace"), owner.get("name")))
+        found = live.kubernetes("GET", url_path(resource, content["metadata"].get("namespace"), owner.get("name")))
     except (Missing, Refused):
         return False
     except Failed as error:

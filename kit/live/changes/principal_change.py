@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kit.live.changes.aws_auth import NotEditable, difference, missing, names_again, with_again
-from kit.live.changes.aws_change import AwsChange, Call, send
+from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import State
 from kit.live.changes.objects import EditObject
 from kit.live.connection import Connection
@@ -121,7 +121,7 @@ class DeleteAccessEntry(AwsChange):
     def is_partly_restored(self, before: State, now: State) -> bool:
         return before is not None and now is not None and all(one in before["policies"] for one in now["policies"])
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "delete_access_entry", self._place
 
     def undo(self, live: Connection, before: State, after: State) -> str:
@@ -181,10 +181,10 @@ class DeactivateKey(AwsChange):
     def holds(self, state: State) -> bool:
         return state is not None and state["status"] == "Inactive"
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "update_access_key", {"UserName": self.user, "AccessKeyId": self.key, "Status": "Inactive"}
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         assert before is not None
         return "update_access_key", {"UserName": self.user, "AccessKeyId": self.key, "Status": before["status"]}
 
@@ -221,10 +221,10 @@ class DenyTrust(AwsChange):
     def _with(self, policy: dict[str, Any]) -> dict[str, Any]:
         return policy | {"Statement": [*_statements(policy), self.statement]}
 
-    def _write(self, policy: dict[str, Any]) -> Call:
+    def _write(self, policy: dict[str, Any]) -> AwsCall:
         return "update_assume_role_policy", {"RoleName": self.role, "PolicyDocument": _text(policy)}
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         assert state is not None
         return self._write(self._with(state["policy"]))
 
@@ -294,11 +294,11 @@ class DenySessions(AwsChange):
     def is_restored(self, before: State, now: State) -> bool:
         return now is None or not any(one in held(now) for one in self.statements)
 
-    def _write(self, statements: list[dict[str, Any]]) -> Call:
+    def _write(self, statements: list[dict[str, Any]]) -> AwsCall:
         document = {"Version": "2012-10-17", "Statement": statements}
         return "put_role_policy", self._place | {"PolicyDocument": _text(document)}
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         others = [one for one in held(state) if one not in self.statements]
         return self._write([*others, *self.statements])
 
@@ -371,7 +371,7 @@ class DeletePodIdentity(AwsChange):
     def is_restored(self, before: State, now: State) -> bool:
         return before is not None and now is not None and before["association"] == now["association"]
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "delete_pod_identity_association", {"clusterName": self.cluster, "associationId": self.id}
 
     def undo(self, live: Connection, before: State, after: State) -> str:
@@ -379,7 +379,7 @@ class DeletePodIdentity(AwsChange):
             raise Failed(f"service account {self.namespace}/{self.service_account} has another association now")
         return super().undo(live, before, after)
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         assert before is not None
         place = {"clusterName": self.cluster, "namespace": self.namespace, "serviceAccount": self.service_account}
         named = {"clientRequestToken": f"kit-undo-{self.id}"}

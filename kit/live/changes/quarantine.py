@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kit.live.changes.aws_change import AwsChange, Call
+from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import State
 from kit.live.changes.instance_change import ec2_tags
 from kit.live.connection import Connection
@@ -82,7 +82,7 @@ class CreateQuarantineGroup(_OfQuarantine):
     def holds(self, state: State) -> bool:
         return state is not None and bool(state["ours"])
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         return "create_security_group", {
             "GroupName": self.group_name,
             "Description": "lets nothing through; for instances under investigation",
@@ -99,7 +99,7 @@ class CreateQuarantineGroup(_OfQuarantine):
                 raise Failed(f"{self.group_name} still quarantines another interface; it stays", error.code) from None
             raise
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         return "delete_security_group", {"GroupId": self._needed((after or {}).get("group"))}
 
 
@@ -128,7 +128,7 @@ class EmptyQuarantineGroup(_OfQuarantine):
     def is_restored(self, before: State, now: State) -> bool:
         return True
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         found = state or {}
         named = {"GroupId": self._needed(found.get("group")), "IpPermissions": found.get("out")}
         return "revoke_security_group_egress", named
@@ -165,11 +165,11 @@ class QuarantineInterface(_OfQuarantine):
     def is_restored(self, before: State, now: State) -> bool:
         return now is None or self.is_as_before(before, now)
 
-    def call(self, state: State) -> Call:
+    def call(self, state: State) -> AwsCall:
         group = self._needed((state or {}).get("quarantine"))
         return "modify_network_interface_attribute", {"NetworkInterfaceId": self.interface, "Groups": [group]}
 
-    def back(self, before: State, after: State) -> Call:
+    def back(self, before: State, after: State) -> AwsCall:
         assert before is not None
         named = {"NetworkInterfaceId": self.interface, "Groups": before["groups"]}
         return "modify_network_interface_attribute", named

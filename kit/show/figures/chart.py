@@ -27,7 +27,7 @@ INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
 
 # What a call did, with a colour of Okabe and Ito's palette for the colour-blind and a symbol of its own. Drawn in this order.
-DEEDS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
+DEED_MARKS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "refused": ("refused or failed", "#767676", "x-thin-open"),
     "asked": ("asked what it may do", "#56b4e9", "circle-open"),
     "read": ("read", "#0072b2", "circle"),
@@ -38,7 +38,7 @@ DEEDS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "aws": ("AWS call", "#009e73", "triangle-up"),
 }
 MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
-MOST_LINES = 24  # of identities in the timeline
+MOST_IDENTITIES = 24  # of identities in the timeline
 MOST_GROUPS = 14  # boxes in a column of the graph
 MOST_LETTERS = 28  # in a line of a box
 
@@ -69,7 +69,7 @@ def label(text: Any, most: int = 0) -> str:
     return html.escape(shown, quote=False)
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The frame's rows, each as column → value."""
     return cast("list[dict[str, Any]]", frame.to_dict("records"))
 
@@ -177,6 +177,6 @@ def plain(at: Any) -> str:
     return pd.Timestamp(at).tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
-def clock(at: Any) -> str:
+def chart_time(at: Any) -> str:
     """A time in words, to the second."""
     return pd.Timestamp(at).strftime("%Y-%m-%d %H:%M:%S")

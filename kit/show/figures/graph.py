@@ -13,11 +13,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kit.model.arn import is_arn, name_in, role_of
-from kit.show.figures.chart import INK, MOST_GROUPS, MOST_LETTERS, MUTED, Chart, label, layout, records, user_words
+from kit.show.figures.chart import INK, MOST_GROUPS, MOST_LETTERS, MUTED, Chart, frame_rows, label, layout, user_words
 from kit.show.figures.timeline import arn_words
 from kit.words import counted
 
-COLUMNS = ("finding", "identity", "pod", "node", "iam_role")
+GRAPH_COLUMNS = ("finding", "identity", "pod", "node", "iam_role")
 _ROW = 54  # pixels: three lines
 _TITLES = ("Finding", "Caller", "Pods, by name", "Nodes", "IAM roles and users")
 _FILLS = {"finding": "#fdecea", "identity": "#e8f1fa", "pod": "#f6f8fa", "node": "#f6f8fa", "iam_role": "#fff4df"}
@@ -55,7 +55,7 @@ def incident_graph(
     subjects = subjects.assign(findings=pd.Series(of_parts, index=subjects.index, dtype=object))
     columns = [
         _finding_boxes(findings),
-        *(_boxes(subjects, kind, place, _notes(calls, aws_calls)) for place, kind in enumerate(COLUMNS) if place),
+        *(_boxes(subjects, kind, place, _notes(calls, aws_calls)) for place, kind in enumerate(GRAPH_COLUMNS) if place),
     ]
     most = max(len(boxes) for boxes in columns)
     figure = go.Figure(layout=_graph_layout(most))
@@ -95,7 +95,7 @@ def _graph_layout(most: int) -> go.Layout:
     return layout(
         70 + _ROW * max(most, 3),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={**hidden, "range": [-0.5, len(COLUMNS) - 0.5]},
+        xaxis={**hidden, "range": [-0.5, len(GRAPH_COLUMNS) - 0.5]},
         yaxis={**hidden, "range": [max(most, 3) + 0.1, -1.0]},
         showlegend=False,
         hovermode="closest",
@@ -104,7 +104,7 @@ def _graph_layout(most: int) -> go.Layout:
 
 def _finding_boxes(findings: pd.DataFrame) -> list[_Box]:
     """One box a finding; of many, one a finding type; of very many types, the most severe ones and one for the rest."""
-    rows = records(findings.sort_values(["severity", "id"], ascending=[False, True]))
+    rows = frame_rows(findings.sort_values(["severity", "id"], ascending=[False, True]))
     groups = dict[str, list[dict[str, Any]]]()
     for row in rows:
         groups.setdefault(str(row["type"]), []).append(row)
@@ -156,7 +156,7 @@ def _boxes(subjects: pd.DataFrame, kind: str, column: int, notes: dict[tuple[str
         chosen = chosen[chosen["through"].isna()]
     boxes = list[_Box]()
     for certainty in ("affected", "possible"):
-        rows = records(chosen[chosen["certainty"] == certainty])
+        rows = frame_rows(chosen[chosen["certainty"] == certainty])
         groups = dict[str, list[dict[str, Any]]]()
         for row in rows:
             groups.setdefault(_group_name(row, kind, certainty, len(rows)), []).append(row)
@@ -278,7 +278,7 @@ def _draw_boxes(figure: go.Figure, columns: list[list[_Box]], places: dict[tuple
         for box in boxes:
             x, y = places[(box.column, box.key)]
             figure.add_shape(
-                type="rect", x0=x - 0.4, x1=x + 0.4, y0=y - 0.4, y1=y + 0.4, fillcolor="#ffffff" if box.possible else _FILLS[COLUMNS[box.column]],
+                type="rect", x0=x - 0.4, x1=x + 0.4, y0=y - 0.4, y1=y + 0.4, fillcolor="#ffffff" if box.possible else _FILLS[GRAPH_COLUMNS[box.column]],
                 line={"color": "#8c6d1f" if box.possible else "#8c959f", "width": 1, "dash": "dot" if box.possible else "solid"},
             )  # fmt: skip
             figure.add_annotation(

@@ -7,7 +7,7 @@ from datetime import datetime
 import pandas as pd
 import plotly.graph_objects as go
 
-from kit.show.figures.chart import Chart, clock, label, layout, plain, records
+from kit.show.figures.chart import Chart, chart_time, frame_rows, label, layout, plain
 from kit.words import counted
 
 MOST_CALLS = 18  # kinds of calls in the heatmap
@@ -15,7 +15,7 @@ MOST_NAMESPACES = 30
 _SCALE = [[0.0, "#ffffff"], [0.0001, "#fff1d6"], [0.35, "#f0b357"], [1.0, "#a33c00"]]  # one hue: reads in grey too
 
 
-def activity(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
+def activity_heat(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
     """How often the scope's identities made each kind of call, over time: left of the line is what was usual.
 
     calls: columns at (start of a stretch, UTC), call, calls, hostile. first_bad: the first bad sign.
@@ -26,7 +26,7 @@ def activity(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
     grid = shown.pivot_table(index="call", columns="at", values="calls", aggfunc="sum", fill_value=0).reindex(kept)
     hostile = shown.pivot_table(index="call", columns="at", values="hostile", aggfunc="sum", fill_value=0).reindex(kept)
     said = [
-        [f"{label(call)}<br>from {clock(at)} UTC<br>{int(grid.loc[call, at]):,} calls, {int(hostile.loc[call, at]):,} of them the attacker's" for at in grid.columns]
+        [f"{label(call)}<br>from {chart_time(at)} UTC<br>{int(grid.loc[call, at]):,} calls, {int(hostile.loc[call, at]):,} of them the attacker's" for at in grid.columns]
         for call in kept
     ]  # fmt: skip
     height = 110 + 22 * max(len(kept), 3)
@@ -63,7 +63,7 @@ def activity(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
     return Chart("activity", f"{counted(len(kept), 'kind')} of calls over time{more}", figure, rows)
 
 
-def namespaces(subjects: pd.DataFrame, kinds: dict[str, str]) -> Chart:
+def namespace_heat(subjects: pd.DataFrame, kinds: dict[str, str]) -> Chart:
     """What was touched, by namespace: how many subjects of each kind. kinds: kind → heading."""
     rows = subjects[
         subjects["namespace"].notna() & (subjects["certainty"] == "affected") & subjects["kind"].isin(list(kinds))
@@ -71,7 +71,7 @@ def namespaces(subjects: pd.DataFrame, kinds: dict[str, str]) -> Chart:
     counts = rows.drop_duplicates(["kind", "key"]).groupby(["namespace", "kind"]).size().rename("count").reset_index()
     number = counts.groupby("namespace")["count"].sum().sort_values(ascending=False)
     kept, columns = list(number.index[:MOST_NAMESPACES]), [kind for kind in kinds if kind in set(counts["kind"])]
-    value = {(row["namespace"], row["kind"]): int(row["count"]) for row in records(counts)}
+    value = {(row["namespace"], row["kind"]): int(row["count"]) for row in frame_rows(counts)}
     grid = [[value.get((one, kind), 0) for kind in columns] for one in kept]
     figure = go.Figure(layout=layout(130 + 24 * max(len(kept), 2), margin={"l": 10, "r": 16, "t": 70, "b": 16},
                                      xaxis={"side": "top", "type": "category", "fixedrange": True},

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kit.show.figures.chart import LINE, MUTED, Chart, clock, label, layout, plain, records
+from kit.show.figures.chart import LINE, MUTED, Chart, chart_time, frame_rows, label, layout, plain
 from kit.store.tables import TABLES
 from kit.words import counted
 
@@ -16,17 +16,17 @@ MOST_PODS = 40  # drawn; the table beneath has all
 _STATES = {"recorded": "#0072b2", "partial": "#e69f00", "gap": "#8c959f"}
 
 
-def lifetimes(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datetime, datetime]) -> Chart:
+def lifetime_strips(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datetime, datetime]) -> Chart:
     """When each pod was born, attacked and gone; of many those with the most attacks first, then affected ones.
 
     pods: subjects of kind pod. calls: the attacker's audit events. window: what is drawn; lives go beyond it.
     """
     attacks = dict[str, list[Any]]()
     named = calls[calls["resource"] == "pods"]
-    for call in records(named):
+    for call in frame_rows(named):
         attacks.setdefault(f"{call['namespace']}/{call['name']}", []).append(call["received_at"])
     rows = []
-    for pod in records(pods.drop_duplicates("key")):
+    for pod in frame_rows(pods.drop_duplicates("key")):
         name = f"{pod['namespace']}/{pod['name']}"
         start = window[0] if pd.isna(pod["created_at"]) else pod["created_at"]
         end = window[1] if pd.isna(pod["deleted_at"]) else pod["deleted_at"]
@@ -43,13 +43,13 @@ def lifetimes(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datetime, d
     frame = frame.sort_values(
         ["attacks", "certainty", "pod"], ascending=[False, True, True], kind="stable", ignore_index=True
     )
-    drawn = records(frame.head(MOST_PODS))
+    drawn = frame_rows(frame.head(MOST_PODS))
     figure = go.Figure(layout=_bars([row["pod"] for row in drawn], window))
     for line, row in enumerate(drawn):
         born, died = not pd.isna(row["created_at"]), not pd.isna(row["deleted_at"])
         start = max(pd.Timestamp(row["created_at"]), pd.Timestamp(window[0])) if born else window[0]
         end = row["deleted_at"] if died else window[1]
-        said = f"{label(row['pod'])}<br>{'born ' + clock(row['created_at']) if born else 'born before the log, or not told'}<br>{'gone ' + clock(end) if died else 'gone' if row['gone'] else 'not known to be gone'}"
+        said = f"{label(row['pod'])}<br>{'born ' + chart_time(row['created_at']) if born else 'born before the log, or not told'}<br>{'gone ' + chart_time(end) if died else 'gone' if row['gone'] else 'not known to be gone'}"
         dash = "solid" if row["certainty"] == "affected" else "dot"
         figure.add_trace(go.Scatter(x=[plain(start), plain(end)], y=[line, line], mode="lines", hovertext=said, hoverinfo="text", showlegend=False,
                                     line={"color": "#8c959f" if row["gone"] else "#0072b2", "width": 7, "dash": dash}))  # fmt: skip
@@ -81,8 +81,8 @@ def coverage_strip(coverage: pd.DataFrame, findings: pd.DataFrame) -> Chart:
     )
     shown = set[str]()
     for state, colour in _STATES.items():
-        for span in records(rows[rows["state"] == state]):
-            said = f"{label(span['source'])}: {state}<br>{clock(span['start_at'])} – {clock(span['end_at'])} UTC<br>{label('' if pd.isna(span['says']) else span['says'], 120)}"
+        for span in frame_rows(rows[rows["state"] == state]):
+            said = f"{label(span['source'])}: {state}<br>{chart_time(span['start_at'])} – {chart_time(span['end_at'])} UTC<br>{label('' if pd.isna(span['says']) else span['says'], 120)}"
             line = lines.index(span["source"])
             figure.add_trace(go.Scatter(x=[plain(span["start_at"]), plain(span["end_at"])], y=[line, line], mode="lines", hovertext=said, hoverinfo="text",
                                         name=state, legendgroup=state, showlegend=state not in shown,

@@ -12,24 +12,24 @@ import plotly.graph_objects as go
 
 from kit.model.arn import Arn
 from kit.show.figures.chart import (
-    DEEDS,
+    DEED_MARKS,
     LINE,
-    MOST_LINES,
+    MOST_IDENTITIES,
     MOST_MARKS,
     MUTED,
     Chart,
-    clock,
+    chart_time,
     deed,
+    frame_rows,
     label,
     layout,
     plain,
-    records,
     user_words,
 )
 from kit.words import counted
 
 
-def timeline(
+def timeline_chart(
     calls: pd.DataFrame,
     aws_calls: pd.DataFrame,
     findings: pd.DataFrame,
@@ -46,7 +46,7 @@ def timeline(
     figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window))
     _shade_gaps(figure, coverage)
     _draw_findings(figure, seen)
-    for kind, (name, colour, symbol) in DEEDS.items():
+    for kind, (name, colour, symbol) in DEED_MARKS.items():
         chosen = marks[marks["deed"] == kind]
         if len(chosen):
             _draw_marks(figure, chosen, lines, name, colour, symbol)
@@ -65,7 +65,7 @@ def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
             "what": call_words(call),
             "count": 1,
         }
-        for call in records(calls)
+        for call in frame_rows(calls)
     ] + [
         {
             "at": call["event_at"],
@@ -74,7 +74,7 @@ def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
             "what": aws_words(call),
             "count": 1,
         }
-        for call in records(aws_calls)
+        for call in frame_rows(aws_calls)
     ]
     marks = pd.DataFrame(rows, columns=["at", "line", "deed", "what", "count"])
     marks["at"] = pd.to_datetime(marks["at"], utc=True)
@@ -86,9 +86,9 @@ def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
 def _busiest(lines: pd.Series[str]) -> pd.Series[str]:
     """The lines' names; of very many those with the most calls, and one for the rest."""
     number = lines.value_counts(sort=False)
-    if len(number) <= MOST_LINES:
+    if len(number) <= MOST_IDENTITIES:
         return lines
-    kept = sorted(number.index, key=lambda line: (-number[line], line))[: MOST_LINES - 1]
+    kept = sorted(number.index, key=lambda line: (-number[line], line))[: MOST_IDENTITIES - 1]
     return lines.where(lines.isin(kept), f"{len(number) - len(kept):,} more identities")
 
 
@@ -182,7 +182,7 @@ def _timeline_layout(
 
 
 def _shade_gaps(figure: go.Figure, coverage: pd.DataFrame) -> None:
-    for gap in records(coverage[coverage["state"] == "gap"]):
+    for gap in frame_rows(coverage[coverage["state"] == "gap"]):
         if pd.isna(gap["start_at"]) or pd.isna(gap["end_at"]):
             continue
         text = "not recorded" if gap["source"] == "audit" else f"not recorded ({label(gap['source'])})"
@@ -200,9 +200,9 @@ def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
     if not len(seen):
         return
     x, y, text, spans = list[str](), list[int](), list[str](), list[str | None]()
-    for finding in records(seen):
+    for finding in frame_rows(seen):
         last = finding["first_seen_at"] if pd.isna(finding["last_seen_at"]) else finding["last_seen_at"]
-        said = f"{label(finding['type'])}<br>severity {finding['severity']:.1f}, seen {clock(finding['first_seen_at'])} – {clock(last)}"
+        said = f"{label(finding['type'])}<br>severity {finding['severity']:.1f}, seen {chart_time(finding['first_seen_at'])} – {chart_time(last)}"
         x, y, text = [*x, plain(finding["first_seen_at"])], [*y, 0], [*text, said]
         spans += [plain(finding["first_seen_at"]), plain(last), None]
     line = {"color": "#b3261e", "width": 3}
@@ -222,7 +222,7 @@ def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
 def _draw_marks(figure: go.Figure, marks: pd.DataFrame, lines: list[str], name: str, colour: str, symbol: str) -> None:
     above = len(figure.layout.yaxis.tickvals) - len(lines)
     said = [
-        f"{clock(at)} UTC<br>{label(line)}<br>{label(what, 160)}"
+        f"{chart_time(at)} UTC<br>{label(line)}<br>{label(what, 160)}"
         for at, line, what in zip(marks["at"], marks["line"], marks["what"], strict=True)
     ]
     open_symbol = symbol.endswith("open")
