@@ -43,6 +43,7 @@ from kit.attribution.calls import (
     creates,
     creates_account,
     events_where,
+    not_none,
     place_of,
     secrets_made_by,
     token_secret_of,
@@ -206,12 +207,12 @@ class Attacker:
         members = {place for place, event in hostile.items() if event["user_name"] == user_name}
         while True:
             present = [hostile[place] for place in members]
-            minted = {event["issued_credential_id"] for event in present} - {None}
+            minted = not_none(event["issued_credential_id"] for event in present)
             made = self._rules.pods_made_by(present)
             accounts = {account_user(event) for event in filter(creates_account, present)}
-            addresses = {event["source_address"] for event in present} & self.addresses
-            used = {event["credential_id"] for event in present} - {None}
-            pods = {event["claimed_pod_uid"] for event in present} - {None}
+            addresses = not_none(event["source_address"] for event in present) & self.addresses
+            used = not_none(event["credential_id"] for event in present)
+            pods = not_none(event["claimed_pod_uid"] for event in present)
             secrets = secrets_made_by(present)
             makers = {
                 caller_of(event)
@@ -242,14 +243,14 @@ class Attacker:
     ) -> tuple[list[str], set[str]]:
         """The attacker's CloudTrail events that go with some audit events, addresses and access keys, and the access keys of all of them."""
         events = list(events)
-        keys = {*({event["access_key_id"] for event in events} - {None}), *known}
+        keys = {*not_none(event["access_key_id"] for event in events), *known}
         users = {event["user_name"] for event in events}
         while True:
-            more = {
+            more = not_none(
                 row["issued"]
                 for row, _ in self.trail.values()
                 if row["source_address"] in places or row["access_key_id"] in keys or row["user_name"] in users
-            } - {None}
+            )
             if more <= keys:
                 break
             keys |= more

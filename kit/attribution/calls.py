@@ -4,13 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, TypedDict, cast
 
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.store.store import Store
 
-Event = dict[str, Any]
-"""A row of the audit table: the columns in EVENT_COLUMNS."""
+
+class Event(TypedDict):
+    """A row of the audit table: the columns in EVENT_COLUMNS."""
+
+    audit_id: str
+    received_at: datetime
+    stage_at: datetime | None
+    verb: str
+    request_uri: str | None
+    user_name: str | None
+    user_uid: str | None
+    arn: str | None
+    impersonated_user_name: str | None
+    source_address: str | None
+    user_agent: str | None
+    resource: str | None
+    subresource: str
+    namespace: str | None
+    name: str | None
+    uid: str | None
+    response_code: int | None
+    dry_run: bool | None
+    issued_credential_id: str | None
+    file: str
+    line: int
+    item: int
+    access_key_id: str | None
+    credential_id: str | None
+    claimed_pod_uid: str | None
+    token_secret: str | None
+
+
 Place = tuple[str, int, int]
 """File, line and item of a record: what tells rows apart, since the client may choose the auditID."""
 LEGACY = (
@@ -34,7 +65,7 @@ Caller = tuple[str | None, str | None, str | None]
 def events_where(store: Store, where: str, **values: Any) -> list[Event]:
     """The events of the audit log that a condition in SQL lets in, oldest first."""
     sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
-    return store.rows(sql, **values)
+    return cast("list[Event]", store.rows(sql, **values))
 
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
@@ -68,7 +99,26 @@ def did(event: Mapping[str, Any]) -> Did:
     return "read" if verb in ("get", "list", "watch", "head", "options") else "changed"
 
 
-def place_of(event: Event) -> Place:
+class AwsEvent(TypedDict):
+    """A row of the trail table, as kit.attribution.trail asks for it. issued: the access key that the call gave out."""
+
+    event_id: str
+    event_at: datetime
+    event_source: str | None
+    event_name: str | None
+    error_code: str | None
+    user_name: str | None
+    source_address: str | None
+    access_key_id: str | None
+    issued: str | None
+
+
+def not_none(values: Iterable[str | None]) -> set[str]:
+    """Those of some values that the evidence has."""
+    return {value for value in values if value is not None}
+
+
+def place_of(event: Mapping[str, Any]) -> Place:
     """Where an event stands in the evidence."""
     return event["file"], event["line"], event["item"]
 
@@ -78,11 +128,11 @@ def caller_of(event: Event) -> Caller:
     return event["user_name"], event["source_address"], event["user_agent"]
 
 
-def credentials_of(event: Event) -> frozenset[str]:
+def credentials_of(event: Mapping[str, Any]) -> frozenset[str]:
     """What tells the credential of a call from others of its identity: access key, id of the token or certificate, Secret that the token
     is from, and the pod that it is bound to, whose token the kubelet renews under another id; nothing where the log names none."""
-    names = ("access_key_id", "credential_id", "claimed_pod_uid", "token_secret")
-    return frozenset(event[name] for name in names if event[name])
+    named = event["access_key_id"], event["credential_id"], event["claimed_pod_uid"], event["token_secret"]
+    return frozenset(filter(None, named))
 
 
 def may_be_of(event: Event, credentials: frozenset[str]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,7 +66,7 @@ class _Life:
         return born and (self.deleted_at is None or self.deleted_at > start)
 
 
-def path_of(event: Event) -> str:
+def path_of(event: Mapping[str, Any]) -> str:
     """resource/namespace/name of an event's object, without the namespace where it is cluster-scoped; "" without a name."""
     # The reference to a namespace has its name as namespace too.
     namespace = None if event["resource"] == "namespaces" else event["namespace"]
@@ -190,7 +190,8 @@ class Deeds:
 
     def _objects_read(self, event: Event) -> Iterator[Deed | Limit]:
         """What a read returned: the secret or config map that it names, or those there were then that a list's selectors let in."""
-        kind, words = READ[event["resource"]]
+        resource = str(event["resource"])
+        kind, words = READ[resource]
         if event["verb"] == "get" and event["name"]:
             yield Deed(kind, f"{event['namespace']}/{event['name']}", "read")
             return
@@ -199,7 +200,7 @@ class Deeds:
         if event["verb"] == "watch":
             end = max(start, event["stage_at"] or start)
         chosen = dict[str, tuple[_Life, bool]]()
-        for life in self._lives(event["resource"]):
+        for life in self._lives(resource):
             fits = _fits(life, event, query) if life.overlaps(start, end) else False
             if fits is not False:
                 chosen[life.key] = (life, bool(fits) and not _only_changes(life, event, query))
@@ -207,11 +208,9 @@ class Deeds:
         for key in keys:
             yield Deed(kind, key, "named in a list", "affected" if chosen[key][1] and in_full else "possible")
         where = event["namespace"]
-        if not self.inventory.is_dumped(event["resource"], where) or (
-            where and not self.inventory.has_namespace(where)
-        ):
+        if not self.inventory.is_dumped(resource, where) or (where and not self.inventory.has_namespace(where)):
             says = f"Which {words} a list returned cannot be told in full: no cluster dump names the {words}"
-            yield Limit((kind,), says, f"`kubectl get {event['resource']} -A` (names suffice)")
+            yield Limit((kind,), says, f"`kubectl get {resource} -A` (names suffice)")
 
     def names(self, resource: str, start: datetime, end: datetime) -> list[str]:
         """namespace/name of the secrets or config maps that there were at any moment of a stretch of time."""

@@ -89,7 +89,8 @@ class LettingIn:
             hostile = dict[str, datetime]()
             for call in calls.values():
                 key, at = call.event["access_key_id"], call.event["received_at"]
-                hostile[key] = min(at, hostile.get(key, at))
+                if key:
+                    hostile[key] = min(at, hostile.get(key, at))
             first = {
                 row["access_key_id"]: row["first_at"]
                 for row in self.store.rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from kit.attribution.calls import Event, address_of, credentials_of, events_where
+from kit.attribution.calls import Event, address_of, credentials_of, events_where, not_none
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
@@ -84,11 +84,12 @@ class OwnCalls:
         address, agent = address_of(call), call.get("UserAgent")
         if address and agent:
             return [(str(user), address[0], str(agent))]
-        seen = (event for event in self.of(finding) if event["source_address"])
-        found = list(
-            dict.fromkeys((event["user_name"], event["source_address"], event["user_agent"]) for event in seen)
-        )
-        return found if len(found) == 1 else []
+        found = {
+            (str(event["user_name"]), event["source_address"], event["user_agent"])
+            for event in self.of(finding)
+            if event["source_address"]
+        }
+        return list(found) if len(found) == 1 else []
 
     def credentials(self, finding: Finding) -> frozenset[str] | None:
         """What tells the credential of a finding's call from others of its identity: the access key that the finding names, where the log
@@ -121,7 +122,7 @@ class OwnCalls:
             return False
         own = self.from_inside(finding)
         first = min((event["received_at"] for event in own), default=finding.first_seen_at)
-        credentials = sorted({event["credential_id"] for event in own} - {None})
+        credentials = sorted(not_none(event["credential_id"] for event in own))
         return bool(
             self.store.rows(
                 "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent AND (source_address <> $address"

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kit.attribution.calls import Call, Event, Place, account_user, did, events_where, let_through, may_be_of, place_of
+from kit.attribution.calls import (
+    Call,
+    Event,
+    Place,
+    account_user,
+    did,
+    events_where,
+    let_through,
+    may_be_of,
+    not_none,
+    place_of,
+)
 from kit.attribution.let_in import LetIn
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
@@ -44,9 +55,9 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
         if not own:
             continue
         first = min(event["received_at"] for event in own)
-        credentials = sorted({event["credential_id"] or event["access_key_id"] for event in own} - {None})
+        credentials = sorted(not_none(event["credential_id"] or event["access_key_id"] for event in own))
         event = own[0]
-        shown = own_calls.cluster_addresses.own[event["source_address"]].says
+        shown = own_calls.cluster_addresses.own[str(event["source_address"])].says
         yield (
             events_where(
                 own_calls.store,

@@ -21,6 +21,7 @@ from kit.attribution.calls import (
     events_where,
     let_through,
     may_be_of,
+    not_none,
     secrets_made_by,
     token_secret_of,
 )
@@ -75,7 +76,7 @@ class Rules:
             yield from rules(events)
 
     def _minted(self, events: list[Event]) -> Iterator[AttackerRule]:
-        minted = {event["issued_credential_id"] for event in events} - {None}
+        minted = not_none(event["issued_credential_id"] for event in events)
         says = "its credential was minted by a call of the attacker"
         yield AttackerRule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
 
@@ -157,9 +158,8 @@ class Rules:
 
     def _is_at_home(self, maker: Event) -> bool:
         """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
-        if not maker["user_name"].startswith(NODE):
-            return False
-        return self._addresses_of_nodes[maker["user_name"]] <= {maker["source_address"]}
+        user = str(maker["user_name"])
+        return user.startswith(NODE) and self._addresses_of_nodes[user] <= {maker["source_address"]}
 
     @cached_property
     def _addresses_of_nodes(self) -> dict[str, set[str]]:
@@ -178,14 +178,14 @@ class Rules:
             self.store,
             "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
             " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
-            addresses=sorted({event["source_address"] for event in events} - {None}),
-            used=sorted({event["credential_id"] for event in events} - {None}),
-            pods=sorted({event["claimed_pod_uid"] for event in events} - {None}),
+            addresses=sorted(not_none(event["source_address"] for event in events)),
+            used=sorted(not_none(event["credential_id"] for event in events)),
+            pods=sorted(not_none(event["claimed_pod_uid"] for event in events)),
         )
 
     def _pretending(self, events: list[Event]) -> Iterator[AttackerRule]:
         at_home = self.cluster_addresses.control_plane
-        addresses = {event["source_address"] for event in events} - {None} - at_home
+        addresses = not_none(event["source_address"] for event in events) - at_home
         says = "it has the name of a part of the control plane, and the control plane never calls from there"
         if at_home and addresses - set(self.cluster_addresses.own):
             yield AttackerRule(
@@ -232,7 +232,7 @@ class Rules:
                 made.add(event["uid"])
             elif event["uid"] and event["name"]:
                 owned = self.inventory.pods_of_workload(
-                    event["resource"], event["namespace"], event["name"], event["uid"]
+                    str(event["resource"]), event["namespace"], event["name"], event["uid"]
                 )
                 made |= {pod.uid for pod, sure in owned if sure}
         return made

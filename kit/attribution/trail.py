@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
-from kit.attribution.calls import Event
+from kit.attribution.calls import AwsEvent, Event, not_none
 from kit.attribution.stolen import Stolen
 from kit.inventory.addresses import Addresses
 from kit.store.store import Store
@@ -15,7 +16,7 @@ _ISSUED = (
 )
 """The access key that a call gave out: of a session, or a long-term one (CreateAccessKey)."""
 
-Found = dict[str, tuple[Event, str]]
+Found = dict[str, tuple[AwsEvent, str]]
 """CloudTrail events by eventID, oldest first, each with the reason."""
 
 
@@ -32,32 +33,37 @@ class Trail:
         the attacker; or with a stolen session from outside; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
         too, nothing is told apart."""
         of_attacker = {
-            "keys": sorted({event["access_key_id"] for event in events} - {None}),
-            "users": sorted({event["user_name"] for event in events} - {None}),
-            "addresses": sorted({event["source_address"] for event in events} - {None}),
+            "keys": sorted(not_none(event["access_key_id"] for event in events)),
+            "users": sorted(not_none(event["user_name"] for event in events)),
+            "addresses": sorted(not_none(event["source_address"] for event in events)),
         }
         taken = {(one.session.access_key_id, address): one.says for one in stolen for address in one.addresses}
         found, issued = Found(), list[str]()
         grown = bool(events or stolen)
         while grown:
-            rows = self.store.rows(
-                "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
-                f" {_ISSUED} AS issued FROM trail"
-                " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id)"
-                " ORDER BY event_at, event_id",
-                addresses=of_attacker["addresses"],
-                keys=sorted({*issued, *(key for key, _ in taken)}),
+            rows = cast(
+                "list[AwsEvent]",
+                self.store.rows(
+                    "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
+                    f" {_ISSUED} AS issued FROM trail"
+                    " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id)"
+                    " ORDER BY event_at, event_id",
+                    addresses=of_attacker["addresses"],
+                    keys=sorted({*issued, *(key for key, _ in taken)}),
+                ),
             )
             for row in rows:
                 because = self._because(row, of_attacker, alone, issued)
-                because = because or taken.get((row["access_key_id"], row["source_address"]), "")
+                because = because or taken.get((str(row["access_key_id"]), str(row["source_address"])), "")
                 if because:
                     found.setdefault(row["event_id"], (row, because))
-            more = sorted({row["issued"] for row, _ in found.values()} - {None})
+            more = sorted(not_none(row["issued"] for row, _ in found.values()))
             grown, issued = more != issued, more
         return found
 
-    def _because(self, row: Event, of_attacker: dict[str, list[str]], alone: frozenset[str], issued: list[str]) -> str:
+    def _because(
+        self, row: AwsEvent, of_attacker: dict[str, list[str]], alone: frozenset[str], issued: list[str]
+    ) -> str:
         address, key = row["source_address"], row["access_key_id"]
         if address in alone:
             return f"it comes from {address}, which nobody but the attacker used"

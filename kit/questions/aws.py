@@ -6,8 +6,8 @@ Sources: CloudTrail User Guide (data events are logged only where a trail asks f
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
+from kit.attribution.calls import AwsEvent
 from kit.model.why import Rule
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row
@@ -24,7 +24,7 @@ _TAKES_DATA = (
 @question("What did roles of affected pods and nodes do in AWS?", LOG, *SHOWN_BY["aws_call"], about=("iam_role",))
 def used_in_aws(asked: Asked) -> Found:
     """The attacker's calls in CloudTrail, by role session, service and call; failed ones too."""
-    by_call = defaultdict[tuple[str, str, str], list[dict[str, Any]]](list)
+    by_call = defaultdict[tuple[str, str, str], list[AwsEvent]](list)
     for event, _ in asked.trail.values():
         by_call[(str(event["access_key_id"]), str(event["source_address"]), str(event["event_name"]))].append(event)
     rows = [

@@ -252,9 +252,10 @@ def going_on(asked: Asked) -> Found:
     signs += [
         (one["event_at"], f"{one['event_name']} in AWS", f"trail:{one['event_id']}") for one, _ in asked.trail.values()
     ]
-    seen = [part.finding for part in asked.parts if part.finding.last_seen_at and not part.finding.is_policy]
     signs += [
-        (one.last_seen_at, f"GuardDuty last saw {one.type}", str(one.ref("service.eventLastSeen"))) for one in seen
+        (one.last_seen_at, f"GuardDuty last saw {one.type}", str(one.ref("service.eventLastSeen")))
+        for one in (part.finding for part in asked.parts)
+        if one.last_seen_at and not one.is_policy
     ]
     at, what, ref = max(signs)
     quiet = (window.end - at).total_seconds()

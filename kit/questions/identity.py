@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from kit.attribution.calls import Event, place_of
 from kit.model.identity import NODE
@@ -119,7 +120,7 @@ def is_it_new(asked: Asked) -> Found:
             known[one["user_name"], what, one[what] or ""] += one["calls"]
     found = dict[tuple[str, str, str], tuple[Event, int]]()
     for event in called:
-        values = {**event, "call": _words_of(event)}
+        values: dict[str, Any] = {**event, "call": _words_of(event)}
         for what in ("source_address", "user_agent", "call", "namespace"):
             place = (str(event["user_name"]), what, values[what] or "")
             if place[2] and not known[place]:

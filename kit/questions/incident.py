@@ -223,15 +223,16 @@ def ways_back(asked: Asked) -> Found:
                     Stands="as long as the pod",
                 )
             )
-    for event in asked.store.rows(
+    for aws_event in asked.store.rows(
         "SELECT event_id, event_at, event_source, event_name, arn, user_name FROM trail WHERE error_code IS NULL"
         " AND list_contains($names, event_source || ' ' || event_name) AND ($first IS NULL OR event_at >= $first) ORDER BY event_at, event_id",
         names=[f"{service} {name}" for service, names in _LETS_IN.items() for name in names],
         first=asked.first_hostile_at,
     ):
-        certainty: Certainty = "affected" if event["event_id"] in asked.scope.attacker.trail else "possible"
-        rows.append(row([f"trail:{event['event_id']}"], certainty, What=f"{event['event_source'].partition('.')[0]} {event['event_name']}",
-                        How=f"by {event['arn'] or event['user_name']}", Stands=""))  # fmt: skip
+        certainty: Certainty = "affected" if aws_event["event_id"] in asked.scope.attacker.trail else "possible"
+        what = f"{aws_event['event_source'].partition('.')[0]} {aws_event['event_name']}"
+        rows.append(row([f"trail:{aws_event['event_id']}"], certainty, What=what,
+                        How=f"by {aws_event['arn'] or aws_event['user_name']}", Stands=""))  # fmt: skip
     sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]
     return Found(
         rows,

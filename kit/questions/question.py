@@ -6,13 +6,13 @@ never decided there, but by kit.questions.verdict, from the evidence that the qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from kit.attribution.calls import Event
+from kit.attribution.calls import AwsEvent, Event
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.finding import Finding
@@ -122,7 +122,7 @@ class Asked:
         return self.scope.attacker.events_of({audit_id for part in self.parts for audit_id in part.calls})
 
     @cached_property
-    def trail(self) -> dict[str, tuple[Event, str]]:
+    def trail(self) -> dict[str, tuple[AwsEvent, str]]:
         """The attacker's CloudTrail events of these parts by eventID, oldest first, each with the reason."""
         chosen = {event_id for part in self.parts for event_id in part.aws_calls}
         return {event_id: one for event_id, one in self.scope.attacker.trail.items() if event_id in chosen}
@@ -172,7 +172,7 @@ class Asked:
         """The objects of the affected subjects of a kind."""
         return [one.thing for one in self.subjects(kind) if one.thing and one.certainty == "affected"]
 
-    def ref(self, event: Event) -> str:
+    def ref(self, event: Mapping[str, Any]) -> str:
         """The ref of an audit event."""
         return str(self.store.event_ref(event))
 

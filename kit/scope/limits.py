@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from kit.attribution.attacker import Attacker
+from kit.attribution.calls import not_none
 from kit.evidence.record import OTHER_LOG
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
@@ -333,7 +334,7 @@ class Limits:
     def _of_addresses(self, calls: set[str]) -> Iterator[Limit]:
         """Whose calls from the attacker's addresses are not attributed, because others use these addresses too."""
         events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in calls]
-        for address in sorted({event["source_address"] for event in events} - {None} - self.attacker.addresses):
+        for address in sorted(not_none(event["source_address"] for event in events) - self.attacker.addresses):
             others = self.attacker.others_at(address)
             listed = few([f"{user} ({number} calls)" for user, number in others], 4)
             says = f"Others use {address} too, so calls from there are told apart by identity, credential and user agent alone; not attributed: {listed}"

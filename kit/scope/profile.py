@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kit.attribution.attacker import Attacker
-from kit.attribution.calls import let_through
+from kit.attribution.calls import Event, let_through
 from kit.identities.access import Access
 from kit.identities.revocation import Step, revocation
 from kit.identities.sessions import Session, Sessions
@@ -187,7 +187,7 @@ class Profiles:
         }[identity.kind]
         return identity, Why(self.store.event_ref(row["first"]), said)
 
-    def _credentials(self, rows: list[dict[str, Any]], hostile: list[dict[str, Any]]) -> list[Credential]:
+    def _credentials(self, rows: list[dict[str, Any]], hostile: list[Event]) -> list[Credential]:
         bad = Counter(event["credential_id"] or event["access_key_id"] or "" for event in hostile)
         found = dict[str, Credential]()
         for row in rows:
@@ -222,7 +222,7 @@ class Profiles:
             ids=sorted(credentials),
         )
 
-    def _sources(self, rows: list[dict[str, Any]], hostile: list[dict[str, Any]]) -> list[Source]:
+    def _sources(self, rows: list[dict[str, Any]], hostile: list[Event]) -> list[Source]:
         bad = Counter((event["source_address"] or "", event["user_agent"] or "") for event in hostile)
         found = dict[tuple[str, str], Source]()
         for row in rows:

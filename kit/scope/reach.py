@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kit.attribution.attacker import Attacker
+from kit.attribution.calls import not_none
 from kit.attribution.deeds import Deeds
 from kit.identities.rights import Rights
 from kit.identities.sessions import Session, Sessions
@@ -86,9 +87,9 @@ def add_sessions(scope: FindingScope, attacker: Attacker, sessions: Sessions) ->
     if not scope.finding.workload and scope.finding.resource_type == "Instance":
         nodes |= {one.key for one in chosen if one.kind == "node"}
     trail = [attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in attacker.trail]
-    hostile = {key for row in trail for key in (row["access_key_id"], row["issued"])} - {None}
+    hostile = not_none(key for row in trail for key in (row["access_key_id"], row["issued"]))
     calls = attacker.events_of(scope.calls)
-    hostile |= {event["access_key_id"] for event in calls} - {None}
+    hostile |= not_none(event["access_key_id"] for event in calls)
     found = {one.access_key_id: one for one in sessions.issued_to(accounts, pods, nodes)}
     found |= sessions.of_keys(hostile)
     uses = sessions.uses(list(found))

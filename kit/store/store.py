@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +177,7 @@ class Store:
         for batch in self._database.sql(sql, params=values or None).to_arrow_reader(size):
             yield rows_of(batch)
 
-    def event_ref(self, event: dict[str, Any]) -> Ref:
+    def event_ref(self, event: Mapping[str, Any]) -> Ref:
         """The Ref of an audit event (audit_id, file, item): by auditID, or by its place where other requests bear that auditID too."""
         if event["audit_id"] in self.reused_audit_ids:
             digest = next(entry["sha256"] for entry in self.ledger if entry["path"] == event["file"])
