@@ -100,6 +100,35 @@ def test_no_module_is_too_long_to_be_read() -> None:
     assert not long
 
 
+# What every reader of evidence has (kit/evidence/readers/__init__.py), and the actions of each topic, which the registry joins.
+PROTOCOLS = {"TABLE", "TAKEN_AS", "TAKES", "LISTS", "takes", "rows", "ACTIONS"}
+
+
+def _is_command(node: ast.stmt) -> bool:
+    """Whether it is a command of the command line, which is called as people type it."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return any(ast.unparse(one).startswith("click.command(") for one in decorators)
+
+
+def test_a_name_means_one_thing() -> None:
+    """No public name is defined in two modules; what both need stands in one of them."""
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in _tree(path).body:
+            targets: list[ast.expr] = []
+            if isinstance(node, ast.Assign):
+                targets = [one for target in node.targets for one in getattr(target, "elts", [target])]
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            named = {one.id for one in targets if isinstance(one, ast.Name)}
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not _is_command(node):
+                named = {node.name}
+            for name in named - PROTOCOLS:
+                if not name.startswith("_"):
+                    found.setdefault(name, []).append(module)
+    assert not {name: modules for name, modules in found.items() if len(set(modules)) > 1}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_library_has_one_room(module: str) -> None:
     for imported in _imported(module):

@@ -53,7 +53,7 @@ from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
 from kit.attribution.rules import AttackerRule, Rules, of_caller
 from kit.attribution.stolen import Stolen, Theft, follow_from
-from kit.attribution.trail import Found, Trail
+from kit.attribution.trail import FoundTrail, Trail
 from kit.identities.sessions import Sessions
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
@@ -88,7 +88,7 @@ class Attacker:
         return self._settled[0]
 
     @property
-    def trail(self) -> Found:
+    def trail(self) -> FoundTrail:
         """The attacker's CloudTrail events."""
         return self._settled[1]
 
@@ -103,7 +103,7 @@ class Attacker:
         return self._settled[3]
 
     @cached_property
-    def _settled(self) -> tuple[dict[Place, Call], Found, list[LetIn], list[Stolen]]:
+    def _settled(self) -> tuple[dict[Place, Call], FoundTrail, list[LetIn], list[Stolen]]:
         """Calls, CloudTrail events, who was let in and stolen sessions, each of which leads to more of the others, until nothing more follows."""
         found = dict[Place, Call]()
 
@@ -118,7 +118,7 @@ class Attacker:
             return grown
 
         asked = list(self._named(take))
-        trail, let_in = Found(), list[LetIn]()
+        trail, let_in = FoundTrail(), list[LetIn]()
         counted = [one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one))]
         stolen = self._theft.of(counted, [])
         while True:

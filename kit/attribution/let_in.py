@@ -14,20 +14,18 @@ from typing import Any
 
 from kit.attribution.calls import Call, Event, Place, creates, let_through, place_of
 from kit.attribution.rules import AttackerRule
-from kit.attribution.trail import Found
+from kit.attribution.trail import FoundTrail
 from kit.identities.access import Access
-from kit.identities.aws_auth import Change, changes
+from kit.identities.aws_auth import AwsAuthChange, changes
 from kit.inventory.inventory import Inventory
 from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import account_of, iam_arn, partition_of, principal_of
-from kit.model.identity import ANONYMOUS, SERVICE_ACCOUNT, UNAUTHENTICATED
+from kit.model.identity import NOT_SIGNED_IN, SERVICE_ACCOUNT
 from kit.model.kubernetes import BOUND
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
-
-_EVERYBODY = (ANONYMOUS, UNAUTHENTICATED)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class LettingIn:
         self._of_trail = dict[str, list[LetIn]]()
         self._of_binding = dict[Place, list[LetIn]]()
 
-    def follow_from(self, calls: dict[Place, Call], trail: Found, let_in: list[LetIn]) -> Iterator[AttackerRule]:
+    def follow_from(self, calls: dict[Place, Call], trail: FoundTrail, let_in: list[LetIn]) -> Iterator[AttackerRule]:
         """What makes audit events the attacker's by what the attacker did in AWS and by whom the attacker let in."""
         issued = self._followed(calls, {row["issued"] for row, _ in trail.values() if row["issued"]})
         if issued:
@@ -157,7 +155,7 @@ class LettingIn:
             user = f"{SERVICE_ACCOUNT}{one.get('namespace') or event['namespace']}:{name}"
             key = user if kind == "ServiceAccount" else name
             says = f"{event['resource']}/{event['name']}, which the attacker wrote, gives it {role.get('kind')} {role.get('name')}"
-            users = frozenset() if kind == "Group" or key in _EVERYBODY else frozenset((key,))
+            users = frozenset() if kind == "Group" or key in NOT_SIGNED_IN else frozenset((key,))
             first = min(filter(None, map(self._first_call_of, users)), default=None)
             is_new = first is None or first >= event["received_at"]
             yield LetIn(
@@ -234,7 +232,7 @@ class LettingIn:
     # ── what stood before ──────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def _changes(self) -> list[Change]:
+    def _changes(self) -> list[AwsAuthChange]:
         return changes(self.store)
 
     @cached_property

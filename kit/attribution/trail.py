@@ -16,7 +16,7 @@ _ISSUED = (
 )
 """The access key that a call gave out: of a session, or a long-term one (CreateAccessKey)."""
 
-Found = dict[str, tuple[AwsEvent, str]]
+FoundTrail = dict[str, tuple[AwsEvent, str]]
 """CloudTrail events by eventID, oldest first, each with the reason."""
 
 
@@ -27,7 +27,7 @@ class Trail:
         self.store = store
         self.cluster_addresses = cluster_addresses
 
-    def of(self, events: Iterable[Event], alone: frozenset[str], stolen: list[Stolen]) -> Found:
+    def of(self, events: Iterable[Event], alone: frozenset[str], stolen: list[Stolen]) -> FoundTrail:
         """Those that follow from the attacker's audit events and from stolen sessions: from an address that is the attacker's alone; or from another address of
         the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a service account of
         the attacker; or with a stolen session from outside; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
@@ -38,7 +38,7 @@ class Trail:
             "addresses": sorted(not_none(event["source_address"] for event in events)),
         }
         taken = {(one.session.access_key_id, address): one.says for one in stolen for address in one.addresses}
-        found, issued = Found(), list[str]()
+        found, issued = FoundTrail(), list[str]()
         grown = bool(events or stolen)
         while grown:
             rows = cast(

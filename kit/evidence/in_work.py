@@ -14,7 +14,7 @@ from kit.errors import CaseError
 from kit.evidence.gather import exists
 
 LOCK, INPUTS = "in-work", "inputs.json"
-FIRST = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
+FIRST_MADE = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
 from kit.evidence.gather import Given, as_text, gather, stamp_of
-from kit.evidence.in_work import FIRST, INPUTS, LOCK, alone, writing
+from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
 from kit.evidence.load import is_done, load
 from kit.evidence.origin import Origin, origin_of
 from kit.evidence.parts import LedgerEntry, Parts
@@ -68,7 +68,7 @@ def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: 
         if (
             partial.is_dir()
             and not (partial / INPUTS).is_file()
-            and any(each.name not in FIRST for each in partial.iterdir())
+            and any(each.name not in FIRST_MADE for each in partial.iterdir())
         ):
             raise CaseError(
                 "a folder of this name is in the way, and it is no unfinished case",

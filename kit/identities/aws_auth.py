@@ -47,7 +47,7 @@ def mappings(store: Store) -> Iterator[Way]:
 
 
 @dataclass(frozen=True)
-class Change:
+class AwsAuthChange:
     """What one change of aws-auth did. added, removed: mappings. known: whether the evidence has what stood before; without it all
     that the change left counts as added."""
 
@@ -58,9 +58,9 @@ class Change:
     known: bool
 
 
-def changes(store: Store) -> list[Change]:
+def changes(store: Store) -> list[AwsAuthChange]:
     """The changes of aws-auth in the audit log, oldest first, one for each member of its data that it left otherwise."""
-    found, before = list[Change](), dict[str, dict[tuple[str, ...], Way]]()
+    found, before = list[AwsAuthChange](), dict[str, dict[tuple[str, ...], Way]]()
     for at, data, why, _, patched in _config_maps(store):
         for key in sorted(_MAPS.keys() & data.keys()) if at is not None else ():
             assert at is not None
@@ -69,7 +69,7 @@ def changes(store: Store) -> list[Change]:
             added = tuple(present[place] for place in sorted(present.keys() - stood.keys()))
             removed = tuple(stood[place] for place in sorted(stood.keys() - present.keys()))
             if (added or removed) and (patched is None or key in patched):
-                found.append(Change(at, why.ref, added, removed, key in before))
+                found.append(AwsAuthChange(at, why.ref, added, removed, key in before))
             before[key] = present
     return found
 

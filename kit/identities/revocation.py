@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kit.identities.access import Access
-from kit.identities.way import ANONYMOUS, Way
+from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
 from kit.model.arn import Arn, partition_of
-from kit.model.identity import Identity
+from kit.model.identity import ANONYMOUS, UNAUTHENTICATED, Identity
 from kit.model.why import Why
 
 _STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluster: health and version
@@ -61,7 +61,7 @@ def _cut(bindings: list[Thing], whose: str) -> Iterator[Step]:
 
 def _of_anonymous(access: Access) -> Iterator[Step]:
     cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
-    bindings = access.bindings(("User", ANONYMOUS[0]), ("Group", ANONYMOUS[1]))
+    bindings = access.bindings(("User", ANONYMOUS), ("Group", UNAUTHENTICATED))
     yield from _cut([one for one in bindings if one.name not in _STARTING], "anonymous users")
     if not bindings and not access.inventory.of("clusterrolebindings"):
         yield Step("Find what gives anonymous users rights: no evidence holds the bindings",

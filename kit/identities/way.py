@@ -7,8 +7,6 @@ from datetime import datetime
 
 from kit.model.why import Why
 
-ANONYMOUS = ("system:anonymous", "system:unauthenticated")
-
 
 @dataclass(frozen=True)
 class Way:

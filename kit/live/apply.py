@@ -16,7 +16,7 @@ from typing import Any
 
 from kit.actions.registry import ACTIONS, action_of
 from kit.errors import CallError
-from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, Check
+from kit.live.acts.act import ACTS, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
 from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
@@ -25,6 +25,7 @@ from kit.live.undo import seen_after, taken_back, unforeseen
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.plan.saved import planned_of
+from kit.questions.verdict import CANNOT_TELL
 from kit.whole_file import write_whole
 from kit.words import Names, few
 

@@ -14,6 +14,7 @@ NODE = "system:node:"
 NODES = "system:nodes"
 ANONYMOUS = "system:anonymous"
 UNAUTHENTICATED = "system:unauthenticated"
+NOT_SIGNED_IN = (ANONYMOUS, UNAUTHENTICATED)  # user and group of every call without a credential
 AUTHENTICATOR = "aws-iam-authenticator:"  # begins user.uid of everybody whom the EKS authenticator let in
 
 

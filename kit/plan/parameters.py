@@ -30,11 +30,11 @@ from kit.actions.target import (
     TargetSource,
     TrustedRole,
 )
-from kit.identities.way import ANONYMOUS
 from kit.inventory.node_kind import node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.arn import instance_of
+from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, OBJECT_KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
@@ -256,7 +256,7 @@ class Knowledge:
             return ExpectedObject(**vars(made), expected={})
         subjects = dicts_of(thing.body.get("subjects"))
         remove = {
-            "anonymous_binding": [one for one in subjects if one.get("name") in ANONYMOUS],
+            "anonymous_binding": [one for one in subjects if one.get("name") in NOT_SIGNED_IN],
             "default_binding": [one for one in subjects if _gives_default_accounts(one)],
             "used_binding": self._subjects_of_hostile(thing),
         }

@@ -15,7 +15,8 @@ from kit.model.kinds import Certainty, Needs, SubjectName
 from kit.model.why import AUDIT_LOG, Limit
 from kit.model.window import Window
 from kit.questions.identity import LOG
-from kit.questions.question import Asked, Found, Row, question, row, stands, whys
+from kit.questions.question import Asked, Found, question, row, stands, whys
+from kit.store.tables import Row
 from kit.words import counted, few, utc
 
 _BURST, _WITHIN = 5, timedelta(minutes=10)  # refused calls of one identity that look like trying

@@ -12,16 +12,17 @@ from typing import Any
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, texts_of
+from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import Certainty, Needs
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG
-from kit.questions.question import Asked, Found, Row, question, row, whys
+from kit.questions.question import Asked, Found, question, row, whys
 from kit.questions.verdict import SHOWN_BY
+from kit.store.tables import Row
 from kit.words import counted, few
 
-ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 _UNKNOWN = "cannot tell: no evidence has its rules"
 _HARMLESS = ("system:public-info-viewer",)
 _OF_EVERYBODY = ("system:basic-user", "system:discovery", "system:service-account-issuer-discovery")  # of a new cluster
@@ -103,7 +104,7 @@ def too_much(role: Thing) -> list[str]:
 def anonymous_access(asked: Asked) -> Found:
     """Bindings that name system:anonymous or system:unauthenticated, the pre-1.14 ones included, and anonymous calls that were let through
     by such a binding."""
-    rows = list(_bound_to(asked, lambda one: one.get("name") in ANONYMOUS, _HARMLESS))
+    rows = list(_bound_to(asked, lambda one: one.get("name") in NOT_SIGNED_IN, _HARMLESS))
     for one in asked.store.rows(
         "SELECT verb || ' ' || coalesce(resource, '') AS call, namespace, count(*) AS calls, min(received_at) AS first_at,"
         " max(received_at) AS last_at, min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"

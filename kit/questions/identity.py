@@ -14,7 +14,8 @@ from kit.attribution.calls import Event, place_of
 from kit.model.identity import NODE
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
-from kit.questions.question import Asked, Found, Row, question, row, whys
+from kit.questions.question import Asked, Found, question, row, whys
+from kit.store.tables import Row
 from kit.words import counted, utc
 
 LOG = Needs("audit")

@@ -11,11 +11,12 @@ from typing import Any
 
 from kit.attribution.calls import let_through
 from kit.lenient import dict_of, list_of, member
+from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
-from kit.questions.configuration import ANONYMOUS
 from kit.questions.identity import LOG
-from kit.questions.question import Asked, Found, Row, question, row, stands, whys
+from kit.questions.question import Asked, Found, question, row, stands, whys
+from kit.store.tables import Row
 from kit.words import counted, few
 
 _LETS_IN = {
@@ -114,9 +115,11 @@ def way_in(asked: Asked) -> Found:
         row([why.ref], Way="credential", What=f"{profile.identity.user_name}: {why.says}")
         for profile in asked.profiles
         for why in profile.patient_zero
-        if profile.identity.user_name not in ANONYMOUS
+        if profile.identity.user_name not in NOT_SIGNED_IN
     ]
-    unsigned = [one for one in asked.hostile if one["user_name"] in ANONYMOUS and let_through(one) and one["resource"]]
+    unsigned = [
+        one for one in asked.hostile if one["user_name"] in NOT_SIGNED_IN and let_through(one) and one["resource"]
+    ]
     if unsigned:
         rows.append(
             row(

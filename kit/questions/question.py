@@ -27,21 +27,20 @@ from kit.scope.profile import Profile
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject
 from kit.store.store import Store
+from kit.store.tables import Row
 from kit.words import Names, counted
 
 # A node alone joins nothing: many pods run on it. Nor does an address of the cluster's own, behind which everybody is.
 _SHARED = ("pod", "identity", "source_ip")
 _DONE = (*DEEDS, "reachable")
 
-Row = dict[str, Any]
-"""A line of an answer: heading → text, number, time (UTC) or list of texts; `certainty` (affected or possible), `path` (of an object) and `refs` beside them."""
-
 
 @dataclass(frozen=True)
 class Found:
     """What a question found. says: one sentence for when it is observed; nothing: one for when it is not.
 
-    rows: all that speaks to it. shown: how many of them show it; without it, all that are not only possible. limits: what else is
+    rows: all that speaks to it: heading → text, number, time (UTC) or list of texts; `certainty` (affected or possible), `path` (of an
+    object) and `refs` beside them. shown: how many of them show it; without it, all that are not only possible. limits: what else is
     missing. window: the stretch that it is about, where that is not the case's.
     """
 

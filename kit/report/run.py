@@ -6,7 +6,6 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +13,12 @@ from pathlib import Path
 import kit
 from kit.case.case import open_case
 from kit.errors import CaseError, WorkError
+from kit.evidence.intake import Progress
 from kit.whole_file import write_whole
 
 NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in NOTEBOOK_FOLDER.glob("[0-4][0-9]_*.ipynb")))
 """Those of the report, by their numbers; from 50 on they are for a person alone."""
-Progress = Callable[[str, int, int], None]
 
 
 def make_report(

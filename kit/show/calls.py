@@ -13,7 +13,8 @@ from kit.show import console, figures
 from kit.show.figures import user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.summary import what_was_done
-from kit.show.words import Row, exported, nothing_shown, number_words, pill
+from kit.show.words import exported, nothing_shown, number_words, pill
+from kit.store.tables import Row
 from kit.words import counted
 
 

@@ -11,8 +11,8 @@ from kit.case.case import Case
 from kit.show import cited as evidence_of
 from kit.show.figures import frame_rows
 from kit.show.html_table import Shown, clock, safe, table
-from kit.show.words import NOUNS, Row, exported, number_words, pill, some_of, stretch_words, with_code
-from kit.store.tables import AUDIT, FINDINGS, TABLES, TRAIL
+from kit.show.words import NOUNS, exported, number_words, pill, some_of, stretch_words, with_code
+from kit.store.tables import AUDIT, FINDINGS, TABLES, TRAIL, Row
 from kit.words import counted
 
 _SOURCES = {

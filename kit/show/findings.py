@@ -11,8 +11,9 @@ from kit.case.case import Case
 from kit.show import cited as evidence_of
 from kit.show import console
 from kit.show.html_table import Shown, clock, safe, table
-from kit.show.words import NOUNS, Row, is_true, pill, plain_words, severity_pill
+from kit.show.words import NOUNS, is_true, pill, plain_words, severity_pill
 from kit.store.marks import Mark
+from kit.store.tables import Row
 from kit.words import counted
 
 

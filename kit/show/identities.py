@@ -13,9 +13,8 @@ from kit.show import cited as evidence_of
 from kit.show.figures import arn_words, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import pill
+from kit.store.tables import Row
 from kit.words import counted
-
-Row = dict[str, Any]
 
 KIND_WORDS = {
     "anonymous": "nobody: did not sign in",

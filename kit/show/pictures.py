@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -16,9 +15,9 @@ from kit.show.calls import picture as shown_picture
 from kit.show.figures import heat, strips
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import NOUNS, pill
+from kit.store.tables import Row
 from kit.words import counted
 
-Row = dict[str, Any]
 _STRETCHES = 60  # of the heatmap
 _TOUCHED: tuple[SubjectName, ...] = (
     "pod",

@@ -14,7 +14,8 @@ from kit.show import cited as evidence_of
 from kit.show import console, figures
 from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.words import NOUNS, Row, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
+from kit.show.words import NOUNS, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
+from kit.store.tables import Row
 from kit.words import counted
 
 _LONGEST = ("created", "changed", "deleted")  # lists of deeds, so they come last

@@ -13,9 +13,9 @@ from kit.model.kinds import DEEDS, SUBJECT_KINDS, Certainty, SubjectName
 from kit.playbooks.playbook import finding_types
 from kit.questions.verdict import CANNOT_TELL
 from kit.show.html_table import clock, safe
+from kit.store.tables import Row
 from kit.words import Names
 
-Row = dict[str, Any]
 NOUNS = {kind.name: (kind.noun, kind.plural) for kind in SUBJECT_KINDS.values()}
 """Kind of subject → noun, plural, what the list is of."""
 _LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))

@@ -17,6 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 TEXT = pa.string()
+Row = dict[str, Any]
+"""A row: column, or heading of what is shown, → value."""
+
 TEXTS = pa.list_(pa.string())
 TIME = pa.timestamp("us", tz="UTC")
 COUNT = pa.int64()

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from kit.live.acts import captures, cluster_endpoint
-from kit.live.acts.act import ACTS, CANNOT_TELL, DOES_NOT_HOLD, HOLDS
+from kit.live.acts.act import ACTS, DOES_NOT_HOLD, HOLDS
 from kit.live.changes.change import journaled
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 from tests.live import kubernetes_emulator
 from tests.live.aws_account import (
     ACCOUNT,

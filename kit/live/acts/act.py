@@ -12,7 +12,7 @@ from kit.live.changes.change import Change
 from kit.live.connection import Connection
 from kit.plan.plan import PlannedAction
 
-HOLDS, DOES_NOT_HOLD, CANNOT_TELL = "holds", "does not hold", "cannot tell"
+HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
 
 
 @dataclass(frozen=True)

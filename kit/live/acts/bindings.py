@@ -16,16 +16,16 @@ from kit.live.changes.change import State, contains
 from kit.live.changes.objects import DeleteObject, EditObject
 from kit.live.connection import Connection
 from kit.live.errors import Refused
+from kit.model.identity import NOT_SIGNED_IN
 from kit.plan.plan import PlannedAction
 
 _BINDINGS = ("rolebindings", "clusterrolebindings")
 _ROLES = ("roles", "clusterroles")
 _AUTO = "rbac.authorization.kubernetes.io/autoupdate"
-_NOBODY = ("system:anonymous", "system:unauthenticated")
 _EVERYBODY = "system:authenticated"
 BoundIdentity = dict[str, Any]
 _Key = tuple[str, str, str]
-_ANONYMOUS: set[_Key] = {(kind, "", name) for kind in ("User", "Group") for name in _NOBODY}
+_ANONYMOUS: set[_Key] = {(kind, "", name) for kind in ("User", "Group") for name in NOT_SIGNED_IN}
 
 
 def _key(subject: BoundIdentity) -> _Key:
@@ -148,7 +148,7 @@ def _remove_anonymous(live: Connection, planned: PlannedAction) -> list[TakeOut]
     gone = _removed(planned) or _ANONYMOUS
     if _binding(live, planned, gone).get("roleRef", {}).get("name") == "system:public-info-viewer":
         raise Refused("system:public-info-viewer is meant for everybody: health checks and version only")
-    wrong = sorted(name for _, _, name in gone if name not in _NOBODY)
+    wrong = sorted(name for _, _, name in gone if name not in NOT_SIGNED_IN)
     if wrong:
         raise Refused(f"{', '.join(wrong)} is not anonymous")
     return _without(live, planned, gone)

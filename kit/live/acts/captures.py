@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
 from kit.live.acts.machine import Machine, arn_of, living_machine, machine_of, tags_of, why_not_there
 from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State
@@ -18,6 +18,7 @@ from kit.live.changes.instance_change import SnapshotVolumes
 from kit.live.connection import Connection
 from kit.live.errors import Failed
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 SNAPSHOT_SECONDS = 60
 """How long one run waits for snapshots."""

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
 from kit.live.changes.objects import METADATA_ONLY, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Missing, Refused
 from kit.plan.journal import Entry
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 _LEEWAY = timedelta(minutes=1)
 

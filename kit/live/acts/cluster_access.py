@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.changes.aws_auth import MASTERS, Mapping, NotEditable, accounts, mappings_in, without
 from kit.live.changes.change import Change
 from kit.live.changes.objects import url_path
@@ -18,6 +18,7 @@ from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.model.arn import principal_of
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 Principal = tuple[str, str, str]
 _AWS_AUTH = url_path("configmaps", "kube-system", "aws-auth")

@@ -14,13 +14,14 @@ from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 _EVERYBODY = "0.0.0.0/0"
 

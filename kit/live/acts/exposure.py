@@ -10,13 +10,14 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, meant, title
 from kit.live.changes.change import State
 from kit.live.changes.objects import EditObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Refused
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 _EXPOSED = ("LoadBalancer", "NodePort")
 _ONLY_EXPOSED = ("externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass", "loadBalancerSourceRanges", "loadBalancerIP")  # fmt: skip

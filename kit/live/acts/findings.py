@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kit.live.acts.act import CANNOT_TELL, Check, act, all_hold
+from kit.live.acts.act import Check, act, all_hold
 from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State, contains
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 
 def _detector(live: Connection) -> str:

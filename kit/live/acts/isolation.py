@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.actions.isolation import LABEL
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import CreateObject, EditObject, url_path
@@ -21,6 +21,7 @@ from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.model.pod_spec import containers
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 VPC_CNI, OTHER, NOBODY, NOT_TOLD = "VPC CNI", "other", "nobody", "unknown"
 _ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act, all_hold
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.acts.captures import (
     are_finished,
     are_started,
@@ -60,6 +60,7 @@ from kit.live.changes.quarantine import (
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 
 def _annotated(machine: Machine) -> list[Change]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import controller, ending, found, image_words, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import DeleteObject, EditObject, url_path
@@ -22,6 +22,7 @@ from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Refused, Unknown
 from kit.model.pod_spec import containers
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 MOST_OF_LOG = 200_000_000
 """Bytes of one container's log that are kept, from its beginning."""

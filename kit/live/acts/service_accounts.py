@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kit.live.acts.act import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Check, act
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, is_own_account, meant, title
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import METADATA_LIST, CreateObject, DeleteObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Refused
 from kit.plan.plan import PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 
 _NAME, _UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 
