@@ -426,7 +426,32 @@ def test_a_proxied_request_neither_deletes_nor_changes_the_service_and_the_kubel
         {"verb": "create", "objectRef": node, "requestURI": "/api/v1/nodes/ip-x/proxy/run/store/db-0/db?cmd=id"},
     )
     assert not {"services/store/web"} & (keys(finding, "deleted") | keys(finding, "changed"))
-    assert "nodes/ip-x" in keys(finding, "exec")
+    assert "pods/store/db-0" in keys(finding, "exec")
+
+
+def test_a_forwarded_port_and_a_kubelets_list_are_looked_at_and_run_nothing(tmp_path: Path) -> None:
+    pod = {"resource": "pods", "subresource": "portforward", "namespace": "store", "name": "db-0", "apiVersion": "v1"}
+    node = {"resource": "nodes", "subresource": "proxy", "name": "ip-x", "apiVersion": "v1"}
+    uri = "/api/v1/namespaces/store/pods/db-0/portforward"
+    finding = _deeds(
+        tmp_path,
+        {"verb": "create", "objectRef": pod, "requestURI": uri, "responseStatus": {"code": 101}},
+        {"verb": "get", "objectRef": node, "requestURI": "/api/v1/nodes/ip-x/proxy/pods"},
+    )
+    assert {"pods/store/db-0", "nodes/ip-x"} <= keys(finding, "forwarded")
+    assert not {"pods/store/db-0", "nodes/ip-x"} & keys(finding, "exec")
+
+
+def test_a_container_added_to_a_running_pod_brings_its_image_in_and_runs_there(tmp_path: Path) -> None:
+    reference = {"resource": "pods", "subresource": "ephemeralcontainers", "namespace": "store", "name": "db-0"}
+    body = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "docker.io/library/busybox:1.36"}]}}
+    uri = "/api/v1/namespaces/store/pods/db-0/ephemeralcontainers"
+    finding = _deeds(
+        tmp_path,
+        {"verb": "patch", "objectRef": reference, "requestURI": uri, "requestObject": body, "level": "Request"},
+    )
+    assert "pods/store/db-0" in keys(finding, "exec") & keys(finding, "changed")
+    assert "docker.io/library/busybox:1.36" in keys(finding, "introduced") | keys(finding, "introduced", "possible")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def events_where(store: Store, where: str, **values: Any) -> list[Event]:
 
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.
-RUNS_COMMANDS = ("exec", "attach", "portforward")
+RUNS_COMMANDS = ("exec", "attach")
 # Questions to the API server that store nothing: what somebody may do, and whose a token is.
 ACCESS_REVIEWS = {
     "selfsubjectaccessreviews",
@@ -79,7 +79,7 @@ ACCESS_REVIEWS = {
     "localsubjectaccessreviews",
 }
 REVIEWS = {*ACCESS_REVIEWS, "tokenreviews"}
-Did = Literal["refused", "asked", "read", "changed", "minted", "deleted", "ran"]
+Did = Literal["refused", "asked", "read", "changed", "minted", "deleted", "ran", "forwarded"]
 """What a call did, in one word; kit.attribution.deeds has what it did to which thing."""
 
 
@@ -88,6 +88,8 @@ def did(event: Mapping[str, Any]) -> Did:
     verb, resource, subresource = event["verb"], event["resource"], event["subresource"]
     if event["response_code"] and event["response_code"] >= 400:
         return "refused"
+    if subresource == "portforward":
+        return "forwarded"  # whatever its verb: it reads what answers there, and runs nothing
     if subresource in (*RUNS_COMMANDS, "proxy"):
         return "ran"
     if resource == "serviceaccounts" and subresource == "token":

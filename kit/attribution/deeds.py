@@ -31,6 +31,7 @@ READ: dict[str, tuple[SubjectName, str]] = {
     "secrets": ("secret", "secrets"),
     "configmaps": ("config_map", "config maps"),
 }
+_KUBELET_READS = ("pods", "runningpods", "containerLogs", "logs", "metrics", "stats", "healthz", "configz", "spec")
 _SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the log has the moment of the request
 
 
@@ -99,22 +100,15 @@ class Deeds:
                 yield Limit(
                     ("identity",), says, "calls of that service account from unusual addresses", event["received_at"]
                 )
+        elif done == "forwarded":
+            yield Deed("forwarded", path, "a port of it was forwarded", carries_out=True)
         elif subresource in RUNS_COMMANDS:
             command = _command(event)
             says = f"{subresource}: {command}" if command else subresource
-            yield Deed(
-                "exec", path, says, carries_out=subresource == "portforward" or bool(COPIES & {*command.split()})
-            )
+            yield Deed("exec", path, says, carries_out=bool(COPIES & {*command.split()}))
         elif subresource == "proxy":
             if resource == "nodes":
-                # The kubelet's own API runs commands too: /run/…, /exec/…
-                ran = any(f"/{word}/" in (event["request_uri"] or "") for word in ("run", "exec", "attach"))
-                says = (
-                    "a command through the kubelet's API"
-                    if ran
-                    else "the kubelet's API was used through the API server"
-                )
-                yield Deed("exec", path, says, "affected" if ran else "possible")
+                yield _through_kubelet(event, path)
         elif done == "deleted":
             yield Deed("deleted", path, "deleted" if verb == "delete" else "evicted")
         elif creates(event):
@@ -136,8 +130,10 @@ class Deeds:
 
     def _brought(self, event: Event) -> Iterator[Deed | Limit]:
         """The permissions that a written binding gives, and the images that a written pod or workload brings in."""
-        is_binding = event["resource"] in BOUND
-        if event["subresource"] or not (is_binding or event["resource"] in ("pods", *WORKLOADS.values())):
+        is_binding, debugs = event["resource"] in BOUND, event["subresource"] == "ephemeralcontainers"
+        if (event["subresource"] and not debugs) or not (
+            is_binding or event["resource"] in ("pods", *WORKLOADS.values())
+        ):
             return
         # What is written over may have held the same before.
         certainty: Certainty = "affected" if creates(event) else "possible"
@@ -155,6 +151,8 @@ class Deeds:
                 key = f"{role.get('kind')} {role.get('name')}{where} to {one.get('kind')} {name}"
                 yield Deed("granted", key, f"given by {path_of(event)}", certainty)
         else:
+            if debugs:
+                yield Deed("exec", path_of(event), "a container was added to it, as kubectl debug does")
             for image in images(pod_spec(body.get("spec"))):
                 yield Deed("introduced", image, f"brought in by {path_of(event)}", certainty)
 
@@ -291,7 +289,25 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _command(event: Event) -> str:
-    return " ".join(parse_qs(urlsplit(event["request_uri"] or "").query).get("command", []))
+    query = parse_qs(urlsplit(event["request_uri"] or "").query)
+    return " ".join(query.get("command") or query.get("cmd") or [])
+
+
+def _through_kubelet(event: Event, path: str) -> Deed:
+    """What a call of the kubelet's own API did, by its path: /run, /exec and /attach/NAMESPACE/POD/CONTAINER run a command in a pod; /pods,
+    logs and measurements are read; of anything else it cannot be told. Source: kubelet server.go, the handlers that it installs."""
+    below = urlsplit(event["request_uri"] or "").path.partition("/proxy/")[2].split("/")
+    if below[0] in ("run", "exec", "attach") and len(below) > 2:
+        command = _command(event)
+        says = f"a command through the kubelet of {event['name']}" + (f": {command}" if command else "")
+        return Deed("exec", f"pods/{below[1]}/{below[2]}", says, carries_out=bool(COPIES & {*command.split()}))
+    if below[0] == "portForward" and len(below) > 2:
+        return Deed(
+            "forwarded", f"pods/{below[1]}/{below[2]}", "a port of it was forwarded by its kubelet", carries_out=True
+        )
+    if below[0] in _KUBELET_READS:
+        return Deed("forwarded", path, f"/{below[0]} of its kubelet was read")
+    return Deed("exec", path, "the kubelet's API was used through the API server", "possible")
 
 
 def _born_together(life: _Life, created_at: datetime) -> bool:

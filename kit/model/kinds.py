@@ -10,7 +10,7 @@ Certainty = Literal["affected", "possible"]
 # fmt: off
 SubjectName = Literal[
     "pod", "node", "service_account", "image", "iam_role", "identity", "source_ip",
-    "secret", "config_map", "created", "changed", "deleted", "exec", "token", "let_in", "granted", "introduced", "reachable",
+    "secret", "config_map", "created", "changed", "deleted", "exec", "forwarded", "token", "let_in", "granted", "introduced", "reachable",
 ]
 """The name of a kind of subject."""
 # fmt: on
@@ -77,6 +77,9 @@ _LISTED = (
                 is_deed=True, done_to_pods=True),
     SubjectKind("exec", "target of commands", "targets of commands", _PATH, "an object that the caller ran a command in", (_LOG,),
                 is_deed=True, done_to_pods=True),
+    SubjectKind("forwarded", "target of a forwarded port", "targets of forwarded ports", _PATH,
+                "an object whose port the caller had forwarded to itself, or whose kubelet it read: looked at, and nothing was run there",
+                (_LOG,), is_deed=True),
     SubjectKind("token", "service account with a token minted", "service accounts with a token minted", _NAMED,
                 "a service account that the caller minted a token for", (_LOG,), is_deed=True),
     SubjectKind("let_in", "principal let in", "principals let in", "ARN, user or group",

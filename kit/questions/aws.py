@@ -52,7 +52,7 @@ def data_taken_out(asked: Asked) -> Found:
                     Why=why,
                 )
             )
-    for one in asked.subjects("exec"):
+    for one in (*asked.subjects("exec"), *asked.subjects("forwarded")):
         for reason in (why for why in one.why if why.rule is Rule.CARRIES_OUT):
             rows.append(
                 row([reason.ref], "possible", What=reason.says, Where=one.key, At=None, Why="it can carry data out")

@@ -35,6 +35,7 @@ DEED_MARKS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "minted": ("minted a token", "#cc79a7", "diamond"),
     "deleted": ("deleted", "#000000", "cross"),
     "ran": ("ran a command in a pod", "#d55e00", "star"),
+    "forwarded": ("forwarded a port", "#56b4e9", "triangle-right"),
     "aws": ("AWS call", "#009e73", "triangle-up"),
 }
 MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
