@@ -142,3 +142,12 @@ def test_an_address_that_the_roles_other_sessions_came_from_before_is_no_theft(t
 
     _, scope = _theft(folder=tmp_path, trail=from_there_before)
     assert all(finding["aws_calls"] == [] for finding in scope.values())
+
+
+def test_pods_that_a_webhook_of_the_attackers_changed_are_affected(tmp_path: Path) -> None:
+    truth = json.loads((RECORDINGS / "webhook_backdoor" / "ground_truth.json").read_text())
+    for finding in scope_of(varied("webhook_backdoor", tmp_path)).values():
+        pods = {one["key"] for one in finding["subjects"] if one["kind"] == "pod" and one["certainty"] == "affected"}
+        assert set(truth["injected_pods"]) <= pods
+        brought = {one["key"] for one in finding["subjects"] if one["kind"] == "introduced"}
+        assert "docker.io/istio/proxyv2:1.22.3-hardened" in brought

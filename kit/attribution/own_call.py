@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from kit.attribution.calls import Event, address_of, credentials_of, events_where, not_none
@@ -12,6 +12,8 @@ from kit.model.finding import Finding
 from kit.store.store import Store
 
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
+_ROUND = timedelta(minutes=6)  # controllers list everything anew every five minutes or so, besides what they watch
+_KNOWN_BY = 20  # calls before
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
 
@@ -117,13 +119,13 @@ class OwnCalls:
 
     def is_habit(self, finding: Finding, user: str, address: str, agent: str | None) -> bool:
         """Whether a caller inside of the cluster uses a client that its identity uses anyway: from another address or with another
-        credential, or there already before the finding's time."""
+        credential, or there already before the finding's time; also where too little log stood before to tell."""
         if address not in self.cluster_addresses.own:
             return False
         own = self.from_inside(finding)
         first = min((event["received_at"] for event in own), default=finding.first_seen_at)
         credentials = sorted(not_none(event["credential_id"] for event in own))
-        return bool(
+        return self.is_habit_unknown(user, first) or bool(
             self.store.rows(
                 "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent AND (source_address <> $address"
                 " OR $first IS NOT NULL AND received_at < $first - INTERVAL 5 MINUTE"
@@ -135,6 +137,18 @@ class OwnCalls:
                 credentials=credentials,
             )
         )
+
+    def is_habit_unknown(self, user: str, first: datetime | None) -> bool:
+        """Whether the log before a moment is too short to know an identity's habits: the identity made fewer than 20 calls in it, and
+        it has less than six minutes, in which the controllers of a cluster have done everything that they do."""
+        (row,) = self.store.rows(
+            "SELECT (SELECT min(received_at) FROM audit) AS began,"
+            " (SELECT count(*) FROM audit WHERE user_name = $user AND received_at < $first) AS calls",
+            user=user,
+            first=first,
+        )
+        is_short = first is None or row["began"] is None or first - row["began"] < _ROUND
+        return is_short and int(row["calls"]) < _KNOWN_BY
 
 
 def _of_one(events: list[Event]) -> frozenset[str] | None:

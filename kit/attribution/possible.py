@@ -57,6 +57,8 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
         first = min(event["received_at"] for event in own)
         credentials = sorted(not_none(event["credential_id"] or event["access_key_id"] for event in own))
         event = own[0]
+        little = own_calls.is_habit_unknown(str(event["user_name"]), first)
+        untold = "; too little log stands before it to know what that identity does anyway" if little else ""
         shown = own_calls.cluster_addresses.own[str(event["source_address"])].says
         yield (
             events_where(
@@ -69,7 +71,7 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
                 address=event["source_address"],
                 agent=event["user_agent"],
             ),
-            f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart",
+            f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart{untold}",
             str(event["user_name"]),
         )
 

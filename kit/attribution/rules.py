@@ -143,9 +143,9 @@ class Rules:
 
     def _before(self, events: list[Event]) -> Iterator[AttackerRule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
-        caller did with that credential from then on, or ever where its identity, address and client are the attacker's anyway. A kubelet
+        caller did with that credential from then on, or ever where the same identity, address and client then used what it minted. A kubelet
         at one of the cluster's own addresses does its daily work when it mints."""
-        makers, hostile = dict[Caller, Event](), set(map(caller_of, events))
+        makers, used = dict[Caller, Event](), {(event["credential_id"], caller_of(event)) for event in events}
         for maker in self._makers(events):
             inside = maker["source_address"] in self.cluster_addresses.own or self._is_at_home(maker)
             if not inside and let_through(maker) and maker["user_name"] not in CONTROL_PLANE:
@@ -153,7 +153,7 @@ class Rules:
         for caller, maker in makers.items():
             what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
             says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
-            since = None if caller in hostile else maker["received_at"]
+            since = None if (maker["issued_credential_id"], caller) in used else maker["received_at"]
             yield of_caller(caller, credentials_of(maker), since, says)
 
     def _is_at_home(self, maker: Event) -> bool:

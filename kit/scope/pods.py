@@ -9,7 +9,7 @@ from kit.attribution.attacker import Attacker
 from kit.attribution.calls import address_of
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
-from kit.lenient import dicts_of
+from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import iam_arn
 from kit.model.finding import API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.kinds import PODS, Certainty
@@ -237,6 +237,38 @@ def touched_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
             named = [thing] if thing else inventory.named("pods", namespace, name)
             says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
             found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), len(named) == 1 and known) for pod in named]
+    return found
+
+
+def injected_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
+    """The pods that a mutating webhook of the caller's changed as they were made, by the annotations of the API server: possible where
+    the webhook stood before and the caller only changed it. The images that it put in are added at once.
+
+    Source: Kubernetes "Dynamic Admission Control", audit annotations (mutation.webhook…, patch.webhook…).
+    """
+    found = list[FoundPod]()
+    hooks = [one for one in scope.all_of("created", "changed") if one.key.startswith("mutatingwebhookconfigurations/")]
+    for hook in sorted(hooks, key=lambda one: one.kind):
+        name, made = hook.key.partition("/")[2], hook.kind == "created" and hook.certainty == "affected"
+        certainty: Certainty = "affected" if made else "possible"
+        for row in inventory.store.rows(
+            "SELECT audit_id, file, item, uid, annotations FROM audit WHERE resource = 'pods' AND verb = 'create'"
+            " AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
+            " AND contains(annotations, 'mutation.webhook.admission.k8s.io/') AND contains(annotations, $name)"
+            " ORDER BY received_at, file, item",
+            name=name,
+        ):
+            told = [dict_of(json_of(text)) for text in dict_of(json_of(row["annotations"])).values()]
+            of_hook = [one for one in told if one.get("configuration") == name]
+            pod = inventory.things.get(row["uid"] or "")
+            if pod is None or not any(one.get("mutated") is True for one in of_hook):
+                continue
+            says = f"mutatingwebhookconfigurations/{name}, which the attacker {'made' if made else 'changed'}, changed it as it was made"
+            why = Why(inventory.store.event_ref(row), says, Rule.ATTACKER)
+            found.append(FoundPod(pod, why, made))
+            patches = [dict_of(one.get("value")) for hooked in of_hook for one in dicts_of(hooked.get("patch"))]
+            for image in (str(one["image"]) for one in patches if one.get("image")):
+                scope.add("introduced", image, why, certainty=certainty)
     return found
 
 

@@ -27,7 +27,7 @@ from kit.model.window import Window
 from kit.scope.caller import identity_of_caller
 from kit.scope.index import Index
 from kit.scope.limits import Limits
-from kit.scope.pods import add_pods, pods_of_finding, pods_of_sequence, touched_pods
+from kit.scope.pods import add_pods, injected_pods, pods_of_finding, pods_of_sequence, touched_pods
 from kit.scope.profile import Profiles
 from kit.scope.reach import add_possible, add_reach, add_sessions
 from kit.scope.subject import FindingScope
@@ -121,6 +121,7 @@ class Scope:
             add_pods(scope, self.inventory, pods_of_finding(scope, self.inventory, self.attacker))
             self._add_deeds(scope)
             add_pods(scope, self.inventory, touched_pods(scope, self.inventory))
+            add_pods(scope, self.inventory, injected_pods(scope, self.inventory))
             self._add_rest(scope)
 
     def is_about_eks(self, finding: Finding) -> bool:
