@@ -13,6 +13,7 @@ from kit.model.why import Why
 from kit.playbooks.playbook import Playbook
 from kit.questions.question import Answer
 from kit.scope.profile import Profile
+from kit.scope.ring import Rings
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject, UsedSession
 from kit.store.marks import Mark
@@ -20,14 +21,14 @@ from kit.store.marks import Mark
 
 def scope_contract(case: str, scope: Scope) -> dict[str, Any]:
     """The scope as JSON-ready data, in the stable form that docs/json.md describes."""
-    first = scope.attacker.first_call_at
+    rings = Rings(scope)
     return {
         "case": case,
-        "findings": [_finding_contract(one, first, scope.is_about_eks(one.finding)) for one in scope.scopes],
+        "findings": [_finding_contract(one, rings, scope.is_about_eks(one.finding)) for one in scope.scopes],
     }
 
 
-def _finding_contract(scope: FindingScope, first: datetime | None, about_eks: bool) -> dict[str, Any]:
+def _finding_contract(scope: FindingScope, rings: Rings, about_eks: bool) -> dict[str, Any]:
     finding, window = scope.finding, scope.window
     return {
         "id": finding.id,
@@ -36,7 +37,15 @@ def _finding_contract(scope: FindingScope, first: datetime | None, about_eks: bo
         "sample": finding.sample,
         "about_eks": about_eks,
         "window": {"start": _iso(window.start), "end": _iso(window.end)} if window else None,
-        "subjects": [subject_contract(one, first) for one in scope.sorted_subjects],
+        "subjects": [
+            subject_contract(one, rings.first)
+            | {
+                "ring": rings.of(one, scope),
+                "alive_during_attack": rings.alive(one),
+                "touched_by": rings.touched_by(one, scope),
+            }
+            for one in scope.sorted_subjects
+        ],
         "calls": list(scope.calls),
         "possible_calls": list(scope.possible_calls),
         "aws_calls": list(scope.aws_calls),
