@@ -609,13 +609,13 @@ def test_a_patch_of_one_member_of_aws_auth_does_not_end_what_another_maps(tmp_pa
 @pytest.mark.parametrize("partition", ["aws", "aws-us-gov"])
 def test_a_mapping_of_a_whole_account_lets_in_all_of_it(tmp_path: Path, partition: str) -> None:
     def elsewhere(events: list[Event]) -> list[Event]:
-        text = json.dumps(_not_about_aws_auth(events)).replace("arn:aws:iam::", f"arn:{partition}:iam::")
+        text = json.dumps(_not_about_aws_auth(events)).replace("arn:aws:", f"arn:{partition}:")
         return list(json.loads(text))
 
     data = {"mapAccounts": '- "111122223333"\n- "444455556666"\n'}
     one = _erin(scope_of(varied("exec_kube_system", tmp_path, events=elsewhere, dump=_aws_auth(data))))
-    assert [way["name"] for way in one["ways_in"]] == ["arn:aws:iam::111122223333:*"]
-    assert "Take the mapping of arn:aws:iam::111122223333:* to its ARN out of aws-auth" in steps(one)
+    assert [way["name"] for way in one["ways_in"]] == [f"arn:{partition}:iam::111122223333:*"]
+    assert f"Take the mapping of arn:{partition}:iam::111122223333:* to its ARN out of aws-auth" in steps(one)
     assert "no mapping in aws-auth is in the evidence" not in steps(one)
 
 

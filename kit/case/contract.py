@@ -142,6 +142,7 @@ def _identity_contract(profile: Profile) -> dict[str, Any]:
                 "groups": list(way.groups),
                 "policies": list(way.policies),
                 "overruled": way.overruled,
+                "maps_nobody": way.maps_nobody or None,
                 "since": _iso(way.since),
                 "until": _iso(way.until),
                 "why": _why_contract(way.why),

@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any
 
 from kit.identities import aws_auth
+from kit.identities.mapping import may_give
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, json_of, texts_of
-from kit.model.arn import account_of, is_arn, without_path
+from kit.model.arn import account_of, compared, is_arn
 from kit.model.identity import Identity
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -56,9 +57,9 @@ class Access:
     def ways(self) -> list[Way]:
         """All ways in that the evidence shows for IAM principals: access entries first, then what aws-auth said at any time."""
         entries = list(self._entries())
-        named = {without_path(entry.name) for entry in entries}
+        named = {compared(entry.name) for entry in entries}
         mappings = (
-            replace(way, overruled=self.mode != "CONFIG_MAP" and without_path(way.name) in named)
+            replace(way, overruled=self.mode != "CONFIG_MAP" and compared(way.name) in named)
             for way in aws_auth.mappings(self.store)
         )
         return [*entries, *mappings]
@@ -97,14 +98,18 @@ class Access:
 
     @cached_property
     def providers(self) -> list[Way]:
-        """The OIDC providers that users may come from. user_name: the claim that gives the name, with its prefix."""
+        """The OIDC providers that users may come from. user_name: the claim that gives the name, with its prefix: by default the issuer
+        and `#` before every claim but email, and `-` for none."""
         found = list[Way]()
         for value, uid in self._described("IdentityProviderConfig"):
             oidc = value.get("oidc")
             if not isinstance(oidc, dict):
                 continue  # of the list, which names it alone
             name = str(oidc.get("identityProviderConfigName"))
-            user = f"{oidc.get('usernamePrefix') or ''}{{{oidc.get('usernameClaim') or 'sub'}}}"
+            claim, prefix = oidc.get("usernameClaim") or "sub", oidc.get("usernamePrefix")
+            if not prefix:
+                prefix = "" if claim == "email" else f"{oidc.get('issuerUrl')}#"
+            user = f"{'' if prefix == '-' else prefix}{{{claim}}}"
             says = f"identity provider {name} ({oidc.get('issuerUrl')}) is set up for the cluster"
             found.append(Way("identity_provider", name, user, (), Why(Ref.of("aws", uid), says)))
         return found
@@ -116,7 +121,8 @@ class Access:
             "SELECT event_id, coalesce(issuer_arn, arn) AS arn, event_at, request_parameters FROM trail"
             " WHERE event_source = 'eks.amazonaws.com' AND event_name = 'CreateCluster' AND error_code IS NULL ORDER BY event_at, event_id"
         ):
-            name = dict_of(json_of(row["request_parameters"])).get("name")
+            asked = dict_of(json_of(row["request_parameters"]))
+            name = asked.get("name") or asked.get("clusterName")
             if row["arn"] and (name == self.inventory.cluster or self.inventory.cluster is None):
                 why = Why(Ref.of("trail", row["event_id"]), f"{row['arn']} created the cluster")
                 return Way("cluster_creator", row["arn"], "kubernetes-admin", (), why, since=row["event_at"])
@@ -130,17 +136,15 @@ class Access:
             return self.providers
         if identity.kind not in ("iam", "node"):
             return []
-        if identity.role:
-            found = [
-                way
-                for way in self.ways
-                if without_path(way.name) == without_path(identity.role)
-                or (way.name.endswith(":*") and account_of(way.name) == account_of(identity.role))
-            ]
-        else:
-            found = [way for way in self.ways if aws_auth.may_give(way.user_name, identity.user_name)]
+        named = identity.role or identity.user_name  # whoever is let in with all of an account has its ARN for a name
+        found = [
+            way
+            for way in self.ways
+            if (way.name.endswith(":*") and account_of(way.name) == account_of(named))
+            or (compared(way.name) == compared(named) if identity.role else may_give(way.user_name, named))
+        ]
         by_name = identity.user_name == "kubernetes-admin" and not found
-        if self.creator and (by_name or without_path(self.creator.name) == without_path(identity.role or "")):
+        if self.creator and (by_name or compared(self.creator.name) == compared(identity.role or "")):
             found.append(self.creator)
         return found
 

@@ -1,41 +1,38 @@
 """ConfigMap kube-system/aws-auth as the evidence has it: whom it mapped when, and which mappings the attacker wrote.
 
-Sources: EKS User Guide "Grant IAM users and roles access"; aws-iam-authenticator (placeholders in user names, mapAccounts).
+Sources: EKS User Guide "Grant IAM users and roles access"; how its lines are read: kit.identities.mapping.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import yaml
-
+from kit.identities.mapping import ACCOUNTS, MEMBERS, elements, mapped_accounts, mapping_of
 from kit.identities.way import Way
-from kit.lenient import dict_of, json_of, list_of, texts_of
+from kit.inventory.cloud import partition_of_case
+from kit.lenient import dict_of, json_of
 from kit.model.arn import Arn, account_of
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
 
-_MAPS = {
-    "mapRoles": "rolearn",
-    "mapUsers": "userarn",
-    "mapAccounts": "",
-}  # member of the data → of its entries, with the ARN
+_MAPS = (*MEMBERS, ACCOUNTS)
 
 
 def mappings(store: Store) -> Iterator[Way]:
     """What aws-auth mapped: as the dump has it, and as each change in the log left it. One is over when the last change left it out
     and the dump, which may be older or newer, has not got it either."""
     seen, dumped = dict[tuple[str, ...], Way](), set[tuple[str, ...]]()
+    partition = partition_of_case(store)
     for at, data, why, is_whole, _ in _config_maps(store):
         known = {key for key, *_ in seen}
-        for key in _MAPS if is_whole else _MAPS.keys() & data.keys():
-            present = {(key, way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
+        for key in _MAPS if is_whole else data.keys() & set(_MAPS):
+            found = _mapped(key, data.get(key), why, partition)
+            present = {(key, way.name, way.user_name, *way.groups): way for way in found}
             for place, way in present.items():
                 fresh = replace(way, since=at if key in known else None)
                 seen[place] = replace(seen.get(place, fresh), until=None)
@@ -61,10 +58,12 @@ class AwsAuthChange:
 def changes(store: Store) -> list[AwsAuthChange]:
     """The changes of aws-auth in the audit log, oldest first, one for each member of its data that it left otherwise."""
     found, before = list[AwsAuthChange](), dict[str, dict[tuple[str, ...], Way]]()
+    partition = partition_of_case(store)
     for at, data, why, _, patched in _config_maps(store):
-        for key in sorted(_MAPS.keys() & data.keys()) if at is not None else ():
+        for key in sorted(data.keys() & set(_MAPS)) if at is not None else ():
             assert at is not None
-            present = {(way.name, way.user_name, *way.groups): way for way in _mapped(key, data.get(key), why)}
+            lines = _mapped(key, data.get(key), why, partition)
+            present = {(way.name, way.user_name, *way.groups): way for way in lines}
             stood = before.get(key, {})
             added = tuple(present[place] for place in sorted(present.keys() - stood.keys()))
             removed = tuple(stood[place] for place in sorted(stood.keys() - present.keys()))
@@ -131,34 +130,22 @@ def _config_maps(store: Store) -> Iterator[_Written]:
             yield _Written(row["received_at"], data, why, is_whole, patched)
 
 
-def _mapped(key: str, text: Any, why: Why) -> Iterator[Way]:
+def _mapped(key: str, text: Any, why: Why, partition: str) -> Iterator[Way]:
     """The mappings in one member of aws-auth."""
-    for one in _listed(text):
-        if not isinstance(one, dict):
-            if key == "mapAccounts":
-                says = f"aws-auth lets in all of account {one} under their ARNs ({why.says})"
-                yield Way("aws_auth", str(Arn("aws", "iam", "", str(one), "*")), "", (), replace(why, says=says))
-            continue
-        arn, user = str(one.get(_MAPS[key], "")), str(one.get("username", ""))
-        groups = tuple(texts_of(one.get("groups")))
-        says = f"aws-auth maps {arn} to {user or 'its ARN'} with groups {', '.join(groups) or 'none'} ({why.says})"
-        yield Way("aws_auth", arn, user, groups, replace(why, says=says))
-
-
-def _listed(text: Any) -> list[Any]:
-    """The list in a member of aws-auth, all values as texts. Aliases can unfold without end, and nobody writes them there."""
+    if key == ACCOUNTS:
+        for account in mapped_accounts(text):
+            says = f"aws-auth lets in all of account {account} under their ARNs ({why.says})"
+            yield Way("aws_auth", str(Arn(partition, "iam", "", account, "*")), "", (), replace(why, says=says))
+        return
     try:
-        if not isinstance(text, str) or any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text)):
-            return []
-        value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 it makes texts, lists and mappings alone
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return []
-    return list_of(value)
-
-
-def may_give(template: str, user_name: str) -> bool:
-    """Whether a user name may come from a mapping's name, with its {{placeholders}}."""
-    first, *rest = map(re.escape, re.split(r"\{\{.*?\}\}", template))
-    # Each text between two placeholders is taken where it first stands and not looked for again: else many of them take for ever.
-    pattern = first + "".join(f"(?>.+?{part})" for part in rest[:-1]) + "".join(f".+{part}" for part in rest[-1:])
-    return bool(template) and re.fullmatch(pattern, user_name) is not None
+        found = [mapping_of(key, one) for one in elements(text) if isinstance(one, dict)]
+    except ValueError:
+        return
+    for one in found:
+        to = f"to {one.user_name or 'its ARN'} with groups {', '.join(one.groups) or 'none'}"
+        says = f"aws-auth maps {one.arn} {to}" + (f", since {one.odd}" if one.odd else "")
+        if one.maps_nobody:
+            says = f"a line of aws-auth for {one.arn or one.user_name} maps nobody: {one.maps_nobody}"
+        says += f" ({why.says})"
+        way = Way("aws_auth", one.arn, one.user_name, tuple(one.groups), replace(why, says=says))
+        yield replace(way, maps_nobody=one.maps_nobody)

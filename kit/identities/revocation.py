@@ -142,9 +142,11 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
             if way.overruled
             else ""
         )
-        yield Step(f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}",
-                   "kubectl edit configmap aws-auth -n kube-system", way.why)  # fmt: skip
-    if not any(way.kind in ("access_entry", "aws_auth") for way in ways):
+        says = f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}"
+        if way.maps_nobody:
+            says = f"Take the line for {way.name} out of aws-auth too, though it maps nobody: {way.maps_nobody}"
+        yield Step(says, "kubectl edit configmap aws-auth -n kube-system", way.why)
+    if not any(way.kind in ("access_entry", "aws_auth") and not way.maps_nobody for way in ways):
         yield from _of_creator(access, identity, ways)
     yield from _cut(access.bindings(("User", identity.user_name)), identity.user_name)
     yield Step(

@@ -12,7 +12,7 @@ from kit.model.why import Why
 class Way:
     """One way in. kind: access_entry, aws_auth, cluster_creator, identity_provider. name: the principal's ARN, or the provider.
 
-    overruled: True where an access entry of the same principal beats it. since, until: UTC, None where no evidence tells.
+    overruled: True where an access entry of the same principal beats it. maps_nobody: why the authenticator lets nobody in by it. since, until: UTC, None where no evidence tells.
     """
 
     kind: str
@@ -24,3 +24,4 @@ class Way:
     overruled: bool = False
     since: datetime | None = None
     until: datetime | None = None
+    maps_nobody: str = ""

@@ -10,7 +10,7 @@ import orjson
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, list_of
-from kit.model.arn import is_arn
+from kit.model.arn import is_arn, partition_in
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import ROLE_ANNOTATION
 from kit.model.refs import Ref
@@ -120,6 +120,16 @@ def cluster_of(store: Store) -> str | None:
         " WHERE cluster IS NOT NULL"
     )
     return rows[0]["cluster"] if len(rows) == 1 else None
+
+
+def partition_of_case(store: Store) -> str:
+    """The partition of AWS that the case is in: that of most sign-ins, else of the findings' region."""
+    for row in store.rows(
+        "SELECT split_part(arn, ':', 2) AS partition FROM audit WHERE starts_with(arn, 'arn:') GROUP BY ALL ORDER BY count(*) DESC, partition LIMIT 1"
+    ):
+        return str(row["partition"])
+    (row,) = store.rows("SELECT min(region) AS region FROM findings")
+    return partition_in(row["region"])
 
 
 def token_issuer(store: Store) -> str | None:

@@ -114,6 +114,11 @@ def without_path(text: str) -> str:
     return str(replace(arn, resource=f"{arn.kind}/{arn.name}")) if arn and is_principal and arn.name else text
 
 
+def compared(text: str) -> str:
+    """An ARN as the authenticator compares it: in lower case, a session by its role, without a path. Any other text in lower case."""
+    return without_path(role_of(text) or text).lower()
+
+
 def principal_of(value: Any) -> tuple[str, str, str] | None:
     """Account, "role" or "user", and name of what an ARN names, of a session those of its role; None for anything else.
 

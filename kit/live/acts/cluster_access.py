@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kit.identities.mapping import Mapping
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.changes.aws_auth import MASTERS, Mapping, NotEditable, accounts, mappings_in, without
+from kit.live.changes.aws_auth import MASTERS, NotEditable, accounts, is_of_nodes, mappings_in, without, works
 from kit.live.changes.change import Change
 from kit.live.changes.objects import url_path
 from kit.live.changes.principal_change import DeleteAccessEntry, EditAwsAuth, access_entry
@@ -107,7 +108,7 @@ def _administrators(live: Connection) -> set[Principal]:
     found |= {
         one.principal
         for one in _mappings(live)
-        if one.works and not one.of_nodes and one.principal not in entries and is_bound(one.user_name, one.groups)
+        if works(one) and not is_of_nodes(one) and one.principal not in entries and is_bound(one.user_name, one.groups)
     }
     return {one for one in found if one}
 
@@ -176,7 +177,7 @@ def _of_nodes(live: Connection, arn: str, own: list[Mapping], entries: list[str]
         for entry in (access_entry(live, str(live.cluster), one) for one in entries)
         if entry
     ]
-    if any(one.of_nodes for one in own) or any(kind != "STANDARD" for kind in kinds):
+    if any(map(is_of_nodes, own)) or any(kind != "STANDARD" for kind in kinds):
         return f"nodes or Fargate pods sign in as {arn}: without it they leave the cluster; quarantine or end the node and revoke the role's sessions"
     return ""
 

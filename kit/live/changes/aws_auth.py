@@ -1,87 +1,64 @@
 """ConfigMap kube-system/aws-auth: who is in it, and its text without one principal, every other line as it was.
 
-Sources: EKS User Guide "Grant IAM users access to Kubernetes with a ConfigMap"; aws-iam-authenticator, pkg/mapper/configmap (member names
-and ARNs are compared in lower case; of two elements for one ARN the last counts; mapAccounts lets in every principal of an account).
+Sources: EKS User Guide "Grant IAM users access to Kubernetes with a ConfigMap"; how its lines are read: kit.identities.mapping.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from kit.lenient import texts_of
-from kit.model.arn import principal_of
+from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, mapped_accounts, mapping_of
 
 NODE_GROUPS = {"system:nodes", "system:bootstrappers", "system:node-proxier"}
 MASTERS = "system:masters"
-_MEMBERS = {"mapRoles": "rolearn", "mapUsers": "userarn"}
 
 
 class NotEditable(Exception):
     """The text cannot be edited line by line, or not be read at all; says why."""
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """One element of mapRoles or mapUsers. principal: as of principal_of; None for an ARN that is none."""
+def works(one: Mapping) -> bool:
+    """Whether somebody can sign in by an element."""
+    return one.principal is not None and not one.maps_nobody
 
-    arn: str
-    principal: tuple[str, str, str] | None
-    user_name: str
-    groups: list[str]
 
-    @property
-    def works(self) -> bool:
-        """Whether anybody can sign in by it: the authenticator knows a role by its ARN without a path."""
-        return self.principal is not None and not (self.principal[1] == "role" and self.arn.count("/") > 1)
-
-    @property
-    def of_nodes(self) -> bool:
-        """Whether nodes or Fargate pods sign in by it."""
-        return bool(NODE_GROUPS & set(self.groups)) or self.user_name.startswith("system:node:")
+def is_of_nodes(one: Mapping) -> bool:
+    """Whether nodes or Fargate pods sign in by an element."""
+    return bool(NODE_GROUPS & set(one.groups)) or one.user_name.startswith("system:node:")
 
 
 def mappings_in(data: dict[str, str]) -> list[Mapping]:
     """Every element, oldest first. Raises NotEditable when a text is not a list of mappings."""
-    return [made for member in _MEMBERS for made in _of(data, member)]
+    return [made for member in MEMBERS for made in _of(data, member)]
 
 
 def _of(data: dict[str, str], member: str) -> Iterator[Mapping]:
-    for element in _read(data.get(member) or "", member):
-        lower = {str(name).lower(): value for name, value in element.items()}
-        arn, groups = str(lower.get(_MEMBERS[member]) or ""), lower.get("groups") or []
-        yield Mapping(arn, principal_of(arn), str(lower.get("username") or ""), [str(one) for one in groups])
+    return (mapping_of(member, element) for element in _read(data.get(member) or "", member))
 
 
 def _read(text: str, member: str) -> list[dict[Any, Any]]:
     try:
-        read = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise NotEditable(f"{member} of aws-auth is no YAML: {error}") from None
-    if read is None:
-        return []
-    if not isinstance(read, list) or not all(isinstance(one, dict) for one in read):
+        read = elements(text)
+    except ValueError as error:
+        raise NotEditable(f"{member} of aws-auth {error}") from None
+    if not all(isinstance(one, dict) for one in read):
         raise NotEditable(f"{member} of aws-auth is no list of mappings")
     return read
 
 
 def accounts(data: dict[str, str]) -> list[str]:
     """The accounts of which every principal is let in (mapAccounts)."""
-    try:
-        read = yaml.safe_load(data.get("mapAccounts") or "")
-    except yaml.YAMLError:
-        return []
-    return texts_of(read)
+    return list(mapped_accounts(data.get(ACCOUNTS) or ""))
 
 
 def without(data: dict[str, str], principal: tuple[str, str, str]) -> dict[str, str]:
     """The members whose text changes, without every element of the principal. Raises NotEditable."""
     changed = dict[str, str]()
-    for member in _MEMBERS:
+    for member in MEMBERS:
         text = data.get(member) or ""
         gone = {number for number, one in enumerate(_of(data, member)) if one.principal == principal}
         if gone:

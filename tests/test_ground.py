@@ -1,0 +1,244 @@
+"""The ground that a case stands on: identities, ways in and addresses in the forms that clusters and accounts have them in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.identities.mapping import elements, mapping_of, may_give
+from tests.command import kit, kit_json
+
+ACCOUNT = "444455556666"
+IAM = f"arn:aws:iam::{ACCOUNT}"
+ATTACKER = "198.51.100.7"
+AUTHENTICATED = ["system:authenticated"]
+
+
+def iam_user(name: str, session: str, uid: str = "aws-iam-authenticator", key: str = "ASIAEXAMPLEKEY000001") -> Any:
+    """A user of an audit event as the authenticator writes it, signed in by this ARN."""
+    extra = {"arn": [session], "accessKeyId": [key], "sessionName": [session.rpartition("/")[2]]}
+    return {"username": name, "uid": f"{uid}:{ACCOUNT}:AROAEXAMPLE1", "groups": AUTHENTICATED, "extra": extra}
+
+
+def made(
+    folder: Path,
+    user: dict[str, Any],
+    *,
+    aws_auth: dict[str, str] | None = None,
+    address: str = ATTACKER,
+    seen_from: str = ATTACKER,
+    log: bool = True,
+    more: dict[str, Any] | None = None,
+    partition: str = "aws",
+    items: list[dict[str, Any]] | None = None,
+    call: dict[str, Any] | None = None,
+) -> Path:
+    """A case of one call: a user lists the secrets of a namespace. seen_from: the address that the finding has. more: files beside it."""
+    region = "us-gov-west-1" if partition == "aws-us-gov" else "eu-west-1"
+    call = {"verb": "list", "resource": "secrets", "namespace": "shop"} | (call or {})
+    uri = f"/api/v1/namespaces/{call['namespace']}/{call['resource']}"
+    finding = {
+        "SchemaVersion": "2.0", "AccountId": ACCOUNT, "Region": region, "Partition": partition, "Id": "0" * 24 + "11112222",
+        "Arn": f"arn:{partition}:guardduty:{region}:{ACCOUNT}:detector/aa/finding/{'0' * 24}11112222",
+        "Type": "CredentialAccess:Kubernetes/MaliciousIPCaller",
+        "Resource": {
+            "ResourceType": "EKSCluster",
+            "EksClusterDetails": {"Name": "blue", "Arn": f"arn:{partition}:eks:{region}:{ACCOUNT}:cluster/blue"},
+            "KubernetesDetails": {"KubernetesUserDetails": {"Username": user["username"], "Uid": user.get("uid", ""), "Groups": user["groups"]}},
+        },
+        "Service": {
+            "ServiceName": "guardduty", "DetectorId": "aa",
+            "Action": {
+                "ActionType": "KUBERNETES_API_CALL",
+                "KubernetesApiCallAction": {"RequestUri": uri, "Verb": call["verb"], "SourceIps": [seen_from], "UserAgent": "kubectl/v1.31.0", "StatusCode": 200, "Resource": call["resource"], "Namespace": call["namespace"]},
+            },
+            "EventFirstSeen": "2026-03-02T10:10:00Z", "EventLastSeen": "2026-03-02T10:10:00Z", "Archived": False, "Count": 1,
+        },
+        "Severity": 5.0, "CreatedAt": "2026-03-02T10:11:00Z", "UpdatedAt": "2026-03-02T10:11:00Z", "Title": "t", "Description": "d",
+    }  # fmt: skip
+    place = {"apiVersion": "v1", **{name: call[name] for name in call if name not in ("verb", "level", "answer")}}
+    event = {
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "a0000000-0000-4000-8000-000000000001", "stage": "ResponseComplete",
+        "requestURI": uri, "verb": call["verb"], "user": user, "sourceIPs": [address], "userAgent": "kubectl/v1.31.0",
+        "objectRef": place, "responseStatus": {"code": 200},
+        "requestReceivedTimestamp": "2026-03-02T10:10:00.000000Z", "stageTimestamp": "2026-03-02T10:10:00.010000Z",
+        "annotations": {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
+    }  # fmt: skip
+    quiet = event | {
+        "auditID": "a0000000-0000-4000-8000-000000000002",
+        "user": {"username": "system:kube-scheduler", "groups": AUTHENTICATED},
+        "sourceIPs": ["10.0.9.9"],
+        "verb": "get",
+        "objectRef": {"resource": "leases", "namespace": "kube-system", "name": "kube-scheduler", "apiVersion": "v1"},
+        "requestReceivedTimestamp": "2026-03-02T10:00:00.000000Z",
+        "stageTimestamp": "2026-03-02T10:00:00.010000Z",
+    }
+    listed = [
+        {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": _named(name, "shop")} for name in ("db", "tls")
+    ]  # fmt: skip
+    if aws_auth is not None:
+        listed.append(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("aws-auth", "kube-system"), "data": aws_auth}
+        )
+    cluster = {
+        "name": "blue",
+        "arn": f"arn:{partition}:eks:{region}:{ACCOUNT}:cluster/blue",
+        "accessConfig": {"authenticationMode": "API_AND_CONFIG_MAP"},
+    }
+    evidence = folder / "evidence"
+    evidence.mkdir()
+    files: dict[str, Any] = {
+        "findings.json": {"Findings": [finding]},
+        "dump.json": {"apiVersion": "v1", "kind": "List", "items": [*listed, *(items or [])]},
+        "cluster.json": {"cluster": cluster},
+    }
+    for name, value in (files | (more or {})).items():
+        (evidence / name).write_text(json.dumps(value))
+    if log:
+        (evidence / "audit.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (quiet, event)))
+    done = kit("new", folder / "case", evidence)
+    assert done.returncode == 0, done.stderr
+    return folder / "case"
+
+
+def _named(name: str, namespace: str) -> dict[str, str]:
+    return {"name": name, "namespace": namespace, "uid": f"uid-{name}", "creationTimestamp": "2026-02-01T00:00:00Z"}
+
+
+def scoped(case: Path) -> Any:
+    """The scope of the case's one finding."""
+    (finding,) = kit_json("scope", case)["findings"]
+    return finding
+
+
+def caller(case: Path) -> Any:
+    """The identity behind its one call."""
+    (one,) = scoped(case)["identities"]
+    return one
+
+
+def ways(case: Path) -> list[tuple[str, str]]:
+    return [(one["kind"], one["name"]) for one in caller(case)["ways_in"]]
+
+
+def take_away(case: Path) -> str:
+    return "\n".join(f"{step['says']} | {step['command'] or ''}" for step in caller(case)["take_away"])
+
+
+def plan(case: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Action → the planned one, and action → why it is not possible."""
+    made = kit_json("plan", case)
+    return {one["action"]: one for one in made["actions"]}, {one["action"]: one["says"] for one in made["not_possible"]}
+
+
+# ── aws-auth as the authenticator reads it ─────────────────────────────────────────────────────────────────────────
+
+TEAM = iam_user("team-admin", f"arn:aws:sts::{ACCOUNT}:assumed-role/TeamAdmin/kim")
+SHARED = "- &a\n  rolearn: {iam}:role/other\n  username: other\n  groups: [system:masters]\n- <<: *a\n  rolearn: {iam}:role/TeamAdmin\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        (f"- rolearn: {IAM}:role/teamadmin\n  username: team-admin\n  groups:\n  - system:masters\n", ["system:masters"]),
+        (f"- roleARN: {IAM}:role/TeamAdmin\n  userName: team-admin\n  GROUPS: [a, b]\n", ["a", "b"]),
+        (SHARED.format(iam=IAM), ["system:masters"]),
+        # A text is no list for it: the line lets in, and gives no group.
+        (f"- rolearn: {IAM}:role/TeamAdmin\n  username: team-admin\n  groups: system:masters\n", []),
+    ],
+    ids=["arn in lower case", "members in any case", "anchors", "groups as a text"],
+)  # fmt: skip
+def test_a_mapping_is_found_however_it_is_written(tmp_path: Path, text: str, groups: list[str]) -> None:
+    case = made(tmp_path, TEAM, aws_auth={"mapRoles": text})
+    (way,) = caller(case)["ways_in"]
+    assert (way["kind"], way["name"].lower(), way["groups"]) == ("aws_auth", f"{IAM}:role/teamadmin", groups)
+    assert "out of aws-auth" in take_away(case) and "no mapping in aws-auth" not in take_away(case)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"- rolearn: {IAM}:role/TeamAdmin\n  user name: team-admin\n", "knows no `user name`"),
+        (f"- rolearn: {IAM}:role/people/TeamAdmin\n  username: team-admin\n", "without the path"),
+    ],
+)
+def test_a_line_that_the_authenticator_cannot_use_maps_nobody(tmp_path: Path, text: str, says: str) -> None:
+    case = made(tmp_path, TEAM, aws_auth={"mapRoles": text})
+    (way,) = caller(case)["ways_in"]
+    assert says in way["maps_nobody"] and "maps nobody" in way["why"]["says"]
+    assert "Find what lets" in take_away(case) and "maps nobody" in take_away(case)
+
+
+def test_aliases_that_unfold_without_end_are_not_followed() -> None:
+    text = "- &a0 [x, x]\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    merged = "- &a0 {k: v}\n" + "".join(f"- &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
+    for endless in (text, merged, "- &a [*a]\n", "- " * 5000 + "x"):
+        with pytest.raises(ValueError, match=r"unfolds without end|in itself|no YAML"):
+            elements(endless)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "fits"),
+    [
+        ("platform:{{SessionName}}-{{AccountID}}", "platform:sam.poe-444455556666", True),
+        ("{{SessionNameRaw}}", "jane.doe@example.com", True),
+        ("system:node:{{EC2PrivateDNSName}}", "system:node:ip-10-0-0-1.ec2.internal", True),
+        ("key-{{AccessKeyID}}", "key-AKIAEXAMPLE", True),
+        ("{{Other}}", "eve", False),  # the authenticator fills in no such thing
+    ],
+)
+def test_a_name_may_come_from_what_the_authenticator_fills_in(template: str, name: str, fits: bool) -> None:
+    assert may_give(template, name) is fits
+
+
+def test_an_element_without_an_arn_maps_nobody() -> None:
+    assert mapping_of("mapRoles", {"userarn": f"{IAM}:user/eve", "username": "eve"}).maps_nobody
+
+
+# ── other ways in ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, "https://login.example.com/x#{sub}"),
+        ({"usernameClaim": "email"}, "{email}"),
+        ({"usernameClaim": "upn", "usernamePrefix": "-"}, "{upn}"),
+        ({"usernameClaim": "upn", "usernamePrefix": "oidc:"}, "oidc:{upn}"),
+    ],
+)
+def test_an_identity_provider_puts_its_issuer_before_every_claim_but_email(
+    tmp_path: Path, more: dict[str, str], name: str
+) -> None:
+    oidc = {
+        "identityProviderConfigName": "login",
+        "identityProviderConfigArn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:identityproviderconfig/blue/oidc/login/x",
+        "clusterName": "blue",
+        "issuerUrl": "https://login.example.com/x",
+    }
+    user = {"username": "someone", "groups": ["oidc:devs", *AUTHENTICATED]}
+    case = made(tmp_path, user, more={"idp.json": {"identityProviderConfig": {"oidc": oidc | more}}})
+    assert [way["user_name"] for way in caller(case)["ways_in"]] == [name]
+
+
+@pytest.mark.parametrize("member", ["name", "clusterName"])
+def test_the_creator_is_found_in_both_spellings_of_the_call(tmp_path: Path, member: str) -> None:
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/Deploy/kim"
+    event = {
+        "eventVersion": "1.08", "eventID": "e1", "eventTime": "2026-01-01T00:00:00Z", "eventSource": "eks.amazonaws.com", "eventName": "CreateCluster",
+        "awsRegion": "eu-west-1", "sourceIPAddress": "203.0.113.5", "eventType": "AwsApiCall", "recipientAccountId": ACCOUNT, "eventCategory": "Management",
+        "userIdentity": {"type": "AssumedRole", "arn": session, "accountId": ACCOUNT, "accessKeyId": "ASIAOLD", "sessionContext": {"sessionIssuer": {"type": "Role", "arn": f"{IAM}:role/Deploy"}}},
+        "requestParameters": {member: "blue"},
+    }  # fmt: skip
+    case = made(tmp_path, iam_user("kubernetes-admin", session), more={"trail.json": {"Records": [event]}})
+    assert ways(case) == [("cluster_creator", f"{IAM}:role/Deploy")]
+
+
+def test_the_principals_of_a_whole_account_are_named_in_the_partition_of_the_case(tmp_path: Path) -> None:
+    session = f"arn:aws-us-gov:sts::{ACCOUNT}:assumed-role/Deploy/kim"
+    user = iam_user(f"arn:aws-us-gov:iam::{ACCOUNT}:role/Deploy", session)
+    case = made(tmp_path, user, aws_auth={"mapAccounts": f'- "{ACCOUNT}"\n'}, partition="aws-us-gov")
+    assert ways(case) == [("aws_auth", f"arn:aws-us-gov:iam::{ACCOUNT}:*")]
