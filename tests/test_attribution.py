@@ -151,3 +151,66 @@ def test_pods_that_a_webhook_of_the_attackers_changed_are_affected(tmp_path: Pat
         assert set(truth["injected_pods"]) <= pods
         brought = {one["key"] for one in finding["subjects"] if one["kind"] == "introduced"}
         assert "docker.io/istio/proxyv2:1.22.3-hardened" in brought
+
+
+POD = "34f5fcd3-aa7c-4987-8f04-6f6e37bc0f02"  # of shared_nat: the attacker ran a command in it
+NEW = "00000000-0000-4000-8000-00000000000{}"
+
+
+def _with_token(event: dict[str, Any], number: int, at: str, address: str, **user: Any) -> dict[str, Any]:
+    times = {"requestReceivedTimestamp": at, "stageTimestamp": at}
+    caller = {"username": "system:serviceaccount:store:api", "groups": ["system:serviceaccounts"], **user}
+    return event | times | {"auditID": NEW.format(number), "sourceIPs": [address], "user": caller}
+
+
+def _entered(log: list[dict[str, Any]], *addresses: str) -> list[dict[str, Any]]:
+    """The log of shared_nat with a list of pods by the token of the entered pod from each address, at the end."""
+    listed = next(event for event in log if event["verb"] == "list" and event["objectRef"]["resource"] == "pods")
+    bound = {
+        "extra": {
+            "authentication.kubernetes.io/pod-uid": [POD],
+            "authentication.kubernetes.io/credential-id": ["JTI=11111111-0000-4000-8000-000000000000"],
+        }
+    }
+    last = log[-1]["requestReceivedTimestamp"]
+    return [*log, *(_with_token(listed, number, last, one, **bound) for number, one in enumerate(addresses, 3))]
+
+
+def test_the_token_of_a_pod_that_the_attacker_entered_is_the_attackers_outside(tmp_path: Path) -> None:
+    scope = scope_of(varied("shared_nat", tmp_path, events=lambda log: _entered(log, "198.51.100.9", "10.0.2.97")))
+    assert _calls(scope) == {*NAT["attacker_calls"], NEW.format(3)}
+
+
+def test_the_token_of_an_entered_pod_from_where_the_pod_came_from_before_is_the_pods(tmp_path: Path) -> None:
+    def before(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        log = _entered(log, "198.51.100.9", "198.51.100.9")
+        first = dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), log[0]["requestReceivedTimestamp"])
+        return [log[-1] | first, *log[:-1]]
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, events=before))) == set(NAT["attacker_calls"])
+
+
+def test_the_token_of_a_secret_that_the_attacker_read_is_followed_to_new_places_outside(tmp_path: Path) -> None:
+    def used(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        listed = next(event for event in log if event["verb"] == "list" and event["objectRef"]["resource"] == "pods")
+        told = {
+            "annotations": listed["annotations"] | {"authentication.k8s.io/legacy-token-manual-secret": "pager-84c4"}
+        }
+        user = {"username": "system:serviceaccount:warehouse:etl"}
+        ends = (log[0]["requestReceivedTimestamp"], log[-1]["requestReceivedTimestamp"])
+        owner = [_with_token(listed | told, number, at, "192.0.2.7", **user) for number, at in enumerate(ends, 5)]
+        return [owner[0], *log, owner[1], _with_token(listed | told, 7, ends[1], "198.51.100.9", **user)]
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, events=used))) == {*NAT["attacker_calls"], NEW.format(7)}
+
+
+def test_another_client_with_the_attackers_key_is_the_attacker_too_from_the_first_call_on(tmp_path: Path) -> None:
+    hostile = set(NAT["attacker_calls"])
+
+    def changed(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        mine = [event for event in log if event["auditID"] in hostile]
+        for number, event in enumerate(mine):
+            event["userAgent"] = event["userAgent"] if number < 5 else "curl/8.5.0"
+        return log
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, events=changed))) == hostile

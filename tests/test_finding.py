@@ -27,8 +27,8 @@ def made(**more: Any) -> dict[str, Any]:
     return REQUIRED | more
 
 
-def recorded() -> list[dict[str, Any]]:
-    files = sorted(RECORDINGS.glob("*/findings*.json"))
+def recorded(recording: str = "*") -> list[dict[str, Any]]:
+    files = sorted(RECORDINGS.glob(f"{recording}/findings*.json"))
     assert files
     return [each for file in files for each in json.loads(file.read_text())["Findings"]]
 
@@ -174,8 +174,8 @@ def test_an_attack_sequence_takes_its_cluster_from_its_resources() -> None:
     assert finding.sequence["Uid"] == "s"
 
 
-def by_type(word: str) -> Finding:
-    return next(finding_of(value) for value in recorded() if word in value["Type"])
+def by_type(word: str, recording: str = "stolen_sa_token") -> Finding:
+    return next(finding_of(value) for value in recorded(recording) if word in value["Type"])
 
 
 def test_accessors_reach_the_parts_and_are_empty_without_them() -> None:

@@ -12,7 +12,9 @@ An audit event is the attacker's when one of these holds:
 5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not;
 6. its access key was issued by a call of the attacker in AWS, its token is that of a Secret that the attacker created, or it is a call
    of a principal that the attacker let in and that had no way in before;
-7. it was made from outside with an AWS session that was issued to a pod or node in the attacker's hands.
+7. it was made from outside with an AWS session that was issued to a pod or node in the attacker's hands, with the token of a pod that
+   the attacker had entered, or with that of a Secret that the attacker had read, from where it was never used before; or with the
+   attacker's own credential by another client, from where nobody used it before the attacker.
 It is possibly the attacker's when nothing but time tells it from the victim's:
 8. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
@@ -53,6 +55,7 @@ from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
 from kit.attribution.rules import AttackerRule, Rules, of_caller
 from kit.attribution.stolen import Stolen, Theft, follow_from
+from kit.attribution.taken import Taken
 from kit.attribution.trail import FoundTrail, Trail
 from kit.identities.sessions import Sessions
 from kit.inventory.addresses import Addresses
@@ -72,6 +75,7 @@ class Attacker:
         self._rules = Rules(store, inventory, self.cluster_addresses)
         self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
         self.sessions = Sessions(store, inventory, self.cluster_addresses)
+        self._taken = Taken(store, inventory, self.cluster_addresses)
         self._theft = Theft(inventory, self.sessions)
         self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
         self._may_fit = dict[Place, Event]()
@@ -128,6 +132,7 @@ class Attacker:
                 rules = [
                     *asked,
                     *self._rules.of(events),
+                    *self._taken.of(events),
                     *self._letting_in.follow_from(found, trail, let_in),
                     *follow_from(stolen),
                 ]
@@ -221,6 +226,7 @@ class Attacker:
                 or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
             }
             trail, keys = self.trail_with(present, addresses)
+            taken = list(self._taken.of(present))
             let_in = [one for one in self.let_in if one.place in members or one.event_id in trail]
             more = {
                 place
@@ -233,6 +239,7 @@ class Attacker:
                 or event["access_key_id"] in keys
                 or token_secret_of(event) in secrets
                 or any(one.sure and one.called(event) for one in let_in)
+                or any(rule.holds(event) for rule in taken)
             }
             if more <= members:
                 return [event for place, event in hostile.items() if place in members], trail, let_in

@@ -160,7 +160,7 @@ def creates_account(event: Event) -> bool:
     return event["resource"] == "serviceaccounts" and creates(event) and bool(event["name"])
 
 
-def token_secret_of(event: Event) -> str | None:
+def token_secret_of(event: Mapping[str, Any]) -> str | None:
     """namespace/name of the Secret that the token of a call is from; None for other credentials."""
     namespace = str(event["user_name"]).removeprefix(SERVICE_ACCOUNT).partition(":")[0]
     return f"{namespace}/{event['token_secret']}" if event["token_secret"] else None

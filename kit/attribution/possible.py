@@ -10,6 +10,7 @@ from kit.attribution.calls import (
     Event,
     Place,
     account_user,
+    credentials_of,
     did,
     events_where,
     let_through,
@@ -77,8 +78,8 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
 
 
 def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Found]:
-    """Calls of the same identity, address and client with a credential that is not the attacker's: two people behind one address look
-    so, and one who signed in again."""
+    """Calls of the same identity and address with the same client and another credential, or the other way round: two people behind one
+    address look so, one who signed in again, and the owner at the machine that the attacker sits on."""
     for finding in findings:
         credentials = own_calls.credentials(finding)
         for caller in own_calls.callers(finding) if credentials != frozenset() else ():
@@ -96,6 +97,15 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
             if credentials is None:
                 yield same, f"{said}, which several credentials made in the finding's time: it names none of them", user
             else:
+                theirs = events_where(
+                    own_calls.store, "user_name = $user AND source_address = $address", user=user, address=address
+                )
+                with_it = [one for one in theirs if credentials_of(one) & credentials and one["user_agent"] != agent]
+                yield (
+                    with_it,
+                    f"same identity, credential and address as the call of finding {finding.id}, with another client",
+                    user,
+                )
                 others = [event for event in same if not may_be_of(event, credentials)]
                 rule = f"{said}, with another credential: the owner may sit behind that address, or the attacker have signed in again"
                 yield others, rule, user
