@@ -26,6 +26,10 @@ class KitError(Exception):
         way_out = f". {next[:1].upper()}{next[1:]}" if next else ""
         super().__init__(f"{place}{what}{way_out}")
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the sentence."""
+        return [str(self)]
+
 
 class EvidenceError(KitError):
     """Evidence that cannot be read, or evidence of which nothing can be taken."""

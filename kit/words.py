@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Protocol
@@ -39,3 +40,9 @@ def utc(at: datetime) -> str:
 def few(names: list[str] | tuple[str, ...], most: int) -> str:
     """Names in a row: of many the first ones, and how many more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def nearest(word: str, known: Names) -> str:
+    """Which of the known names a misspelt one may mean, as the end of an error: `did you mean verb?`, else all of them."""
+    close = difflib.get_close_matches(word.lower(), list(known), 3, 0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"it is one of {', '.join(known)}"

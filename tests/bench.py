@@ -225,7 +225,7 @@ def _of_others(place: Path, sizes: dict[int, int], lines: int) -> Iterator[Measu
 # scope of one finding, and what is left when the start of Python and of the store is not counted.
 _SCOPE = """
 import json, sys, time
-from kit.case.case import open_case
+from kit.case.opening import open_case
 from kit.store.store import Store
 store = Store(__import__('pathlib').Path(sys.argv[1]))
 left_out = ('user_extra', 'annotations', 'event_hash', 'source_addresses', 'user_groups', 'impersonated_groups')

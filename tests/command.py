@@ -14,7 +14,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from kit.case import case
+from kit.case import opening
 from kit.cli import main as cli
 
 KIT = Path(sys.executable).with_name("kit")
@@ -31,12 +31,12 @@ def kit(
 
     env: the whole environment, this process's without it. Like a process of its own it opens its case anew.
     """
-    case._opened.clear()
+    opening._opened.clear()
     call = list(map(str, arguments))
     given: dict[str, str | None] = {} if env is None else {**dict.fromkeys(os.environ), **env}
     with chdir(cwd or Path.cwd()):
         done = CliRunner(catch_exceptions=False).invoke(cli.main, call, stdin, given, prog_name="kit")
-    case._opened.clear()
+    opening._opened.clear()
     return Done(["kit", *call], done.exit_code, done.stdout_bytes.decode(), done.stderr_bytes.decode())
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-import kit.case.case
+import kit.case.opening
 from tests import cases
 from tests.command import RECORDINGS
 
@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Cases are kept below pytest's cache; who starts the run removes those of older code."""
     if kept := getattr(config, "cache", None):
         cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
+        os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
 
 
 # Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.
@@ -64,7 +65,7 @@ def each_by_itself(shared_cases: None) -> Iterator[None]:
             del os.environ[name]
         elif os.environ.get(name) != environment[name]:
             os.environ[name] = environment[name]
-    kit.case.case._opened.clear()
+    kit.case.opening._opened.clear()
     changed = cases.written_to(thoroughly=False)
     assert not changed, f"this test wrote to {changed}, which others read: give it a copy (tests.cases.copied)"
 

@@ -57,7 +57,7 @@ def answer(evidence: Path, finding_id: str, question: str) -> Answer:
     case = evidence.with_name("case")
     shutil.rmtree(case, ignore_errors=True)
     kit_json("new", case, evidence)
-    return Case(case).answer(finding_id, question)
+    return Case(case).answer(question, finding_id)
 
 
 # ── changes to evidence in place ────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from kit.case.case import Case
-from kit.evidence.intake import new_case
+from kit.evidence.intake import load_new_case
 from kit.model.kinds import PODS
 from tests.command import RECORDINGS, SAMPLE
 from tests.truth import LISTS, compared, recordings, score
@@ -237,7 +237,7 @@ def scope_and_log(recording: Path, variation: Variation, folder: Path) -> tuple[
     evidence = varied(recording, folder, **vars(variation))
     log = evidence / LOG
     left = [json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()] if log.exists() else []
-    new_case(folder / "case", [str(evidence)])
+    load_new_case(folder / "case", [str(evidence)])
     return Case(folder / "case").scope, left
 
 

@@ -159,7 +159,7 @@ def _inherited(module: str, name: str) -> str | None:
 
 
 def test_the_public_names_of_the_package_are_these() -> None:
-    assert sorted(kit.__all__) == kit.__all__ == ["Case", "StopNotebook", "open_case"]
+    assert sorted(kit.__all__) == kit.__all__ == ["Case", "StopNotebook", "new_case", "open_case"]
     assert all(hasattr(kit, name) for name in kit.__all__)
 
 

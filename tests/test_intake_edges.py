@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kit.evidence.intake import new_case
+from kit.evidence.intake import load_new_case
 from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json, told
 
@@ -350,7 +350,7 @@ def test_large_bodies_are_written_within_the_memory_that_is_given(
     chance = random.Random(1)
     body = json.dumps({"data": "".join(chance.choices("abcdefgh", k=16_000))}).encode()
     (tmp_path / "log").write_bytes(b"".join(with_body(LINES[number % 30], body) for number in range(6_000)))
-    (entry,) = new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
+    (entry,) = load_new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
     assert (entry.records, entry.rejects) == (6_000, 0)
     items = [row["item"] for row in Store(tmp_path / "case").rows("SELECT item FROM audit")]
     assert items == sorted(items)
@@ -360,14 +360,14 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from kit.errors import CaseError
-from kit.evidence.intake import new_case
+from kit.evidence.intake import load_new_case
 
 def progress(what: str, done: int, total: int) -> None:
     if what.startswith("reading"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 
 try:
-    new_case(Path(sys.argv[1]), [sys.argv[2]], progress=progress)
+    load_new_case(Path(sys.argv[1]), [sys.argv[2]], progress=progress)
 except CaseError as error:
     sys.exit(str(error))
 """

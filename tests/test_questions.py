@@ -28,7 +28,7 @@ def verdicts(evidence: Path, finding_type: str) -> dict[str, str]:
         kit_json("new", evidence.parent / "case", evidence)
     case = Case(evidence.parent / "case")
     id_ = next(str(row.id) for row in case.findings.itertuples() if row.type == finding_type)
-    return {name: case.answer(id_, name).verdict.word for name in QUESTIONS}
+    return {name: case.answer(name, id_).verdict.word for name in QUESTIONS}
 
 
 def test_a_policy_finding_alone_cannot_tell_what_was_done_with_it(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_without_the_clusters_own_addresses_nothing_is_outside(tmp_path: Path) -
     kit_json("new", case, evidence)
     opened = Case(case)
     for row in opened.findings.itertuples():
-        answer = opened.answer(str(row.id), "credentials_used_outside")
+        answer = opened.answer("credentials_used_outside", str(row.id))
         assert answer.verdict.word == "cannot tell" or all(
             not one["From"].startswith("10.") or one["certainty"] == "possible" for one in answer.rows
         )
@@ -199,7 +199,7 @@ def test_the_answers_are_those_of_the_ground_truth(recording: Path) -> None:
     for name, (heading, listed) in DONE.items():
         wanted, named = set[str](), set[str]()
         for id_, about in told.items():
-            answer = case.answer(id_, name)
+            answer = case.answer(name, id_)
             if not about["type"].startswith("Policy:"):
                 wanted |= {str(one) for one in about.get(listed) or []}
                 named |= {str(row[heading]) for row in answer.rows if row["certainty"] == "affected"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kit.case import frames
-from kit.case.records import file_and_line, record_of
+from kit.case.display import one_line, rendered
+from kit.case.evidence import CaseEvidence
 from kit.case.stops import stop_of_branch, stop_of_sample
-from kit.errors import CallError, CaseError
+from kit.errors import CallError
 from kit.model.finding import Finding, finding_of
-from kit.model.window import Window, checked_time, checked_window
+from kit.model.window import Time, Window, checked_time
 from kit.store.marks import Mark, add_mark, marks_of
-from kit.store.store import Store
+from kit.words import Names, nearest
 
 # What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from kit.actions.action import Action
     from kit.actions.target import Target
-    from kit.evidence.raw import Raw
-    from kit.inventory.inventory import Inventory
     from kit.plan.plan import Plan
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
@@ -35,49 +32,16 @@ if TYPE_CHECKING:
     from kit.questions.verdict import Evidence, Verdict
     from kit.scope.index import Index
     from kit.scope.scope import Scope
-    from kit.words import Names
-
-SAMPLE_CASE = Path(__file__).parents[2] / "out" / "sample-case"
 
 
-def open_case(case_dir: str | Path = "", finding: str = "", start: str = "", end: str = "", baseline: str = "") -> Case:
-    """Open a case folder that `kit new` made.
+class Case(CaseEvidence):
+    """One case under a choice of findings and a window. The frames' columns stand in docs/api.md."""
 
-    case_dir: "" opens the folder in the environment's KIT_CASE, else the sample case that `make lab` makes.
-    finding: a finding's Id, "" for all. start, end: ISO 8601, UTC where no zone is given, end excluded; "" for all that the
-    audit log covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case, CallError for an unknown finding or a wrong window.
-    """
-    path = Path(case_dir or os.environ.get("KIT_CASE", "") or SAMPLE_CASE)
-    written = tuple(one.stat().st_mtime_ns for one in path.glob("store*/ledger.json"))
-    key = (path.resolve(), finding, start, end, baseline, written)
-    if key not in _opened:
-        made = Case(path, finding, start, end, baseline)
-        _opened.clear()
-        _opened[key] = made
-    return _opened[key]
-
-
-_opened = dict[tuple[Any, ...], "Case"]()
-"""The case that was opened last, while its evidence is the same: notebooks run in one kernel, and its scope is worked out once."""
-
-
-class Case:
-    """One case under a choice of findings and a window. The frames' columns stand in docs/tables.md and docs/json.md."""
-
-    def __init__(self, path: Path, finding: str = "", start: str = "", end: str = "", baseline: str = "") -> None:
-        if not path.is_dir():
-            partial = path.with_name(path.name + ".partial")
-            way_out = "make it with `kit new CASE EVIDENCE...`"
-            if partial.is_dir():
-                way_out = "its making was cut off: run the same `kit new` command again to finish it"
-            raise CaseError("no such case", where=str(path), next=way_out)
-        self.path = path
-        self.name = path.resolve().name
-        self.store = Store(path)
-        self._start, self._end = checked_window(start, end)
-        self._baseline = checked_time("baseline", baseline)
-        settings = self.store.settings
-        self.cluster, self.account, self.region = settings.cluster, settings.account, settings.region
+    def __init__(
+        self, path: Path, finding: str = "", start: Time = None, end: Time = None, baseline: Time = None
+    ) -> None:
+        super().__init__(path, start, end)
+        self._baseline = checked_time("baseline", baseline, self._days)
         self._finding = finding
         self._answers: dict[str, list[Answer]] = {}
         if finding and not self.finding_rows:
@@ -111,23 +75,11 @@ class Case:
         raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
 
     @cached_property
-    def inventory(self) -> Inventory:
-        """What existed in the cluster, with lifetimes."""
-        from kit.inventory.inventory import Inventory
-
-        return Inventory(self.store)
-
-    @cached_property
     def _scope(self) -> Scope:
         from kit.scope.scope import Scope
 
         chosen = [self.finding(finding_id) for finding_id in self._chosen_ids]
         return Scope(self.store, self.inventory, chosen, self._start, self._end)
-
-    @property
-    def given_window(self) -> tuple[datetime | None, datetime | None]:
-        """The ends of the window as they were given, UTC; None where none was."""
-        return self._start, self._end
 
     @property
     def window(self) -> Window | None:
@@ -177,6 +129,32 @@ class Case:
         return frames.of_limits(self.scope)
 
     @cached_property
+    def identities(self) -> pd.DataFrame:
+        """Who made calls in the scope, each once, those with the attacker's calls first."""
+        return frames.of_identities(self.scope)
+
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """The AWS sessions of the scope, each once, those that the attacker used first."""
+        return frames.of_sessions(self.scope)
+
+    def secrets_read(self) -> pd.DataFrame:
+        """Who was given which secret, by name or in a list or watch: anyone in the log, one row an identity and secret, the attacker's first.
+
+        Example: case.secrets_read()
+        """
+        from kit.case.objects import who_read_secrets
+
+        return who_read_secrets(self.inventory, self._scope.attacker)
+
+    def __repr__(self) -> str:
+        return one_line(self.store, self.cluster or self.name, len(self.finding_rows), self.is_sample)
+
+    def _repr_html_(self) -> str:
+        """The first screen, in a notebook."""
+        return str(rendered("case", self)._repr_html_())
+
+    @cached_property
     def _evidence(self) -> Evidence:
         from kit.questions.verdict import Evidence
 
@@ -218,13 +196,23 @@ class Case:
             self._baseline,
         )
 
-    def answer(self, finding_id: str, name: str) -> Answer:
-        """What the evidence says to one question (its name) about a finding, whether its playbook asks it or not."""
+    def answer(self, name: str, finding: str = "") -> Answer:
+        """What the evidence says to one question (docs/questions.md), whether a playbook asks it or not; `.frame` has its rows.
+
+        finding: the Id of the finding that it is about; the most severe chosen one without it.
+
+        Example: case.answer("secrets_read")
+        """
         from kit.questions.question import QUESTIONS, ask
 
         if name not in QUESTIONS:
-            raise CallError(f"{name!r} is not a question", next="docs/questions.md has them all")
-        return ask(QUESTIONS[name], self._asked(finding_id))
+            raise CallError(
+                f"{name!r} is not a question",
+                next=f"{nearest(name, sorted(QUESTIONS))}; docs/questions.md has them all",
+            )
+        if not (finding or self._chosen_ids):
+            raise CallError("this case has no finding to ask about", next="case.audit and case.sql need none")
+        return ask(QUESTIONS[name], self._asked(finding or self._chosen_ids[0]))
 
     @property
     def first_hostile_at(self) -> datetime | None:
@@ -321,51 +309,6 @@ class Case:
     def targets(self, action: Action) -> list[Target]:
         """What an action would be done to: the affected subjects of its kinds that it can be done to."""
         return self._targets().of(action)[0]
-
-    @cached_property
-    def ledger(self) -> pd.DataFrame:
-        """What became of each file (columns: kit.evidence.parts.LedgerEntry)."""
-        return frames.frame_of(self.store.ledger)
-
-    @cached_property
-    def evidence_digest(self) -> str:
-        """SHA-256 over the hashes and paths of all files that were given, in the order of their paths."""
-        lines = sorted(f"{entry['sha256']}  {entry['path']}\n" for entry in self.store.ledger)
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-    @cached_property
-    def coverage(self) -> pd.DataFrame:
-        """Which spans the sources cover, and their gaps (columns: kit.store.tables.COVERAGE)."""
-        return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
-
-    @cached_property
-    def audit_levels(self) -> pd.DataFrame:
-        """What the audit policy recorded of each resource: level, events, and how many have a request or a response body."""
-        return frames.audit_levels(self.store)
-
-    @cached_property
-    def trail_kinds(self) -> pd.DataFrame:
-        """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
-        return frames.trail_kinds(self.store)
-
-    @cached_property
-    def rejects(self) -> pd.DataFrame:
-        """Records that could not become rows, with place and reason (columns: kit.store.tables.REJECTS)."""
-        return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
-
-    @cached_property
-    def _raw(self) -> Raw:
-        from kit.evidence.raw import Raw
-
-        return Raw(self.path)
-
-    def raw(self, ref: str) -> str:
-        """The text, as it stands in the evidence, of what a ref names: audit, line, trail, finding or object. Raises CaseError."""
-        return self._raw.text(*record_of(self.store, ref))
-
-    def place(self, ref: str) -> tuple[str, int]:
-        """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
-        return file_and_line(self.store, ref)
 
     def stop_if_sample_finding(self) -> None:
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from kit.case.columns import FRAMES, REPEATS, type_of
+from kit.lenient import utc_time
 from kit.store.store import Store
+from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, array_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,70 +20,51 @@ if TYPE_CHECKING:
     from kit.scope.index import Index
     from kit.scope.scope import Scope
 
-_SUBJECT_COLUMNS = (
-    "kind",
-    "key",
-    "ref",
-    "namespace",
-    "name",
-    "uid",
-    "node",
-    "created_at",
-    "deleted_at",
-    "standing",
-    "certainty",
-    "through",
-    "why",
-    "why_refs",
-    "findings",
-    "gone_before",
-)
-_CALL_COLUMNS = (
-    "audit_id",
-    "received_at",
-    "user_name",
-    "source_address",
-    "user_agent",
-    "verb",
-    "resource",
-    "subresource",
-    "namespace",
-    "name",
-    "request_uri",
-    "response_code",
-    "decision_reason",
-    "file",
-    "line",
-    "item",
-)
-_AWS_CALL_COLUMNS = (
-    "event_id",
-    "event_at",
-    "arn",
-    "access_key_id",
-    "source_address",
-    "user_agent",
-    "event_source",
-    "event_name",
-    "region",
-    "error_code",
-    "file",
-    "line",
-    "item",
-)
 
-
-def frame_of(rows: list[dict[str, Any]], columns: list[str] | tuple[str, ...] | None = None) -> pd.DataFrame:
+def frame_of(rows: list[dict[str, Any]], columns: list[str] | None = None) -> pd.DataFrame:
     """Rows as a frame."""
     import pandas as pd  # only notebooks and the report want frames; importing it takes longer than most commands
 
-    return pd.DataFrame(rows, columns=None if columns is None else list(columns))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def arrow_frame(table: pa.Table, categories: bool = False) -> pd.DataFrame:
+    """An Arrow table as a frame of Arrow types; an empty cell is NA. categories: of a log, where values repeat a million times."""
+    import pandas as pd
+
+    for place, column in enumerate(table.schema):
+        if categories and column.name in REPEATS and column.type == TEXT:
+            table = table.set_column(place, column.name, table[place].combine_chunks().dictionary_encode())
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper=lambda kind: None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind),
+        self_destruct=True,
+        split_blocks=True,
+    )
+    return frame
+
+
+def typed(frame: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as the frame of that name: its columns, in Arrow types, lists as Python's; an empty text is an empty cell."""
+    import pandas as pd
+
+    types = {name: type_of(name) for name in FRAMES[frame]}
+    cells = {name: [_cell(row.get(name), kind) for row in rows] for name, kind in types.items()}
+    flat = [name for name, kind in types.items() if kind != TEXTS]
+    made = arrow_frame(pa.table([array_of(cells[name], types[name]) for name in flat], names=flat))
+    # pandas can neither count nor join Arrow's lists.
+    return pd.DataFrame({name: made[name] if name in flat else pd.Series(cells[name], dtype=object) for name in types})
+
+
+def _cell(value: Any, kind: pa.DataType) -> Any:
+    if kind == TIME and isinstance(value, str):
+        return utc_time(value)
+    if kind == TEXTS:
+        return list(value or ())
+    return None if value == "" else value
 
 
 def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     """The subjects, each once, affected ones first; `findings` lists whose they are. first: when the attacker's first call came."""
-    import pandas as pd
-
     from kit.case.contract import subject_contract
 
     rows = []
@@ -92,10 +79,7 @@ def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
                 "gone_before": form["gone_before_first_hostile_call"],
             }
         )
-    frame = frame_of(rows, _SUBJECT_COLUMNS)
-    for column in ("created_at", "deleted_at"):
-        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
-    return frame
+    return typed("subjects", rows)
 
 
 def of_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
@@ -121,9 +105,9 @@ def of_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.Data
         for row in rows
         if (row["file"], row["line"], row["item"]) in places
     ]
-    frame = frame_of(calls, ["ref", *_CALL_COLUMNS, "findings", "because"])
     # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
-    return frame.drop_duplicates(["audit_id", "received_at", "user_name", "verb", "request_uri"], ignore_index=True)
+    same = ("audit_id", "received_at", "user_name", "verb", "request_uri")
+    return typed("calls", list({tuple(row[name] for name in same): row for row in reversed(calls)}.values())[::-1])
 
 
 def of_aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
@@ -136,7 +120,7 @@ def of_aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.
     )
     because = attacker.trail
     calls = [{"ref": f"trail:{row['event_id']}", **row, "because": because[row["event_id"]][1]} for row in rows]
-    return frame_of(calls, ["ref", *_AWS_CALL_COLUMNS, "because"])
+    return typed("aws_calls", calls)
 
 
 def of_limits(scope: dict[str, Any]) -> pd.DataFrame:
@@ -147,7 +131,67 @@ def of_limits(scope: dict[str, Any]) -> pd.DataFrame:
             row = merged.setdefault((limit["says"], limit["collect"]), {**limit, "findings": []})
             row["about"] = list(dict.fromkeys([*row["about"], *limit["about"]]))
             row["findings"].append(finding["id"])
-    return frame_of(list(merged.values()), ["about", "start", "end", "says", "collect", "findings"])
+    return typed("limits", list(merged.values()))
+
+
+def of_identities(scope: dict[str, Any]) -> pd.DataFrame:
+    """Who made calls in a scope, each once, with what it used; `findings` lists whose they are."""
+    rows = []
+    for one, findings in _each_once(scope, "identities", "user_name"):
+        times = [source[name] for source in one["sources"] for name in ("first_at", "last_at") if source[name]]
+        rows.append(
+            {
+                **one,
+                "calls": sum(source["calls"] for source in one["sources"]),
+                "hostile_calls": sum(source["hostile_calls"] for source in one["sources"]),
+                "credentials": len(one["credentials"]),
+                "first_at": min(times, default=None),
+                "last_at": max(times, default=None),
+                "source_addresses": _told(source["address"] for source in one["sources"]),
+                "came_by": [why["says"] for why in one["patient_zero"]],
+                "take_away": [step["says"] for step in one["take_away"]],
+                "findings": findings,
+            }
+        )
+    return typed("identities", sorted(rows, key=lambda row: (-row["hostile_calls"], row["user_name"])))
+
+
+def of_sessions(scope: dict[str, Any]) -> pd.DataFrame:
+    """The AWS sessions of a scope, each once, with their uses; `findings` lists whose they are."""
+    rows = []
+    for one, findings in _each_once(scope, "sessions", "access_key_id"):
+        uses = one["uses"]
+        where = {use["inside"] for use in uses}
+        rows.append(
+            {
+                **one,
+                "calls": sum(use["calls"] for use in uses),
+                "failed": sum(use["failed"] for use in uses),
+                "outside": True if False in where else None if None in where else False,
+                "first_at": min((use["first_at"] for use in uses if use["first_at"]), default=None),
+                "last_at": max((use["last_at"] for use in uses if use["last_at"]), default=None),
+                "source_addresses": _told(use["address"] for use in uses),
+                "services": _told(service for use in uses for service in use["services"]),
+                "why": "; ".join(dict.fromkeys(why["says"] for why in one["why"])),
+                "findings": findings,
+            }
+        )
+    return typed(
+        "sessions", sorted(rows, key=lambda row: (row["certainty"], row["first_at"] or "", row["access_key_id"]))
+    )
+
+
+def _each_once(scope: dict[str, Any], member: str, key: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The entries of the findings' lists of that name, those of one key once, with the Ids of their findings."""
+    found = dict[str, tuple[dict[str, Any], list[str]]]()
+    for finding in scope["findings"]:
+        for one in finding[member]:
+            found.setdefault(one[key], (one, []))[1].append(finding["id"])
+    yield from found.values()
+
+
+def _told(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
 
 
 def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
@@ -173,6 +217,16 @@ def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
     )
     found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
     return frame_of(found, columns)
+
+
+def of_tables() -> pd.DataFrame:
+    """The tables of a case's store, a row a column: table, column, type, means."""
+    rows = [
+        {"table": name, "column": column.name, "type": str(column.type), "means": COLUMNS[column.name][1]}
+        for name, table in TABLES.items()
+        for column in table.schema
+    ]
+    return frame_of(rows)
 
 
 def audit_levels(store: Store) -> pd.DataFrame:

@@ -7,6 +7,23 @@ from kit.model.refs import Ref
 from kit.store.store import Store
 from kit.store.tables import REF_TABLES, TABLES
 
+_SHORTEST = 6  # letters of a key that is cut short, as tables show it
+
+
+class RecordText(str):
+    """The text of a record as it stands in the evidence. file, line: where, after decompression, from 1."""
+
+    __slots__ = ("file", "line")
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, text: str, file: str, line: int) -> RecordText:
+        """A text with its place."""
+        made = cls(text)
+        made.file, made.line = file, line
+        return made
+
 
 def record_of(store: Store, ref: str) -> tuple[str, int]:
     """File and item of what a ref names. Raises CallError for a ref of no evidence, CaseError for what is not there."""
@@ -14,6 +31,8 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
     if parsed.kind == "line":
         digest, _, item = parsed.key.rpartition(":")
         file = next((entry["path"] for entry in store.ledger if entry["sha256"] == digest), "")
+        if not file or not item.isdigit():
+            raise CaseError(f"the evidence of this case has no {ref}", where=str(store.case))
         return file, int(item)
     key = parsed.key.partition("#")[0] if parsed.kind == "finding" else parsed.key
     table = REF_TABLES.get(parsed.kind)
@@ -26,6 +45,12 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
         rows = store.rows(
             "SELECT file, item FROM audit WHERE uid = $key ORDER BY received_at, file, item LIMIT 1", key=key
         )
+    if not rows and len(key) >= _SHORTEST:
+        begins = f"SELECT {table.id} AS id, min(file || ':' || item) AS place FROM {table.name} WHERE starts_with({table.id}, $key) GROUP BY {table.id} LIMIT 2"
+        found = store.rows(begins, key=key)
+        if len(found) > 1:
+            raise CallError(f"more than one record has a ref that begins with {ref}", next="give it in full")
+        rows = [{"file": file, "item": int(item)} for file, _, item in (one["place"].rpartition(":") for one in found)]
     if not rows:
         raise CaseError(f"the evidence of this case has no {ref}", where=str(store.case))
     return rows[0]["file"], rows[0]["item"]

@@ -31,10 +31,10 @@ def new(case: Path, evidence: tuple[str, ...], cluster: str | None, as_json: boo
 
     Tells what each file is, copies it into the case read-only and hashed, loads it, and prints the ledger.
     """
-    from kit.evidence.intake import new_case
+    from kit.evidence.intake import load_new_case
 
     with ShownProgress() as progress:
-        made = new_case(case, evidence, cluster, progress)
+        made = load_new_case(case, evidence, cluster, progress)
     _print_ledger(made, case, as_json)
     if not as_json:
         click.echo(f"case {printable(str(case))} is made; next: kit findings {printable(str(case))}", err=True)

@@ -36,6 +36,6 @@ def reaches(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def opened_case(case: Path, finding: str = "", start: str = "", end: str = "") -> Case:
     """The case under a choice of findings and a window."""
-    from kit.case.case import open_case
+    from kit.case.opening import open_case
 
     return open_case(case, finding, start, end)

@@ -51,7 +51,7 @@ class Loaded:
     says: list[str]
 
 
-def new_case(case: Path, evidence: Names, cluster: str | None = None, progress: Progress | None = None) -> Loaded:
+def load_new_case(case: Path, evidence: Names, cluster: str | None = None, progress: Progress | None = None) -> Loaded:
     """Make a case from files, folders, globs or `-` (standard input).
 
     Raises CaseError when CASE exists or cannot be written, EvidenceError when a path is missing or nothing could be taken.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import kit
-from kit.case.case import open_case
+from kit.case.opening import open_case
 from kit.errors import CallError, CaseError
 from kit.live.acts import (  # noqa: F401 - each registers its acts
     bindings,

@@ -40,7 +40,7 @@ class Ref(str):
     @classmethod
     def parse(cls, text: str) -> Ref:
         """The Ref in a text. Raises CallError when the text is not one."""
-        kind, colon, key = text.partition(":")
+        kind, colon, key = str(text).partition(":")
         if not colon:
             raise CallError(f"{text!r} is not a ref", next="a ref is kind:key, such as pod:53020ce2")
         return cls.of(kind, key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 
 from kit.errors import CallError
 
@@ -19,12 +21,18 @@ class Window:
         return self.start <= at < self.end
 
 
-def checked_window(start: str, end: str) -> tuple[datetime | None, datetime | None]:
-    """The ends of a window from ISO 8601 texts, None for ""; text without a zone is UTC.
+Time = str | datetime | None
+"""A point in time as a person gives it: ISO 8601 text, or a datetime, as pandas' Timestamp is; UTC without a zone. None and "" are not given."""
+Days = Callable[[], list[date]]
+"""The UTC days that a log covers, asked for where a time has no date."""
 
-    Raises CallError when a text is no time, or the window is empty or upside down.
+
+def checked_window(start: Time, end: Time, days: Days = list) -> tuple[datetime | None, datetime | None]:
+    """The ends of a window, None for one that is not given.
+
+    days: whose day a time without a date is of, while it is only one. Raises CallError when one is no time, or the window is empty or upside down.
     """
-    begin, finish = _time("--start", start), _time("--end", end)
+    begin, finish = checked_time("--start", start, days), checked_time("--end", end, days)
     if begin and finish and begin >= finish:
         word = "empty" if begin == finish else "upside down"
         raise CallError(
@@ -35,16 +43,33 @@ def checked_window(start: str, end: str) -> tuple[datetime | None, datetime | No
     return begin, finish
 
 
-def checked_time(flag: str, text: str) -> datetime | None:
-    """A time from ISO 8601 text, None for ""; text without a zone is UTC. flag: what it was given as. Raises CallError."""
-    return _time(flag, text)
-
-
-def _time(flag: str, text: str) -> datetime | None:
-    if not text:
+def checked_time(flag: str, given: Time, days: Days = list) -> datetime | None:
+    """A time in UTC, None where none is given. flag: what it was given as. days: as for checked_window. Raises CallError."""
+    if given is None or given == "":
         return None
     try:
-        at = datetime.fromisoformat(text)
+        if isinstance(given, datetime):
+            at = datetime.combine(given.date(), given.time(), given.tzinfo)  # of a Timestamp without its nanoseconds
+        elif _CLOCK.fullmatch(given):
+            at = datetime.combine(
+                _only_day(flag, given, days()), time.fromisoformat(given if given[2] == ":" else f"0{given}")
+            )
+        else:
+            at = datetime.fromisoformat(given)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CallError(f"{text!r} is not a time", where=flag, next="write it as 2026-01-31T14:00:00Z") from None
+    except (ValueError, OverflowError, TypeError):
+        raise CallError(f"{given!r} is not a time", where=flag, next="write it as 2026-01-31T14:00:00Z") from None
+
+
+_CLOCK = re.compile(r"\d{1,2}:\d\d\S*")
+
+
+def _only_day(flag: str, given: str, days: list[date]) -> date:
+    if len(days) == 1:
+        return days[0]
+    covers = f"the log covers {days[0]} to {days[-1]}" if days else "the case has no log whose day it could be of"
+    raise CallError(
+        f"{given!r} has no date, and {covers}",
+        where=flag,
+        next=f"write it as {days[0] if days else '2026-01-31'}T{given}",
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.attribution.calls import AwsEvent, Event
 from kit.inventory.inventory import Inventory
@@ -29,6 +29,9 @@ from kit.scope.subject import FindingScope, Subject
 from kit.store.store import Store
 from kit.store.tables import Row
 from kit.words import Names, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A node alone joins nothing: many pods run on it. Nor does an address of the cluster's own, behind which everybody is.
 _SHARED = ("pod", "identity", "source_ip")
@@ -191,7 +194,7 @@ class Question:
     about: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What the evidence says to a question about a finding."""
 
@@ -206,6 +209,16 @@ class Answer:
     def rests_on(self) -> list[str]:
         """The refs of the evidence under it, each once."""
         return list(dict.fromkeys(ref for row in self.rows for ref in row.get("refs", ())))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Its rows as a frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{self.verdict.word}: {self.says} ({self.question.name}, {counted(len(self.rows), 'row')}, finding {self.finding.id})"
 
 
 QUESTIONS: dict[str, Question] = {}

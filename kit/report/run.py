@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import kit
-from kit.case.case import open_case
+from kit.case.display import INVENTED
+from kit.case.opening import open_case
 from kit.errors import CaseError, WorkError
 from kit.evidence.intake import Progress
 from kit.whole_file import write_whole
@@ -65,7 +66,7 @@ def make_report(
             _keep(case.path / "notebooks" / path.name, _as_text(by_itself(executed[-1].notebook)))
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
-    _keep(report, page(f"Case report: {case.name}", executed, facts))
+    _keep(report, page(f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}", executed, facts))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""

@@ -119,7 +119,7 @@ def about(case: Case, *names: str) -> Shown:
     for name in names:
         alike = dict[tuple[str, str, str], list[Answer]]()
         for finding_id in case.findings["id"]:
-            answer = case.answer(str(finding_id), name)
+            answer = case.answer(name, str(finding_id))
             alike.setdefault((answer.verdict.word, answer.says, repr(answer.rows)), []).append(answer)
         order = sorted(alike.values(), key=lambda one: (OBSERVED, CANNOT_TELL, NOT_OBSERVED).index(one[0].verdict.word))
         for number, answers in enumerate(order):

@@ -74,7 +74,7 @@ def _how_good(case: Case, name: str, files: pd.DataFrame) -> Markup:
     rejects, duplicates = int(files["rejects"].sum()), int(files["duplicates"].sum())
     said += [Markup("{} could not be read").format(pill(counted(rejects, "reject"), "cannot"))] if rejects else []
     said += [f"{counted(duplicates, 'duplicate')} counted once"] if duplicates else []
-    notes = [safe(note, 160) for note in files["note"] if note]
+    notes = [safe(note, 160) for note in files["note"].dropna()]
     return Markup("; ").join([*said, *list(dict.fromkeys(notes))[:2]]) or Markup("read in full")
 
 
@@ -100,7 +100,7 @@ def ledger(case: Case) -> Shown:
         "Rejects": lambda row: number_words(row["rejects"]),
         "Bytes": lambda row: number_words(row["bytes"]),
         "SHA-256": lambda row: Markup('<code class="hash">{}</code>').format(safe(row["sha256"])),
-        "Note": lambda row: safe(row["note"] or "", 300),
+        "Note": lambda row: safe("" if pd.isna(row["note"]) else row["note"], 300),
     }
     says = Markup(
         "<p>{}, kept read-only as they arrived; rows, duplicates and rejects add up to the records.</p>"

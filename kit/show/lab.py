@@ -12,11 +12,11 @@ import pandas as pd
 from IPython.display import HTML, display
 from markupsafe import Markup
 
-from kit.case.case import Case, open_case
+from kit.case.case import Case
+from kit.case.opening import open_case
 from kit.errors import KitError
 from kit.playbooks.playbook import playbook_of
 from kit.show import answers, show
-from kit.show.cited import texts
 from kit.show.html_table import safe
 from kit.store.marks import MARK_WORDS
 
@@ -86,14 +86,7 @@ def raw_evidence(case: Case) -> widgets.Widget:
         area.clear_output(wait=True)
         with area:
             try:
-                file, line = case.place(ref.value)
-                display(
-                    HTML(
-                        Markup("<p><code>{}:{}</code></p><pre>{}</pre>").format(
-                            safe(file), line, safe(texts(case, [ref.value])[ref.value])
-                        )
-                    )
-                )
+                display(case.show(ref.value))
             except KitError as error:
                 display(HTML(Markup("<p><b>{}</b></p>").format(safe(error))))
 

@@ -10,10 +10,11 @@ from kit.show.calls import aws_calls, calls, graph, picture, timeline
 from kit.show.evidence import cited, coverage, evidence, ledger, limits, recorded, rejects
 from kit.show.findings import findings
 from kit.show.subjects import deeds, subjects
-from kit.show.summary import summary
+from kit.show.summary import banner, summary
 
 __all__ = [
     "aws_calls",
+    "banner",
     "calls",
     "cited",
     "coverage",

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from kit import __version__
 from kit.case.case import Case
+from kit.case.display import INVENTED
 from kit.model.kinds import DEEDS, SubjectName
 from kit.model.window import Window
 from kit.playbooks.playbook import playbook_of
@@ -32,6 +33,11 @@ from kit.words import counted
 
 _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
 _SOON_SECONDS = 300
+
+
+def banner(case: Case) -> Shown | None:
+    """What stands above everything of the sample case: that it is invented. Nothing for other cases."""
+    return Shown(Markup('<div class="invented">{}</div>').format(INVENTED), INVENTED) if case.is_sample else None
 
 
 def summary(case: Case) -> Shown:
@@ -259,7 +265,7 @@ def _still(case: Case) -> Markup:
 
 
 def _stands(case: Case) -> Markup:
-    answer = case.answer(str(case.findings["id"].iloc[0]), "still_standing")
+    answer = case.answer("still_standing")
     return Markup("{} {}").format(
         pill(answer.verdict.word, "cannot" if answer.verdict.word == CANNOT_TELL else "quiet"), safe(answer.says, 200)
     )

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from kit.errors import CaseError
+from kit.errors import CallError, CaseError
 from kit.model.refs import Ref
 from kit.store import tables
 from kit.store.settings import settings_of
-from kit.store.tables import MOST_WORKERS, quoted, rows_of
+from kit.store.tables import MOST_WORKERS, TABLES, quoted, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +150,10 @@ class Store:
             source = read_parquet(parts) if parts else _empty(table.schema)
             kind = "TABLE" if is_small else "VIEW"
             self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
+        # From here on nothing reads another file, whatever SQL it is; what a query spills is DuckDB's own.
+        self._database.execute(f"SET allowed_directories = [{quoted(f'{store}/')}]")
+        self._database.execute("SET enable_external_access = false")
+        self._database.execute("SET lock_configuration = true")
         self._database.execute(
             "CREATE VIEW findings AS SELECT * EXCLUDE (newest) FROM (SELECT *, row_number() OVER"
             " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
@@ -176,6 +180,30 @@ class Store:
         """The rows of a large result, some at a time. Ask nothing else until it is used up."""
         for batch in self._database.sql(sql, params=values or None).to_arrow_reader(size):
             yield rows_of(batch)
+
+    def up_to(self, most: int, sql: str, **values: Any) -> pa.Table | None:
+        """The Arrow table that a query gives; None, read no further, when it has more than `most` rows."""
+        reader = self._database.sql(sql, params=values or None).to_arrow_reader(20_000)
+        batches, rows = list[pa.RecordBatch](), 0
+        for batch in reader:
+            rows += batch.num_rows
+            if rows > most:
+                return None
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+    def checked(self, sql: str) -> str:
+        """SQL that somebody wrote, when it is one SELECT that can be planned; it changes nothing then. Raises CallError with DuckDB's sentence."""
+        try:
+            found = self._database.extract_statements(str(sql))
+            if len(found) != 1 or found[0].type != duckdb.StatementType.SELECT:
+                raise CallError("this is not one SELECT", next="ask one question at a time; a case is only read")
+            self._database.sql(sql)
+        except duckdb.Error as error:
+            says = " ".join(str(error).partition("\n\n")[0].partition("Error: ")[2].split())
+            tables = ", ".join([*TABLES, "finding_versions"])
+            raise CallError(says or "this SQL cannot be read", next=f"the tables are {tables}") from None
+        return sql
 
     def event_ref(self, event: Mapping[str, Any]) -> Ref:
         """The Ref of an audit event (audit_id, file, item): by auditID, or by its place where other requests bear that auditID too."""
