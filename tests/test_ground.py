@@ -10,6 +10,7 @@ import pytest
 
 from kit.identities.mapping import elements, mapping_of, may_give
 from tests.command import kit, kit_json
+from tests.variation import keys
 
 ACCOUNT = "444455556666"
 IAM = f"arn:aws:iam::{ACCOUNT}"
@@ -242,3 +243,106 @@ def test_the_principals_of_a_whole_account_are_named_in_the_partition_of_the_cas
     user = iam_user(f"arn:aws-us-gov:iam::{ACCOUNT}:role/Deploy", session)
     case = made(tmp_path, user, aws_auth={"mapAccounts": f'- "{ACCOUNT}"\n'}, partition="aws-us-gov")
     assert ways(case) == [("aws_auth", f"arn:aws-us-gov:iam::{ACCOUNT}:*")]
+
+
+# ── who it is ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_older_authenticators_uid_is_a_sign_in_by_iam_and_the_template_of_a_mapping_leads_to_its_role(
+    tmp_path: Path,
+) -> None:
+    user = {"username": f"platform:sam.poe-{ACCOUNT}", "groups": AUTHENTICATED}
+    user["uid"] = f"heptio-authenticator-aws:{ACCOUNT}:AROAOLDPRINCIPAL00001"
+    text = f"- rolearn: {IAM}:role/platform\n  username: platform:{{{{SessionName}}}}-{{{{AccountID}}}}\n"
+    case = made(tmp_path, user, aws_auth={"mapRoles": text})
+    assert (caller(case)["kind"], caller(case)["certainty"]) == ("iam", "affected")
+    assert ways(case) == [("aws_auth", f"{IAM}:role/platform")]
+    planned, _ = plan(case)
+    assert planned["remove_cluster_access"]["parameters"]["arn"] == f"{IAM}:role/platform"
+    assert "end_oidc_access" not in planned
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "mapped", "kind"),
+    [
+        ("AWSWesleyClusterManagerLambda-NodeManagerRole-1ZZZ", "eks:node-manager", False, "control_plane"),
+        ("AWSServiceRoleForAmazonEKS", "anything", False, "control_plane"),
+        ("Deploy", "eks:node-manager", True, "iam"),
+        ("AWSWesleyClusterManagerLambda-Mine", "eks:node-manager", True, "iam"),  # EKS needs no line in aws-auth
+    ],
+)
+def test_the_role_and_not_the_name_tells_the_sign_ins_of_eks_itself(
+    tmp_path: Path, role: str, name: str, mapped: bool, kind: str
+) -> None:
+    text = f"- rolearn: {IAM}:role/{role}\n  username: {name}\n" if mapped else "[]"
+    case = made(tmp_path, iam_user(name, f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/1"), aws_auth={"mapRoles": text})
+    planned, _ = plan(case)
+    assert caller(case)["kind"] == kind
+    assert bool({"remove_cluster_access", "end_sign_in"} & planned.keys()) is (kind == "iam")
+
+
+def test_a_role_with_a_path_is_named_with_it_wherever_any_evidence_has_it(tmp_path: Path) -> None:
+    full = f"{IAM}:role/humans/Ops"
+    entry = {
+        "clusterName": "blue", "principalArn": full, "username": "ops", "type": "STANDARD", "kubernetesGroups": [],
+        "accessEntryArn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/blue/role/{ACCOUNT}/Ops/a",
+    }  # fmt: skip
+    user = iam_user("ops", f"arn:aws:sts::{ACCOUNT}:assumed-role/Ops/kim")
+    case = made(tmp_path, user, more={"entry.json": {"accessEntry": entry}})
+    assert keys(scoped(case), "iam_role") == {full}
+    assert caller(case)["role"] == full and ways(case) == [("access_entry", full)]
+    planned, _ = plan(case)
+    assert f"--principal-arn {full}" in "\n".join(planned["remove_cluster_access"]["command"])
+    assert planned["revoke_role_sessions"]["target"] == f"iam_role:{full}"
+
+
+ROOT = f"{IAM}:root"
+VENDOR = "arn:aws:iam::777788889999:role/vendor"
+SSO = "AWSReservedSSO_Admin_0123456789abcdef"
+
+
+def test_the_root_users_key_is_deleted_by_the_root_user(tmp_path: Path) -> None:
+    user = iam_user("root-admin", ROOT, key="AKIAROOT000000000001")
+    case = made(tmp_path, user, aws_auth={"mapUsers": f"- userarn: {ROOT}\n  username: root-admin\n"})
+    one, (planned, cannot) = caller(case), plan(case)
+    assert "the root user of account 444455556666" in one["patient_zero"][0]["says"] + one["why"]["says"]
+    key = planned["deactivate_access_key"]
+    assert key["command"] == ["aws iam delete-access-key --access-key-id AKIAROOT000000000001"]
+    assert "only the root user itself" in key["by_person"] and "only the root user itself" in take_away(case)
+    assert planned["remove_cluster_access"]["by_person"] and "revoke_role_sessions" not in {*planned, *cannot}
+
+
+@pytest.mark.parametrize(
+    ("session", "says"),
+    [
+        ("arn:aws:sts::777788889999:assumed-role/vendor/job", "of account 777788889999"),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/{SSO}/jane", "IAM Identity Center"),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSServiceRoleForSupport/x", "service-linked"),
+    ],
+)
+def test_what_aws_does_not_let_this_account_change_is_not_planned_and_it_is_said_where_it_ends(
+    tmp_path: Path, session: str, says: str
+) -> None:
+    case = made(tmp_path, iam_user("someone", session), aws_auth={"mapRoles": "[]"})
+    planned, cannot = plan(case)
+    assert "revoke_role_sessions" not in planned and says in cannot["revoke_role_sessions"]
+    assert says in take_away(case) and "Revoke the sessions" not in take_away(case)
+
+
+def test_a_federated_user_is_known_as_such(tmp_path: Path) -> None:
+    session = f"arn:aws:sts::{ACCOUNT}:federated-user/bob"
+    case = made(tmp_path, iam_user("bob", session), aws_auth={"mapUsers": f"- userarn: {session}\n  username: bob\n"})
+    assert ways(case) == [("aws_auth", session)] and "GetFederationToken" in take_away(case)
+    assert "remove_cluster_access" in plan(case)[0]
+
+
+def test_a_caller_whom_no_log_shows_is_refused_with_a_reason(tmp_path: Path) -> None:
+    name = f"arn:aws:sts::{ACCOUNT}:assumed-role/{SSO}"
+    entry = {
+        "clusterName": "blue", "principalArn": f"{IAM}:role/aws-reserved/sso.amazonaws.com/{SSO}", "type": "STANDARD",
+        "username": name + "/{{SessionName}}", "kubernetesGroups": [], "accessEntryArn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/blue/role/{ACCOUNT}/{SSO}/a",
+    }  # fmt: skip
+    user = {"username": f"{name}/jane", "uid": f"aws-iam-authenticator:{ACCOUNT}:AROA1", "groups": AUTHENTICATED}
+    case = made(tmp_path, user, log=False, more={"entry.json": {"accessEntry": entry}})
+    assert ways(case) == [("access_entry", entry["principalArn"])]
+    assert "no evidence has a call of it" in plan(case)[1]["remove_cluster_access"]

@@ -76,6 +76,10 @@ class Held(Protocol):
         """The objects of the cluster."""
 
     @property
+    def account(self) -> str | None:
+        """The account of the case."""
+
+    @property
     def used_roles(self) -> set[str]:
         """Roles of which the attacker used a session."""
 

@@ -6,14 +6,24 @@ import shlex
 
 from kit.actions.action import DRY, SIMULATED, Action, Held
 from kit.actions.target import AdmittedPrincipal, Target
+from kit.model.arn import in_words, principal_of
 
 
 def _cluster_access(target: Target) -> list[str]:
-    name, arn = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(target.known(AdmittedPrincipal).arn or "ARN")
-    return [
-        "kubectl edit configmap aws-auth -n kube-system",
-        f"aws eks delete-access-entry --cluster-name {name} --principal-arn {arn}",
-    ]
+    arn = target.known(AdmittedPrincipal).arn
+    name, quoted = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(arn or "ARN")
+    entry = f"aws eks delete-access-entry --cluster-name {name} --principal-arn {quoted}"
+    mapping = "kubectl edit configmap aws-auth -n kube-system"
+    return [mapping, entry] if principal_of(arn) else [mapping]  # a root user can have no entry
+
+
+def _of_account(target: Target) -> str:
+    arn = target.known(AdmittedPrincipal).arn
+    return (
+        ""
+        if arn is None or principal_of(arn)
+        else f"it is {in_words(arn)}: the kit takes out roles and IAM users alone"
+    )
 
 
 def _nameless(target: Target, held: Held) -> str:
@@ -27,7 +37,7 @@ ACTIONS = (
            permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
                         "aws:eks:AssociateAccessPolicy", "kubernetes:rbac.authorization.k8s.io/clusterrolebindings:list", "kubernetes:configmaps:get", "kubernetes:configmaps:patch"),
            preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there",
-           needs=AdmittedPrincipal, impossible=_nameless),
+           needs=AdmittedPrincipal, impossible=_nameless, person=_of_account),
     Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=("unclear_mapping",),
            commands=lambda target: ["kubectl get configmap aws-auth -n kube-system -o yaml"],
            precondition="you have aws-auth as it should be",

@@ -8,12 +8,25 @@ from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
 from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
-from kit.model.arn import is_role, name_in
+from kit.identities.revocation import not_from_here
+from kit.model.arn import account_of, is_role, is_root, name_in
 from kit.words import Names, counted
+
+
+def _of_root(target: Target) -> str:
+    arn = target.known(PrincipalParameters).arn
+    return not_from_here(arn, None) if is_root(arn) else ""
+
+
+def _foreign_key(target: Target, held: Held) -> str:
+    arn = target.known(PrincipalParameters).arn
+    return "" if is_root(arn) and account_of(arn) == held.account else not_from_here(arn, held.account)
 
 
 def _deactivate(target: Target) -> list[str]:
     known = target.known(PrincipalParameters)
+    if is_root(known.arn):  # with the root user's own credentials
+        return [f"aws iam delete-access-key --access-key-id {shlex.quote(key)}" for key in known.access_key_ids]
     user = shlex.quote(name_in(known.arn or ""))
     return [
         f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
@@ -69,7 +82,9 @@ def _is_used(held: Held, role: str, accounts: Names) -> bool:
 
 
 def _unused_trust(target: Target, held: Held) -> str:
-    return "" if _is_used(held, target.key, target.known(TrustedRole).service_accounts) else _WITHIN_REACH
+    elsewhere = not_from_here(target.key, held.account)
+    is_used = _is_used(held, target.key, target.known(TrustedRole).service_accounts)
+    return elsewhere or ("" if is_used else _WITHIN_REACH)
 
 
 def _unused_identity(target: Target, held: Held) -> str:
@@ -79,6 +94,9 @@ def _unused_identity(target: Target, held: Held) -> str:
 
 def _too_wide(target: Target, held: Held) -> str:
     known = target.known(RoleSessions)
+    elsewhere = not_from_here(known.role, held.account)
+    if elsewhere:
+        return elsewhere
     if target.kind == "node":
         if known.role and known.instances:
             return ""
@@ -131,5 +149,5 @@ ACTIONS = (
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
            preview=SIMULATED, check="the key is inactive",
-           applies=lambda target, held: bool(target.known(PrincipalParameters).access_key_ids)),
+           applies=lambda target, held: bool(target.known(PrincipalParameters).access_key_ids), impossible=_foreign_key, person=_of_root),
 )  # fmt: skip

@@ -148,6 +148,10 @@ class Access:
             found.append(self.creator)
         return found
 
+    def is_mapped(self, arn: str) -> bool:
+        """Whether a line of aws-auth names a principal."""
+        return any(way.kind == "aws_auth" and compared(way.name) == compared(arn) for way in self.ways)
+
     def bindings(self, *names: tuple[str, str]) -> list[Thing]:
         """Bindings that stand, or may, and name a subject (kind, name): of a service account, namespace/name."""
         found = list[Thing]()

@@ -15,7 +15,16 @@ from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
-from kit.model.arn import Arn, partition_of
+from kit.model.arn import (
+    Arn,
+    account_of,
+    in_words,
+    is_federated,
+    is_of_identity_center,
+    is_root,
+    is_service_linked,
+    partition_of,
+)
 from kit.model.identity import ANONYMOUS, UNAUTHENTICATED, Identity
 from kit.model.why import Why
 
@@ -152,14 +161,32 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
     yield Step(
         "Both have to be gone, entry and mapping: no IAM policy can deny the sign-in, which is a presigned GetCallerIdentity"
     )
-    arn = Arn.of(identity.role)
-    if arn and arn.kind == "user":
+    arn, elsewhere = Arn.of(identity.role), not_from_here(identity.role, access.store.settings.account)
+    if elsewhere:
+        yield Step(f"What {in_words(identity.role)} can do in AWS ends elsewhere: {elsewhere}")
+    elif arn and arn.kind == "user":
         user = shlex.quote(arn.name)
         for key in (key for key in credentials if key.startswith("AKIA")):
             yield Step(f"Deactivate access key {key}; sessions that it already issued outlive it",
                        f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive")  # fmt: skip
     elif identity.role:
         yield Step(f"Revoke the sessions of {identity.role} (deny to tokens older than now), then whoever assumed it")
+
+
+def not_from_here(arn: str | None, account: str | None) -> str:
+    """Why nobody in the account of a case can end what a principal does in AWS, and where it ends; "" for a principal of its own. account: the case's."""
+    of = account_of(arn)
+    if account and of and of != account:
+        return f"it is of account {of}, which alone may change it: have its owners revoke its sessions and end its keys there"
+    if is_root(arn):
+        return "only the root user itself may delete its access keys: sign in as it, delete them, change its password and look at its MFA"
+    if is_federated(arn):
+        return "its session is what GetFederationToken gave to an IAM user: look in CloudTrail for whom, deactivate that user's keys and deny it everything, which ends what it gave"
+    if is_of_identity_center(arn):
+        return "it is a role of IAM Identity Center, which AWS lets nobody change in an account: end the person's sessions there, and take the permission set off"
+    if is_service_linked(arn):
+        return "it is a service-linked role, which AWS lets nobody change: stop the service from using it"
+    return ""
 
 
 def _of_creator(access: Access, identity: Identity, ways: list[Way]) -> Iterator[Step]:

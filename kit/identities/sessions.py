@@ -16,7 +16,7 @@ from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dicts_of, json_of
-from kit.model.arn import instance_of, principal_of, role_of
+from kit.model.arn import in_words, instance_of, principal_of, signed_in_as
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -105,7 +105,7 @@ class Sessions:
 
     def _issued(self, row: dict[str, Any]) -> Session:
         asked_by, kind = row["arn"] or row["user_name"] or row["invoked_by"], "role"
-        session = Session(row["issued"], kind, row["role"], None, row["session"])
+        session = Session(row["issued"], kind, self.inventory.full_arn(row["role"]), None, row["session"])
         if row["event_name"] == "AssumeRole" and row["invoked_by"] == "pods.eks.amazonaws.com":
             tags = _tags(row["tags"])
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
@@ -145,13 +145,13 @@ class Sessions:
         return row["event_name"] == "AssumeRoleWithWebIdentity" and is_account and is_ours
 
     def _used(self, key: str, arn: str, ref: Ref) -> Session:
-        instance, role = instance_of(arn), role_of(arn)
+        instance, role = instance_of(arn), self.inventory.full_arn(signed_in_as(arn))
         if instance:
             node = self.inventory.node_of_instance.get(instance)
             says = f"credentials of instance {instance}" + (f", which is node {node}" if node else "")
             return Session(key, "instance", role, Why(ref, says), arn, asked_by=instance, node=node)
         if key.startswith("AKIA"):  # IAM User Guide, "IAM identifiers", unique ID prefixes
-            return Session(key, "key", role, Why(ref, f"a long-term key of {role}"), arn)
+            return Session(key, "key", role, Why(ref, f"a long-term key of {in_words(role)}"), arn)
         return Session(key, "unknown", role, Why(ref, f"a session {arn}; its issuing is in no evidence"), arn)
 
     def chain(self, key: str) -> list[Session]:

@@ -10,7 +10,7 @@ import orjson
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, list_of
-from kit.model.arn import is_arn, partition_in
+from kit.model.arn import is_arn, partition_in, principal_of
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import ROLE_ANNOTATION
 from kit.model.refs import Ref
@@ -60,6 +60,24 @@ def node_roles(store: Store) -> dict[str, tuple[str, Why]]:
                 row["role"],
                 Why(Ref.of("audit", row["audit_id"]), says),
             )
+    return found
+
+
+def full_arns(store: Store) -> dict[tuple[str, str, str], str]:
+    """Principal (kit.model.arn.principal_of) → its ARN with its path, where evidence has that: of whoever signed a call of AWS, took on a
+    role, or is described by AWS. A session's ARN has no path, and what stands in the cluster anybody may have written."""
+    found = dict[tuple[str, str, str], str]()
+    for row in store.rows(
+        "SELECT arn, min(place) AS place FROM ("
+        "SELECT issuer_arn AS arn, 1 AS place FROM trail UNION ALL SELECT arn, 1 FROM trail UNION ALL SELECT arn, 1 FROM audit UNION ALL"
+        " SELECT json_extract_string(request_parameters, '$.roleArn'), 2 FROM trail WHERE event_source = 'sts.amazonaws.com' AND error_code IS NULL"
+        " UNION ALL SELECT coalesce(json_extract_string(object, '$.principalArn'), json_extract_string(object, '$.roleArn'),"
+        " json_extract_string(object, '$.Arn')), 3 FROM objects WHERE kind IN ('AccessEntry', 'PodIdentityAssociation', 'Role', 'User'))"
+        " WHERE arn LIKE 'arn:%:iam:%/%/%' GROUP BY arn ORDER BY place, arn"
+    ):
+        principal = principal_of(row["arn"])
+        if principal:
+            found.setdefault(principal, row["arn"])
     return found
 
 

@@ -11,6 +11,7 @@ from kit.inventory.cloud import RoleGrant
 from kit.inventory.lives import lives
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, list_of
+from kit.model.arn import principal_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import ACCOUNT_GROUP, WORKLOADS, plural
 from kit.model.why import Why
@@ -176,7 +177,17 @@ class Inventory:
     @cached_property
     def node_roles(self) -> dict[str, tuple[str, Why]]:
         """Node name → the IAM role that its kubelet signed in with."""
-        return cloud.node_roles(self.store)
+        found = cloud.node_roles(self.store)
+        return {node: (self.full_arn(role) or role, why) for node, (role, why) in found.items()}
+
+    @cached_property
+    def _full_arns(self) -> dict[tuple[str, str, str], str]:
+        return cloud.full_arns(self.store)
+
+    def full_arn(self, arn: str | None) -> str | None:
+        """An ARN of a role or user with the path that other evidence has of it; any other as it stands."""
+        principal = principal_of(arn)
+        return self._full_arns.get(principal, arn) if principal else arn
 
     @cached_property
     def service_account_roles(self) -> dict[str, dict[str, RoleGrant]]:

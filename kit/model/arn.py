@@ -2,8 +2,9 @@
 
 arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE. The partition is aws, aws-cn or aws-us-gov; an account does not tell which. A role or user is
 KIND/PATH/NAME of iam; aws-auth and the authenticator leave the path out. A role's session is assumed-role/ROLE/SESSION of sts, without a
-path. A name is unique in its account, whatever its path and case. Sources: IAM User Guide "Amazon Resource Names (ARNs)" and "IAM
-identifiers"; aws-iam-authenticator, pkg/mapper.
+path. A name is unique in its account, whatever its path and case. The account's own user is root, without a name. Sources: IAM User Guide
+"Amazon Resource Names (ARNs)", "IAM identifiers" and "Service-linked roles"; IAM Identity Center User Guide "Permission sets"; EKS User
+Guide "Service-linked roles"; aws-iam-authenticator, pkg/arn and pkg/mapper.
 """
 
 from __future__ import annotations
@@ -98,6 +99,54 @@ def role_of(value: Any) -> str | None:
         role, slash, _ = rest.partition("/")
         return iam_arn(arn.partition, arn.account, "role", role) if role and slash else None
     return str(arn) if arn.service == "iam" and kind in ("role", "user") and rest else None
+
+
+def signed_in_as(value: Any) -> str | None:
+    """The ARN of whoever is behind a sign-in by an ARN: the role or IAM user, the account's root user, a federated user. None for anything else."""
+    arn = Arn.of(value)
+    return str(arn) if is_root(value) or is_federated(value) else role_of(value)
+
+
+def is_root(value: Any) -> bool:
+    """Whether it is an account's root user."""
+    arn = Arn.of(value)
+    return arn is not None and (arn.service, arn.resource) == ("iam", "root")
+
+
+def is_federated(value: Any) -> bool:
+    """Whether it is a federated user: a session of GetFederationToken, which an IAM user asked for under any name."""
+    arn = Arn.of(value)
+    return arn is not None and arn.service == "sts" and arn.resource.startswith("federated-user/")
+
+
+def is_of_eks(value: Any) -> bool:
+    """Whether it is a role that EKS itself signs in with."""
+    arn = Arn.of(role_of(value))
+    return arn is not None and arn.name.startswith(("AWSWesleyClusterManager", "AWSServiceRoleForAmazonEKS"))
+
+
+def is_of_identity_center(value: Any) -> bool:
+    """Whether it is a role that IAM Identity Center made for a permission set."""
+    arn = Arn.of(role_of(value))
+    return arn is not None and arn.kind == "role" and arn.name.startswith("AWSReservedSSO_")
+
+
+def is_service_linked(value: Any) -> bool:
+    """Whether it is a role that belongs to a service of AWS."""
+    arn = Arn.of(role_of(value))
+    return arn is not None and (
+        arn.resource.startswith("role/aws-service-role/") or arn.name.startswith("AWSServiceRoleFor")
+    )
+
+
+def in_words(value: str | None) -> str:
+    """A principal as a sentence names it: a root user and a federated user by what they are, any other by its ARN."""
+    arn = Arn.of(value)
+    if arn and is_root(value):
+        return f"the root user of account {arn.account}"
+    if arn and is_federated(value):
+        return f"the federated user {arn.name} of account {arn.account}"
+    return str(value)
 
 
 def instance_of(value: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kit.model.arn import is_arn, role_of
+from kit.model.arn import is_arn, is_of_eks, signed_in_as
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 NODE = "system:node:"
@@ -15,7 +15,10 @@ NODES = "system:nodes"
 ANONYMOUS = "system:anonymous"
 UNAUTHENTICATED = "system:unauthenticated"
 NOT_SIGNED_IN = (ANONYMOUS, UNAUTHENTICATED)  # user and group of every call without a credential
-AUTHENTICATOR = "aws-iam-authenticator:"  # begins user.uid of everybody whom the EKS authenticator let in
+AUTHENTICATORS = (
+    "aws-iam-authenticator:",
+    "heptio-authenticator-aws:",
+)  # begin user.uid of everybody whom the EKS authenticator let in; the second is its older name
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Identity:
     """An identity of the cluster.
 
     kind: anonymous, service_account, node, iam, control_plane, oidc. sure: False when only the name's form tells the kind.
-    service_account: namespace/name. node: node name. role: ARN of the IAM role or user (not of the session).
+    service_account: namespace/name. node: node name. role: ARN of the IAM role or user (not of the session), of the root user or a federated user.
     """
 
     user_name: str
@@ -38,10 +41,13 @@ def identity_of(
     user_name: str, uid: str | None = None, arn: str | None = None, groups: list[str] | None = None
 ) -> Identity:
     """The identity behind a user name with its uid, IAM ARN (extra) and groups, as far as these are known."""
-    role = role_of(arn) if arn else None
-    signed_in_by_iam = (uid or "").startswith(AUTHENTICATOR) or role is not None
+    role = signed_in_as(arn)
+    signed_in_by_iam = (uid or "").startswith(AUTHENTICATORS) or role is not None
     known = bool(uid or arn or groups)
     if signed_in_by_iam:
+        # Whatever its name: aws-auth may give out any, and EKS signs in with roles of its own.
+        if is_of_eks(role):
+            return Identity(user_name, "control_plane", role=role)
         # aws-auth may give out any name, but the node authorizer asks for the group too.
         is_node = user_name.startswith(NODE) and (not groups or NODES in groups)
         if is_node:

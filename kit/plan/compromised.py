@@ -9,6 +9,7 @@ from kit.identities.access import Access
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
+from kit.model.arn import compared
 from kit.model.identity import NODE
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
@@ -254,7 +255,7 @@ class Compromised:
     def hostile_principals(self) -> list[str]:
         """Principals whose access is taken away: none of them counts as an administrator who is left."""
         roles = {
-            one.identity.role for scope in self.scopes for one in self.hostile(scope) if one.identity.kind == "iam"
+            principal_behind(one) for scope in self.scopes for one in self.hostile(scope) if one.identity.kind == "iam"
         }
         return sorted({role for role in roles if role} | {way.name for way in self.written_mappings[0]})
 
@@ -264,6 +265,16 @@ class Compromised:
         namespace, _, name = rest.rpartition("/")
         named = [one for one in self.inventory.named(resource, namespace or None, name) if one.standing is not False]
         return named[-1] if named else None
+
+
+def principal_behind(profile: Profile) -> str | None:
+    """The ARN of an IAM caller: of the sign-in, else of the one way in that gives out such a user name. None where several do, or none."""
+    named = {
+        compared(way.name): way.name
+        for way in profile.ways
+        if way.kind in ("access_entry", "aws_auth") and not way.maps_nobody and not way.name.endswith(":*")
+    }
+    return profile.identity.role or (next(iter(named.values())) if len(named) == 1 else None)
 
 
 def _not_held(reaching: list[HostAccess]) -> str:

@@ -38,7 +38,7 @@ from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, OBJECT_KINDS, ROLE_ANNOTATION
 from kit.model.why import Why
-from kit.plan.compromised import Compromised
+from kit.plan.compromised import Compromised, principal_behind
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -180,7 +180,8 @@ class Knowledge:
             }
         )
         if action.needs is AdmittedPrincipal:
-            return AdmittedPrincipal(user_name, identity.role, keys, self.held.hostile_principals)
+            arn = next((found for found in map(principal_behind, profiles) if found), None)
+            return AdmittedPrincipal(user_name, arn, keys, self.held.hostile_principals)
         if action.needs is not SignedInPrincipal:
             return PrincipalParameters(user_name, identity.role, keys)
         sessions = {one.asked_by or one.session or one.access_key_id for each in profiles for one in each.chain}

@@ -82,7 +82,8 @@ class Targets:
                 cannot.append((target, reason))
             else:
                 done.append(target)
-        return done, cannot + (self._of_groups() if "used_binding" in action.kinds else [])
+        cannot += self._of_groups() if "used_binding" in action.kinds else []
+        return done, cannot + (self._of_callers_unseen() if action.needs is AdmittedPrincipal else [])
 
     def _all(self, action: Action) -> Iterator[Target]:
         found = dict[tuple[str, str], Target]()
@@ -155,6 +156,19 @@ class Targets:
                 name = f"kit-expected-{hashlib.sha256(finding.id.encode()).hexdigest()[:10]}"
                 known = SuppressedFinding(finding.id, False, name, self._criteria(finding.id))
                 yield Target("finding", finding.id, None, self.cluster, parameters=known)
+
+    def _of_callers_unseen(self) -> list[tuple[Target, str]]:
+        """IAM principals that a finding names and that the log has no call of: what is known of them is their way in alone."""
+        says = "no evidence has a call of it, so that nothing but the finding says whether the attacker has its credentials: look, and decide; `kit scope CASE` has the commands that take its access away"
+        unseen = {
+            one.identity.user_name
+            for scope in self.scopes
+            for one in scope.identities
+            if one.identity.kind == "iam"
+            and not one.sources
+            and ("identity", one.identity.user_name) in self.held.affected
+        }
+        return [(Target("identity", name, None, self.cluster), says) for name in sorted(unseen)]
 
     def _of_groups(self) -> list[tuple[Target, str]]:
         """Bindings of the groups of hostile people: taking a group out stops all its members, so that a person decides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.attribution.attacker import Attacker
 from kit.lenient import texts_of
-from kit.model.arn import iam_arn, partition_of, role_of
+from kit.model.arn import iam_arn, partition_of, signed_in_as
 from kit.model.finding import ACCESS_KEY, Finding
 from kit.model.identity import Identity, identity_of
 from kit.model.why import Rule, Why
@@ -22,9 +22,10 @@ def identity_of_caller(finding: Finding, attacker: Attacker) -> Identity | None:
 
 
 def arn_of_caller(finding: Finding, attacker: Attacker) -> tuple[str, Why] | None:
-    """The ARN of the IAM role or user behind the caller, and what says so."""
+    """The ARN of the IAM role or user behind the caller, with its path where any evidence has it, and what says so."""
+    full_arn = attacker.cluster_addresses.inventory.full_arn
     for event in attacker.own_calls.of(finding):
-        role = role_of(event["arn"]) if event["arn"] else None
+        role = full_arn(signed_in_as(event["arn"]))
         if role:
             says = f"{event['user_name']} was signed in as {event['arn']}"
             return role, Why(attacker.store.event_ref(event), says)
@@ -33,5 +34,7 @@ def arn_of_caller(finding: Finding, attacker: Attacker) -> tuple[str, Why] | Non
     if name and account and kind in ("AssumedRole", "Role", "IAMUser"):
         word = "user" if kind == "IAMUser" else "role"
         arn = iam_arn(partition_of(finding.arn), account, word, name)
-        return arn, Why(finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}", Rule.FINDING)
+        return full_arn(arn) or arn, Why(
+            finding.ref(f"{ACCESS_KEY}.userName"), f"the finding names {kind} {name}", Rule.FINDING
+        )
     return None

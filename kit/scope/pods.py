@@ -154,7 +154,7 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
         why = Why(finding.ref(f"{API_CALL}.{address[1]}"), "the finding's call came from it", Rule.FINDING)
         scope.add("source_ip", address[0], why, certainty=guilty)
     arn = arn_of_caller(finding, attacker)
-    if arn:
+    if arn and caller.kind != "control_plane":
         scope.add("iam_role", arn[0], arn[1], certainty=guilty)
     if caller.service_account:
         why = Why(ref, "it is the finding's caller", Rule.FINDING)
@@ -288,7 +288,11 @@ def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resou
         if key.get("UserName") and resource.get("AccountId"):
             partition = resource.get("CloudPartition") or "aws"
             arn = iam_arn(partition, resource["AccountId"], word, key["UserName"])
-            scope.add("iam_role", arn, Why(ref, f"access key {uid} is among the sequence's resources", Rule.FINDING))
+            scope.add(
+                "iam_role",
+                inventory.full_arn(arn) or arn,
+                Why(ref, f"access key {uid} is among the sequence's resources", Rule.FINDING),
+            )
     elif kind == "CONTAINER" and (data.get("Container") or {}).get("Image"):
         scope.add("image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources", Rule.FINDING))
     return []

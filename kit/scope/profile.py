@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.lenient import texts_of
+from kit.model.arn import in_words
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of
 from kit.model.refs import Ref
@@ -157,7 +158,10 @@ class Profiles:
             impersonated_by=by,
             ways=self.access.of(identity),
             groups=groups,
-            steps=[*revocation(self.access, identity, groups, pods, keys), *_session_steps(chain)],
+            steps=[
+                *revocation(self.access, identity, groups, pods, keys),
+                *_session_steps([] if identity.kind == "control_plane" else chain),
+            ],
             chain=chain,
             patient_zero=list(self._patient_zero(identity, used, chain)),
         )
@@ -175,12 +179,17 @@ class Profiles:
         identity = identity_of(name, row["user_uid"], row["arn"], groups)
         if identity.kind == "oidc":
             identity = Identity(name, "oidc", bool(self.access.providers))
+        if identity.kind == "control_plane" and identity.role and self.access.is_mapped(identity.role):
+            identity = Identity(name, "iam", role=identity.role)  # EKS needs no line for its own roles
+        identity = replace(identity, role=self.inventory.full_arn(identity.role))
         said = {
             "anonymous": "it did not sign in",
             "service_account": f"the API server checked its token (uid {row['user_uid']})",
             "node": f"a node's kubelet, signed in as {row['arn']}" if row["arn"] else "by its name and group",
-            "iam": f"the EKS authenticator let it in as {row['arn'] or row['user_uid']}",
-            "control_plane": "a part of the control plane, by its name",
+            "iam": f"the EKS authenticator let it in as {in_words(row['arn'] or row['user_uid'])}",
+            "control_plane": f"EKS signed in with its own role {identity.role}"
+            if identity.role
+            else "a part of the control plane, by its name",
             "oidc": "neither the authenticator nor the API server made its name; an identity provider is set up"
             if identity.sure
             else "by the form of its name: no identity provider is in the evidence",
