@@ -103,7 +103,7 @@ class Deeds:
         elif done == "forwarded":
             yield Deed("forwarded", path, "a port of it was forwarded", carries_out=True)
         elif subresource in RUNS_COMMANDS:
-            command = _command(event)
+            command = command_of(event)
             says = f"{subresource}: {command}" if command else subresource
             yield Deed("exec", path, says, carries_out=bool(COPIES & {*command.split()}))
         elif subresource == "proxy":
@@ -288,7 +288,8 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"containers": [{"image": image} for image in named]}} if body else {}
 
 
-def _command(event: Event) -> str:
+def command_of(event: Event) -> str:
+    """The command line that an exec asked for; "" where it names none."""
     query = parse_qs(urlsplit(event["request_uri"] or "").query)
     return " ".join(query.get("command") or query.get("cmd") or [])
 
@@ -298,7 +299,7 @@ def _through_kubelet(event: Event, path: str) -> Deed:
     logs and measurements are read; of anything else it cannot be told. Source: kubelet server.go, the handlers that it installs."""
     below = urlsplit(event["request_uri"] or "").path.partition("/proxy/")[2].split("/")
     if below[0] in ("run", "exec", "attach") and len(below) > 2:
-        command = _command(event)
+        command = command_of(event)
         says = f"a command through the kubelet of {event['name']}" + (f": {command}" if command else "")
         return Deed("exec", f"pods/{below[1]}/{below[2]}", says, carries_out=bool(COPIES & {*command.split()}))
     if below[0] == "portForward" and len(below) > 2:

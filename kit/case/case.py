@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,6 +240,14 @@ class Case(CaseEvidence):
         from kit.plan.planner import make_plan
 
         return make_plan(self._scope, self._targets(keep_addresses), only, without)
+
+    def brief(self, now: datetime | None = None) -> dict[str, Any]:
+        """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
+        from kit.case.brief import Brief
+
+        named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
+        about = named | {"evidence": self.evidence_digest}
+        return Brief(self._scope, self.plan(), about, self.marks, now or datetime.now(UTC)).contract()
 
     def _targets(self, keep_addresses: Names | None = None) -> Targets:
         from kit.plan.targets import Targets, checked_addresses

@@ -81,6 +81,8 @@ class Rings:
 
     def _is_touched(self, subject: Subject, scope: FindingScope) -> bool:
         kind, key = subject.kind, subject.key
+        if kind == "forwarded":
+            return False  # looked at, and nothing was run there
         if kind in DEEDS or kind in ("identity", "source_ip"):
             return True
         if (kind, key) in self._refs or any(_by_attacker(why.rule) for why in subject.why):

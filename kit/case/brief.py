@@ -1,0 +1,239 @@
+"""The brief of a case: its incidents with story, open entries and counts, joined with the plan, from which it chooses what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+from kit.case.next_steps import Chooser
+from kit.lenient import dict_of, json_of
+from kit.model.finding import Finding
+from kit.model.kinds import SUBJECT_KINDS
+from kit.plan.plan import Plan
+from kit.playbooks.playbook import playbook_of
+from kit.scope.incident import Incident, incidents
+from kit.scope.ring import Ring, Rings
+from kit.scope.scope import Scope
+from kit.statements.counts import Counts, counts
+from kit.statements.moments import Moments
+from kit.statements.open_entries import OpenEntries
+from kit.statements.open_entry import OpenEntry
+from kit.statements.opening import expected_if, opened_by
+from kit.statements.story import StoryRow, story
+from kit.store.marks import Mark
+
+_QUIET = timedelta(minutes=5)  # after the last call, before an incident counts as over
+_FRESH = timedelta(minutes=15)  # evidence that is not older tells what goes on
+
+
+class Brief:
+    """The brief of one case. now: the moment by which the age of the evidence is judged."""
+
+    def __init__(self, scope: Scope, plan: Plan, case: dict[str, Any], marks: Iterable[Mark], now: datetime) -> None:
+        self.scope, self.plan, self.case, self.now = scope, plan, case, now
+        self._marked = {one.finding: one.word for one in marks if not one.question}
+        self._rings, self._moments, self._entries = Rings(scope), Moments(scope), OpenEntries(scope)
+        self._chooser = Chooser(scope, plan)
+
+    def contract(self) -> dict[str, Any]:
+        """The brief as JSON-ready data, in the stable form that docs/json.md describes."""
+        made, apart = incidents(self.scope)
+        counted = set[str]()
+        return {
+            "schema": 1,
+            "case": self.case
+            | {
+                "kubernetes": self._kubernetes,
+                "kit": version("eks-forensic-kit"),
+                "sample": bool(self.scope.scopes) and all(one.finding.sample for one in self.scope.scopes),
+            },
+            "evidence_ends": {
+                "audit": iso(self._ends.get("audit")),
+                "cloudtrail": iso(self._ends.get("trail")),
+                "dump": None,
+            },
+            "no_incident": [{"finding": finding.id, "says": because} for finding, because in apart],
+            "incidents": [self._incident(one, counted) for one in made],
+        }
+
+    @cached_property
+    def _ends(self) -> dict[str, datetime]:
+        """Source → when what it recorded ends."""
+        rows = self.scope.store.rows(
+            "SELECT source, max(end_at) AS at FROM coverage WHERE end_at IS NOT NULL GROUP BY source"
+        )
+        return {row["source"]: row["at"] for row in rows}
+
+    @cached_property
+    def _kubernetes(self) -> str | None:
+        """The version of Kubernetes: of the described cluster, else of a node."""
+        for kind, path in (("Cluster", ("version",)), ("Node", ("status", "nodeInfo", "kubeletVersion"))):
+            for row in self.scope.store.rows("SELECT object FROM objects WHERE kind = $kind LIMIT 1", kind=kind):
+                value: Any = json_of(row["object"])
+                for name in path:
+                    value = dict_of(value).get(name)
+                if isinstance(value, str):
+                    return value
+        return None
+
+    def _incident(self, incident: Incident, counted: set[str]) -> dict[str, Any]:
+        numbers = counts(incident, self._rings, "audit" in self._ends, "trail" in self._ends, counted)
+        rows = story(incident, self.scope, self._moments)
+        entries = self._entries.of(incident)
+        doubts = expected_if(incident, self.scope)
+        way = opened_by(incident, self.scope, self._moments)
+        times = sorted([event["received_at"] for event in incident.calls] + [one["event_at"] for one in incident.trail])
+        active, disposition = (
+            self._active(times),
+            self._disposition(incident, bool(times), [one.holds for one in doubts]),
+        )
+        ends_by = self._chooser.ends_by(entries)
+        return {
+            "id": incident.id,
+            "findings": [one.finding.id for one in incident.scopes],
+            "title": _title(incident.gravest),
+            "severity": incident.gravest.severity,
+            "first_at": iso(times[0]) if times else None,
+            "last_at": iso(times[-1]) if times else None,
+            "active": active,
+            "disposition": disposition,
+            "expected_if": [
+                {"says": one.says, "holds": one.holds, "ask": one.values.get("ask"), "refs": list(one.refs)}
+                for one in doubts
+            ],
+            "way_in": {
+                "says": way.says,
+                "certainty": "affected" if way.holds else "cannot tell",
+                "refs": list(way.refs),
+            },
+            "counts": _counts(numbers),
+            "story": [_row(one) for one in rows],
+            "open": [_entry(one, ends_by.get(one.id, [])) for one in entries],
+            "next": self._chooser.next(incident, entries, disposition, any(one.holds for one in doubts)),
+            "at_risk": self._chooser.at_risk(incident, entries, numbers),
+            "indicators": _indicators(incident, numbers),
+            "cannot_tell": self._cannot_tell(incident, active, times),
+        }
+
+    def _active(self, times: list[datetime]) -> str:
+        """Whether the attacker may be at it: no when every source goes on for long enough after the last call."""
+        if not times or not self._ends:
+            return "cannot tell"
+        pause = max((later - earlier for earlier, later in pairwise(times)), default=timedelta())
+        if all(end - times[-1] >= max(_QUIET, pause) and end - times[-1] > pause for end in self._ends.values()):
+            return "no"
+        return "yes" if self.now - max(self._ends.values()) < _FRESH else "cannot tell"
+
+    def _disposition(self, incident: Incident, has_calls: bool, holds: list[bool | None]) -> str:
+        if all(self._marked.get(one.finding.id) == "expected" for one in incident.scopes):
+            return "expected"
+        confirmed = any(self._marked.get(one.finding.id) == "confirmed" for one in incident.scopes)
+        return "hostile" if confirmed or (has_calls and True not in holds) else "cannot tell"
+
+    def _cannot_tell(self, incident: Incident, active: str, times: list[datetime]) -> list[dict[str, Any]]:
+        limits = dict.fromkeys(limit for one in incident.scopes for limit in one.limits)
+        said = [{"about": list(one.about), "says": one.says, "collect": one.collect} for one in limits]
+        if "audit" not in self._ends:
+            said.insert(0, {"about": ["calls"], "says": "What the attacker did in the cluster cannot be told: there is no audit log", "collect": self._since(None)})  # fmt: skip
+        if "trail" not in self._ends:
+            said.append({"about": ["aws_calls"], "says": "What the attacker did in AWS cannot be told: there is no CloudTrail", "collect": "CloudTrail of the account and region"})  # fmt: skip
+        if active == "cannot tell":
+            end = max(self._ends.values(), default=None)
+            says = "Whether the attacker is still at it cannot be told: the evidence ends too soon after the last call"
+            says = says if times else "Whether the attacker is still at it cannot be told: no call is attributed"
+            said.insert(0, {"about": ["active"], "says": says, "collect": self._since(end)})
+        return said
+
+    def _since(self, at: datetime | None) -> str:
+        group = f"/aws/eks/{self.case['cluster'] or 'CLUSTER'}/cluster"
+        start = f" --start-time {int(at.timestamp() * 1000)}" if at else ""
+        return (
+            f"aws logs filter-log-events --log-group-name {group} --log-stream-name-prefix kube-apiserver-audit{start}"
+        )
+
+
+def iso(at: datetime | None) -> str | None:
+    """A time as the JSON forms have it."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+
+
+def _title(finding: Finding) -> str:
+    return playbook_of(finding.type).title
+
+
+def _counts(numbers: Counts) -> dict[str, Any]:
+    rings = {name: numbers.rings.get(ring, {}) for name, ring in _RINGS.items()}
+    return {
+        "calls": numbers.calls,
+        "refused": numbers.refused,
+        "failed": numbers.failed,
+        "aws_calls": numbers.aws_calls,
+        **{name: {kind: found[kind] for kind in SUBJECT_KINDS if kind in found} for name, found in rings.items()},
+    }
+
+
+_RINGS: dict[str, Ring | None] = {
+    "touched": "touched",
+    "exposed": "exposed",
+    "possible": "possible",
+    "gone_before": None,
+}
+
+
+def _row(row: StoryRow) -> dict[str, Any]:
+    return {
+        "at": iso(row.at),
+        "until": iso(row.until),
+        "phase": row.phase,
+        "who": row.who or None,
+        "as": row.acting_as,
+        "from": row.address,
+        "did": row.did,
+        "objects": [{"kind": kind, "key": key} for kind, key in row.objects],
+        "refs": row.refs,
+        "says": row.says,
+    }
+
+
+def _entry(entry: OpenEntry, ends_by: list[str]) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "key": entry.key,
+        "of": entry.of or None,
+        "gives": entry.gives,
+        "since": iso(entry.since),
+        "state": entry.state,
+        "until": iso(entry.until),
+        "certainty": entry.certainty,
+        "refs": list(entry.refs),
+        "ends_by": ends_by if entry.state != "ended" else [],
+        "says": entry.says,
+    }
+
+
+def _indicators(incident: Incident, numbers: Counts) -> dict[str, list[str]]:
+    calls, trail = incident.calls, incident.trail
+    touched = numbers.subjects.get("touched", [])
+
+    def each(values: Iterable[str | None]) -> list[str]:
+        return sorted({value for value in values if value})
+
+    return {
+        "addresses": each([*(one["source_address"] for one in calls), *(one["source_address"] for one in trail)]),
+        "user_agents": each(one["user_agent"] for one in calls),
+        "access_keys": each(
+            [
+                *(one["access_key_id"] for one in calls),
+                *(one[name] for one in trail for name in ("access_key_id", "issued")),
+            ]
+        ),
+        "credential_ids": each(one[name] for one in calls for name in ("credential_id", "issued_credential_id")),
+        "identities": each(one["user_name"] for one in calls),
+        "images": each(key for kind, key in touched if kind == "introduced"),
+        "objects": each(key for kind, key in touched if kind == "created"),
+    }

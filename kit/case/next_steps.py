@@ -1,0 +1,218 @@
+"""What to do next about an incident: the plan's actions by their effect, and what a person does where the plan has none."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from kit.identities.revocation import kubectl
+from kit.plan.plan import Plan, PlannedAction
+from kit.scope.incident import Incident
+from kit.scope.scope import Scope
+from kit.statements.counts import Counts
+from kit.statements.open_entry import OpenEntry
+from kit.words import Names, counted, few
+
+MOST_NEXT = 5
+_ENDS = {"created": ("contain", "revoke", "eradicate"), "node": ("contain", "revoke", "eradicate")}
+_ACCESS = ("token", "access_key", "node", "identity", "let_in")
+_KEEPS = ("freeze", "capture")
+_DENY = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"NOW"}}}]}'
+_BY_KIT, _BY_HAND = 2, 15  # minutes an action takes: done by the kit, done by a person
+
+
+class Chooser:
+    """Chooses from one plan."""
+
+    def __init__(self, scope: Scope, plan: Plan) -> None:
+        self.scope, self.plan = scope, plan
+        self._by_target = dict[str, list[PlannedAction]]()
+        for one in plan.actions:
+            self._by_target.setdefault(one.target, []).append(one)
+        self._of_id = {one.id: one for one in plan.actions}
+
+    def ends_by(self, entries: Iterable[OpenEntry]) -> dict[str, list[str]]:
+        """Entry → the ids of the actions that end it."""
+        return {entry.id: [one.id for one in self._ending(entry)] for entry in entries if entry.state != "ended"}
+
+    def _ending(self, entry: OpenEntry) -> list[PlannedAction]:
+        stages = _ENDS.get(entry.kind, ("revoke", "eradicate"))
+        return [
+            one
+            for kind, key in entry.targets
+            for one in self._by_target.get(f"{kind}:{key}", ())
+            if one.stage in stages and not (one.stage == "eradicate" and kind in ("image", "iam_role"))
+        ]
+
+    def next(self, incident: Incident, entries: list[OpenEntry], disposition: str, leans: bool) -> list[dict[str, Any]]:
+        """At most five, by effect: what ends access, what keeps evidence, what closes the way back, what limits the damage."""
+        if disposition == "expected" or leans:
+            return [_asks(incident, leans)]
+        standing = [one for one in entries if one.state != "ended"]
+        access = self._ending_access(incident, standing)
+        removal = [
+            (entry, one)
+            for entry in standing
+            if entry.kind in ("created", "node")
+            for one in self._ending(entry)
+            if one.stage == "eradicate"
+        ]
+        rest = [*self._keeping([one for _, one in removal]), *self._closing(removal), *_rotating(standing)]
+        rest = rest[: MOST_NEXT - 1]
+        left = [one for one in standing if one.kind in _ACCESS and not self._ending(one)]
+        if left:
+            access.insert(min(len(access), MOST_NEXT - len(rest) - 1), self._left_over(left))
+        if not access and (incident.calls or incident.trail):
+            access = [self._by_hand(incident)]
+        if not access and not rest:
+            return [_asks(incident, leans)]
+        return [*access[: MOST_NEXT - len(rest)], *rest]
+
+    def _ending_access(self, incident: Incident, standing: list[OpenEntry]) -> list[dict[str, Any]]:
+        groups = dict[str, dict[str, tuple[PlannedAction, list[OpenEntry]]]]()
+        for entry in standing:
+            for one in self._ending(entry):
+                if one.stage == "revoke" or (
+                    one.stage == "contain" and entry.kind == "created" and not one.target.startswith("pod:")
+                ):
+                    groups.setdefault(one.action, {}).setdefault(one.id, (one, []))[1].append(entry)
+        made = list[tuple[tuple[bool, int], dict[str, Any]]]()
+        for group in groups.values():
+            actions = [action for action, _ in group.values()]
+            ended = list(dict.fromkeys(entry for _, each in group.values() for entry in each))
+            weight = (all(one.by_person for one in actions), -len(ended))
+            made.append((weight, _item("ends access", actions, ended)))
+        made.sort(key=lambda one: one[0])
+        return [item for _, item in made]
+
+    def _keeping(self, removal: list[PlannedAction]) -> list[dict[str, Any]]:
+        """What keeps what a removal would destroy."""
+        ids = dict.fromkeys(id_ for one in removal for id_ in one.after)
+        kept = [self._of_id[id_] for id_ in ids if id_ in self._of_id and self._of_id[id_].stage in _KEEPS]
+        return [_item("keeps evidence", kept, [])] if kept else []
+
+    def _closing(self, removal: list[tuple[OpenEntry, PlannedAction]]) -> list[dict[str, Any]]:
+        actions = list({one.id: one for _, one in removal}.values())
+        return [_item("closes a way back", actions, [entry for entry, _ in removal])] if actions else []
+
+    def _left_over(self, left: list[OpenEntry]) -> dict[str, Any]:
+        """What a person ends, because the plan has no action for it."""
+        cluster = self.plan.cluster or "CLUSTER"
+        commands = [line for one in left if (line := by_person(one, cluster))]
+        named = [f"{one.kind.replace('_', ' ')} {one.key}" for one in left]
+        says = f"End what no action of the plan ends: {few(named, 4)}."
+        made = _person("ends access", says, commands[0] if commands else None, [])
+        objects = [{"kind": one.kind, "key": one.key} for one in left]
+        return made | {
+            "objects": objects,
+            "minutes": _BY_HAND * len(left),
+            "command": "\n".join(dict.fromkeys(commands)) or None,
+        }
+
+    def _by_hand(self, incident: Incident) -> dict[str, Any]:
+        """What a person does where the plan ends nothing: the first step against the caller, else its address at the endpoint."""
+        hostile = {event["user_name"] for event in incident.calls}
+        for scope in incident.scopes:
+            for profile in scope.identities:
+                steps = profile.steps if profile.identity.user_name in hostile else []
+                for step in (one for one in steps if one.command):
+                    return _person("ends access", f"{step.says}.", step.command, [profile.identity.user_name])
+        addresses = sorted({str(event["source_address"]) for event in incident.calls if event["source_address"]})
+        says = f"Shut {few(addresses, 3)} out at the cluster's public endpoint: name the addresses that may call it."
+        command = f"aws eks update-cluster-config --name {self.plan.cluster or 'CLUSTER'} --resources-vpc-config publicAccessCidrs=YOUR_ADDRESSES"
+        return _person("ends access", says, command, addresses)
+
+    def at_risk(self, incident: Incident, entries: list[OpenEntry], numbers: Counts) -> list[dict[str, Any]]:
+        """Evidence that the plan's removals would destroy, with what keeps it."""
+        found = list[dict[str, Any]]()
+        touched = {key for kind, key in numbers.subjects.get("touched", []) if kind in ("pod", "node")}
+        for one in self.plan.actions:
+            key = one.target.partition(":")[2]
+            if one.stage != "eradicate" or key not in touched:
+                continue
+            keeps = [id_ for id_ in one.after if id_ in self._of_id and self._of_id[id_].stage in _KEEPS]
+            what = f"memory and files of {one.target.partition(':')[0]} {one.name}"
+            says = f"{what[0].upper()}{what[1:]} are lost with {one.id}; {counted(len(keeps), 'action')} of the plan keep what can be kept."
+            found.append({"what": what, "lost_at": None, "keeps_it": keeps, "says": says})
+        return found
+
+
+def by_person(entry: OpenEntry, cluster: str) -> str:
+    """The command with which a person ends an open entry; "" where it is ended elsewhere."""
+    key, roles = entry.key, [target for kind, target in entry.targets if kind == "iam_role"]
+    role = roles[0].rpartition("/")[2] if roles else ""
+    if entry.kind == "token":
+        namespace, _, name = entry.of.removeprefix("pod ").rpartition("/")
+        if entry.of.startswith("pod "):
+            return kubectl("delete", "pods", name, namespace)
+        namespace, _, name = key.partition("/")
+        return kubectl("delete", "serviceaccounts", name, namespace)
+    if entry.kind == "access_key" and key.startswith("AKIA"):
+        return f"aws iam update-access-key --access-key-id {shlex.quote(key)} --status Inactive --user-name {shlex.quote(role or 'USER')}"
+    if entry.kind == "access_key" and role:
+        return f"aws iam put-role-policy --role-name {shlex.quote(role)} --policy-name deny-older-sessions --policy-document {shlex.quote(_DENY)}"
+    if entry.kind == "let_in" and key.startswith("arn:"):
+        return f"aws eks delete-access-entry --cluster-name {shlex.quote(cluster)} --principal-arn {shlex.quote(key)}"
+    return ""
+
+
+def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -> dict[str, Any]:
+    hand = all(one.by_person for one in actions)
+    names = list(dict.fromkeys(one.name for one in actions))
+    does = list(dict.fromkeys(one.does for one in actions))
+    commands = [line for one in actions for line in one.command]
+    stops = list(dict.fromkeys(line for one in actions for line in one.blast_radius))
+    objects = [{"kind": one.kind, "key": one.key} for one in entries] or [
+        {"kind": kind, "key": key} for kind, _, key in (one.target.partition(":") for one in actions)
+    ]
+    unique = [dict(pair) for pair in dict.fromkeys(tuple(one.items()) for one in objects)]
+    return {
+        "effect": effect,
+        "actions": [one.id for one in actions],
+        "objects": unique,
+        "command": commands[0] if commands else None,
+        "by": "person" if hand else "kit",
+        "minutes": sum(_BY_HAND if one.by_person else _BY_KIT for one in actions),
+        "stops": few(stops, 3) or None,
+        "loses": "memory and files that no capture kept" if any(one.cannot_undo for one in actions) else None,
+        "undo": next((one.undo for one in actions if one.undo), None),
+        "says": f"{few(does, 2)}: {few(names, 4)}.",
+    }
+
+
+def _person(effect: str, says: str, command: str | None, names: Names) -> dict[str, Any]:
+    return {
+        "effect": effect, "actions": [], "objects": [{"kind": "identity", "key": name} for name in names], "command": command,
+        "by": "person", "minutes": _BY_HAND, "stops": None, "loses": None, "undo": None, "says": says,
+    }  # fmt: skip
+
+
+def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
+    secrets = [one for one in standing if one.kind == "secret"]
+    if not secrets:
+        return []
+    namespace, _, name = secrets[0].key.partition("/")
+    says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], 4)}."
+    made = _person("limits damage", says, kubectl("edit", "secrets", name, namespace), [])
+    return [
+        made
+        | {
+            "objects": [{"kind": one.kind, "key": one.key} for one in secrets],
+            "minutes": _BY_HAND * len(secrets),
+            "stops": "what uses the old values, until it has the new ones",
+        }
+    ]
+
+
+def _asks(incident: Incident, leans: bool) -> dict[str, Any]:
+    users = sorted({str(event["user_name"]) for event in incident.calls}) or [
+        str(one.finding.user["Username"]) for one in incident.scopes if one.finding.user.get("Username")
+    ]
+    whom = f"whoever owns {few(users, 3)}" if users else "whoever owns the workload"
+    says = f"Ask {whom} whether these calls are theirs; if they are, mark the finding as expected."
+    if not leans and incident.scopes:
+        says = f"Ask {whom} what this was, before anything is stopped; `kit suppress` gives the filter for what is expected."
+    return _person(
+        "asks", says, f"kit mark CASE --finding {incident.scopes[0].finding.id} --as expected --note WHO_SAID_SO", users
+    )

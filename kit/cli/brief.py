@@ -1,0 +1,129 @@
+"""The command `brief`: what happened, what is open and what to do next, on one screen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kit.cli.options import AS_JSON, CASE, opened_case
+from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
+
+_LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
+_OPEN = 8  # entries that are told one by one
+
+
+@click.command(epilog="Example: kit brief case-1")
+@CASE
+@AS_JSON
+@click.option("--all", "whole", is_flag=True, help="Every incident and every open entry in full.")
+@click.option("--now", metavar="TIME", default="", help="The moment by which the age of the evidence is judged, UTC.")
+@shows_errors
+def brief(case: Path, as_json: bool, whole: bool, now: str) -> None:
+    """Say on one screen what happened in CASE, what is still open, and what to do next."""
+    from kit.model.window import checked_time
+
+    at = checked_time("now", now) or datetime.now(UTC)
+    with ShownProgress() as progress:
+        progress("making the brief", 0, 1)
+        said = opened_case(case).brief(at)
+    if as_json:
+        print_json(said)
+        return
+    for line in brief_lines(said, at, whole):
+        click.echo(printable(line))
+
+
+def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
+    """The lines of a brief."""
+    about = said["case"]
+    place = ", ".join(f"{name} {about[name]}" for name in ("cluster", "account", "region") if about[name])
+    lines = [f"{about['id']}{': ' if place else ''}{place}. {_as_of(said['evidence_ends'], now)}"]
+    for number, one in enumerate(said["incidents"]):
+        every = _incident_lines(one, whole)
+        most = len(every) if whole else _LINES[number] - (number == 0) if number < len(_LINES) else 1
+        lines += every[:most]
+    for one in said["no_incident"][: None if whole else 3]:
+        lines.append(f"no incident: finding {one['finding']}: {one['says']}")
+    if len(said["no_incident"]) > 3 and not whole:
+        lines.append(f"no incident: {len(said['no_incident']) - 3} more findings (--all)")
+    if not said["incidents"]:
+        lines.append(
+            "cannot tell: this case has no finding that an incident could start from. Load GuardDuty's findings with `kit add`."
+        )
+    return lines
+
+
+def _as_of(ends: dict[str, Any], now: datetime) -> str:
+    known = [datetime.fromisoformat(value) for value in (ends["audit"], ends["cloudtrail"]) if value]
+    if not known:
+        return "No log is in this case: when the evidence ends cannot be told."
+    end = max(known)
+    minutes = int((now - end).total_seconds() // 60)
+    age = (
+        f"{minutes // 1440} d {minutes % 1440 // 60} h" if minutes >= 1440 else f"{minutes // 60} h {minutes % 60} min"
+    )
+    return f"As of {end:%Y-%m-%d %H:%M:%S} UTC, when the log ends{f', {age} ago' if minutes > 0 else ''}."
+
+
+def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
+    active = {"yes": "active", "no": "no longer active", "cannot tell": "whether it goes on: cannot tell"}[
+        one["active"]
+    ]
+    numbers = one["counts"]
+    calls = (
+        "calls: cannot tell"
+        if numbers["calls"] is None
+        else f"{numbers['calls']} calls in the cluster ({numbers['refused']} refused, {numbers['failed']} failed)"
+    )
+    aws = "calls in AWS: cannot tell" if numbers["aws_calls"] is None else f"{numbers['aws_calls']} in AWS"
+    lines = [
+        f"{one['title']} · severity {one['severity']:.1f} · {len(one['findings'])} findings · {one['disposition']} · {active}",
+        f"  {calls}, {aws}. Touched: {_listed(numbers['touched'])}. Exposed: {_listed(numbers['exposed'])}.",
+    ]
+    lines += [f"  EXPECTED?  {doubt['says']} Ask: {doubt['ask']}" for doubt in one["expected_if"][:1]]
+    lines.append(f"  WAY IN     {one['way_in']['says']}")
+    lines += [f"  {(row['at'] or '')[11:19] or '        '}   {row['says']}" for row in one["story"]]
+    for word, states in (("OPEN", ("usable", "cannot tell")), ("ENDED", ("ended",))):
+        entries = [entry for entry in one["open"] if entry["state"] in states]
+        if whole:
+            lines += [f"  {word:9}  {entry['says']}" for entry in entries]
+        elif entries:
+            named = _short(entries)
+            more = f" · {len(named) - _OPEN} more (--all)" if len(named) > _OPEN else ""
+            lines.append(f"  {word:9}  {' · '.join(named[:_OPEN])}{more}")
+    for number, step in enumerate(one["next"], 1):
+        who = "a person" if step["by"] == "person" else "kit apply"
+        lines.append(f"  NEXT {number}     {step['effect']} ({who}, {step['minutes']} min): {step['says']}")
+    missing = one["cannot_tell"] if whole else one["cannot_tell"][:1]
+    lines += [f"  CANNOT TELL {limit['says']}. Collect: {limit['collect']}" for limit in missing]
+    return lines
+
+
+def _short(entries: list[dict[str, Any]]) -> list[str]:
+    """Open entries in few words, the secrets together."""
+    secrets = [entry["key"] for entry in entries if entry["kind"] == "secret"]
+    named = [_named(entry) for entry in entries if entry["kind"] != "secret"]
+    return [
+        *named,
+        *([f"{len(secrets)} secrets to rotate" if len(secrets) > 1 else f"secret {secrets[0]}"] if secrets else []),
+    ]
+
+
+def _named(entry: dict[str, Any]) -> str:
+    words = {"created": "", "access_key": "access key ", "let_in": "let in "}
+    of = f" ({entry['of']})" if entry["kind"] in ("token", "access_key") and entry["of"] else ""
+    doubt = " (cannot tell)" if entry["state"] == "cannot tell" else ""
+    return f"{words.get(entry['kind'], entry['kind'] + ' ')}{entry['key']}{of}{doubt}"
+
+
+def _listed(found: dict[str, int]) -> str:
+    from kit.model.kinds import SUBJECT_KINDS
+
+    named = [
+        f"{number} {SUBJECT_KINDS[kind].noun if number == 1 else SUBJECT_KINDS[kind].plural}"
+        for kind, number in found.items()
+    ]
+    return ", ".join(named) or "none"

@@ -1,0 +1,109 @@
+"""How an incident began: how the attacker got in, and what speaks for a false alarm."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from kit.attribution.calls import Event, caller_of, credentials_of
+from kit.model.claim import Claim
+from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
+from kit.scope.incident import Incident
+from kit.scope.scope import Scope
+from kit.statements.moments import Moments, spoken
+
+_BEFORE = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
+_HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
+
+
+def opened_by(incident: Incident, scope: Scope, moments: Moments) -> Claim:
+    """How the attacker got in, by the credential of the first call. holds: False where that cannot be told."""
+    if not incident.calls:
+        return Claim("How the attacker got in: cannot tell. No call in the audit log is attributed.", holds=False)
+    first = _first_let_through(incident)
+    ref = str(scope.store.event_ref(first))
+    user, address = str(first["user_name"]), first["source_address"]
+    said = {"who": spoken(user), "address": address, "at": f"{first['received_at']:%H:%M:%S}"}
+    if user == ANONYMOUS:
+        return Claim(
+            "The API server let anonymous requests from {address} through, the first at {at} UTC.", said, (ref,)
+        )
+    if user.startswith(SERVICE_ACCOUNT):
+        pod = scope.inventory.things.get(first["claimed_pod_uid"] or "")
+        if pod:
+            said["pod"] = f"{pod.namespace}/{pod.name}"
+            return Claim(
+                "The token of pod {pod} ({who}) was used from {address}, first at {at} UTC. How it was taken: cannot tell.",
+                said,
+                (ref,),
+            )
+        return Claim(
+            "A token of {who} was used from {address}, first at {at} UTC. How it was taken: cannot tell.", said, (ref,)
+        )
+    if user.startswith(NODE):
+        return Claim(
+            "{who} was used from {address}, first at {at} UTC. How it was taken: cannot tell.", _capital(said), (ref,)
+        )
+    key = first["access_key_id"]
+    if key:
+        chain = scope.sessions.of_keys([key]).get(key)
+        said |= {"key": key, "kind": "long-term access key" if key.startswith("AKIA") else "session"}
+        refs = (ref, *((str(chain.why.ref),) if chain and chain.why else ()))
+        return Claim(
+            "The {kind} {key} signed in as {who} from {address}, first at {at} UTC. How it was taken: cannot tell.",
+            said,
+            refs,
+        )
+    return Claim(
+        "{who} called from {address}, first at {at} UTC. How its credential was taken: cannot tell.",
+        _capital(said),
+        (ref,),
+    )
+
+
+def _capital(said: dict[str, str | None]) -> dict[str, str | None]:
+    who = said["who"] or ""
+    return said | {"who": who[:1].upper() + who[1:] if who.startswith(("the ", "service ")) else who}
+
+
+def _first_let_through(incident: Incident) -> Event:
+    through = (event for event in incident.calls if (event["response_code"] or 0) < 400)
+    return next(through, incident.calls[0])
+
+
+def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
+    """What would make it a false alarm. values: whom to ask what. holds: whether the rows show it; None where they cannot."""
+    made = list[Claim]()
+    for one in incident.scopes:
+        own = [event for event in scope.attacker.own_calls.of(one.finding) if one.finding.first_seen_at]
+        if not own or one.finding.first_seen_at is None:
+            continue
+        call, until = own[0], one.finding.first_seen_at - _BEFORE
+        same = [event for event in incident.calls if _alike(event, call) and event["received_at"] < until]
+        said = {"who": spoken(str(call["user_name"])), "what": f"{call['verb']} {call['resource']}", "n": len(same),
+                "ask": _asked(call)}  # fmt: skip
+        refs = tuple(str(scope.store.event_ref(event)) for event in [call, *same[-3:]])
+        if len(same) >= _HABIT:
+            said["at"] = f"{same[-1]['received_at']:%Y-%m-%d %H:%M:%S}"
+            template = "{who} made the same call ({what}) with this credential, address and client {n} times before, last at {at} UTC."
+            made.append(Claim(template, said, refs, True))
+        else:
+            template = "{who} did not make this call ({what}) with this credential, address and client in the recorded time before."
+            made.append(Claim(template, said, refs, False))
+    unique = {one.says: one for one in made}
+    return sorted(unique.values(), key=lambda one: (one.holds is not True, one.says))[:3]
+
+
+def _asked(call: Event) -> str:
+    """Whom to ask what about a finding's call."""
+    user, address = str(call["user_name"]), call["source_address"]
+    if user == ANONYMOUS:
+        return f"Does a probe or a scanner of yours call from {address} without a credential?"
+    if user.startswith((SERVICE_ACCOUNT, NODE)):
+        return f"Is {address} an address of yours from which {spoken(user)} is used?"
+    return f"Is {address} an address of {user}, and was this call theirs?"
+
+
+def _alike(event: Event, call: Event) -> bool:
+    same = all(event[name] == call[name] for name in ("verb", "resource", "subresource"))
+    own, others = credentials_of(call), credentials_of(event)
+    return same and caller_of(event) == caller_of(call) and (not own or not others or bool(own & others))

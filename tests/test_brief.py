@@ -1,0 +1,147 @@
+"""`kit brief`: every recording's is held to its truth; what bad evidence gets; what the screen shows."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cases import shared
+from tests.command import RECORDINGS, SAMPLE, kit, kit_json
+from tests.statements import judged
+from tests.truth import recordings
+
+STOLEN = RECORDINGS / "stolen_sa_token"
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda path: path.name)
+def test_what_the_brief_of_a_recording_says_is_true(recording: Path) -> None:
+    made = judged(recording)
+    assert not made.wrong
+    assert sum(made.right.values()) > 30
+
+
+def test_the_screen_is_one_page() -> None:
+    done = kit("brief", shared(SAMPLE), "--now", "2026-11-23T20:00:00Z")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 25 + 8
+    assert "As of 2026-11-23 16:51:15 UTC, when the log ends, 3 h 8 min ago." in lines[0]
+    assert len(kit("brief", shared(SAMPLE), "--all").stdout.splitlines()) > len(lines)
+
+
+def test_only_the_age_and_whether_it_goes_on_depend_on_when_it_is_asked() -> None:
+    early = kit_json("brief", shared(STOLEN), "--now", "2026-11-23T16:21:00Z")
+    late = kit_json("brief", shared(STOLEN), "--now", "2026-11-25T00:00:00Z")
+    assert [one.pop("active") for one in early["incidents"]] == ["yes"]
+    assert [one.pop("active") for one in late["incidents"]] == ["cannot tell"]
+    for said in (early, late):
+        for one in said["incidents"]:
+            one["cannot_tell"] = [limit for limit in one["cannot_tell"] if limit["about"] != ["active"]]
+    assert early == late
+
+
+def test_a_mapping_that_the_attacker_wrote_and_an_impersonation_stand_in_the_brief() -> None:
+    (one,) = kit_json("brief", shared(RECORDINGS / "exec_kube_system"))["incidents"]
+    assert "kubernetes-admin" in {row["as"] for row in one["story"]}
+    assert any("aws-auth: added" in row["says"] and "system:masters" in row["says"] for row in one["story"])
+    (mapping,) = [entry for entry in one["open"] if entry["kind"] == "let_in"]
+    assert mapping["state"] == "usable" and mapping["ends_by"]
+    ended = {id_ for step in one["next"] if step["effect"] == "ends access" for id_ in step["actions"]}
+    assert set(mapping["ends_by"]) & ended
+
+
+def _evidence(to: Path, recording: Path = STOLEN) -> Path:
+    return Path(shutil.copytree(recording, to, ignore=shutil.ignore_patterns("ground_truth.json")))
+
+
+def _findings(evidence: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((evidence / "findings.json").read_text())
+    return made
+
+
+def _said(evidence: Path, case: Path) -> tuple[dict[str, Any], str]:
+    assert kit("new", case, evidence).returncode == 0
+    done = kit("brief", case)
+    assert done.returncode == 0 and done.stdout.strip()
+    return kit_json("brief", case), done.stdout
+
+
+def test_without_a_finding_it_says_that_it_cannot_tell(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    for path in evidence.glob("findings*.json"):
+        path.unlink()
+    said, shown = _said(evidence, tmp_path / "case")
+    assert said["incidents"] == [] and "cannot tell" in shown
+
+
+def test_samples_are_in_no_incident(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    for path in evidence.glob("findings*.json"):
+        listed = json.loads(path.read_text())
+        for finding in listed["Findings"]:
+            finding["Service"]["AdditionalInfo"] = {"Type": "default", "Value": '{"sample": true}'}
+            finding["Title"] = f"[SAMPLE FINDING] {finding['Title']}"
+        path.write_text(json.dumps(listed))
+    said, shown = _said(evidence, tmp_path / "case")
+    assert said["incidents"] == [] and said["case"]["sample"]
+    assert len(said["no_incident"]) > 1 and "practice" in shown
+
+
+def test_findings_without_a_log_say_what_is_missing(tmp_path: Path) -> None:
+    evidence = tmp_path / "e"
+    evidence.mkdir()
+    shutil.copy(STOLEN / "findings.json", evidence)
+    said, shown = _said(evidence, tmp_path / "case")
+    (one,) = said["incidents"][:1]
+    assert one["counts"]["calls"] is None and one["counts"]["aws_calls"] is None
+    assert {"calls", "aws_calls"} <= {kind for limit in one["cannot_tell"] for kind in limit["about"]}
+    assert one["active"] == "cannot tell" and one["story"] and "cannot tell" in shown
+
+
+def test_a_finding_without_a_caller_has_a_story(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    listed = _findings(evidence)
+    for finding in listed["Findings"]:
+        finding["Resource"].get("KubernetesDetails", {}).pop("KubernetesUserDetails", None)
+        finding["Service"].pop("Action", None)
+    (evidence / "findings.json").write_text(json.dumps(listed))
+    said, _ = _said(evidence, tmp_path / "case")
+    assert all(one["story"] and one["next"] for one in said["incidents"])
+
+
+def test_a_log_that_ends_in_the_middle_does_not_say_that_it_is_over(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    lines = gzip.decompress((evidence / "audit.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    truth = json.loads((STOLEN / "ground_truth.json").read_text())["attacker_calls"]
+    last = max(number for number, line in enumerate(lines) if json.loads(line)["auditID"] in truth)
+    cut = b"".join(lines[: last - 3]) + lines[last][:100]
+    (evidence / "audit.jsonl.gz").write_bytes(gzip.compress(cut))
+    said, _ = _said(evidence, tmp_path / "case")
+    assert {one["active"] for one in said["incidents"]} == {"cannot tell"}
+
+
+def test_three_hundred_findings_make_one_screen(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    listed = _findings(evidence)
+    first = listed["Findings"][0]
+    listed["Findings"] += [
+        {**first, "Id": f"{number:032x}", "Arn": f"{first['Arn'].rpartition('/')[0]}/{number:032x}"}
+        for number in range(300)
+    ]
+    (evidence / "findings.json").write_text(json.dumps(listed))
+    said, shown = _said(evidence, tmp_path / "case")
+    assert max(len(one["findings"]) for one in said["incidents"]) > 300
+    assert len(shown.splitlines()) <= 45
+
+
+def test_what_evidence_holds_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path / "e")
+    text = gzip.decompress((evidence / "audit.jsonl.gz").read_bytes()).decode()
+    (evidence / "audit.jsonl.gz").write_bytes(gzip.compress(text.replace("api-a6247", "api-\\u001b[31m").encode()))
+    _, shown = _said(evidence, tmp_path / "case")
+    assert "\x1b" not in shown and "\\x1b" in shown
