@@ -346,3 +346,23 @@ def test_a_caller_whom_no_log_shows_is_refused_with_a_reason(tmp_path: Path) -> 
     case = made(tmp_path, user, log=False, more={"entry.json": {"accessEntry": entry}})
     assert ways(case) == [("access_entry", entry["principalArn"])]
     assert "no evidence has a call of it" in plan(case)[1]["remove_cluster_access"]
+
+
+# ── addresses ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("logged", "told", "same"),
+    [
+        ("::ffff:198.51.100.7", "198.51.100.7", True),
+        ("198.51.100.7", "::ffff:c633:6407", True),
+        ("2001:db8::1", "2001:0DB8:0000:0000:0000:0000:0000:0001", True),
+        ("2001:db8:0:0::1", "2001:db8::1", True),
+        ("2001:db8::1", "2001:db8::2", False),
+    ],
+)
+def test_addresses_are_compared_as_addresses(tmp_path: Path, logged: str, told: str, same: bool) -> None:
+    user = {"username": "system:serviceaccount:shop:web", "uid": "u1", "groups": AUTHENTICATED}
+    finding = scoped(made(tmp_path, user, address=logged, seen_from=told))
+    assert len(finding["calls"]) == int(same)
+    assert keys(finding, "secret") == ({"shop/db", "shop/tls"} if same else set())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 
+from kit.model.address import canonical
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.store.store import Store
 
@@ -179,14 +180,14 @@ def account_user(event: Event) -> str:
 
 
 def address_of(call: dict[str, Any]) -> tuple[str, str] | None:
-    """The connection's address in a finding's KubernetesApiCallAction and the member that has it: the last of SourceIps, else
-    RemoteIpDetails."""
+    """The connection's address in a finding's KubernetesApiCallAction, in its one form, and the member that has it: the last of SourceIps,
+    else RemoteIpDetails."""
     addresses, remote = call.get("SourceIps"), call.get("RemoteIpDetails")
     if isinstance(addresses, list) and addresses and addresses[-1]:
-        return str(addresses[-1]), "sourceIPs"
+        return canonical(str(addresses[-1])), "sourceIPs"
     for name in ("IpAddressV4", "IpAddressV6"):
         if isinstance(remote, dict) and remote.get(name):
-            return str(remote[name]), "remoteIpDetails"
+            return canonical(str(remote[name])), "remoteIpDetails"
     return None
 
 

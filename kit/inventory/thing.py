@@ -9,6 +9,7 @@ from typing import Any
 
 from kit.lenient import dict_of, list_of
 from kit.model import pod_spec
+from kit.model.address import canonical
 from kit.model.pod_spec import HostAccess
 from kit.model.why import Why
 
@@ -75,7 +76,7 @@ class Thing:
             if str(dict_of(one).get("type")).endswith("IP")
         ]
         every = [status.get("podIP"), status.get("hostIP"), *listed, *named]
-        return list(dict.fromkeys(one for one in every if isinstance(one, str) and one))
+        return list(dict.fromkeys(canonical(one) for one in every if isinstance(one, str) and one))
 
     @property
     def ever(self) -> tuple[dict[str, Any], ...]:

@@ -21,6 +21,7 @@ import orjson
 
 from kit.errors import EvidenceError
 from kit.lenient import dict_of, member, text_of, utc_time
+from kit.model.address import canonical
 from kit.model.arn import Arn
 from kit.model.refs import Ref
 
@@ -120,7 +121,7 @@ class Finding:
         owner, country = dict_of(remote.get("Organization")), dict_of(remote.get("Country"))
         number = f"AS{owner['Asn']}" if owner.get("Asn") else None
         words = [str(one) for one in (number, owner.get("AsnOrg"), country.get("CountryName")) if one]
-        return (str(address), ", ".join(words)) if address and words else None
+        return (canonical(str(address)), ", ".join(words)) if address and words else None
 
     @property
     def role_binding(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from kit.errors import CallError, CaseError
+from kit.model.address import ODD, canonical
 from kit.model.refs import Ref
 from kit.store import tables
 from kit.store.settings import settings_of
@@ -143,11 +144,13 @@ class Store:
             parts = found[name]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
-            columns = ", ".join(
-                f"coalesce({column}, {quoted(known[column])}) AS {column}" if column in known else f'"{column}"'
-                for column in table.names
-            )
             source = read_parquet(parts) if parts else _empty(table.schema)
+            told = {column: f"coalesce({column}, {quoted(value)})" for column, value in known.items()}
+            if parts and "source_address" in table.names:
+                told["source_address"] = self._address_in(source)
+            columns = ", ".join(
+                f"{told[column]} AS {column}" if column in told else f'"{column}"' for column in table.names
+            )
             kind = "TABLE" if is_small else "VIEW"
             self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
         # From here on nothing reads another file, whatever SQL it is; what a query spills is DuckDB's own.
@@ -159,6 +162,14 @@ class Store:
             " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
             " WHERE newest = 1"
         )
+
+    def _address_in(self, source: str) -> str:
+        """SQL of the column source_address with each address in its one form. Logs hardly have another, so that most need no change."""
+        odd = ODD.format("source_address")
+        found = self._database.execute(f"SELECT DISTINCT source_address FROM {source} WHERE {odd}").fetchall()
+        forms = {text: canonical(text) for (text,) in found}
+        whens = " ".join(f"WHEN {quoted(text)} THEN {quoted(form)}" for text, form in forms.items() if text != form)
+        return f"CASE source_address {whens} ELSE source_address END" if whens else "source_address"
 
     @cached_property
     def ledger(self) -> list[dict[str, Any]]:

@@ -57,7 +57,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "impersonated_user_name": (TEXT, "impersonatedUser.username"),
     "impersonated_groups": (TEXTS, "impersonatedUser.groups"),
     "source_addresses": (TEXTS, "sourceIPs as logged; all but the last are the client's word"),
-    "source_address": (TEXT, "the connection's own address: the last of sourceIPs, or sourceIPAddress"),
+    "source_address": (
+        TEXT,
+        "the connection's own address: the last of sourceIPs, or sourceIPAddress, in its one form (`2001:db8::1`, `198.51.100.7` for `::ffff:198.51.100.7`)",
+    ),
     "api_group": (TEXT, "objectRef.apiGroup; empty for the core group"),
     "resource": (TEXT, "plural API name, such as pods; empty for things of AWS"),
     "subresource": (TEXT, "objectRef.subresource, such as exec"),
