@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,66 @@ def pytest_configure(config: pytest.Config) -> None:
     if kept := getattr(config, "cache", None):
         cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
         os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
+
+
+# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the half that
+# the commit's hash chooses, `make test-all` and a run of chosen files all of it.
+SLICED = {
+    f"tests/{name}.py"
+    for name in (
+        "live/test_apply", "live/test_aws_acts", "live/test_kill", "live/test_started", "report/test_make_report",
+        "test_attribution", "test_host_access", "test_identities", "test_intake_edges", "test_scope", "test_upgrade",
+    )
+}  # fmt: skip
+SLICES = 2
+
+
+def slice_of(commit: str) -> int:
+    """Which slice a commit runs."""
+    return int(commit[:8] or "0", 16) % SLICES
+
+
+def in_slice(nodeid: str, number: int) -> bool:
+    """Whether a test of a sliced file is in a slice: each is in one."""
+    return bool(zlib.crc32(nodeid.encode()) % SLICES == number)
+
+
+def _slice(config: pytest.Config) -> int | None:
+    """The slice of this run; None where all is run: of chosen files or names, and with the full crosses."""
+    if hasattr(config, "workerinput"):
+        number: int | None = config.workerinput["slice"]
+        return number
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    if not whole or config.option.markexpr != "not full":
+        return None
+    asked = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(asked, cwd=config.rootpath, capture_output=True, text=True, check=False)
+    return slice_of(done.stdout)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The workers of xdist run the same slice: they are told files, and cannot tell whether these were chosen."""
+    node.workerinput["slice"] = _slice(node.config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which slice is run."""
+    number = _slice(config)
+    return (
+        "all slices"
+        if number is None
+        else f"slice {number + 1} of {SLICES} of {len(SLICED)} files, by the commit's hash"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and count, what other slices run."""
+    number = _slice(config)
+    if number is not None:
+        left = [one for one in items if one.nodeid.partition("::")[0] in SLICED and not in_slice(one.nodeid, number)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [one for one in items if one not in set(left)]
 
 
 # Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.
