@@ -128,7 +128,8 @@ def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> No
         return
     for one in said["findings"]:
         click.echo()
-        click.echo(printable(f"{one['type']}  {one['id']}\n{one['title']}: {one['saw']}"))
+        click.echo(printable(f"{one['type']}  {one['id']}"))
+        click.echo(printable(f"{one['title']}: {one['saw']}"))
         for answer in one["answers"]:
             mark = "".join(f" [{each['mark']}: {each['note']}]" for each in answer["marks"])
             click.echo(printable(f"  {answer['verdict']:12}  {answer['asks']} {answer['says']}{mark}"))

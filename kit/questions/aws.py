@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kit.attribution.calls import AwsEvent
+from kit.attribution.calls import AwsEvent, not_none
+from kit.model.identity import NODE
 from kit.model.why import Rule
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row
@@ -23,9 +24,15 @@ _TAKES_DATA = (
 
 @question("What did roles of affected pods and nodes do in AWS?", LOG, *SHOWN_BY["aws_call"], about=("iam_role",))
 def used_in_aws(asked: Asked) -> Found:
-    """The attacker's calls in CloudTrail, by role session, service and call; failed ones too."""
+    """The attacker's calls in CloudTrail with roles of pods and nodes, and with what these led to; failed ones too. The callers' own sign-ins
+    to the cluster are not among them."""
+    signed_in = not_none(
+        event["access_key_id"] for event in asked.hostile if not str(event["user_name"]).startswith(NODE)
+    )
     by_call = defaultdict[tuple[str, str, str], list[AwsEvent]](list)
     for event, _ in asked.trail.values():
+        if event["access_key_id"] in signed_in or event["issued"] in signed_in:
+            continue
         by_call[(str(event["access_key_id"]), str(event["source_address"]), str(event["event_name"]))].append(event)
     rows = [
         row([f"trail:{one['event_id']}" for one in events[:3]], Call=name, Access_key=key, From=address, Calls=len(events),
@@ -34,7 +41,9 @@ def used_in_aws(asked: Asked) -> Found:
     ]  # fmt: skip
     number = sum(one["Calls"] for one in rows)
     says = f"{counted(number, 'call')} in CloudTrail {'is' if number == 1 else 'are'} the attacker's: {', '.join(list(dict.fromkeys(str(one['Call']) for one in rows))[:5])}."
-    return Found(rows, says, "CloudTrail shows no call of the attacker.", limits=asked.nobody)
+    return Found(
+        rows, says, "CloudTrail shows no call of the attacker with a role of a pod or a node.", limits=asked.nobody
+    )
 
 
 @question("Was data taken out?", *SHOWN_BY["data_out"], about=("aws_call",))

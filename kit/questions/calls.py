@@ -117,7 +117,9 @@ def refused_then_allowed(asked: Asked) -> Found:
                 [asked.ref(before), asked.ref(event)], Call=f"{place[0]} {place[1]}", Namespace=place[2],
                 Refused=before["received_at"], Refused_as=before["user_name"], Let_through=event["received_at"], As=event["user_name"],
             )  # fmt: skip
-    says = f"{counted(len(rows), 'kind')} of calls {'was' if len(rows) == 1 else 'were'} refused first and let through later: rights were gained in between."
+    other = sum(one["Refused as"] != one["As"] for one in rows.values())
+    who = f"; {other} of them for another identity than the refused one" if other else ""
+    says = f"{counted(len(rows), 'kind')} of calls {'was' if len(rows) == 1 else 'were'} refused first and let through later{who}."
     return Found(
         list(rows.values()), says, "No kind of call was refused first and let through later.", limits=asked.nobody
     )
@@ -145,7 +147,7 @@ def permissions_probed(asked: Asked) -> Found:
                     asked, user, f"was refused {_BURST} times or more within {_WITHIN.seconds // 60} minutes", events
                 )
             )
-    says = f"{', '.join(sorted({one['Identity'] for one in rows}))} tried out its rights: a stranger to them."
+    says = f"{', '.join(sorted({one['Identity'] for one in rows}))} asked what it may do, or was refused many times in a row."
     return Found(
         rows,
         says,

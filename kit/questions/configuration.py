@@ -39,9 +39,11 @@ _DASHBOARDS = (
 _TAKES_ON = ("bind", "escalate", "impersonate")
 
 
-@question("Which bindings and roles were written, and what do they allow?", *SHOWN_BY["granted"], about=("granted",))
+@question(
+    "Which bindings and roles were written, and what do they allow?", *SHOWN_BY["granted"], about=("granted", "let_in")
+)
 def permissions_given(asked: Asked) -> Found:
-    """Bindings and roles that the attacker's calls wrote, with what is dangerous in them."""
+    """Bindings, roles, mappings and access entries that the attacker's calls wrote, with what is dangerous in them."""
     rows = []
     for one in asked.subjects("granted"):
         role, _, to = one.key.rpartition(" to ")
@@ -54,13 +56,18 @@ def permissions_given(asked: Asked) -> Found:
         if resource in ROLES and one.thing:
             rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To="", What=whys(list(one.why)[:1]),
                             Allows=too_much(one.thing)))  # fmt: skip
+    groups = {way.name: list(way.groups) for way in asked.scope.access.ways}
+    for one in asked.subjects("let_in"):
+        if one.key.startswith("arn:"):
+            rows.append(row([why.ref for why in one.why], one.certainty, Permission="a way into the cluster or into AWS", To=one.key,
+                            What=whys(list(one.why)[:1]), Allows=[f"group {group}" for group in groups.get(one.key, [])]))  # fmt: skip
     strong = [
         f"{one['Permission']} to {one['To']}" if one["To"] else str(one["Permission"])
         for one in rows
         if one["Allows"] and one["Allows"] != [_UNKNOWN]
     ]
     says = f"{counted(sum(one['certainty'] == 'affected' for one in rows), 'permission was', 'permissions were')} written{f'; far-reaching: {few(strong, 3)}' if strong else ''}."
-    return Found(rows, says, "The attacker wrote no role and no binding.")
+    return Found(rows, says, "No role, binding, mapping or access entry of the attacker's is shown.")
 
 
 def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[str]:

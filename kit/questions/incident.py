@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from kit.attribution.calls import let_through
+from kit.attribution.deeds import path_of
 from kit.lenient import dict_of, list_of, member
 from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import Certainty, Needs
@@ -191,8 +192,14 @@ def _metadata_options(asked: Asked) -> list[Row]:
 def ways_back(asked: Asked) -> Found:
     """What the attacker left that lets in again or starts again; and calls of others in AWS since the first bad sign that let somebody in."""
     rows = []
+    scaled = {path_of(one) for one in asked.hostile if one["subresource"] == "scale"}
+    written = {
+        path_of(one) for one in asked.hostile if one["subresource"] != "scale" and one["verb"] in ("patch", "update")
+    }
     for one in asked.subjects("created", "changed"):
         resource = one.key.partition("/")[0]
+        if one.kind == "changed" and one.key in scaled - written:
+            continue  # more or fewer pods of what stood before let nobody in
         gone = one.thing is not None and one.thing.standing is False
         if (
             resource in _COMES_BACK or one.key.endswith("/aws-auth") or (resource == "secrets" and _is_token(one.thing))
@@ -240,7 +247,7 @@ def ways_back(asked: Asked) -> Found:
     return Found(
         rows,
         f"{counted(len(sure), 'way')} back: {few(sure, 3)}.",
-        "The attacker left nothing that the evidence shows to let in again.",
+        "No object, token or call of the attacker that lets in again is shown.",
     )
 
 
@@ -266,6 +273,16 @@ def still_standing(asked: Asked) -> Found:
                 )
             )
     made = {one["Object"] for one in rows}
+    for one in asked.subjects("token"):
+        rows.append(
+            row(
+                [why.ref for why in one.why],
+                "possible",
+                Object=f"token of {one.key}",
+                Made=whys(list(one.why)[:1]),
+                Stands="until it expires, or ends with the pod that it is bound to; `kit brief` says which",
+            )
+        )
     for one in asked.subjects("changed"):
         if one.key not in made and not (one.thing and one.thing.standing is False):
             whose = whys(list(one.why)[:1])
@@ -282,7 +299,7 @@ def still_standing(asked: Asked) -> Found:
     return Found(
         rows,
         f"{counted(number, 'object')} that {'was' if number == 1 else 'were'} made with it still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
-        "Nothing that was made with it still stands.",
+        "No object that the attacker's calls made is known to stand, and no token was minted.",
     )
 
 
@@ -307,4 +324,9 @@ def belongs_together(asked: Asked) -> Found:
     says = "Which findings belong together cannot be told: nothing is known to be affected by this one"
     limits = () if asked.of.affected() else (Limit(("finding",), says, AUDIT_LOG),)
     says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, identity, service account or address with it: work on them as one incident."
-    return Found(rows, says, "No other finding of this case shares anything with it.", limits=limits)
+    return Found(
+        rows,
+        says,
+        "No other finding of this case shares an affected pod, identity, service account or address with it.",
+        limits=limits,
+    )

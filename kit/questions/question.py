@@ -141,9 +141,9 @@ class Asked:
             return ()
         says = "No call in the audit log can be attributed to the attacker of this finding"
         if self.finding.is_policy:
-            says += ": it reports a setting, and no other finding shares anything with it"
+            says += ": it reports a setting, and no call of an attacker that another finding shows joins it"
         elif not self.finding.user.get("Username"):
-            says += ": it names no caller, and no other finding shares anything with it"
+            says += ": it names no caller, and no call of an attacker that another finding shows joins it"
         return (Limit(("identity",), says, AUDIT_LOG),)
 
     @cached_property

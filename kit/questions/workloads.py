@@ -12,7 +12,7 @@ from typing import Any
 from kit.inventory.thing import Thing, in_window
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import dangers, images, pod_spec, power_over_node
-from kit.model.why import DUMP, Limit
+from kit.model.why import DUMP, Limit, Standing
 from kit.questions.question import Asked, Found, question, row, stands, whys
 from kit.questions.verdict import SHOWN_BY
 from kit.words import counted, few
@@ -81,14 +81,15 @@ def image_used_elsewhere(asked: Asked) -> Found:
         for image in pod.images
         if image in bad and pod.uid not in affected
     ]
+    standing = len({one["Pod"] for one in rows if one["Stands"] is Standing.STANDS})
     limits = []
     if not bad:
         says = "Which images are affected cannot be told, so neither where else they run"
         limits.append(Limit(("image",), says, DUMP))
     return Found(
         rows,
-        f"{counted(len({one['Pod'] for one in rows}), 'other pod runs', 'other pods run')} an affected image (compared by name; a digest would be sure).",
-        "No other pod runs an affected image.",
+        f"{counted(len({one['Pod'] for one in rows}), 'other pod')} ran an affected image, {standing} known to stand (compared by name; a digest would be sure).",
+        "No other pod ran an affected image.",
         limits=tuple(limits),
     )
 

@@ -11,7 +11,6 @@ from kit.case.case import Case
 from kit.case.display import INVENTED
 from kit.model.kinds import DEEDS, SubjectName
 from kit.model.window import Window
-from kit.playbooks.playbook import playbook_of
 from kit.questions.verdict import CANNOT_TELL
 from kit.show import figures
 from kit.show.figures import frame_rows, user_words
@@ -52,14 +51,15 @@ def summary(case: Case) -> Shown:
     sentences = [_said_by_guardduty(case), what_was_done(case), _hit(case)]
     said = Markup("").join(Markup("<p>{}</p>").format(each) for each in sentences if each)
     verdict = Markup('<div class="verdict">{}</div>').format(said)
+    brief = case.brief()
     facts = [
         ("Looked at", _looked_at(case)),
         ("From", _places(case, "source_ip")),
         ("As", _places(case, "identity")),
         ("First and last call", _first_and_last(case)),
         ("Still going on?", _still(case)),
-        ("Still stands", _stands(case)),
-        ("Next steps", _next_steps(case)),
+        ("Open now", _stands(brief)),
+        ("Next steps", _next_steps(brief)),
     ]
     listed = Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(term, fact) for term, fact in facts)
     return Shown(
@@ -264,20 +264,28 @@ def _still(case: Case) -> Markup:
     )
 
 
-def _stands(case: Case) -> Markup:
-    answer = case.answer("still_standing")
-    return Markup("{} {}").format(
-        pill(answer.verdict.word, "cannot" if answer.verdict.word == CANNOT_TELL else "quiet"), safe(answer.says, 200)
+def _stands(brief: dict[str, Any]) -> Markup:
+    """The open entries of all incidents, those first that may be used."""
+    entries = [entry for one in brief["incidents"] for entry in one["open"]]
+    left = [entry for entry in entries if entry["state"] != "ended"]
+    if not left:
+        says = (
+            "no entry of the open list is known to be usable" if entries else "no call is attributed that left anything"
+        )
+        return Markup("{} {}.").format(pill("cannot tell", "cannot"), says)
+    secrets = sum(entry["kind"] == "secret" for entry in left)
+    said = [safe(entry["says"], 200) for entry in left if entry["kind"] != "secret"]
+    more = [f"and {len(said) - 4:,} more."] if len(said) > 4 else []
+    rotate = [f"{counted(secrets, 'secret')} read and not rotated since."] if secrets else []
+    return Markup("<br>").join([*said[:4], *more, *rotate])
+
+
+def _next_steps(brief: dict[str, Any]) -> Markup:
+    """What to do next about the gravest incident."""
+    steps = brief["incidents"][0]["next"] if brief["incidents"] else []
+    listed = Markup("").join(
+        Markup("<li>{}: {}</li>").format(step["effect"].capitalize(), safe(step["says"], 200)) for step in steps
     )
-
-
-def _next_steps(case: Case) -> Markup:
-    """The first step of each of the first stages that the most severe finding's playbook has something in scope for."""
-    first = dict[str, str]()
-    for do in playbook_of(str(case.findings["type"].iloc[0])).actions:
-        if do.action.stage not in first and case.targets(do.action):
-            first[do.action.stage] = do.action.does
-    listed = Markup("").join(Markup("<li>{}.</li>").format(safe(does)) for does in list(first.values())[:3])
     return Markup(
         '<ol class="tight">{}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'
     ).format(listed)
