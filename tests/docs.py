@@ -27,6 +27,7 @@ from kit.playbooks.playbook import Playbook, finding_types, playbook_of, playboo
 from kit.questions import QUESTIONS
 from kit.report.run import NOTEBOOK_FOLDER
 from kit.store import tables
+from tests import api_page
 from tests.rooms import GROUND, ROOMS
 
 KIT = Path(__file__).parents[1] / "kit"
@@ -46,6 +47,7 @@ def pages() -> dict[str, str]:
         "rooms.md": _rooms(),
         "json.md": _json(),
         "../README.md": _readme(),
+        "api.md": api_page.page(),
         **lists,
         **families,
     }

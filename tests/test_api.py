@@ -13,11 +13,15 @@ from typing import Any, cast
 
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 import kit
 from kit.case.columns import FRAMES, SHOWN, meaning
 from kit.case.display import INVENTED
 from kit.errors import KitError
+from kit.report.run import NOTEBOOK_FOLDER
+from kit.show import lab
+from kit.show.figures import Chart
 from kit.store.tables import TABLES
 from tests import cases
 from tests.command import RECORDINGS
@@ -271,3 +275,38 @@ def test_a_case_is_made_of_evidence(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="exists already"):
         kit.new_case(tmp_path / "case", RECORDINGS / "stolen_sa_token")
     assert os.environ.get("KIT_CASE") is None
+
+
+def test_the_notebook_of_worked_questions_runs_and_each_ends_in_a_table_and_a_figure(
+    monkeypatch: pytest.MonkeyPatch, case: kit.Case
+) -> None:
+    cells = json.loads((NOTEBOOK_FOLDER / "50_own_questions.ipynb").read_text())["cells"]
+    monkeypatch.setenv("KIT_CASE", "sample")
+    given, tables, figures = dict[str, Any](), list[pd.DataFrame](), list[Any]()
+    monkeypatch.setattr(lab, "browse", tables.append)
+    for cell in (one for one in cells if one["cell_type"] == "code"):
+        source = "".join(cell["source"])
+        if source.startswith("lab.bars("):
+            figures.append(eval(source, given))  # noqa: S307 - the kit's own notebook
+        else:
+            exec(source, given)  # noqa: S102 - the kit's own notebook
+    assert len(tables) == len(figures) == 8 == sum("\n## " in f"\n{''.join(one['source'])}" for one in cells)
+    assert all(len(one) for one in tables) and all(isinstance(one, Chart) for one in figures)
+
+
+def test_papermill_by_hand_is_refused_what_the_notebook_does_not_declare() -> None:
+    shell: Any = InteractiveShell.instance()
+    try:
+        assert shell.run_cell("# Parameters\nfinidng = 'x'\ncase_dir = 'sample'", store_history=True).success
+        ran = shell.run_cell("import kit\nkit.open_case(case_dir)", store_history=True)
+        assert isinstance(ran.error_in_exec, KitError)
+        assert "declares no parameter 'finidng'. Did you mean finding?" in str(ran.error_in_exec)
+    finally:
+        InteractiveShell.clear_instance()
+
+
+def test_a_figure_of_an_unknown_column_is_one_sentence() -> None:
+    with pytest.raises(KitError, match=r"(?i)no column 'vreb'\. did you mean verb"):
+        lab.bars(pd.DataFrame({"verb": ["get"]}), "vreb")
+    hostile = lab.bars(pd.DataFrame({"verb": ["<b>get</b>", None]}), "verb")
+    assert "<b>" not in str(hostile.drawing()) and list(hostile.rows["value"]) == ["(none)", "<b>get</b>"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from kit.case.case import Case
 from kit.cli import main as cli
 from kit.model.refs import LEADS_TO
 from kit.store import tables
-from tests import cases
+from tests import api_page, cases
 from tests.command import RECORDINGS, SAMPLE, program
 from tests.docs import DOCS, actions_tested, pages
 
@@ -79,6 +80,27 @@ def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case() -> None:
         said |= {why["says"] for one in finding["sessions"] for why in one["why"]}
     quoted = re.findall(r"^ *> (.+)$", (DOCS / "rules.md").read_text(), re.MULTILINE)
     assert len(quoted) > 10 and [one for one in quoted if one not in said] == []
+
+
+def test_the_examples_of_the_front_door_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(RECORDINGS / "stolen_sa_token", tmp_path / "evidence")
+    monkeypatch.chdir(tmp_path)
+    given = {"kit": importlib.import_module("kit")}
+    ran = list(api_page.examples())
+    for example in ran:
+        exec(example, given)  # noqa: S102 - the page's own text
+    assert len(ran) >= 10
+
+
+def test_the_frames_of_the_readme_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert block
+    before = text[: block.start()]
+    assert [word for word in ("*Affected*", "*possible*", "*cannot tell*") if word not in before] == []
+    cases.copied(tmp_path / "case-1", SAMPLE)
+    monkeypatch.chdir(tmp_path)
+    exec(block[1], {})  # noqa: S102 - the page's own text
 
 
 def test_every_action_that_the_kit_does_has_a_test() -> None:

@@ -135,7 +135,7 @@ class CaseEvidence:
     def show(self, ref: str) -> Any:
         """The record that a ref names, for people: file, line and text, without anyone's secrets. `raw` has it as it stood.
 
-        Example: case.show(case.findings["id"].map("finding:{}".format)[0])
+        Example: case.show("audit:7ac0e4b7")
         """
         return rendered("ref", self, ref)
 

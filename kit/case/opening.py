@@ -59,7 +59,7 @@ def new_case(case_dir: str | Path, evidence: str | Path | Names, cluster: str | 
     cluster: its name, where the evidence doesn't say which it is from. Raises CaseError when the folder exists or cannot be written,
     EvidenceError when a path is missing or nothing could be taken.
 
-    Example: case = kit.new_case("case-1", "evidence/")
+    Example: mine = kit.new_case("case-1", "evidence/")
     """
     from kit.evidence import intake
 

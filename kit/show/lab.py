@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.case.opening import open_case
-from kit.errors import KitError
+from kit.errors import CallError, KitError
 from kit.playbooks.playbook import playbook_of
 from kit.show import answers, show
-from kit.show.html_table import safe
+from kit.show.figures.counts import counts_chart
+from kit.show.html_table import Shown, safe
 from kit.store.marks import MARK_WORDS
+from kit.words import nearest
 
 _WIDE = widgets.Layout(width="720px")
 _MOST_ROWS = 20_000  # in a table that sorts and filters
@@ -67,6 +69,19 @@ def browse(frame: pd.DataFrame) -> Any:
     return itables.show(
         shown, allow_html=False, column_filters="footer", maxBytes=0, lengthMenu=[10, 25, 100], scrollX=True
     )
+
+
+def bars(frame: pd.DataFrame, by: str, at: str = "", number: str = "") -> Any:
+    """How many rows a frame has of each value of a column, as bars; over time where `at` names a column of times.
+
+    number: a column that says how many each row stands for; one each without it.
+    """
+    for name in filter(None, (by, at, number)):
+        if name not in frame.columns:
+            raise CallError(f"the frame has no column {name!r}", next=nearest(name, list(frame.columns)))
+    if not len(frame):
+        return Shown(Markup("<p>There is nothing to draw: the table is empty.</p>"), "nothing to draw")
+    return counts_chart(frame, by, at, number)
 
 
 def raw_evidence(case: Case) -> widgets.Widget:
