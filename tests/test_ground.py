@@ -366,3 +366,45 @@ def test_addresses_are_compared_as_addresses(tmp_path: Path, logged: str, told: 
     finding = scoped(made(tmp_path, user, address=logged, seen_from=told))
     assert len(finding["calls"]) == int(same)
     assert keys(finding, "secret") == ({"shop/db", "shop/tls"} if same else set())
+
+
+# ── what else people bring, and what is done ───────────────────────────────────────────────────────────────────────
+
+
+def test_what_eksctl_prints_tells_the_ways_in(tmp_path: Path) -> None:
+    entry = {
+        "principalARN": f"{IAM}:role/TeamAdmin",
+        "type": "STANDARD",
+        "kubernetesUsername": "team-admin",
+        "kubernetesGroups": ["g"],
+        "accessPolicies": [{"policyARN": "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"}],
+    }
+    line = {"rolearn": f"{IAM}:role/TeamAdmin", "username": "team-admin", "groups": ["system:masters"]}
+    case = made(tmp_path, TEAM, more={"entries.json": [entry], "lines.json": [line, {"account": ACCOUNT}]})
+    one, two, three = caller(case)["ways_in"]
+    assert (one["kind"], one["groups"], len(one["policies"])) == ("access_entry", ["g"], 1)
+    assert (two["kind"], two["groups"], two["overruled"]) == ("aws_auth", ["system:masters"], True)
+    assert three["name"] == f"{IAM}:*"
+
+
+def test_a_command_has_the_namespace_of_an_object_that_only_the_log_shows(tmp_path: Path) -> None:
+    call = {"verb": "create", "resource": "rolebindings", "namespace": "pay", "name": "rb", "apiGroup": "rbac.authorization.k8s.io"}  # fmt: skip
+    planned, _ = plan(made(tmp_path, TEAM, call=call))
+    assert planned["remove_role_binding"]["command"] == ["kubectl delete rolebindings rb -n pay"]
+    assert planned["keep_objects"]["command"] == ["kubectl get -o yaml rolebindings rb -n pay > pay_rb.yaml"]
+
+
+def test_a_fargate_node_is_neither_cordoned_nor_terminated(tmp_path: Path) -> None:
+    node = "fargate-ip-10-0-1-10.eu-west-1.compute.internal"
+    user = iam_user(f"system:node:{node}", f"arn:aws:sts::{ACCOUNT}:assumed-role/fargate-pod/i-0aaaaaaaaaaaaaaa1")
+    user["groups"] = ["system:nodes", *AUTHENTICATED]
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": _named("web-9", "shop"), "status": {"phase": "Running", "podIP": "10.0.1.50"},
+        "spec": {"nodeName": node, "serviceAccountName": "web", "containers": [{"name": "c", "image": "registry.example/app:1"}]},
+    }  # fmt: skip
+    case = made(tmp_path, user, items=[pod])
+    says = take_away(case)
+    assert "kubectl delete pod web-9 -n shop" in says and "no instance of yours" in says
+    assert "cordon " not in says.replace("to cordon or", "") and "i-0aaa" not in says
+    planned, _ = plan(case)
+    assert "delete_pod" in planned and not {"cordon_node", "terminate_node", "quarantine_node"} & planned.keys()

@@ -221,6 +221,8 @@ class Target:
         """Its namespace, where it has one."""
         if self.thing:
             return self.thing.namespace
+        if isinstance(self.parameters, ObjectParameters | LostObject):
+            return self.parameters.namespace
         return self.key.partition("/")[0] if self.kind in NAMED else None
 
     @property

@@ -24,6 +24,8 @@ from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
 
+_DESCRIBED = {"accessEntryArn", "type"}  # members that a described access entry has, by AWS's CLI or eksctl
+
 
 class Access:
     """Who is let into the cluster, and through which bindings."""
@@ -71,10 +73,12 @@ class Access:
                 namespaces = texts_of(dict_of(one.get("accessScope")).get("namespaces"))
                 where = " in " + ", ".join(namespaces) if namespaces else ""
                 policies.setdefault(str(value.get("principalArn")), []).append(f"{one.get('policyArn')}{where}")
-        for value, uid in self._described("AccessEntry"):
+        every = list(self._described("AccessEntry"))
+        by_aws = {str(value.get("principalArn")) for value, _ in every if "accessEntryArn" in value}
+        for value, uid in every:
             arn = str(value.get("principalArn"))
-            if "accessEntryArn" not in value:
-                continue  # of list-access-entries, which names principals alone
+            if not value.keys() & _DESCRIBED or ("accessEntryArn" not in value and arn in by_aws):
+                continue  # of list-access-entries, which names principals alone, or told by eksctl again
             groups = tuple(texts_of(value.get("kubernetesGroups")))
             yield Way(
                 "access_entry",
@@ -82,12 +86,10 @@ class Access:
                 str(value.get("username") or ""),
                 groups,
                 Why(Ref.of("aws", uid), f"access entry of {arn}"),
-                policies=tuple(policies.get(arn, ())),
+                policies=tuple(dict.fromkeys(policies.get(arn, ()))),
             )
-        names = {str(way) for value, way in self._described("AccessEntry") if "accessEntryArn" not in value}
-        known = {
-            str(value.get("principalArn")) for value, _ in self._described("AccessEntry") if "accessEntryArn" in value
-        }
+        names = {uid for value, uid in every if not value.keys() & _DESCRIBED}
+        known = {str(value.get("principalArn")) for value, _ in every if value.keys() & _DESCRIBED}
         for arn in sorted(names - known):
             if is_arn(arn):
                 yield Way("access_entry", arn, "", (), Why(Ref.of("aws", arn), f"access entry of {arn}, not described"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kit.identities.mapping import ACCOUNTS, MEMBERS, elements, mapped_accounts, mapping_of
+from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, mapped_accounts, mapping_of
 from kit.identities.way import Way
 from kit.inventory.cloud import partition_of_case
 from kit.lenient import dict_of, json_of
@@ -40,7 +40,9 @@ def mappings(store: Store) -> Iterator[Way]:
                 dumped |= set(present)
             for place in [place for place in seen if place[0] == key and place not in present and place not in dumped]:
                 seen[place] = replace(seen[place], until=seen[place].until or at)
+    known_ways = {place[1:] for place in seen}
     yield from seen.values()
+    yield from (way for way in _printed(store) if (way.name, way.user_name, *way.groups) not in known_ways)
 
 
 @dataclass(frozen=True)
@@ -130,22 +132,38 @@ def _config_maps(store: Store) -> Iterator[_Written]:
             yield _Written(row["received_at"], data, why, is_whole, patched)
 
 
+def _printed(store: Store) -> Iterator[Way]:
+    """The mappings that eksctl printed."""
+    partition = partition_of_case(store)
+    for row in store.rows("SELECT name, object FROM objects WHERE kind = 'IamIdentityMapping' ORDER BY file, item"):
+        value, why = dict_of(json_of(row["object"])), Why(Ref.of("aws", row["name"]), "printed by eksctl")
+        if value.get("account"):
+            yield _of_account(str(value["account"]), why, partition)
+        else:
+            yield _way(mapping_of("mapRoles" if value.get("rolearn") else "mapUsers", value), why)
+
+
+def _of_account(account: str, why: Why, partition: str) -> Way:
+    says = f"aws-auth lets in all of account {account} under their ARNs ({why.says})"
+    return Way("aws_auth", str(Arn(partition, "iam", "", account, "*")), "", (), replace(why, says=says))
+
+
+def _way(one: Mapping, why: Why) -> Way:
+    to = f"to {one.user_name or 'its ARN'} with groups {', '.join(one.groups) or 'none'}"
+    says = f"aws-auth maps {one.arn} {to}" + (f", since {one.odd}" if one.odd else "")
+    if one.maps_nobody:
+        says = f"a line of aws-auth for {one.arn or one.user_name} maps nobody: {one.maps_nobody}"
+    why = replace(why, says=f"{says} ({why.says})")
+    return Way("aws_auth", one.arn, one.user_name, tuple(one.groups), why, maps_nobody=one.maps_nobody)
+
+
 def _mapped(key: str, text: Any, why: Why, partition: str) -> Iterator[Way]:
     """The mappings in one member of aws-auth."""
     if key == ACCOUNTS:
-        for account in mapped_accounts(text):
-            says = f"aws-auth lets in all of account {account} under their ARNs ({why.says})"
-            yield Way("aws_auth", str(Arn(partition, "iam", "", account, "*")), "", (), replace(why, says=says))
+        yield from (_of_account(account, why, partition) for account in mapped_accounts(text))
         return
     try:
         found = [mapping_of(key, one) for one in elements(text) if isinstance(one, dict)]
     except ValueError:
         return
-    for one in found:
-        to = f"to {one.user_name or 'its ARN'} with groups {', '.join(one.groups) or 'none'}"
-        says = f"aws-auth maps {one.arn} {to}" + (f", since {one.odd}" if one.odd else "")
-        if one.maps_nobody:
-            says = f"a line of aws-auth for {one.arn or one.user_name} maps nobody: {one.maps_nobody}"
-        says += f" ({why.says})"
-        way = Way("aws_auth", one.arn, one.user_name, tuple(one.groups), replace(why, says=says))
-        yield replace(way, maps_nobody=one.maps_nobody)
+    yield from (_way(one, why) for one in found)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from kit.identities.access import Access
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
+from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of
 from kit.model.arn import (
@@ -120,6 +121,9 @@ def _token_secrets(inventory: Inventory, namespace: str, name: str) -> list[Thin
 
 def _of_node(inventory: Inventory, identity: Identity) -> Iterator[Step]:
     node = identity.node or ""
+    if is_on_fargate(inventory, identity):
+        yield from _of_fargate(inventory, node)
+        return
     instances = [instance for instance, name in inventory.node_of_instance.items() if name == node]
     yield Step(f"Cordon {node}, so that nothing new comes onto it", kubectl("cordon", "", node, None))
     yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
@@ -133,6 +137,25 @@ def _of_node(inventory: Inventory, identity: Identity) -> Iterator[Step]:
             f"Revoke the sessions of {identity.role} for this instance alone (condition aws:userid): the role is shared by its node group"
         )
     yield Step("Rotate the service accounts and secrets of every pod on the node: its kubelet could read them all")
+
+
+def is_on_fargate(inventory: Inventory, identity: Identity) -> bool:
+    """Whether an identity is a Fargate node, which is one pod's alone and has no instance of yours."""
+    known = inventory.named("nodes", None, identity.node)
+    return bool(identity.node) and node_kind_of(str(identity.node), known[-1] if known else None) == FARGATE
+
+
+def _of_fargate(inventory: Inventory, node: str) -> Iterator[Step]:
+    pods = [pod for pod in inventory.pods if pod.node == node and pod.standing is not False]
+    says = "its node, which is a Fargate node, is that pod's alone and goes with it; there is no instance of yours to cordon or to terminate"
+    for pod in pods:
+        yield Step(f"Delete pod {pod.namespace}/{pod.name}, once captured: {says}", kubectl("delete", "pod", pod.name, pod.namespace), pod.why[0] if pod.why else None)  # fmt: skip
+    if not pods:
+        yield Step(f"Find the pod that runs on {node} and delete it, once captured: {says}")
+    yield Step(
+        "Do not take its pod execution role out of aws-auth or its access entry: all pods of its Fargate profiles sign in with it"
+    )
+    yield Step("Rotate the pod's service account and the secrets that it mounts: its kubelet could read them all")
 
 
 def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Iterator[Step]:

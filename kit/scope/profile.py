@@ -14,7 +14,7 @@ from typing import Any
 from kit.attribution.attacker import Attacker
 from kit.attribution.calls import Event, let_through
 from kit.identities.access import Access
-from kit.identities.revocation import Step, revocation
+from kit.identities.revocation import Step, is_on_fargate, revocation
 from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
@@ -146,6 +146,7 @@ class Profiles:
         used = [one for one in credentials if one.hostile]
         keys = [one.key for one in used or credentials if one.kind == "access_key"]
         chain = [step for key in dict.fromkeys(keys) for step in self.sessions.chain(key)]
+        is_elsewhere = identity.kind == "control_plane" or is_on_fargate(self.inventory, identity)
         pods = [self.inventory.things[one.pod_uid] for one in used if one.pod_uid in self.inventory.things]
         return Profile(
             identity=identity,
@@ -160,7 +161,7 @@ class Profiles:
             groups=groups,
             steps=[
                 *revocation(self.access, identity, groups, pods, keys),
-                *_session_steps([] if identity.kind == "control_plane" else chain),
+                *_session_steps([] if is_elsewhere else chain),
             ],
             chain=chain,
             patient_zero=list(self._patient_zero(identity, used, chain)),
