@@ -26,7 +26,7 @@ from kit.attribution.calls import Did, did
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
 
-# What a call did, with a colour of Okabe and Ito's palette for the colour-blind and a symbol of its own. Drawn in this order.
+# What a call did, with a colour of Okabe and Ito's palette for the colour-blind (one of Tol's where that ends) and a symbol of its own. Drawn in this order.
 DEED_MARKS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "refused": ("refused or failed", "#767676", "x-thin-open"),
     "asked": ("asked what it may do", "#56b4e9", "circle-open"),
@@ -35,7 +35,7 @@ DEED_MARKS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
     "minted": ("minted a token", "#cc79a7", "diamond"),
     "deleted": ("deleted", "#000000", "cross"),
     "ran": ("ran a command in a pod", "#d55e00", "star"),
-    "forwarded": ("forwarded a port", "#56b4e9", "triangle-right"),
+    "forwarded": ("forwarded a port", "#882255", "triangle-right"),
     "aws": ("AWS call", "#009e73", "triangle-up"),
 }
 MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
