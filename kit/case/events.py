@@ -22,7 +22,7 @@ from kit.words import Names, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-MANY, MOST = 200_000, 2_000_000
+MANY, MOST = 100_000, 500_000
 """Rows of a frame: from the first number on it warns, of more than the second there is none unless `most` says so."""
 _VERBS = (
     "get",

@@ -70,7 +70,7 @@ class CaseEvidence:
         One row a call, as its last stage has it; stages=True: one row a stage. Filters are columns of the table `audit`: a value, a list of
         values of which one has to be there, or a text with `*` for anything. None and "" are not given. start, end: as for `open_case`,
         whose window counts without them; a time without a date is taken while the log covers one UTC day. columns: which, a few without it.
-        most: rows of the largest frame, two million without it; from 200,000 on it warns.
+        most: rows of the largest frame, 500,000 without it; from 100,000 on it warns.
 
         Example: case.audit(verb="create", resource="pods", start="16:30")
         """
