@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import shared
+from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
 from tests.truth import recordings
@@ -53,6 +53,20 @@ def test_a_mapping_that_the_attacker_wrote_and_an_impersonation_stand_in_the_bri
     assert mapping["state"] == "usable" and mapping["ends_by"]
     ended = {id_ for step in one["next"] if step["effect"] == "ends access" for id_ in step["actions"]}
     assert set(mapping["ends_by"]) & ended
+
+
+def test_an_open_note_stands_in_the_brief_until_it_is_closed(tmp_path: Path) -> None:
+    case = copied(tmp_path / "case", STOLEN)
+    assert kit("note", case, "Isolate after the backup", "--ref", "note:1").returncode == 2
+    assert kit("note", case, "We keep the pod until the capture is done").returncode == 0
+    assert (
+        kit("note", case, "Is this address ours?", "--owner", "network", "--due", "2026-11-30T18:00:00Z").returncode
+        == 0
+    )
+    (open_one,) = kit_json("brief", case)["notes"]
+    assert open_one["owner"] == "network" and "NOTE 2: Is this address ours?" in kit("brief", case).stdout
+    assert kit("note", case, "No", "--ref", "note:2").returncode == 0
+    assert kit_json("brief", case)["notes"] == [] and len((case / "notes.jsonl").read_text().splitlines()) == 3
 
 
 def _evidence(to: Path, recording: Path = STOLEN) -> Path:

@@ -25,6 +25,7 @@ from kit.statements.open_entry import OpenEntry
 from kit.statements.opening import expected_if, opened_by
 from kit.statements.story import StoryRow, story
 from kit.store.marks import Mark
+from kit.store.notes import Note, open_notes
 
 _QUIET = timedelta(minutes=5)  # after the last call, before an incident counts as over
 _FRESH = timedelta(minutes=15)  # evidence that is not older tells what goes on
@@ -33,8 +34,10 @@ _FRESH = timedelta(minutes=15)  # evidence that is not older tells what goes on
 class Brief:
     """The brief of one case. now: the moment by which the age of the evidence is judged."""
 
-    def __init__(self, scope: Scope, plan: Plan, case: dict[str, Any], marks: Iterable[Mark], now: datetime) -> None:
-        self.scope, self.plan, self.case, self.now = scope, plan, case, now
+    def __init__(
+        self, scope: Scope, plan: Plan, case: dict[str, Any], marks: Iterable[Mark], notes: list[Note], now: datetime
+    ) -> None:
+        self.scope, self.plan, self.case, self.now, self.notes = scope, plan, case, now, notes
         self._marked = {one.finding: one.word for one in marks if not one.question}
         self._rings, self._moments, self._entries = Rings(scope), Moments(scope), OpenEntries(scope)
         self._chooser = Chooser(scope, plan)
@@ -58,6 +61,17 @@ class Brief:
             },
             "no_incident": [{"finding": finding.id, "says": because} for finding, because in apart],
             "incidents": [self._incident(one, counted) for one in made],
+            "notes": [
+                {
+                    "number": number,
+                    "text": one.text,
+                    "ref": one.ref or None,
+                    "owner": one.owner or None,
+                    "due": iso(one.due),
+                    "at": iso(one.at),
+                }
+                for number, one in open_notes(self.notes)
+            ],
         }
 
     @cached_property

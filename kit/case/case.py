@@ -17,6 +17,7 @@ from kit.errors import CallError
 from kit.model.finding import Finding, finding_of
 from kit.model.window import Time, Window, checked_time
 from kit.store.marks import Mark, add_mark, marks_of
+from kit.store.notes import Note, add_note, notes_of
 from kit.words import Names, nearest
 
 # What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
@@ -247,7 +248,7 @@ class Case(CaseEvidence):
 
         named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
         about = named | {"evidence": self.evidence_digest}
-        return Brief(self._scope, self.plan(), about, self.marks, now or datetime.now(UTC)).contract()
+        return Brief(self._scope, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)).contract()
 
     def _targets(self, keep_addresses: Names | None = None) -> Targets:
         from kit.plan.targets import Targets, checked_addresses
@@ -280,6 +281,22 @@ class Case(CaseEvidence):
     def marks(self) -> list[Mark]:
         """What people said of findings and answers, oldest first; read anew each time."""
         return marks_of(self.path)
+
+    @property
+    def notes(self) -> list[Note]:
+        """The decisions and questions that people wrote down, oldest first; read anew each time."""
+        return notes_of(self.path)
+
+    def note(self, text: str, ref: str = "", owner: str = "", due: str = "") -> Note:
+        """Write down a decision, or with an owner or a time an open question. ref: what it is about; note:NUMBER closes that one."""
+        number = ref.removeprefix("note:") if ref.startswith("note:") else ""
+        if ref and not number:
+            self.place(ref)  # raises for what is not in this case
+        elif number and (not number.isdigit() or not 0 < int(number) <= len(self.notes)):
+            raise CallError(
+                f"this case has no note {number}", where="--ref", next="`kit brief CASE` lists the open ones"
+            )
+        return add_note(self.path, text, ref, owner, checked_time("due", due))
 
     def mark(self, finding_id: str, word: str, note: str, question: str = "") -> Mark:
         """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""

@@ -49,6 +49,9 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
         lines.append(f"no incident: finding {one['finding']}: {one['says']}")
     if len(said["no_incident"]) > 3 and not whole:
         lines.append(f"no incident: {len(said['no_incident']) - 3} more findings (--all)")
+    for note in said["notes"][: None if whole else 5]:
+        due = f", due {note['due'][:16].replace('T', ' ')} UTC" if note["due"] else ""
+        lines.append(f"NOTE {note['number']}: {note['text']} ({note['owner'] or 'nobody'}{due})")
     if not said["incidents"]:
         lines.append(
             "cannot tell: this case has no finding that an incident could start from. Load GuardDuty's findings with `kit add`."
@@ -127,3 +130,20 @@ def _listed(found: dict[str, int]) -> str:
         for kind, number in found.items()
     ]
     return ", ".join(named) or "none"
+
+
+@click.command(
+    epilog="Example: kit note case-1 'Is 203.0.113.6 the VPN of the vendor?' --owner network --due 2026-01-31T18:00:00Z"
+)
+@CASE
+@click.argument("text")
+@click.option(
+    "--ref", default="", metavar="REF", help="What it is about, such as audit:ID; note:NUMBER closes that note."
+)
+@click.option("--owner", default="", metavar="NAME", help="Who has to answer or act: the note stays open.")
+@click.option("--due", default="", metavar="TIME", help="Until when, UTC: the note stays open.")
+@shows_errors
+def note(case: Path, text: str, ref: str, owner: str, due: str) -> None:
+    """Write down a decision about CASE, or an open question. Notes are appended and never changed; `kit brief` lists the open ones."""
+    made = opened_case(case).note(text, ref, owner, due)
+    click.echo(printable(f"noted: {made.text}"))

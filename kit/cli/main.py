@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kit import __version__
-from kit.cli.brief import brief
+from kit.cli.brief import brief, note
 from kit.cli.evidence import add, new, upgrade
 from kit.cli.investigate import answers, findings, mark, report, scope, suppress
 from kit.cli.respond import apply, check, journal, permissions, plan, preview, undo
@@ -20,7 +20,7 @@ def main() -> None:
     """From a GuardDuty finding about an Amazon EKS cluster to its scope and a case report, from evidence files alone."""
 
 
-for _command in (new, add, upgrade, brief, findings, scope, answers, mark, suppress):
+for _command in (new, add, upgrade, brief, findings, scope, answers, mark, note, suppress):
     main.add_command(_command)
 for _command in (plan, preview, apply, check, undo, journal, permissions, report):
     main.add_command(_command)

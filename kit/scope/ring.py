@@ -30,6 +30,7 @@ class Rings:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.first = scope.attacker.first_call_at
+        self._held = dict[str, set[str]]()
 
     def of(self, subject: Subject, scope: FindingScope) -> Ring | None:
         """The ring of a subject of a finding's scope; None for what was gone before the first hostile call."""
@@ -97,6 +98,12 @@ class Rings:
 
     def _held_of(self, scope: FindingScope) -> set[str]:
         """Nodes on which the attacker touched a pod that has power over its node."""
+        known = self._held.get(scope.finding.id)
+        if known is None:
+            known = self._held[scope.finding.id] = self._find_held(scope)
+        return known
+
+    def _find_held(self, scope: FindingScope) -> set[str]:
         return {
             pod.node
             for one in scope.affected("pod")

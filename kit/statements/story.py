@@ -5,7 +5,7 @@ Only what opened the way (came_before) and what came of it (followed) may cite c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,7 @@ from kit.statements.moments import Actor, Moment, Moments, spoken
 from kit.words import counted, few
 
 STORY_ROWS = 9
+_MANY = 60  # runs that are compared with each other; more are joined by actor first
 _SOON = timedelta(minutes=2)  # a look around and what comes of it are told together
 # The gravest first; what a call did that is not among them is told as a look.
 _GRAVITY = (
@@ -115,6 +116,11 @@ def _folded(told: list[Moment], most: int) -> list[_Run]:
         else:
             runs.append(_Run([moment]))
     found = sorted((run for runs in by_actor.values() for run in _with_looks(runs)), key=lambda run: run.start)
+    for alike in (lambda run: run.actors[0], lambda run: run.actors[0].name):
+        if len(found) > _MANY:
+            found = _joined(found, alike)
+    if len(found) > _MANY:
+        found = [*found[: _MANY - 1], _Run(_in_order(found[_MANY - 1 :]))]
     while len(found) > most:
         pairs = [
             (_distance(one, other), first, second)
@@ -126,6 +132,18 @@ def _folded(told: list[Moment], most: int) -> list[_Run]:
         found[first] = found[first].with_(found.pop(second))
         found.sort(key=lambda run: run.start)
     return found
+
+
+def _joined(runs: list[_Run], alike: Callable[[_Run], Hashable]) -> list[_Run]:
+    """All runs that are alike in one: of an attacker at work for hours nobody reads each."""
+    groups = dict[Hashable, list[_Run]]()
+    for run in runs:
+        groups.setdefault(alike(run), []).append(run)
+    return sorted((_Run(_in_order(group)) for group in groups.values()), key=lambda run: run.start)
+
+
+def _in_order(runs: list[_Run]) -> list[Moment]:
+    return sorted((moment for run in runs for moment in run.moments), key=lambda one: (one.at, one.ref))
 
 
 def _with_looks(runs: list[_Run]) -> list[_Run]:
