@@ -18,7 +18,11 @@ MOST_NEXT = 5
 _ENDS = {"created": ("contain", "revoke", "eradicate"), "node": ("contain", "revoke", "eradicate")}
 _ACCESS = ("token", "access_key", "node", "identity", "let_in")
 _KEEPS = ("freeze", "capture")
-_DENY = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"NOW"}}}]}'
+# In double quotes, so that the shell puts the moment in; `date` of GNU and of BSD alike.
+_DENY = (
+    r'"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",'
+    r'\"Condition\":{\"DateLessThan\":{\"aws:TokenIssueTime\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"}}}]}"'
+)
 _BY_KIT, _BY_HAND = 2, 15  # minutes an action takes: done by the kit, done by a person
 
 
@@ -99,15 +103,22 @@ class Chooser:
     def _left_over(self, left: list[OpenEntry]) -> dict[str, Any]:
         """What a person ends, because the plan has no action for it."""
         cluster = self.plan.cluster or "CLUSTER"
-        commands = [line for one in left if (line := by_person(one, cluster))]
+        node_roles = {role for role, _ in self.scope.inventory.node_roles.values()}
+        of_nodes = [one for one in left if any(kind == "iam_role" and key in node_roles for kind, key in one.targets)]
+        # All sessions of a node's role are never denied: that stops every node that has it.
+        commands = [line for one in left if one not in of_nodes and (line := by_person(one, cluster))]
         named = [f"{one.kind.replace('_', ' ')} {one.key}" for one in left]
         says = f"End what no action of the plan ends: {few(named, 4)}."
+        if of_nodes:
+            says += f" {few([one.key for one in of_nodes], 3)} came from a node's role: deny it by instance alone, or let it expire; all its sessions are those of every node."
         made = _person("ends access", says, commands[0] if commands else None, [])
         objects = [{"kind": one.kind, "key": one.key} for one in left]
+        unbound = any(one.kind == "token" and not one.of.startswith("pod ") for one in left)
         return made | {
             "objects": objects,
             "minutes": _BY_HAND * len(left),
             "command": "\n".join(dict.fromkeys(commands)) or None,
+            "stops": "pods of the service account, until they are restarted" if unbound else None,
         }
 
     def _by_hand(self, incident: Incident) -> dict[str, Any]:
@@ -151,7 +162,7 @@ def by_person(entry: OpenEntry, cluster: str) -> str:
     if entry.kind == "access_key" and key.startswith("AKIA"):
         return f"aws iam update-access-key --access-key-id {shlex.quote(key)} --status Inactive --user-name {shlex.quote(role or 'USER')}"
     if entry.kind == "access_key" and role:
-        return f"aws iam put-role-policy --role-name {shlex.quote(role)} --policy-name deny-older-sessions --policy-document {shlex.quote(_DENY)}"
+        return f"aws iam put-role-policy --role-name {shlex.quote(role)} --policy-name deny-older-sessions --policy-document {_DENY}"
     if entry.kind == "let_in" and key.startswith("arn:"):
         return f"aws eks delete-access-entry --cluster-name {shlex.quote(cluster)} --principal-arn {shlex.quote(key)}"
     return ""
