@@ -31,16 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
 
 
-# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the half that
+# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the third that
 # the commit's hash chooses, `make test-all` and a run of chosen files all of it.
 SLICED = {
     f"tests/{name}.py"
     for name in (
         "live/test_apply", "live/test_aws_acts", "live/test_kill", "live/test_started", "report/test_make_report",
-        "test_attribution", "test_host_access", "test_identities", "test_intake_edges", "test_scope", "test_upgrade",
+        "test_attribution", "test_brief", "test_host_access", "test_identities", "test_intake", "test_intake_edges", "test_plan",
+        "test_playbooks", "test_scope", "test_upgrade",
     )
 }  # fmt: skip
-SLICES = 2
+SLICES = 3
 
 
 def slice_of(commit: str) -> int:

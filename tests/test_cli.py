@@ -44,6 +44,9 @@ SUBJECT = [
     "certainty",
     "through",
     "why",
+    "ring",
+    "alive_during_attack",
+    "touched_by",
 ]
 
 

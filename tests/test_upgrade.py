@@ -30,6 +30,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "add": (str(OLD / "evidence" / "findings.json"),),
     "findings": (),
     "scope": (),
+    "brief": (),
+    "note": ("a decision",),
     "answers": (),
     "mark": ("--finding", FINDING, "--as", "wrong"),
     "suppress": ("--finding", FINDING),
@@ -231,7 +233,7 @@ def end(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (intake, "kind_of"),
+        (intake, "file_kind"),
         (intake, "load"),
         (intake, "write_coverage"),
         (upgrade, "_merged"),
