@@ -407,7 +407,7 @@ def test_only_the_lines_of_the_principal_go_from_aws_auth(here: Scene) -> None:
         (f"-\n  rolearn: {INTRUDER}\n  username: a\n", "a dash on a line of its own"),
         (f"- rolearn: {INTRUDER}\n  username: |\n    a\n", "several lines"),
         ("- rolearn: [", "no YAML"),
-        ("rolearn: a", "no list of mappings"),
+        ("rolearn: a", "is no list"),
     ],
 )
 def test_an_aws_auth_that_cannot_be_edited_line_by_line_is_left_alone(here: Scene, text: str, why: str) -> None:

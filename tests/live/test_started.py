@@ -26,6 +26,8 @@ CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
     "findings": ((), FINDING),
     "scope": (("--finding", FINDING), "affected"),
     "answers": (("--finding", FINDING), "observed"),
+    "brief": ((), "WAY IN"),
+    "note": (("call the owner of checkout",), "noted"),
     "mark": (MARK, "marked as expected"),
     "suppress": (("--finding", FINDING), "Criterion"),
     "plan": (("--only", "unbind_identity"), "unbind_identity"),
