@@ -133,7 +133,7 @@ def _listed(found: dict[str, int]) -> str:
 
 
 @click.command(
-    epilog="Example: kit note case-1 'Is 203.0.113.6 the VPN of the vendor?' --owner network --due 2026-01-31T18:00:00Z"
+    epilog="Example: kit note case-1 'Is 198.51.100.250 the VPN of the vendor?' --owner network --due 2026-01-31T18:00:00Z"
 )
 @CASE
 @click.argument("text")
