@@ -110,7 +110,12 @@ def what_was_done(case: Case) -> Markup:
         return Markup("No call in the audit log is attributed to an attacker.")
     sources = [f"{counted(len(case.calls), 'call')} in the audit log"] if len(case.calls) else []
     sources += [f"{counted(len(case.aws_calls), 'call')} in CloudTrail"] if len(case.aws_calls) else []
-    refused = sum(figures.deed(call) == "refused" for call in frame_rows(case.calls))
+    codes = [call["response_code"] for call in frame_rows(case.calls) if figures.deed(call) == "refused"]
+    refused = sum(code in (401, 403) for code in codes)
+    parts = [
+        f"{refused:,} were refused" if refused else "",
+        f"{len(codes) - refused:,} failed" if len(codes) > refused else "",
+    ]
     # A policy finding's caller, who may be an administrator, has deeds and no hostile call.
     hostile = {one["id"] for one in case.scope["findings"] if one["calls"]}
     number = {
@@ -128,7 +133,7 @@ def what_was_done(case: Case) -> Markup:
     did = some_of([word for word in words if word], 9) or "read, made or changed nothing that the log shows"
     is_ = "is" if len(case.calls) + len(case.aws_calls) == 1 else "are"
     return Markup("{} {} the attacker's: they {}").format(some_of(sources), is_, did) + (
-        f"; {refused:,} were refused." if refused else "."
+        f"; {', '.join(filter(None, parts))}." if codes else "."
     )
 
 
