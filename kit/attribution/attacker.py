@@ -12,7 +12,7 @@ An audit event is the attacker's when one of these holds:
 5. it has the name of a part of the control plane and comes from such an event's address, where the control plane is not;
 6. its access key was issued by a call of the attacker in AWS, its token is that of a Secret that the attacker created, or it is a call
    of a principal that the attacker let in and that had no way in before;
-7. it was made from outside with an AWS session that was issued to a pod or node in the attacker's hands, with the token of a pod that
+7. it was made from outside with an AWS session that was issued to a pod or node that the attacker holds, with the token of a pod that
    the attacker had entered, or with that of a Secret that the attacker had read, from where it was never used before; or with the
    attacker's own credential by another client, from where nobody used it before the attacker.
 It is possibly the attacker's when nothing but time tells it from the victim's:

@@ -1,4 +1,4 @@
-"""AWS sessions that were issued to pods and nodes in the attacker's hands, and used from outside of the cluster."""
+"""AWS sessions that were issued to pods and nodes that the attacker holds, and used from outside of the cluster."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Theft:
     """Finds the sessions that were stolen.
 
     Where one is used from is outside when it is neither an address of the cluster nor of its way out, and no other session of the same
-    role came from there before the first bad sign. A pod's own session counts where that pod is known to be in the attacker's hands:
+    role came from there before the first bad sign. A pod's own session counts where the attacker is known to hold that pod:
     named by a finding, made or entered by the attacker, or with a token that the attacker used.
     """
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from kit.attribution.calls import Event, caller_of, credentials_of
+from kit.attribution.own_call import AROUND
 from kit.model.claim import Claim
 from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Moments, spoken
 
-_BEFORE = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 _HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
 
 
@@ -77,7 +75,7 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
         own = [event for event in scope.attacker.own_calls.of(one.finding) if one.finding.first_seen_at]
         if not own or one.finding.first_seen_at is None:
             continue
-        call, until = own[0], one.finding.first_seen_at - _BEFORE
+        call, until = own[0], one.finding.first_seen_at - AROUND
         same = [event for event in incident.calls if _alike(event, call) and event["received_at"] < until]
         said = {"who": spoken(str(call["user_name"])), "what": f"{call['verb']} {call['resource']}", "n": len(same),
                 "ask": _asked(call)}  # fmt: skip

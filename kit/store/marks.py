@@ -5,13 +5,13 @@ The kit itself never closes a finding as expected: only such a mark does.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from kit.errors import CallError, CaseError
+from kit.errors import CallError
+from kit.store.appended import append, appended
 
 MARK_WORDS = ("confirmed", "wrong", "expected")
 
@@ -29,24 +29,11 @@ class Mark:
 
 def marks_of(case: Path) -> list[Mark]:
     """The marks of a case, oldest first. Raises CaseError for a line that is none."""
-    path = case / "marks.jsonl"
-    found = []
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            read = json.loads(line)
-            found.append(
-                Mark(read["finding"], read["question"], read["word"], read["note"], datetime.fromisoformat(read["at"]))
-            )
-        except (ValueError, KeyError, TypeError):
-            raise CaseError(
-                "is no mark of this kit",
-                where=f"{path}:{number}",
-                next="take the line out; `kit mark` writes one line a mark",
-            ) from None
-    return found
+    return appended(case / "marks.jsonl", _mark, "mark")
+
+
+def _mark(read: dict[str, Any]) -> Mark:
+    return Mark(read["finding"], read["question"], read["word"], read["note"], datetime.fromisoformat(read["at"]))
 
 
 def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> Mark:
@@ -64,19 +51,5 @@ def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> M
             "a finding is marked as expected with a reason", where="--note", next="say who confirmed it, and how"
         )
     made = Mark(finding, question, word, note, datetime.now(UTC))
-    line = json.dumps(asdict(made) | {"at": made.at.isoformat()}, ensure_ascii=True)
-    try:
-        with (case / "marks.jsonl").open("ab+") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(end - 1, 0))
-            # A last line that somebody cut is left as it is; this one must not become a part of it.
-            file.write(b"\n" * (file.read(1) not in (b"", b"\n")) + f"{line}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise CaseError(
-            f"cannot be written: {error.strerror}",
-            where=str(case / "marks.jsonl"),
-            next="make the case folder writable",
-        ) from None
+    append(case / "marks.jsonl", asdict(made) | {"at": made.at.isoformat()})
     return made

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from kit.errors import CallError, CaseError
+from kit.errors import CallError
+from kit.store.appended import append, appended
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,12 @@ class Note:
 
 def notes_of(case: Path) -> list[Note]:
     """The notes of a case, oldest first. Raises CaseError for a line that is none."""
-    path = case / "notes.jsonl"
-    found = []
-    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else [], 1):
-        if not line:
-            continue
-        try:
-            read = json.loads(line)
-            due = datetime.fromisoformat(read["due"]) if read["due"] else None
-            found.append(Note(read["text"], read["ref"], read["owner"], due, datetime.fromisoformat(read["at"])))
-        except (ValueError, KeyError, TypeError):
-            raise CaseError(
-                "is no note of this kit",
-                where=f"{path}:{number}",
-                next="take the line out; `kit note` writes one line a note",
-            ) from None
-    return found
+    return appended(case / "notes.jsonl", _note, "note")
+
+
+def _note(read: dict[str, Any]) -> Note:
+    due = datetime.fromisoformat(read["due"]) if read["due"] else None
+    return Note(read["text"], read["ref"], read["owner"], due, datetime.fromisoformat(read["at"]))
 
 
 def open_notes(notes: list[Note]) -> list[tuple[int, Note]]:
@@ -60,20 +50,5 @@ def add_note(case: Path, text: str, ref: str = "", owner: str = "", due: datetim
     if not text.strip():
         raise CallError("a note has a text", next="say what was decided, or what is asked")
     made = Note(text.strip(), ref, owner, due, datetime.now(UTC))
-    line = json.dumps(
-        asdict(made) | {"at": made.at.isoformat(), "due": due.isoformat() if due else None}, ensure_ascii=True
-    )
-    try:
-        with (case / "notes.jsonl").open("ab+") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(end - 1, 0))
-            file.write(b"\n" * (file.read(1) not in (b"", b"\n")) + f"{line}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise CaseError(
-            f"cannot be written: {error.strerror}",
-            where=str(case / "notes.jsonl"),
-            next="make the case folder writable",
-        ) from None
+    append(case / "notes.jsonl", asdict(made) | {"at": made.at.isoformat(), "due": due.isoformat() if due else None})
     return made
