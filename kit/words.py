@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, overload
 
 
 class Names(Protocol):
@@ -30,6 +30,15 @@ _PLURALS = {"identity": "identities"}
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: 1 pod, 12 pods, 2 identities."""
     return f"{number:,} {noun if number == 1 else plural or _PLURALS.get(noun, noun + 's')}"
+
+
+@overload
+def iso(at: datetime) -> str: ...
+@overload
+def iso(at: datetime | None) -> str | None: ...
+def iso(at: datetime | None) -> str | None:
+    """A moment as the JSON forms have it: ISO 8601 in UTC with a `Z`, to the microsecond; None for none."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
 
 
 def utc(at: datetime) -> str:

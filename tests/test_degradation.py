@@ -238,7 +238,7 @@ def scope_and_log(recording: Path, variation: Variation, folder: Path) -> tuple[
     log = evidence / LOG
     left = [json.loads(line) for line in gzip.decompress(log.read_bytes()).splitlines()] if log.exists() else []
     load_new_case(folder / "case", [str(evidence)])
-    return Case(folder / "case").scope, left
+    return dict(Case(folder / "case").scope), left
 
 
 def check(recording: Path, name: str, folder: Path) -> None:

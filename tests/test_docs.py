@@ -76,8 +76,10 @@ def test_what_the_page_of_rules_quotes_is_said_of_the_sample_case() -> None:
     said |= {*case.limits["says"], *"; ".join(case.calls["because"]).split("; "), *case.aws_calls["because"]}
     for finding in case.scope["findings"]:
         for one in finding["identities"]:
-            said |= {why["says"] for why in [one["why"], *one["patient_zero"], *one["take_away"]]}
-        said |= {why["says"] for one in finding["sessions"] for why in one["why"]}
+            said |= {why["says"] for why in [one["why"], *one["patient_zero"]]} | {
+                step["says"] for step in one["take_away"]
+            }
+        said |= {why["says"] for session in finding["sessions"] for why in session["why"]}
     quoted = re.findall(r"^ *> (.+)$", (DOCS / "rules.md").read_text(), re.MULTILINE)
     assert len(quoted) > 10 and [one for one in quoted if one not in said] == []
 

@@ -30,10 +30,11 @@ from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.form import LINES
 from kit.evidence.formats.stream import Reading
 from kit.evidence.load import load
-from kit.evidence.parts import UNEXPECTED, LedgerEntry
+from kit.evidence.parts import UNEXPECTED
 from kit.evidence.readers import audit
 from kit.evidence.sniff import FileKind, file_kind
-from kit.store.store import connect
+from kit.store.ledger import LedgerEntry
+from kit.store.parquet import connect
 from tests.command import RECORDINGS
 from tests.sources.reading import Kept, Row
 from tests.sources.test_form import ANSWERED, DENIED, GRANTED, YAML

@@ -18,7 +18,8 @@ import duckdb
 import pytest
 
 from kit.evidence.raw import Raw
-from kit.store.store import Store, connect
+from kit.store.parquet import connect
+from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"

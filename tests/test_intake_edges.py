@@ -346,7 +346,7 @@ def test_many_members_of_one_event_take_no_square_of_the_time(tmp_path: Path) ->
 def test_large_bodies_are_written_within_the_memory_that_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.store.store.MEMORY", "60MB")
+    monkeypatch.setattr("kit.store.parquet.MEMORY", "60MB")
     chance = random.Random(1)
     body = json.dumps({"data": "".join(chance.choices("abcdefgh", k=16_000))}).encode()
     (tmp_path / "log").write_bytes(b"".join(with_body(LINES[number % 30], body) for number in range(6_000)))

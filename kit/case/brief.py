@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
@@ -26,6 +26,7 @@ from kit.statements.opening import expected_if, opened_by
 from kit.statements.story import StoryRow, story
 from kit.store.marks import Mark
 from kit.store.notes import Note, open_notes
+from kit.words import iso
 
 _QUIET = timedelta(minutes=5)  # after the last call, before an incident counts as over
 _FRESH = timedelta(minutes=15)  # evidence that is not older tells what goes on
@@ -168,11 +169,6 @@ class Brief:
         return (
             f"aws logs filter-log-events --log-group-name {group} --log-stream-name-prefix kube-apiserver-audit{start}"
         )
-
-
-def iso(at: datetime | None) -> str | None:
-    """A time as the JSON forms have it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
 
 
 def _title(finding: Finding) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kit.actions.action import Action
     from kit.actions.target import Target
+    from kit.case.scope_json import ScopeJson
     from kit.plan.plan import Plan
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
@@ -98,9 +99,9 @@ class Case(CaseEvidence):
         return self._scope.limits.partial
 
     @cached_property
-    def scope(self) -> dict[str, Any]:
+    def scope(self) -> ScopeJson:
         """The scope in its JSON form (docs/json.md)."""
-        from kit.case.contract import scope_contract
+        from kit.case.scope_json import scope_contract
 
         return scope_contract(self.name, self._scope)
 
@@ -222,7 +223,7 @@ class Case(CaseEvidence):
 
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
-        from kit.case.contract import answers_contract
+        from kit.case.answers_json import answers_contract
         from kit.playbooks.playbook import playbook_of
 
         return {

@@ -141,7 +141,7 @@ class CaseEvidence:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """What became of each file (columns: kit.evidence.parts.LedgerEntry)."""
+        """What became of each file (columns: kit.store.ledger.LedgerEntry)."""
         return frames.typed("ledger", self.store.ledger)
 
     @cached_property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kit.attribution.attacker import Attacker
+    from kit.case.scope_json import FindingScopeJson, ScopeJson
     from kit.scope.index import Index
     from kit.scope.scope import Scope
 
@@ -65,7 +66,7 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
 
 def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     """The subjects, each once, affected ones first; `findings` lists whose they are. first: when the attacker's first call came."""
-    from kit.case.contract import subject_contract
+    from kit.case.scope_json import subject_contract
 
     rows = []
     for subject in sorted(index.shared.values(), key=lambda one: (one.certainty, one.kind, one.key)):
@@ -82,7 +83,7 @@ def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     return typed("subjects", rows)
 
 
-def of_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
+def of_calls(scope: ScopeJson, attacker: Attacker, store: Store) -> pd.DataFrame:
     """The attacker's audit events of a scope, oldest first, with the sentence that says why they are the attacker's."""
     whose = dict[str, list[str]]()
     for finding in scope["findings"]:
@@ -110,7 +111,7 @@ def of_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.Data
     return typed("calls", list({tuple(row[name] for name in same): row for row in reversed(calls)}.values())[::-1])
 
 
-def of_aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.DataFrame:
+def of_aws_calls(scope: ScopeJson, attacker: Attacker, store: Store) -> pd.DataFrame:
     """The attacker's CloudTrail events of a scope, oldest first."""
     wanted = sorted({event_id for finding in scope["findings"] for event_id in finding["aws_calls"]})
     rows = store.rows(
@@ -123,7 +124,7 @@ def of_aws_calls(scope: dict[str, Any], attacker: Attacker, store: Store) -> pd.
     return typed("aws_calls", calls)
 
 
-def of_limits(scope: dict[str, Any]) -> pd.DataFrame:
+def of_limits(scope: ScopeJson) -> pd.DataFrame:
     """What a scope cannot tell, each once, with the findings that it holds for."""
     merged = dict[tuple[str, str], dict[str, Any]]()
     for finding in scope["findings"]:
@@ -134,11 +135,13 @@ def of_limits(scope: dict[str, Any]) -> pd.DataFrame:
     return typed("limits", list(merged.values()))
 
 
-def of_identities(scope: dict[str, Any]) -> pd.DataFrame:
+def of_identities(scope: ScopeJson) -> pd.DataFrame:
     """Who made calls in a scope, each once, with what it used; `findings` lists whose they are."""
     rows = []
-    for one, findings in _each_once(scope, "identities", "user_name"):
-        times = [source[name] for source in one["sources"] for name in ("first_at", "last_at") if source[name]]
+    for one, findings in _each_once(
+        scope, lambda finding: finding["identities"], lambda identity: identity["user_name"]
+    ):
+        times = [at for source in one["sources"] for at in (source["first_at"], source["last_at"])]
         rows.append(
             {
                 **one,
@@ -156,10 +159,12 @@ def of_identities(scope: dict[str, Any]) -> pd.DataFrame:
     return typed("identities", sorted(rows, key=lambda row: (-row["hostile_calls"], row["user_name"])))
 
 
-def of_sessions(scope: dict[str, Any]) -> pd.DataFrame:
+def of_sessions(scope: ScopeJson) -> pd.DataFrame:
     """The AWS sessions of a scope, each once, with their uses; `findings` lists whose they are."""
     rows = []
-    for one, findings in _each_once(scope, "sessions", "access_key_id"):
+    for one, findings in _each_once(
+        scope, lambda finding: finding["sessions"], lambda session: session["access_key_id"]
+    ):
         uses = one["uses"]
         where = {use["inside"] for use in uses}
         rows.append(
@@ -181,12 +186,17 @@ def of_sessions(scope: dict[str, Any]) -> pd.DataFrame:
     )
 
 
-def _each_once(scope: dict[str, Any], member: str, key: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """The entries of the findings' lists of that name, those of one key once, with the Ids of their findings."""
-    found = dict[str, tuple[dict[str, Any], list[str]]]()
+_Entry = TypeVar("_Entry")
+
+
+def _each_once(
+    scope: ScopeJson, entries: Callable[[FindingScopeJson], list[_Entry]], key: Callable[[_Entry], str]
+) -> Iterator[tuple[_Entry, list[str]]]:
+    """The entries of the findings' lists, those of one key once, with the Ids of their findings."""
+    found = dict[str, tuple[_Entry, list[str]]]()
     for finding in scope["findings"]:
-        for one in finding[member]:
-            found.setdefault(one[key], (one, []))[1].append(finding["id"])
+        for entry in entries(finding):
+            found.setdefault(key(entry), (entry, []))[1].append(finding["id"])
     yield from found.values()
 
 

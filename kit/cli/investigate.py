@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +18,9 @@ from kit.cli.terminal import (
     shows_errors,
     table_with,
 )
+
+if TYPE_CHECKING:
+    from kit.case.scope_json import SubjectJson
 
 
 @click.command(epilog="Example: kit findings case-1 --json")
@@ -105,7 +108,7 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
             click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
 
 
-def _life(subject: dict[str, Any]) -> str:
+def _life(subject: SubjectJson) -> str:
     if subject["standing"] is None and not subject["created_at"]:
         return ""
     end = minute(subject["deleted_at"]) or {True: "stands", False: "gone", None: "?"}[subject["standing"]]

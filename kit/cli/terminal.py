@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from kit.errors import KitError
+from kit.words import iso
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -173,8 +175,8 @@ def print_json(value: Any) -> None:
 def _jsonable(value: Any) -> Any:
     if _empty(value):
         return None
-    if hasattr(value, "isoformat"):
-        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, datetime):
+        return iso(value)
     return value.item() if hasattr(value, "item") else str(value)
 
 

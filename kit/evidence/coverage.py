@@ -19,7 +19,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from kit.store import tables
-from kit.store.store import part_path, parts_of, read_parquet
+from kit.store.parquet import part_path, parts_of, read_parquet
 from kit.store.tables import quoted, rows_of, table_of
 
 SILENCE_SECONDS = 60

@@ -8,9 +8,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kit.evidence.parts import LedgerEntry
 from kit.store import tables
-from kit.store.store import parts_of, parts_of_file, read_parquet
+from kit.store.ledger import LedgerEntry
+from kit.store.parquet import parts_of, parts_of_file, read_parquet
 
 
 def set_duplicates_aside(store: Path, numbers: dict[int, LedgerEntry], database: duckdb.DuckDBPyConnection) -> None:

@@ -30,11 +30,12 @@ from kit.evidence.gather import Given, as_text, gather, stamp_of
 from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
 from kit.evidence.load import is_done, load
 from kit.evidence.origin import Origin, origin_of
-from kit.evidence.parts import LedgerEntry, Parts
+from kit.evidence.parts import Parts
 from kit.evidence.sniff import FileKind, file_kind
 from kit.store import settings, tables
+from kit.store.ledger import LedgerEntry, ledger_of
+from kit.store.parquet import connect, part_path, plain_path
 from kit.store.settings import Settings, case_toml, settings_of
-from kit.store.store import connect, ledger_of, part_path, plain_path
 from kit.whole_file import write_whole
 from kit.words import Names
 

@@ -7,19 +7,21 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kit.evidence.formats.envelope import read_text
 from kit.evidence.formats.form import JSON, LINES, message, records_of, stream_of
 from kit.evidence.formats.stream import TOO_LONG, Reading, whole_lines
-from kit.evidence.parts import WRITTEN_AT_ONCE, LedgerEntry, Parts, give_to_reader, hidden
+from kit.evidence.parts import WRITTEN_AT_ONCE, Parts, give_to_reader, hidden
 from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 from kit.evidence.sniff import ALL_LISTS, FileKind, holds_records
 from kit.store import tables
-from kit.store.store import read_parquet
+from kit.store.ledger import LedgerEntry
+from kit.store.parquet import read_parquet
+from kit.words import iso
 
 Told = Callable[[int, int], None]
 """Called with the bytes of the file that are read and the records that were found."""
@@ -144,11 +146,7 @@ def _span(parts: Parts) -> tuple[str | None, str | None]:
             ends = f"SELECT min({table.time}) AS first_at, max({table.time}) AS last_at FROM {read_parquet(written)}"
             (times,) = tables.rows_of(parts.database.sql(ends).to_arrow_table())
             found += [at for at in times.values() if at]
-    return (_iso(min(found)), _iso(max(found))) if found else (None, None)
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return (iso(min(found)), iso(max(found))) if found else (None, None)
 
 
 def is_done(note: Path, entry: LedgerEntry) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from kit.store import tables
-from kit.store.store import parts_of, read_parquet
+from kit.store.parquet import parts_of, read_parquet
 
 
 @dataclass(frozen=True)

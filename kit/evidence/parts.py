@@ -19,25 +19,8 @@ from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, OTHER_LOG, Record, Reject
 from kit.evidence.sniff import ALL_LISTS, holds_records, taker_of
 from kit.store import tables
-from kit.store.store import part_path, parts_of_file, read_parquet
-
-
-@dataclass
-class LedgerEntry:
-    """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none."""
-
-    path: str
-    sha256: str
-    bytes: int
-    taken_as: str | None
-    records: int = 0
-    rows: int = 0
-    duplicates: int = 0
-    rejects: int = 0
-    first_at: str | None = None
-    last_at: str | None = None
-    note: str = ""
-
+from kit.store.ledger import LedgerEntry
+from kit.store.parquet import part_path, parts_of_file, read_parquet
 
 WRITTEN_AT_ONCE = 5_000, 16 << 20  # rows; letters in them
 

@@ -17,10 +17,9 @@ from kit.errors import EvidenceError, KitError
 from kit.evidence.gather import Given
 from kit.evidence.in_work import alone, writing
 from kit.evidence.intake import Addition, Loaded, Progress
-from kit.evidence.parts import LedgerEntry
 from kit.store import settings
+from kit.store.ledger import LedgerEntry, ledger_of
 from kit.store.settings import Settings, case_toml, settings_of, settings_of_any_format, stores_of
-from kit.store.store import ledger_of
 from kit.whole_file import write_whole
 
 WORK = "upgrade"  # the folder in the case in which the new store is made

@@ -42,7 +42,7 @@ def findings(case: Case) -> Shown:
 
 def _affected_by(case: Case, finding_id: str) -> Markup:
     """What one finding alone puts into scope as affected, in numbers."""
-    found: list[Row] = next((one["subjects"] for one in case.scope["findings"] if one["id"] == finding_id), [])
+    found = next((one["subjects"] for one in case.scope["findings"] if one["id"] == finding_id), [])
     rows = [row for row in found if row["certainty"] == "affected" and not row["through"]]
     said = list[str]()  # text or Markup
     for kind in ("pod", "node", "secret"):

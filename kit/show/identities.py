@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 from markupsafe import Markup
 
 from kit.case.case import Case
+from kit.case.scope_json import FindingScopeJson, IdentityJson, SessionJson, StepJson, UseJson, WhyJson
 from kit.show import cited as evidence_of
 from kit.show.figures import arn_words, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
@@ -36,26 +37,31 @@ SESSION_WORDS = {
 }
 
 
-def _every(case: Case, member: str, key: str) -> list[Row]:
+_Entry = TypeVar("_Entry", IdentityJson, SessionJson)
+
+
+def _every(
+    case: Case, entries: Callable[[FindingScopeJson], list[_Entry]], key: Callable[[_Entry], str]
+) -> list[_Entry]:
     """The identities or sessions of all chosen findings, each once; affected wins over possible."""
-    found = dict[str, Row]()
+    found = dict[str, _Entry]()
     for finding in case.scope["findings"]:
-        for one in finding[member]:
-            if one[key] not in found or one["certainty"] == "affected":
-                found[one[key]] = one
+        for entry in entries(finding):
+            if key(entry) not in found or entry["certainty"] == "affected":
+                found[key(entry)] = entry
     return list(found.values())
 
 
 def profiles(case: Case) -> Shown:
     """Each identity of the scope: what decides its kind, where the attacker got it, its sources and credentials, and the way to end it."""
-    every = _every(case, "identities", "user_name")
+    every = _every(case, lambda finding: finding["identities"], lambda identity: identity["user_name"])
     if not every:
         says = "No finding of this case names a caller, and no call is attributed to an attacker."
         return Shown(Markup("<p>{}</p>").format(says), says)
     return Shown(Markup("").join(_profile(case, one) for one in every), f"{len(every)} identities")
 
 
-def _profile(case: Case, one: Row) -> Markup:
+def _profile(case: Case, one: IdentityJson) -> Markup:
     sure = "" if one["certainty"] == "affected" else Markup(" {}").format(pill("possible"))
     parts = [Markup("<h3>{}</h3>").format(safe(user_words(one["user_name"])))]
     parts.append(
@@ -94,13 +100,13 @@ def _profile(case: Case, one: Row) -> Markup:
     return Markup("").join(parts)
 
 
-def _step(case: Case, step: Row) -> Markup:
+def _step(case: Case, step: StepJson) -> Markup:
     command = Markup("<br><code>{}</code>").format(safe(step["command"])) if step["command"] else ""
     shown_by = Markup(" {}").format(evidence_of.link(case, step["why"]["ref"])) if step["why"] else ""
     return Markup("{}.{}{}").format(safe(step["says"]), shown_by, command)
 
 
-def _said(case: Case, whys: Iterable[Row]) -> Markup:
+def _said(case: Case, whys: Iterable[WhyJson]) -> Markup:
     return Markup("; ").join(
         Markup("{} {}").format(safe(why["says"]), evidence_of.link(case, why["ref"])) for why in whys
     )
@@ -110,7 +116,7 @@ def _time(text: Any) -> str:
     return clock(pd.Timestamp(text)) if isinstance(text, str) else ""
 
 
-def _sources(one: Row) -> Markup:
+def _sources(one: IdentityJson) -> Markup:
     columns: dict[str, Callable[[Row], str]] = {
         "Address": lambda row: Markup("<code>{}</code>").format(safe(row["address"] or "not recorded")),
         "Whose": lambda row: (
@@ -127,7 +133,7 @@ def _sources(one: Row) -> Markup:
     )
 
 
-def _credentials(case: Case, one: Row) -> Markup:
+def _credentials(case: Case, one: IdentityJson) -> Markup:
     columns: dict[str, Callable[[Row], str]] = {
         "Credential": lambda row: (
             Markup("<code>{}</code>").format(safe(row["key"])) if isinstance(row["key"], str) else "the log names none"
@@ -136,7 +142,7 @@ def _credentials(case: Case, one: Row) -> Markup:
         "Calls": lambda row: f"{row['calls']:,}",
         "Hostile": lambda row: Markup("<b>{:,}</b>").format(row["hostile_calls"]) if row["hostile_calls"] else "0",
         "From": lambda row: safe(", ".join(row["addresses"][:4])),
-        "Made": lambda row: _said(case, [row["minted"]]) if isinstance(row["minted"], dict) else "",
+        "Made": lambda row: _said(case, [cast("WhyJson", row["minted"])]) if isinstance(row["minted"], dict) else "",
         "Last (UTC)": lambda row: _time(row["last_at"]),
     }
     return table(pd.DataFrame(one["credentials"]), columns, most=20, narrow=("Last (UTC)",))
@@ -144,7 +150,7 @@ def _credentials(case: Case, one: Row) -> Markup:
 
 def sessions(case: Case) -> Shown:
     """The AWS sessions of what is in scope: those that the attacker used or that were used outside of the cluster first."""
-    every = _every(case, "sessions", "access_key_id")
+    every = _every(case, lambda finding: finding["sessions"], lambda session: session["access_key_id"])
     if not every:
         verdict = case.verdict("iam_role", 0)
         says = (
@@ -176,11 +182,11 @@ def sessions(case: Case) -> Shown:
     return Shown(Markup("<p>{}</p>{}{}").format(says, shown, fold(title, inside)), says)
 
 
-def _outside(one: Row) -> bool:
+def _outside(one: SessionJson) -> bool:
     return any(use["inside"] is False for use in one["uses"])
 
 
-def _use(use: Row) -> Markup:
+def _use(use: UseJson) -> Markup:
     where = {True: "the cluster's own", False: Markup("<b>outside</b>"), None: "cannot tell whose"}[use["inside"]]
     return Markup("<code>{}</code> ({}): {}, {}").format(
         safe(use["address"]), where, counted(use["calls"], "call"), safe(", ".join(use["services"][:4]), 120)

@@ -5,11 +5,9 @@ Layout: store/<table>/<number>.parquet, one part a file of evidence and table; s
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,107 +15,19 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from kit.errors import CallError, CaseError
+from kit.errors import CallError
 from kit.model.address import ODD, canonical
 from kit.model.refs import Ref
 from kit.store import tables
+from kit.store.ledger import ledger_of
+from kit.store.parquet import MOST_THREADS, connect, empty_relation, parts_of, place_of_part, plain_path, read_parquet
 from kit.store.settings import settings_of
-from kit.store.tables import MOST_WORKERS, TABLES, quoted, rows_of
+from kit.store.tables import TABLES, quoted, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_THREADS = 4  # each reads JSON through buffers of its own, 32 MB at least
 SMALL = 2 << 20  # bytes of Parquet; so much, some 30,000 audit events, is read once and asked in memory
-MEMORY = "500MB"  # of DuckDB; with Python, Arrow and the readers' buffers the whole stays below 1 GB
-
-
-def connect(spill: Path | None = None, writes: bool = False, threads: int = MOST_THREADS) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection in UTC with bounded memory, which loads no extension and reads no other files than it is told.
-
-    spill: folder for what does not fit into memory. writes: to write parts of the store (kit.store.tables.AS_PARQUET), with one thread a statement.
-    threads: at most so many a statement.
-    """
-    database = duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": MEMORY})
-    database.execute("SET TimeZone = 'UTC'")
-    if database.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
-        # It goes to stdout. Jupyter refuses the setting where it has no bar.
-        database.execute("SET enable_progress_bar = false")
-    # With one thread the order is kept anyhow; only so DuckDB counts the bytes of a row group.
-    database.execute(f"SET preserve_insertion_order = {'false' if writes else 'true'}")
-    database.execute(f"SET threads = {1 if writes else min(threads, os.cpu_count() or 1)}")
-    if spill is not None:
-        database.execute(f"SET temp_directory = {quoted(spill)}")
-    return database
-
-
-def part_path(store: Path, table: str, number: int, worker: int = 0) -> Path:
-    """Where the part of a table is that a file (by its number) fills, or one of several workers on it; its folder is made."""
-    (store / table).mkdir(parents=True, exist_ok=True)
-    return _place(store, table, number, worker)
-
-
-def _place(store: Path, table: str, number: int, worker: int) -> Path:
-    return store / table / (f"{number:06}-{worker}.parquet" if worker else f"{number:06}.parquet")
-
-
-def parts_of(store: Path, table: str, last: int) -> list[Path]:
-    """The parts of a table that the files up to number `last` fill, in their order."""
-    return [part for part in sorted((store / table).glob("*.parquet")) if int(part.stem[:6]) <= last]
-
-
-def parts_of_file(store: Path, table: str, number: int) -> list[Path]:
-    """The parts of a table that one file fills. A folder may hold very many, so it is not listed."""
-    wanted = (_place(store, table, number, worker) for worker in range(MOST_WORKERS))
-    return [part for part in wanted if part.exists()]
-
-
-def read_parquet(parts: Iterable[Path], more: str = "") -> str:
-    """SQL that reads Parquet files, whose paths are plain ones, and takes nothing from their names."""
-    return f"read_parquet([{', '.join(quoted(part) for part in parts)}], hive_partitioning = false{more})"
-
-
-def plain_path(path: Path, folder: Path, name: str) -> Path:
-    """A link to a path, in a folder of ours: DuckDB reads `*`, `[`, `name=value/` and `~` in a path as patterns, and only text.
-
-    path: made absolute. folder: whose own path holds none of these.
-    """
-    link = folder / name
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.resolve())
-    return link
-
-
-def ledger_of(case: Path, store: str = "") -> dict[str, Any]:
-    """A case's ledger: the `files`, and `parts`, the number of the last part that counts. Raises CaseError for a folder that is no case.
-
-    store: the folder in it, whatever its format; the one that the settings name without it, if this kit can read it.
-    """
-    store = store or settings_of(case).store
-    try:
-        ledger = json.loads((case / store / "ledger.json").read_text())
-        return {"parts": int(ledger["parts"]), "files": list(ledger["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CaseError(
-            "not a case of this kit", where=str(case), next="make one with `kit new CASE EVIDENCE...`"
-        ) from None
-
-
-# An empty Arrow table would do too, but DuckDB imports pandas to see whether it is a frame.
-_SQL_TYPES = {
-    tables.TEXT: "VARCHAR",
-    tables.TEXTS: "VARCHAR[]",
-    tables.TIME: "TIMESTAMPTZ",
-    tables.COUNT: "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-}
-
-
-def _empty(schema: pa.Schema) -> str:
-    columns = (f'NULL::{_SQL_TYPES[column.type]} AS "{column.name}"' for column in schema)
-    return f"(SELECT {', '.join(columns)} WHERE false)"
 
 
 class Store:
@@ -136,7 +46,7 @@ class Store:
         last = self._ledger["parts"]
         found = {name: parts_of(store, name, last) for name in tables.TABLES}
         # Coverage is of all evidence, written anew with each addition.
-        found["coverage"] = [part for part in found["coverage"] if part == _place(store, "coverage", last, 0)]
+        found["coverage"] = [part for part in found["coverage"] if part == place_of_part(store, "coverage", last)]
         is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
         self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
         self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
@@ -144,7 +54,7 @@ class Store:
             parts = found[name]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
-            source = read_parquet(parts) if parts else _empty(table.schema)
+            source = read_parquet(parts) if parts else empty_relation(table.schema)
             told = {column: f"coalesce({column}, {quoted(value)})" for column, value in known.items()}
             if parts and "source_address" in table.names:
                 told["source_address"] = self._address_in(source)
@@ -173,7 +83,7 @@ class Store:
 
     @cached_property
     def ledger(self) -> list[dict[str, Any]]:
-        """What became of each file, in the order in which they were given (columns: kit.evidence.parts.LedgerEntry)."""
+        """What became of each file, in the order in which they were given (columns: kit.store.ledger.LedgerEntry)."""
         return list(self._ledger["files"])
 
     def table(self, sql: str, **values: Any) -> pa.Table:

@@ -10,10 +10,11 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence.load import load
-from kit.evidence.parts import LedgerEntry, Parts
+from kit.evidence.parts import Parts
 from kit.evidence.record import Record, Reject
 from kit.evidence.sniff import FileKind, file_kind
-from kit.store.store import connect
+from kit.store.ledger import LedgerEntry
+from kit.store.parquet import connect
 
 
 @dataclass(frozen=True)
