@@ -25,6 +25,7 @@ from kit.model.kinds import SUBJECT_KINDS, Needs
 from kit.model.refs import LEADS_TO
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of, playbooks_by_family
 from kit.questions import QUESTIONS
+from kit.questions.advice import advices
 from kit.report.run import NOTEBOOK_FOLDER
 from kit.store import tables
 from tests import api_page
@@ -205,12 +206,9 @@ def _family(one: Playbook) -> str:
         f"{one.tell}\n",
         "## Questions, in order\n",
     ]
-    parts += ["| question | observed | not observed | cannot tell |", "|---|---|---|---|"]
-    for ask in one.questions:
-        decides = " **decides**" if ask.question is one.telling else ""
-        parts.append(
-            f"| [{ask.question.asks}](../questions.md#{ask.question.name}){decides} | {ask.observed} | {ask.not_observed} | {ask.cannot_tell} |"
-        )
+    for asked in one.questions:
+        decides = ", which **decides**" if asked is one.telling else ""
+        parts.append(f"1. [{asked.asks}](../questions.md#{asked.name}){decides}")
     parts += ["", "## Actions, in order\n", "| stage | action | when not |", "|---|---|---|"]
     parts += [
         f"| {do.action.stage} | [{do.action.does}](../actions.md#{do.action.name}) | {do.when_not} |"
@@ -236,19 +234,25 @@ def _questions() -> str:
     ]
     for name, one in sorted(QUESTIONS.items()):
         needs = "; ".join(_need(need) for need in one.shown_by) or "the finding itself"
-        families = [
-            family.family
-            for family in playbooks_by_family().values()
-            if one in [ask.question for ask in family.questions]
-        ]
+        families = [family.family for family in playbooks_by_family().values() if one in family.questions]
         parts += [
             f"## {name}\n",
             f"{one.asks}\n",
             f"{_paragraphs(one.find.__doc__)}",
             f"Shown by: {needs}.\n",
+            *_meanings(name),
             f"Asked by: {', '.join(f'[{family}](finding-types/{family}.md)' for family in families)}.\n",
         ]
     return "\n".join(parts)
+
+
+def _meanings(question: str) -> list[str]:
+    """What the verdicts of a question mean for the next step, the first whose condition holds being said."""
+    lines = ["| verdict | if | next step |", "|---|---|---|"]
+    for one in advices()[question]:
+        rows = " and ".join(f"{heading}: {' or '.join(patterns)}" for heading, patterns in one.where.items())
+        lines.append(f"| {one.verdict} | {rows.replace('*', '…') or '–'} | {one.says} |")
+    return [*lines, ""]
 
 
 def _need(need: Needs) -> str:

@@ -35,7 +35,7 @@ def test_answers_say_verdict_next_step_and_what_they_rest_on(made: Path) -> None
     one = finding_of(made)
     assert (one["family"], one["telling"]) == ("secrets-accessed", "secrets_read")
     read = next(answer for answer in one["answers"] if answer["question"] == "secrets_read")
-    assert read["verdict"] == "observed" and len(read["rows"]) == 3 and read["next_step"].startswith("Each of these")
+    assert read["verdict"] == "observed" and len(read["rows"]) == 3 and read["next_step"].startswith("Rotate ")
     assert read["rests_on"] and all(ref.startswith("audit:") for ref in read["rests_on"])
     for answer in one["answers"]:
         assert answer["says"].endswith(".") and (answer["verdict"] != "cannot tell" or answer["limits"])
@@ -46,7 +46,7 @@ def test_answers_as_text_print_one_line_a_verdict_and_what_it_means(made: Path) 
     done = kit("answers", made, "--finding", finding_of(made)["id"])
     assert done.returncode == 0
     assert "observed      Which secrets were read? 3 secrets were read." in done.stdout
-    assert "→ Each of these is in the attacker's hands" in done.stdout
+    assert "→ Rotate " in done.stdout
 
 
 def test_a_mark_stands_beside_its_answer_and_is_never_unsaid(case: Path) -> None:

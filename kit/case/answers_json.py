@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from kit.model.claim import Claim
 from kit.model.finding import Finding
 from kit.playbooks.playbook import Playbook
+from kit.questions.advice import advice_of
 from kit.questions.question import Answer
 from kit.store.marks import Mark
 from kit.words import iso
 
 
 def answers_contract(
-    played: Playbook, finding: Finding, answers: Iterable[Answer], marks: Iterable[Mark]
+    played: Playbook, finding: Finding, answers: Iterable[Answer], marks: Iterable[Mark], doubted: bool
 ) -> dict[str, Any]:
-    """The answers to the questions of a finding's playbook as JSON-ready data."""
-    next_steps = {one.question.name: one for one in played.questions}
+    """The answers to the questions of a finding's playbook as JSON-ready data. doubted: the finding may be a false alarm."""
     said = [one for one in marks if one.finding == finding.id]
     return {
         "id": finding.id,
@@ -28,18 +29,7 @@ def answers_contract(
         "telling": played.telling.name,
         "marks": [_mark_contract(one) for one in said if not one.question],
         "answers": [
-            {
-                "question": one.question.name,
-                "asks": one.question.asks,
-                "verdict": one.verdict.word,
-                "says": one.says,
-                "next_step": next_steps[one.question.name].next_step(one.verdict.word),
-                "window": {"start": iso(one.window.start), "end": iso(one.window.end)} if one.window else None,
-                "rows": [{name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in one.rows],
-                "rests_on": one.rests_on,
-                "limits": [{"says": limit.says, "collect": limit.collect} for limit in one.verdict.limits],
-                "marks": [_mark_contract(each) for each in said if each.question == one.question.name],
-            }
+            answer_contract(one, advice_of(one, doubted), [each for each in said if each.question == one.question.name])
             for one in answers
         ],
         "actions": [
@@ -47,6 +37,26 @@ def answers_contract(
             for one in played.actions
         ],
     }  # fmt: skip
+
+
+def answer_contract(one: Answer, advice: Claim | None, marks: Iterable[Mark]) -> dict[str, Any]:
+    """An answer as JSON-ready data, with what it means for the next step."""
+    return {
+        "question": one.question.name,
+        "asks": one.question.asks,
+        "verdict": one.verdict.word,
+        "says": one.says,
+        "advice": {"says": advice.says, "holds": advice.holds} if advice else None,
+        "next_step": advice.says if advice else None,
+        "window": {"start": iso(one.window.start), "end": iso(one.window.end)} if one.window else None,
+        "rows": [
+            {name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
+            for row in one.rows
+        ],
+        "rests_on": one.rests_on,
+        "limits": [{"says": limit.says, "collect": limit.collect} for limit in one.verdict.limits],
+        "marks": [_mark_contract(each) for each in marks],
+    }
 
 
 def _mark_contract(one: Mark) -> dict[str, str | None]:

@@ -15,14 +15,14 @@ from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
 from kit.plan.plan import Plan
 from kit.playbooks.playbook import playbook_of
-from kit.scope.incident import Incident, incidents
+from kit.scope.incident import Incident
 from kit.scope.ring import Ring, Rings
 from kit.scope.scope import Scope
 from kit.statements.counts import Counts, counts
 from kit.statements.moments import Moments
 from kit.statements.open_entries import OpenEntries
 from kit.statements.open_entry import OpenEntry
-from kit.statements.opening import expected_if, opened_by
+from kit.statements.opening import disposition_of, expected_if, opened_by
 from kit.statements.story import StoryRow, story
 from kit.store.marks import Mark
 from kit.store.notes import Note, open_notes
@@ -36,8 +36,16 @@ class Brief:
     """The brief of one case. now: the moment by which the age of the evidence is judged."""
 
     def __init__(
-        self, scope: Scope, plan: Plan, case: dict[str, Any], marks: Iterable[Mark], notes: list[Note], now: datetime
+        self,
+        scope: Scope,
+        incidents: tuple[list[Incident], list[tuple[Finding, str]]],
+        plan: Plan,
+        case: dict[str, Any],
+        marks: Iterable[Mark],
+        notes: list[Note],
+        now: datetime,
     ) -> None:
+        self._incidents, self._apart = incidents
         self.scope, self.plan, self.case, self.now, self.notes = scope, plan, case, now, notes
         self._marked = {one.finding: one.word for one in marks if not one.question}
         self._rings, self._moments, self._entries = Rings(scope), Moments(scope), OpenEntries(scope)
@@ -45,7 +53,6 @@ class Brief:
 
     def contract(self) -> dict[str, Any]:
         """The brief as JSON-ready data, in the stable form that docs/json.md describes."""
-        made, apart = incidents(self.scope)
         counted = set[str]()
         return {
             "schema": 1,
@@ -60,8 +67,8 @@ class Brief:
                 "cloudtrail": iso(self._ends.get("trail")),
                 "dump": None,
             },
-            "no_incident": [{"finding": finding.id, "says": because} for finding, because in apart],
-            "incidents": [self._incident(one, counted) for one in made],
+            "no_incident": [{"finding": finding.id, "says": because} for finding, because in self._apart],
+            "incidents": [self._incident(one, counted) for one in self._incidents],
             "notes": [
                 {
                     "number": number,
@@ -102,10 +109,7 @@ class Brief:
         doubts = expected_if(incident, self.scope)
         way = opened_by(incident, self.scope, self._moments)
         times = sorted([event["received_at"] for event in incident.calls] + [one["event_at"] for one in incident.trail])
-        active, disposition = (
-            self._active(times),
-            self._disposition(incident, bool(times), [one.holds for one in doubts]),
-        )
+        active, disposition = self._active(times), disposition_of(incident, self._marked, doubts)
         ends_by = self._chooser.ends_by(entries)
         return {
             "id": incident.id,
@@ -142,12 +146,6 @@ class Brief:
         if all(end - times[-1] >= max(_QUIET, pause) and end - times[-1] > pause for end in self._ends.values()):
             return "no"
         return "yes" if self.now - max(self._ends.values()) < _FRESH else "cannot tell"
-
-    def _disposition(self, incident: Incident, has_calls: bool, holds: list[bool | None]) -> str:
-        if all(self._marked.get(one.finding.id) == "expected" for one in incident.scopes):
-            return "expected"
-        confirmed = any(self._marked.get(one.finding.id) == "confirmed" for one in incident.scopes)
-        return "hostile" if confirmed or (has_calls and True not in holds) else "cannot tell"
 
     def _cannot_tell(self, incident: Incident, active: str, times: list[datetime]) -> list[dict[str, Any]]:
         limits = dict.fromkeys(limit for one in incident.scopes for limit in one.limits)

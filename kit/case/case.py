@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     from kit.actions.action import Action
     from kit.actions.target import Target
+    from kit.case.answers import IncidentAnswer
     from kit.case.scope_json import ScopeJson
     from kit.plan.plan import Plan
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
     from kit.questions.question import Answer, Asked
     from kit.questions.verdict import Evidence, Verdict
+    from kit.scope.incident import Incident
     from kit.scope.index import Index
     from kit.scope.scope import Scope
 
@@ -183,20 +185,45 @@ class Case(CaseEvidence):
         if finding_id not in self._answers:
             asked = self._asked(finding_id)
             played = playbook_of(asked.finding.type)
-            self._answers[finding_id] = [ask(one.question, asked) for one in played.questions]
+            self._answers[finding_id] = [ask(one, asked) for one in played.questions]
         return self._answers[finding_id]
 
-    def _asked(self, finding_id: str) -> Asked:
+    def _asked(self, finding_id: str, whole: bool = False) -> Asked:
         from kit.questions.question import Asked
 
+        of = self._scope.of(self.finding(finding_id))
         return Asked(
             self.store,
             self.inventory,
             self._scope,
-            self._scope.of(self.finding(finding_id)),
+            of,
             self._evidence,
             self._baseline,
+            tuple(self._incidents[0]),
+            whole,
         )
+
+    @cached_property
+    def _incidents(self) -> tuple[list[Incident], list[tuple[Finding, str]]]:
+        from kit.scope.incident import incidents
+
+        return incidents(self._scope)
+
+    @property
+    def no_incident(self) -> list[tuple[Finding, str]]:
+        """The findings that belong to no incident, each with the reason."""
+        return self._incidents[1]
+
+    @cached_property
+    def incident_answers(self) -> list[IncidentAnswer]:
+        """The answers to the questions of each incident's playbooks, asked once of the whole incident, the gravest incident first."""
+        from kit.case.answers import incident_answers
+
+        return [
+            answer
+            for one in self._incidents[0]
+            for answer in incident_answers(one, self._asked(one.gravest.id, whole=True), self.marks)
+        ]
 
     def answer(self, name: str, finding: str = "") -> Answer:
         """What the evidence says to one question (docs/questions.md), whether a playbook asks it or not; `.frame` has its rows.
@@ -223,14 +250,20 @@ class Case(CaseEvidence):
 
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
+        from kit.case.answers import doubted_findings
         from kit.case.answers_json import answers_contract
         from kit.playbooks.playbook import playbook_of
 
+        findings, doubted = (
+            list(map(self.finding, self._chosen_ids)),
+            doubted_findings(self._scope, self._incidents[0], self.marks),
+        )
         return {
             "case": self.name,
+            "answers": [one.contract() for one in self.incident_answers],
             "findings": [
-                answers_contract(playbook_of(self.finding(one).type), self.finding(one), self.answers(one), self.marks)
-                for one in self._chosen_ids
+                answers_contract(playbook_of(one.type), one, self.answers(one.id), self.marks, one.id in doubted)
+                for one in findings
             ],
         }
 
@@ -249,7 +282,9 @@ class Case(CaseEvidence):
 
         named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
         about = named | {"evidence": self.evidence_digest}
-        return Brief(self._scope, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)).contract()
+        return Brief(
+            self._scope, self._incidents, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)
+        ).contract()
 
     def _targets(self, keep_addresses: Names | None = None) -> Targets:
         from kit.plan.targets import Targets, checked_addresses
@@ -307,7 +342,7 @@ class Case(CaseEvidence):
             raise CallError(
                 f"this case has no finding {finding_id!r}", where="--finding", next="`kit findings CASE` lists them"
             )
-        known = [one.question.name for one in playbook_of(self.finding(finding_id).type).questions]
+        known = [one.name for one in playbook_of(self.finding(finding_id).type).questions]
         if question and question not in known:
             raise CallError(
                 f"{question!r} is not asked of this finding",

@@ -121,7 +121,7 @@ def _life(subject: SubjectJson) -> str:
 @AS_JSON
 @shows_errors
 def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
-    """Ask the playbook's questions of each finding of CASE: observed, not observed or cannot tell, and what each means next."""
+    """Ask the playbooks' questions of each incident of CASE: observed, not observed or cannot tell, and what each means next."""
     with ShownProgress() as progress:
         progress("asking the questions", 0, 1)
         opened = opened_case(case, finding, start, end)
@@ -129,14 +129,34 @@ def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> No
     if as_json:
         print_json(said)
         return
-    for one in said["findings"]:
+    titles = {one["id"]: f"{one['title']} ({one['type']})" for one in said["findings"]}
+    shown = ""
+    for answer in said["answers"]:
+        if answer["incident"] != shown:
+            shown = answer["incident"]
+            of = list(
+                dict.fromkeys(id_ for each in said["answers"] if each["incident"] == shown for id_ in each["findings"])
+            )
+            click.echo()
+            click.echo(
+                printable(f"{shown}: {titles[of[0]]}{f' and {len(of) - 1} more findings' if len(of) > 1 else ''}")
+            )
+        _print_answer(answer)
+    in_incident = {id_ for answer in said["answers"] for id_ in answer["findings"]}
+    for one in (each for each in said["findings"] if each["id"] not in in_incident):
         click.echo()
-        click.echo(printable(f"{one['type']}  {one['id']}"))
-        click.echo(printable(f"{one['title']}: {one['saw']}"))
-        for answer in one["answers"]:
-            mark = "".join(f" [{each['mark']}: {each['note']}]" for each in answer["marks"])
-            click.echo(printable(f"  {answer['verdict']:12}  {answer['asks']} {answer['says']}{mark}"))
-            click.echo(printable(f"                → {answer['next_step']}"))
+        click.echo(printable(f"no incident: {one['type']} {one['id']}"))
+        for answer in one["answers"][:1]:
+            _print_answer(answer)
+    if not said["findings"]:
+        click.echo("cannot tell: this case has no finding to ask about. Load GuardDuty's findings with `kit add`.")
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    mark = "".join(f" [{each['mark']}: {each['note']}]" for each in answer["marks"])
+    click.echo(printable(f"  {answer['verdict']:12}  {answer['asks']} {answer['says']}{mark}"))
+    if answer["next_step"]:
+        click.echo(printable(f"                → {answer['next_step']}"))
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""The playbooks: what each family of finding types means, what to ask of the evidence, what the answers decide, what to do.
+"""The playbooks: what each family of finding types means, what to ask of the evidence, which answer decides, what to do.
 
 Data in kit/playbooks/*.toml, one file a family; finding_types.json beside them has every type with its severity, tactic and summary.
 A type that no playbook lists goes to the one with the longest common beginning, else to generic.toml.
@@ -40,20 +40,6 @@ class Technique:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A question of a playbook, and what each verdict means for the next step."""
-
-    question: Question
-    observed: str
-    not_observed: str
-    cannot_tell: str
-
-    def next_step(self, verdict: str) -> str:
-        """What a verdict (its word) means for the next step."""
-        return {"observed": self.observed, "not observed": self.not_observed, "cannot tell": self.cannot_tell}[verdict]
-
-
-@dataclass(frozen=True)
 class Do:
     """An action of a playbook, and when not to take it."""
 
@@ -73,7 +59,7 @@ class Playbook:
     commonly: str
     tell: str
     techniques: tuple[Technique, ...]
-    questions: tuple[Ask, ...]
+    questions: tuple[Question, ...]
     actions: tuple[Do, ...]
     telling: Question
     sources: tuple[str, ...]
@@ -159,12 +145,12 @@ def _load(path: Path, faults: list[str]) -> Playbook | None:
         fault(f"{name} is not a member of a playbook")
     if len(faults) > before:
         return None
-    asks = list(_entries(read["questions"], "questions", ("ask", "observed", "not_observed", "cannot_tell"), fault))
+    asks = [str(one) for one in read["questions"]]
     does = list(_entries(read["actions"], "actions", ("do", "when_not"), fault))
     techniques = list(_entries(read["techniques"], "techniques", ("id", "name"), fault))
     false_alarm = list(_entries([read["false_alarm"]], "false_alarm", ("commonly", "tell"), fault))
     for place, name in (
-        *((f"questions[{number}]", one["ask"]) for number, one in enumerate(asks)),
+        *((f"questions[{number}]", one) for number, one in enumerate(asks)),
         ("telling", read["telling"]),
     ):
         if name not in QUESTIONS:
@@ -173,13 +159,13 @@ def _load(path: Path, faults: list[str]) -> Playbook | None:
         if one["do"] not in ACTIONS:
             fault(f"actions[{number}]: {one['do']!r} is not an action{_nearest(one['do'], ACTIONS)}")
     for where, names in (
-        ("questions", [one["ask"] for one in asks]),
+        ("questions", asks),
         ("actions", [one["do"] for one in does]),
         ("finding_types", read["finding_types"]),
     ):
         for name in sorted({name for name in names if names.count(name) > 1}):
             fault(f"{where}: {name} stands twice")
-    if read["telling"] not in [one["ask"] for one in asks]:
+    if read["telling"] not in asks:
         fault(f"telling: {read['telling']} is not among its questions")
     for name in read["finding_types"]:
         if name not in finding_types():
@@ -195,9 +181,7 @@ def _load(path: Path, faults: list[str]) -> Playbook | None:
         commonly=false_alarm[0]["commonly"],
         tell=false_alarm[0]["tell"],
         techniques=tuple(Technique(**one) for one in techniques),
-        questions=tuple(
-            Ask(QUESTIONS[one["ask"]], one["observed"], one["not_observed"], one["cannot_tell"]) for one in asks
-        ),
+        questions=tuple(QUESTIONS[one] for one in asks),
         actions=tuple(Do(ACTIONS[one["do"]], one["when_not"]) for one in does),
         telling=QUESTIONS[read["telling"]],
         sources=tuple(read["sources"]),

@@ -97,7 +97,11 @@ def commands_run(asked: Asked) -> Found:
 @question("What was deleted or evicted?", LOG, about=("deleted",))
 def objects_deleted(asked: Asked) -> Found:
     """Objects that the attacker's calls deleted or evicted."""
-    rows = _of_subjects(asked, "deleted", "Object")
+    made = {one.key for one in asked.subjects("created")}
+    rows = [
+        one | {"Whose": "made by the attacker" if one["Object"] in made else "not made by the attacker"}
+        for one in _of_subjects(asked, "deleted", "Object")
+    ]
     return Found(
         rows, f"{_counted(rows, 'object was', 'objects were')} deleted or evicted.", "The attacker deleted nothing."
     )
@@ -116,8 +120,9 @@ def refused_then_allowed(asked: Asked) -> Found:
             rows[place] = row(
                 [asked.ref(before), asked.ref(event)], Call=f"{place[0]} {place[1]}", Namespace=place[2],
                 Refused=before["received_at"], Refused_as=before["user_name"], Let_through=event["received_at"], As=event["user_name"],
+                Same_identity="yes" if before["user_name"] == event["user_name"] else "no",
             )  # fmt: skip
-    other = sum(one["Refused as"] != one["As"] for one in rows.values())
+    other = sum(one["Same identity"] == "no" for one in rows.values())
     who = f"; {other} of them for another identity than the refused one" if other else ""
     says = f"{counted(len(rows), 'kind')} of calls {'was' if len(rows) == 1 else 'were'} refused first and let through later{who}."
     return Found(

@@ -6,7 +6,7 @@ Sources: audit.k8s.io/v1 Event (user, user.extra, impersonatedUser, sourceIPs, u
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -16,7 +16,7 @@ from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, question, row, whys
 from kit.store.tables import Row
-from kit.words import counted, utc
+from kit.words import counted, few, utc
 
 LOG = Needs("audit")
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
@@ -59,12 +59,29 @@ def who_is_it(asked: Asked) -> Found:
 def was_it_expected(asked: Asked) -> Found:
     """The same call before the first bad sign, by the same identity from another credential and another address: a dwelling attacker
     stands in the baseline too."""
-    own, first = asked.scope.attacker.own_calls.of(asked.finding), asked.first_hostile_at
-    call = own[0] if own else None
-    if call is None or first is None:
+    own, first = asked.own_calls, asked.first_hostile_at
+    if not own or first is None:
         says = "Whether it was expected cannot be told: the finding's own call is not in the evidence"
         return Found([], "", "", limits=(Limit(("identity",), says, AUDIT_LOG),))
-    suspects = [*own, *asked.hostile]
+    before, limits = f"before the first bad sign ({utc(first)})", _short_baseline(asked)
+    rows, said = list[Row](), list[str]()
+    alike = {(event["user_name"], _words_of(event), event["namespace"]): event for event in own}
+    for call in alike.values() if asked.whole else own[:1]:
+        earlier = _earlier(asked, call, [*own, *asked.hostile], first)
+        rows += earlier
+        if earlier:
+            number = sum(one["Calls"] for one in earlier)
+            said.append(
+                f"{call['user_name']} made the same call ({_words_of(call)}) {counted(number, 'time')} {before}"
+            )
+    what = few(list(dict.fromkeys(f"{event['user_name']}: {_words_of(event)}" for event in alike.values())), 3)
+    nothing = f"No such call was made {before} ({what}), but from suspect credentials and addresses."
+    says = f"{few(said, 2)}, with another credential from another address. Only a person's mark closes a finding."
+    return Found(rows, says, nothing, limits=limits)
+
+
+def _earlier(asked: Asked, call: Event, suspects: list[Event], first: datetime) -> list[Row]:
+    """Calls like one, before the first bad sign, with no suspect credential and from no suspect address."""
     rows = []
     for one in asked.store.rows(
         "SELECT source_address, user_agent, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
@@ -84,26 +101,17 @@ def was_it_expected(asked: Asked) -> Found:
         credentials=sorted({event["credential_id"] or event["access_key_id"] for event in suspects} - {None}),
     ):
         rows.append(
-            row([asked.ref(one["first"])], From=one["source_address"], Client=one["user_agent"], Calls=one["calls"],
+            row([asked.ref(one["first"])], Identity=call["user_name"], From=one["source_address"], Client=one["user_agent"], Calls=one["calls"],
                 First=one["first_at"], Last=one["last_at"])
         )  # fmt: skip
-    what = _words_of(call)
-    before = f"before the first bad sign ({utc(first)})"
-    number = sum(one["Calls"] for one in rows)
-    return Found(
-        rows,
-        f"{call['user_name']} made the same call ({what}) {number:,} times {before}, with another credential from another address."
-        " That speaks for it; only a person's mark closes a finding.",
-        f"{call['user_name']} never made this call ({what}) {before}, but for suspect credentials and addresses.",
-        limits=_short_baseline(asked),
-    )
+    return rows
 
 
 @question("What about this call was never seen before?", LOG)
 def is_it_new(asked: Asked) -> Found:
     """Address, client, kind of call and namespace of the attacker's calls that the identity never had before the first bad sign."""
     first = asked.first_hostile_at
-    own = asked.scope.attacker.own_calls.of(asked.finding)
+    own = asked.own_calls
     called = asked.hostile or [
         one for one in own if asked.window and asked.window.start <= one["received_at"] < asked.window.end
     ]
@@ -154,12 +162,12 @@ def is_it_new(asked: Asked) -> Found:
 @question("What else did this identity do?", LOG, about=("identity",))
 def what_else_did_it_do(asked: Asked) -> Found:
     """The attacker's calls beside the finding's own one, by kind; possible ones too."""
-    own = {place_of(event) for event in asked.scope.attacker.own_calls.of(asked.finding)}
+    own = {place_of(event) for event in asked.own_calls}
     others = [event for event in asked.hostile if place_of(event) not in own]
     possible = [
         call.event
         for call in asked.scope.attacker.possible.values()
-        if call.event["audit_id"] in asked.of.possible_calls
+        if any(call.event["audit_id"] in part.possible_calls for part in (asked.parts if asked.whole else [asked.of]))
     ]
     rows = [*_by_kind(asked, others, "affected"), *_by_kind(asked, possible, "possible")]
     return Found(
@@ -183,7 +191,9 @@ def who_else_used_the_address(asked: Asked) -> Found:
             " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
             " WHERE source_address = $address AND NOT list_contains($callers, user_name) GROUP BY user_name ORDER BY calls DESC, user_name",
             address=address,
-            callers=[str(asked.finding.user.get("Username") or (asked.callers or [""])[0])],
+            callers=asked.callers
+            if asked.whole
+            else [str(asked.finding.user.get("Username") or (asked.callers or [""])[0])],
         ):
             rows.append(row([asked.ref(one["first"])], Address=address, Identity=one["user_name"], Calls=one["calls"],
                             First=one["first_at"], Last=one["last_at"]))  # fmt: skip
@@ -230,7 +240,11 @@ def credentials_used_outside(asked: Asked) -> Found:
                 row([asked.ref(one["first"])], certainty, Credential_of=whose, Used_as=one["user_name"], From=one["source_address"],
                     Calls=one["calls"], First=one["first_at"], Last=one["last_at"])
             )  # fmt: skip
-    for used in asked.of.sessions:
+    for used in (
+        {one.session.access_key_id: one for part in asked.parts for one in part.sessions}.values()
+        if asked.whole
+        else asked.of.sessions
+    ):
         for use in used.uses:
             if use.inside is False and (used.session.pod_uid or used.session.service_account or used.session.node):
                 whose = used.session.service_account or used.session.node or used.session.pod_uid

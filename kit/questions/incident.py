@@ -12,6 +12,7 @@ from typing import Any
 from kit.attribution.calls import let_through
 from kit.attribution.deeds import path_of
 from kit.lenient import dict_of, list_of, member
+from kit.model.finding import Finding
 from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
@@ -48,17 +49,22 @@ def is_it_a_sample(asked: Asked) -> Found:
 @question("What did Runtime Monitoring see?")
 def seen_at_runtime(asked: Asked) -> Found:
     """Process, its lineage, and what the finding's context names: files, domains, addresses, sockets; without interpretation."""
-    details = member(asked.finding.raw, "Service", "RuntimeDetails")
-    rows = list(_members(asked, "process", dict_of(dict_of(details).get("Process"))))
-    rows += _members(asked, "context", dict_of(dict_of(details).get("Context")))
-    for word, path in (
-        ("network", ("Service", "Action", "NetworkConnectionAction")),
-        ("DNS request", ("Service", "Action", "DnsRequestAction")),
-    ):
-        rows += _members(asked, word, dict_of(member(asked.finding.raw, *path)))
-    process = dict_of(dict_of(details).get("Process"))
-    user = f" as user {process['User']}" if process.get("User") else ""
-    name = process.get("ExecutablePath") or process.get("Name") or "a process"
+    rows, seen = list[Row](), list[str]()
+    for finding in asked.findings:
+        details = dict_of(member(finding.raw, "Service", "RuntimeDetails"))
+        process = dict_of(details.get("Process"))
+        action = dict_of(member(finding.raw, "Service", "Action"))
+        parts = (
+            ("process", process),
+            ("context", dict_of(details.get("Context"))),
+            ("network", dict_of(action.get("NetworkConnectionAction"))),
+            ("DNS request", dict_of(action.get("DnsRequestAction"))),
+        )
+        found = [one for word, value in parts for one in _members(finding, word, value)]
+        if found:
+            user = f" as user {process['User']}" if process.get("User") else ""
+            seen.append(f"{process.get('ExecutablePath') or process.get('Name') or 'a process'}{user}")
+        rows += found
     limits = []
     if not rows:
         says = "What ran cannot be told: the finding has no runtime details"
@@ -69,36 +75,32 @@ def seen_at_runtime(asked: Asked) -> Found:
                 "`aws guardduty get-findings` for this finding, and the other Runtime Monitoring findings of that pod",
             )
         )
-    return Found(rows, f"Runtime Monitoring saw {name} run{user}.", "", limits=tuple(limits))
+    return Found(rows, f"Runtime Monitoring saw {few(list(dict.fromkeys(seen)), 3)}.", "", limits=tuple(limits))
 
 
-def _members(asked: Asked, word: str, value: dict[str, Any], above: str = "") -> list[Row]:
+def _members(finding: Finding, word: str, value: dict[str, Any], above: str = "") -> list[Row]:
     rows = []
     for name, one in value.items():
         if isinstance(one, dict):
-            rows += _members(asked, word, one, f"{above}{name}.")
+            rows += _members(finding, word, one, f"{above}{name}.")
         elif one not in (None, "", []):
             text = (
                 [json.dumps(each, default=str) if isinstance(each, dict) else str(each) for each in one]
                 if isinstance(one, list)
                 else str(one)
             )
-            rows.append(
-                row([asked.finding_ref("service.runtimeDetails")], Of=word, Member=f"{above}{name}", Value=text)
-            )
+            rows.append(row([finding.ref("service.runtimeDetails")], Of=word, Member=f"{above}{name}", Value=text))
     return rows
 
 
 @question("Which files did the malware scan find?")
 def scanned_files(asked: Asked) -> Found:
     """The files that the finding's malware scan names: threat, path, hash, volume."""
-    scan = dict_of(member(asked.finding.raw, "Service", "EbsVolumeScanDetails"))
-    threats = dict_of(dict_of(scan.get("ScanDetections")).get("ThreatDetectedByName")).get("ThreatNames")
     rows = []
-    for threat in list_of(threats):
+    for finding, threat in ((one, threat) for one in asked.findings for threat in _threats(one)):
         for one in dict_of(threat).get("FilePaths") or []:
             path = dict_of(one)
-            rows.append(row([asked.finding_ref("service.ebsVolumeScanDetails")], Threat=threat.get("Name"), File=path.get("FilePath") or path.get("FileName"),
+            rows.append(row([finding.ref("service.ebsVolumeScanDetails")], Threat=threat.get("Name"), File=path.get("FilePath") or path.get("FileName"),
                             Hash=path.get("Hash"), Volume=path.get("VolumeArn")))  # fmt: skip
     limits = []
     if not rows:
@@ -109,7 +111,12 @@ def scanned_files(asked: Asked) -> Found:
     )
 
 
-@question("How did they get in?", LOG, Needs("dump"), Needs("trail"))
+def _threats(finding: Finding) -> list[Any]:
+    scan = dict_of(member(finding.raw, "Service", "EbsVolumeScanDetails"))
+    return list_of(dict_of(dict_of(scan.get("ScanDetections")).get("ThreatDetectedByName")).get("ThreatNames"))
+
+
+@question("How did the attacker get in?", LOG, Needs("dump"), Needs("trail"))
 def way_in(asked: Asked) -> Found:
     """What shows the way in: the pod, node or session that the credential came from; and what may have been it."""
     rows = [
@@ -144,14 +151,14 @@ def way_in(asked: Asked) -> Found:
     if any(profile.identity.node for profile in asked.profiles):
         rows += _metadata_options(asked)
     sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]
-    nothing = "Nothing shows how they got in."
+    nothing = "Nothing shows how the attacker got in."
     limits = (
         ()
         if sure
         else (
             Limit(
                 ("way_in",),
-                "How they got in cannot be told: no evidence shows where the credential came from",
+                "How the attacker got in cannot be told: no evidence shows where the credential came from",
                 f"{AUDIT_LOG}, from before the first bad sign; the image scan of the pod",
             ),
         )
@@ -305,7 +312,7 @@ def still_standing(asked: Asked) -> Found:
 
 @question("Which other findings belong to the same incident?", about=("identity",))
 def belongs_together(asked: Asked) -> Found:
-    """Other findings of the case that share an affected pod, identity, service account or address with this one."""
+    """The other findings of the same incident, as the brief joins them, each with what is affected by both."""
     pods = {one.key: one.thing.name for one in asked.subjects("pod") if one.thing}
     rows = []
     for scope, shared in asked.together:
@@ -318,15 +325,15 @@ def belongs_together(asked: Asked) -> Found:
                 Id=other.id,
                 Severity=other.severity,
                 First_seen=other.first_seen_at,
-                Shares=names[:6],
+                Shares=names[:6] or ["the attacker's calls, or another finding of the incident"],
             )
         )
     says = "Which findings belong together cannot be told: nothing is known to be affected by this one"
     limits = () if asked.of.affected() else (Limit(("finding",), says, AUDIT_LOG),)
-    says = f"{counted(len(rows), 'other finding')} {'shares' if len(rows) == 1 else 'share'} a pod, identity, service account or address with it: work on them as one incident."
+    says = f"{counted(len(rows), 'other finding belongs', 'other findings belong')} to the same incident."
     return Found(
         rows,
         says,
-        "No other finding of this case shares an affected pod, identity, service account or address with it.",
+        "No other finding of the case shares a caller, credential, object or pod with it, or an address of the attacker's own.",
         limits=limits,
     )

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kit.attribution.calls import AwsEvent, Event
+from kit.attribution.calls import AwsEvent, Event, place_of
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.finding import Finding
@@ -22,6 +22,7 @@ from kit.model.refs import Ref
 from kit.model.why import AUDIT_LOG, Limit, Standing, Why
 from kit.model.window import Window
 from kit.questions.verdict import CANNOT_TELL, OBSERVED, Evidence, Verdict, decide
+from kit.scope.incident import Incident
 from kit.scope.index import each_once
 from kit.scope.profile import Profile
 from kit.scope.scope import Scope
@@ -57,7 +58,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a question is asked of: one finding with its scope, and the evidence of its case."""
+    """What a question is asked of: one finding with its scope, and the evidence of its case. whole: its incident as a whole instead.
+
+    incidents: those of the case, which say what belongs together.
+    """
 
     store: Store
     inventory: Inventory
@@ -65,6 +69,8 @@ class Asked:
     of: FindingScope
     evidence: Evidence
     baseline: datetime | None = None
+    incidents: tuple[Incident, ...] = ()
+    whole: bool = False
 
     @property
     def finding(self) -> Finding:
@@ -78,20 +84,18 @@ class Asked:
 
     @cached_property
     def together(self) -> list[tuple[FindingScope, list[tuple[str, str]]]]:
-        """The scopes of other findings that share an affected pod, identity, service account or address with this one, each with what
-        they share (kind, key). A `Policy:` finding shares the identities that it says were given rights."""
+        """The scopes of the other findings of its incident, each with what is affected by both (kind, key), which may be nothing: they may
+        be joined by others. A `Policy:` finding shares the identities that it says were given rights."""
         mine, mine_run = _things_of(self.of)
         mine |= {("identity", name) for name in self._let_in}
         own = {("source_ip", address) for address in self.scope.attacker.cluster_addresses.own}
         found = []
-        for other in self.scope.attacker.findings:
-            if other.id != self.finding.id and not other.sample:
-                scope = self.scope.of(other)
+        incident = next((one for one in self.incidents if self.of in one.scopes), None)
+        for scope in incident.scopes if incident else ():
+            if scope is not self.of:
                 theirs, they_run = _things_of(scope)
                 # A service account joins where one finding's pods run under it and the other's caller used it.
-                shared = (mine & theirs | mine_run & theirs | mine & they_run) - own
-                if shared:
-                    found.append((scope, sorted(shared)))
+                found.append((scope, sorted((mine & theirs | mine_run & theirs | mine & they_run) - own)))
         return found
 
     @cached_property
@@ -113,10 +117,21 @@ class Asked:
     @cached_property
     def parts(self) -> list[FindingScope]:
         """The scopes whose calls are asked about: the finding's own; where it names no attacking caller, also those of findings that
-        belong together with it, for somebody else's calls did it or used it."""
+        belong together with it, for somebody else's calls did it or used it. All of the incident, asked of the whole."""
         names_caller = bool(self.finding.user.get("Username")) and not self.finding.is_policy
-        own = names_caller or bool(self.finding.sequence)
+        own = not self.whole and (names_caller or bool(self.finding.sequence))
         return [self.of] if own else [self.of, *(scope for scope, _ in self.together)]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The findings that it is asked of: one, or all of the incident."""
+        return [part.finding for part in self.parts] if self.whole else [self.finding]
+
+    @cached_property
+    def own_calls(self) -> list[Event]:
+        """The findings' own calls, each once."""
+        every = (event for one in self.findings for event in self.scope.attacker.own_calls.of(one))
+        return list({place_of(event): event for event in every}.values())
 
     @cached_property
     def hostile(self) -> list[Event]:
@@ -167,7 +182,7 @@ class Asked:
             subject
             for part in self.parts
             for subject in part.all_of(*kinds)
-            if part is self.of or subject.kind in _DONE
+            if part is self.of or self.whole or subject.kind in _DONE
         )
 
     def things(self, kind: SubjectName) -> list[Thing]:
@@ -254,7 +269,7 @@ def ask(one: Question, asked: Asked) -> Answer:
     limits += [limit for needs in one.shown_by for limit in asked.evidence.lacks(needs, window)]
     verdict = decide(shown, limits)
     says = found.says if verdict.word == OBSERVED else found.nothing
-    others = len(asked.parts) - 1
+    others = 0 if asked.whole else len(asked.parts) - 1
     if verdict.word == OBSERVED and others and one.about:
         says = f"{says} Counted with what the callers of {counted(others, 'finding')} that {'belongs' if others == 1 else 'belong'} together with this one did."
     if verdict.word == CANNOT_TELL:

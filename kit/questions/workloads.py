@@ -34,7 +34,7 @@ def workloads_written(asked: Asked) -> Found:
         spec = pod_spec(one.thing.spec) if one.thing else {}
         specs = [spec, *(pod.spec for pod in _pods_of(asked, one.thing))]
         rows.append(
-            row([why.ref for why in one.why], one.certainty, Object=one.key, What=whys(list(one.why)[:1]), Dangers=_each(dangers, specs),
+            row([why.ref for why in one.why], one.certainty, Object=one.key, Was=one.kind, What=whys(list(one.why)[:1]), Dangers=_each(dangers, specs),
                 Images=_each(images, specs), Known="" if any(specs) else "no body of it is in the evidence",
                 Stands=stands(one.thing))
         )  # fmt: skip
@@ -134,7 +134,7 @@ def node_reached(asked: Asked) -> Found:
                     Other_pods_on_it=sum(one.node == node for one in asked.inventory.pods),
                 )
             )
-    if asked.finding.resource_type == "Instance" and not asked.finding.workload:
+    if any(one.resource_type == "Instance" and not one.workload for one in asked.findings):
         for one in asked.subjects("node"):
             rows.append(
                 row(
@@ -150,7 +150,7 @@ def node_reached(asked: Asked) -> Found:
     nodes = sorted({str(one["Node"]) for one in rows if one["certainty"] == "affected"})
     return Found(
         rows,
-        f"{few(nodes, 3)}: take each as compromised, with every pod on it.",
+        f"{few(nodes, 3)}: an affected pod has power over the node, or the node's own credential was used.",
         "No affected pod reaches its node.",
         limits=tuple(limits),
     )

@@ -44,7 +44,7 @@ Key = tuple[str, Hashable]
 _READS = ("get", "list", "watch")
 
 
-@dataclass
+@dataclass(eq=False)
 class Incident:
     """Findings that belong together, with the attacker's calls: audit events and CloudTrail events, oldest first."""
 

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from kit.case.answers import IncidentAnswer
 from kit.case.case import Case
-from kit.playbooks.playbook import Ask, Playbook, finding_types, playbook_of
+from kit.playbooks.playbook import Playbook, finding_types, playbook_of
 from kit.questions.question import Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
+from kit.scope.incident import Incident
 from kit.show import cited as evidence_of
 from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
 from kit.show.words import pill, with_code
@@ -75,42 +77,46 @@ def _sources(urls: tuple[str, ...]) -> list[Markup]:
 
 
 def verdicts(case: Case) -> Shown:
-    """Every question of every finding's playbook with its verdict; answers that are the same for several findings stand once."""
+    """Every question of each incident's playbooks with its verdict, asked once of the whole incident; then the findings of no incident."""
     parts, exported = list[Markup](), list[dict[str, Any]]()
-    for number, (played, ids) in enumerate(_families(case).items()):
-        rows = []
-        for one in played.questions:
-            alike = dict[tuple[str, str, str], list[Answer]]()
-            for finding_id in ids:
-                answer = next(each for each in case.answers(finding_id) if each.question is one.question)
-                alike.setdefault((answer.verdict.word, answer.says, repr(answer.rows)), []).append(answer)
-                exported.append(
-                    {
-                        "finding": finding_id,
-                        "question": one.question.name,
-                        "verdict": answer.verdict.word,
-                        "says": answer.says,
-                    }
-                )
-            rows += [_answer_row(case, one, answers, len(ids)) for answers in alike.values()]
-        telling = [
-            answer for finding_id in ids for answer in case.answers(finding_id) if answer.question is played.telling
-        ]
-        word = next(
-            word for word in (OBSERVED, CANNOT_TELL, NOT_OBSERVED) if any(one.verdict.word == word for one in telling)
-        )
+    for number, (incident, answers) in enumerate(_by_incident(case).items()):
+        findings = len(incident.scopes)
+        played = playbook_of(incident.gravest.type)
+        telling = next(one.answer for one in answers if one.answer.question is played.telling)
         title = Markup("{} – {}: {} {}").format(
-            safe(played.title), counted(len(ids), "finding"), safe(played.telling.asks), _verdict(word)
+            safe(played.title), counted(findings, "finding"), safe(played.telling.asks), _verdict(telling.verdict.word)
         )
+        rows = Markup("").join(_answer_row(case, one, findings) for one in answers)
         body = Markup(
             "<table><thead><tr><th>Question</th><th>Verdict</th><th>Answer</th><th>Next step</th></tr></thead><tbody>{}</tbody></table>"
-        ).format(Markup("").join(rows))
+        ).format(rows)
         parts.append(fold(title, Markup('<div class="wide">{}</div>').format(body), opened=number == 0))
+        exported += [
+            {
+                "finding": finding,
+                "question": one.answer.question.name,
+                "verdict": one.answer.verdict.word,
+                "says": one.answer.says,
+            }
+            for one in answers
+            for finding in one.findings
+        ]
+    for finding, because in case.no_incident:
+        parts.append(
+            Markup("<p>{} <code>{}</code>: {}</p>").format(_codes([finding.type]), safe(finding.id), safe(because))
+        )
     if exported:
         write_csv(pd.DataFrame(exported), case.path / "exports" / "answers.csv")
     return Shown(
         Markup("").join(parts) or Markup("<p>There is no finding to ask about.</p>"), counted(len(exported), "answer")
     )
+
+
+def _by_incident(case: Case) -> dict[Incident, list[IncidentAnswer]]:
+    found = dict[Incident, list[IncidentAnswer]]()
+    for one in case.incident_answers:
+        found.setdefault(one.incident, []).append(one)
+    return found
 
 
 def about(case: Case, *names: str) -> Shown:
@@ -152,33 +158,28 @@ def _verdict(word: str) -> Markup:
     return pill(word, _WORDS[word])
 
 
-def _answer_row(case: Case, one: Ask, answers: list[Answer], findings: int) -> Markup:
-    answer = answers[0]
-    mine = (
-        Markup('<br><span class="quiet">for {} of {} findings</span>').format(len(answers), findings)
-        if len(answers) < findings
+def _answer_row(case: Case, one: IncidentAnswer, findings: int) -> Markup:
+    answer = one.answer
+    matters = (
+        Markup('<br><span class="quiet">matters for {} of {} findings</span>').format(len(one.findings), findings)
+        if len(one.findings) < findings
         else ""
     )
-    marks = Markup("").join(_mark(case, each) for each in answers)
+    marks = Markup("").join(
+        Markup('<p>{} {} <span class="quiet">({} UTC)</span></p>').format(
+            pill(each.word, "quiet"), safe(each.note), clock(each.at)
+        )
+        for each in one.marks
+    )
     return Markup("<tr><td>{}</td><td>{}{}</td><td>{}{}{}{}</td><td>{}</td></tr>").format(
-        safe(one.question.asks),
+        safe(answer.question.asks),
         _verdict(answer.verdict.word),
-        mine,
+        matters,
         safe(answer.says, 400),
         marks,
         _missing(answer),
         rows_fold(case, answer),
-        with_code(one.next_step(answer.verdict.word)),
-    )
-
-
-def _mark(case: Case, answer: Answer) -> Markup:
-    said = [one for one in case.marks if one.finding == answer.finding.id and one.question == answer.question.name]
-    return Markup("").join(
-        Markup('<p>{} {} <span class="quiet">({} UTC)</span></p>').format(
-            pill(one.word, "quiet"), safe(one.note), clock(one.at)
-        )
-        for one in said
+        with_code(one.advice.says) if one.advice else "",
     )
 
 

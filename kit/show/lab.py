@@ -119,7 +119,7 @@ def mark(case: Case) -> widgets.Widget:
 
     def questions(change: Any = None) -> None:
         asked = playbook_of(case.finding(finding.value).type).questions if finding.value else ()
-        question.options = [("the finding as a whole", ""), *((one.question.asks, one.question.name) for one in asked)]
+        question.options = [("the finding as a whole", ""), *((one.asks, one.name) for one in asked)]
 
     def record(pressed: Any) -> None:
         area.clear_output(wait=True)

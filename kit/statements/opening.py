@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from kit.attribution.calls import Event, caller_of, credentials_of
 from kit.attribution.own_call import AROUND
 from kit.model.claim import Claim
@@ -89,6 +91,16 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
             made.append(Claim(template, said, refs, False))
     unique = {one.says: one for one in made}
     return sorted(unique.values(), key=lambda one: (one.holds is not True, one.says))[:3]
+
+
+def disposition_of(incident: Incident, marked: Mapping[str, str], doubts: Iterable[Claim]) -> str:
+    """Whether an incident is hostile, expected, or cannot be told. marked: finding → what a person said of it."""
+    words = [marked.get(one.finding.id) for one in incident.scopes]
+    if all(word == "expected" for word in words):
+        return "expected"
+    called = bool(incident.calls or incident.trail)
+    hostile = "confirmed" in words or (called and not any(one.holds for one in doubts))
+    return "hostile" if hostile else "cannot tell"
 
 
 def _asked(call: Event) -> str:

@@ -1,0 +1,60 @@
+"""The answers of an incident: each question of its findings' playbooks asked once, with what the answer means for the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kit.case.answers_json import answer_contract
+from kit.model.claim import Claim
+from kit.playbooks.playbook import playbook_of
+from kit.questions.advice import advice_of
+from kit.questions.question import Answer, Asked, Question, ask
+from kit.scope.incident import Incident
+from kit.scope.scope import Scope
+from kit.statements.opening import disposition_of, expected_if
+from kit.store.marks import Mark
+
+
+@dataclass(frozen=True)
+class IncidentAnswer:
+    """One answer of an incident. findings: the ids of those for which the question matters."""
+
+    incident: Incident
+    findings: tuple[str, ...]
+    answer: Answer
+    advice: Claim | None
+    marks: tuple[Mark, ...]
+
+    def contract(self) -> dict[str, Any]:
+        """The answer as JSON-ready data."""
+        about = {"incident": self.incident.id, "findings": list(self.findings)}
+        return about | answer_contract(self.answer, self.advice, self.marks)
+
+
+def incident_answers(incident: Incident, asked: Asked, marks: Iterable[Mark]) -> list[IncidentAnswer]:
+    """The answers of an incident, in the order of its playbooks, that of the gravest finding first."""
+    matters = dict[str, tuple[Question, list[str]]]()
+    for finding in sorted((scope.finding for scope in incident.scopes), key=lambda one: one is not incident.gravest):
+        for one in playbook_of(finding.type).questions:
+            matters.setdefault(one.name, (one, []))[1].append(finding.id)
+    said = list(marks)
+    doubted = bool(doubted_findings(asked.scope, [incident], said))
+    made = []
+    for one, findings in matters.values():
+        answer = ask(one, asked)
+        about = tuple(mark for mark in said if mark.question == one.name and mark.finding in findings)
+        made.append(IncidentAnswer(incident, tuple(findings), answer, advice_of(answer, doubted), about))
+    return made
+
+
+def doubted_findings(scope: Scope, every: Iterable[Incident], marks: Iterable[Mark]) -> set[str]:
+    """The findings of the incidents that are not known to be hostile: what they advise to stop or remove has an "if"."""
+    marked = {one.finding: one.word for one in marks if not one.question}
+    return {
+        part.finding.id
+        for one in every
+        if disposition_of(one, marked, expected_if(one, scope)) != "hostile"
+        for part in one.scopes
+    }
