@@ -9,7 +9,7 @@ from collections.abc import Callable
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
 from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
-from kit.inventory.node_kind import AUTO, FARGATE, HYBRID, KARPENTER, NODE_KIND_WORDS
+from kit.inventory.node_kind import AUTO, BY_KARPENTER, HYBRID, NODE_KIND_WORDS, WITHOUT_INSTANCE
 from kit.model.arn import partition_in
 
 _SNAPSHOTS = (
@@ -72,10 +72,8 @@ def _impossible(
     def why(target: Target, held: Held) -> str:
         known = target.known(NodeParameters)
         words = NODE_KIND_WORDS[known.node_kind]
-        if known.node_kind == FARGATE:
-            return f"{words}: what can be done is done to its pod"
-        if known.node_kind == HYBRID and not on_hybrid:
-            return f"{words}: keep it, cut it off and switch it off where it stands"
+        if known.node_kind in WITHOUT_INSTANCE and not (known.node_kind == HYBRID and on_hybrid):
+            return WITHOUT_INSTANCE[known.node_kind]
         if known.node_kind == AUTO and not on_auto:
             return f"{words}: AWS forbids changing its network interfaces; cordon it and take its pods off"
         if known.instance_id is None and not without_instance:
@@ -87,7 +85,7 @@ def _impossible(
 
 def _is_replaced(target: Target) -> bool:
     """Whether its controller would replace a node that is cordoned."""
-    return target.known(NodeParameters).node_kind in (KARPENTER, AUTO)
+    return target.known(NodeParameters).node_kind in BY_KARPENTER
 
 
 ACTIONS = (

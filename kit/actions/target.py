@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
+from kit.inventory.node_kind import NodeKind
 from kit.inventory.thing import Thing
 from kit.model.kinds import NAMED, SubjectName
 from kit.model.why import Why
@@ -93,7 +94,7 @@ class NodeParameters(Parameters):
     node: str
     uid: str | None
     instance_id: str | None
-    node_kind: str
+    node_kind: NodeKind
     affected_pods: list[str]
     group: str | None
     region: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 from kit.inventory import cloud
 from kit.inventory.cloud import RoleGrant
@@ -17,6 +18,15 @@ from kit.model.kubernetes import ACCOUNT_GROUP, WORKLOADS, plural
 from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
+
+
+class Owner(NamedTuple):
+    """A controller above an object. uid: None when it is not told. sure: whether it is known to be this one."""
+
+    resource: str
+    name: str
+    uid: str | None
+    sure: bool
 
 
 class Inventory:
@@ -75,13 +85,13 @@ class Inventory:
             and (thing.deleted_at is None or thing.deleted_at > time)
         ]
 
-    def owners(self, thing: Thing) -> list[tuple[str, str, str | None, bool]]:
-        """The controllers above an object, the nearest first: resource, name, uid (None when not told), and whether it is sure.
+    def owners(self, thing: Thing) -> list[Owner]:
+        """The controllers above an object, the nearest first.
 
         A replica set whose body is in no evidence belongs to the Deployment that its name has before the hash (`web-5d9f89f56`: `web`), which
         is sure when one Deployment alone had that name when the pod was made.
         """
-        chain = list[tuple[str, str, str | None, bool]]()
+        chain = list[Owner]()
         present: Thing | None = thing
         while present is not None and len(chain) < 8:
             references = list_of(dict_of(present.body.get("metadata")).get("ownerReferences"))
@@ -89,7 +99,7 @@ class Inventory:
             if owner is None:
                 break
             kind, name, uid = str(owner.get("kind")), str(owner.get("name")), str(owner.get("uid"))
-            chain.append((WORKLOADS.get(kind, plural(kind)), name, uid, True))
+            chain.append(Owner(WORKLOADS.get(kind, plural(kind)), name, uid, True))
             hashes = [labels.get("pod-template-hash") for labels in present.labels_ever]
             above = self.things.get(uid)
             if kind == "ReplicaSet" and (above is None or not above.body):
@@ -98,7 +108,7 @@ class Inventory:
             present = above
         return chain
 
-    def _deployment_above(self, pod: Thing, name: str) -> tuple[str, str, str | None, bool]:
+    def _deployment_above(self, pod: Thing, name: str) -> Owner:
         """The Deployment of a name that there was when a pod was made, as its owner; not sure when there were several, or none is known."""
         then = [
             one
@@ -109,11 +119,11 @@ class Inventory:
                 and (one.deleted_at is None or one.deleted_at >= pod.created_at)
             )
         ]
-        return "deployments", name, then[0].uid if len(then) == 1 else None, len(then) == 1
+        return Owner("deployments", name, then[0].uid if len(then) == 1 else None, len(then) == 1)
 
     def is_among(self, pod: Thing, paths: Names) -> bool:
         """Whether a pod, or a workload that it belongs to, is among objects (resource/namespace/name)."""
-        above = (f"{resource}/{pod.namespace}/{name}" for resource, name, _, _ in self.owners(pod))
+        above = (f"{owner.resource}/{pod.namespace}/{owner.name}" for owner in self.owners(pod))
         return any(path in paths for path in (pod.path, *above))
 
     def services_of(self, pod: Thing) -> list[tuple[Thing, dict[str, str]]]:
@@ -135,15 +145,13 @@ class Inventory:
         """Resource, namespace and name of a workload → the pods below it, each with the workload's uid and whether it is sure."""
         found = defaultdict[tuple[str, str | None, str], list[tuple[Thing, str | None, bool]]](list)
         for pod in self.pods:
-            for resource, name, uid, sure in self.owners(pod):
-                found[(resource, pod.namespace, name)].append((pod, uid, sure))
+            for owner in self.owners(pod):
+                found[(owner.resource, pod.namespace, owner.name)].append((pod, owner.uid, owner.sure))
         return found
 
     def owner_uid(self, pod: Thing, resource: str, name: str | None) -> str | None:
         """The uid of the workload of that name above a pod; None when it is not told."""
-        return next(
-            (uid for above, is_named, uid, _ in self.owners(pod) if (above, is_named) == (resource, name)), None
-        )
+        return next((owner.uid for owner in self.owners(pod) if (owner.resource, owner.name) == (resource, name)), None)
 
     def pods_of_workload(
         self, resource: str, namespace: str | None, name: str | None, uid: str | None

@@ -6,19 +6,19 @@ Sources: EKS User Guide, "Manage compute", labels of managed node groups, Auto M
 from __future__ import annotations
 
 import re
+from typing import Final, Literal
 
 from kit.inventory.thing import Thing
 
-MANAGED, OWN_GROUP, KARPENTER, AUTO, FARGATE, HYBRID, UNKNOWN = (
-    "managed",
-    "own_group",
-    "karpenter",
-    "auto",
-    "fargate",
-    "hybrid",
-    "unknown",
-)
-NODE_KIND_WORDS = {
+NodeKind = Literal["managed", "own_group", "karpenter", "auto", "fargate", "hybrid", "unknown"]
+MANAGED: Final = "managed"
+OWN_GROUP: Final = "own_group"
+KARPENTER: Final = "karpenter"
+AUTO: Final = "auto"
+FARGATE: Final = "fargate"
+HYBRID: Final = "hybrid"
+UNKNOWN: Final = "unknown"
+NODE_KIND_WORDS: dict[NodeKind, str] = {
     MANAGED: "a node of a managed node group",
     OWN_GROUP: "a node of an Auto Scaling group of your own",
     KARPENTER: "a node that Karpenter started",
@@ -27,21 +27,31 @@ NODE_KIND_WORDS = {
     HYBRID: "a hybrid node, which is your own machine and no EC2 instance",
     UNKNOWN: "a node whose kind no evidence tells",
 }
+WITHOUT_INSTANCE: dict[str, str] = {
+    FARGATE: f"{NODE_KIND_WORDS[FARGATE]}: isolate and delete its pod",
+    HYBRID: f"{NODE_KIND_WORDS[HYBRID]}: keep it, cut it off and switch it off where it stands",
+}
+"""Kind of node without an instance in EC2 → what it is, and what is done instead."""
+BY_KARPENTER: tuple[NodeKind, ...] = (KARPENTER, AUTO)
+"""Kinds of node that Karpenter's code, or EKS Auto Mode's of the same manner, starts and replaces."""
+COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
+NODE_GROUP = "eks.amazonaws.com/nodegroup"
+KARPENTER_LABELS = frozenset({"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"})
 
 
-def node_kind_of(name: str, node: Thing | None) -> str:
+def node_kind_of(name: str, node: Thing | None) -> NodeKind:
     """The kind of a node by its labels, its provider id and its name; `unknown` where none of them tells."""
     labels = node.labels if node else {}
     provider = str(node.spec.get("providerID", "")) if node else ""
-    compute = labels.get("eks.amazonaws.com/compute-type")
-    if compute in (FARGATE, AUTO, HYBRID):
-        return compute
-    if name.startswith("fargate-"):
+    compute = labels.get(COMPUTE_TYPE)
+    if compute == AUTO:
+        return AUTO
+    if compute == FARGATE or name.startswith("fargate-"):
         return FARGATE
-    if provider.startswith("eks-hybrid:") or re.fullmatch(r"mi-[0-9a-f]{17}", name):
+    if compute == HYBRID or provider.startswith("eks-hybrid:") or re.fullmatch(r"mi-[0-9a-f]{17}", name):
         return HYBRID
-    if "karpenter.sh/nodepool" in labels or "karpenter.sh/provisioner-name" in labels:
+    if KARPENTER_LABELS & labels.keys():
         return KARPENTER
-    if "eks.amazonaws.com/nodegroup" in labels:
+    if NODE_GROUP in labels:
         return MANAGED
     return OWN_GROUP if labels and provider.startswith("aws:") else UNKNOWN

@@ -67,8 +67,7 @@ class BlastRadius:
                 yield f"network policy {policy.namespace}/{policy.name} selects it too: what that allows stays allowed"
         owners = self.inventory.owners(pod)
         if owners:
-            resource, name, _, _ = owners[-1]
-            yield f"{resource}/{pod.namespace}/{name} owns it and starts a new one from the same image when it is deleted"
+            yield f"{owners[-1].resource}/{pod.namespace}/{owners[-1].name} owns it and starts a new one from the same image when it is deleted"
         elif pod.body:
             yield "nothing owns it: deleted, it does not come back, and the VPC CNI enforces no network policy on it"
 

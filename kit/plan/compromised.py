@@ -140,7 +140,7 @@ class Compromised:
                 continue
             owners = self.inventory.owners(pod)
             if owners:
-                path = f"{owners[-1][0]}/{pod.namespace}/{owners[-1][1]}"
+                path = f"{owners[-1].resource}/{pod.namespace}/{owners[-1].name}"
                 if ("created", path) not in self.affected:
                     found.setdefault(path, tuple(subject.why)[:2])
         return dict(sorted(found.items()))

@@ -130,9 +130,9 @@ class Knowledge:
         """Labels of a pod that a Service selects on and its owner does not: without them no traffic comes, and its owner keeps it. And the
         Services that select on nothing but what the owner selects on."""
         kept = set[str]()
-        for resource, name, _, _ in self.inventory.owners(pod):
-            for owner in self.inventory.named(resource, pod.namespace, name):
-                kept |= dict_of(dict_of(owner.spec.get("selector")).get("matchLabels")).keys()
+        for owner in self.inventory.owners(pod):
+            for workload in self.inventory.named(owner.resource, pod.namespace, owner.name):
+                kept |= dict_of(dict_of(workload.spec.get("selector")).get("matchLabels")).keys()
         chosen, stuck = dict[str, str](), list[str]()
         for service, selector in self.inventory.services_of(pod):
             free = {label: value for label, value in selector.items() if label not in kept}

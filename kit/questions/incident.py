@@ -169,7 +169,7 @@ def way_in(asked: Asked) -> Found:
 def _same_pod(asked: Asked, workload: dict[str, Any]) -> bool:
     uids = {one.key for one in asked.subjects("pod") if one.certainty == "affected"}
     names = {(one.thing.namespace, one.thing.name) for one in asked.subjects("pod") if one.thing}
-    owners = {(pod.namespace, name) for pod in asked.things("pod") for _, name, _, _ in asked.inventory.owners(pod)}
+    owners = {(pod.namespace, owner.name) for pod in asked.things("pod") for owner in asked.inventory.owners(pod)}
     return workload.get("Uid") in uids or (workload.get("Namespace"), workload.get("Name")) in names | owners
 
 

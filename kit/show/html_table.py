@@ -12,14 +12,18 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kit.show.figures import frame_rows, visible
+from kit.show.figures import DEED_MARKS, frame_rows, visible
 from kit.whole_file import write_whole
 from kit.words import Names
 
 MOST_ROWS = 50
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CSS = Markup(Path(__file__).with_name("shown.css").read_text())  # noqa: S704 - a file of the kit
-STYLE = Markup("<style>{}</style>").format(_CSS)
+_DEEDS = Markup("").join(
+    Markup(".kit .pill.deed-{}{{border-color:{}}}\n").format(kind, colour)
+    for kind, (_, colour, _) in DEED_MARKS.items()
+)
+STYLE = Markup("<style>{}{}</style>").format(_CSS, _DEEDS)
 
 
 def safe(text: Any, most: int = 0) -> Markup:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.actions.isolation import LABEL
+from kit.inventory.node_kind import AUTO, COMPUTE_TYPE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
 from kit.live.changes.change import Change, State
@@ -111,7 +112,7 @@ def _on_auto_mode(live: Connection, pod: dict[str, Any]) -> bool:
         node = found(live, "nodes", None, str(pod.get("spec", {}).get("nodeName") or "")) or {"metadata": {}}
     except (Failed, Refused):
         return False
-    return labels(node).get("eks.amazonaws.com/compute-type") == "auto"
+    return labels(node).get(COMPUTE_TYPE) == AUTO
 
 
 def _isolate(live: Connection, planned: PlannedAction) -> list[Change]:

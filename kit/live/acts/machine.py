@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from kit.inventory.node_kind import (
+    AUTO,
+    COMPUTE_TYPE,
+    KARPENTER,
+    KARPENTER_LABELS,
+    MANAGED,
+    OWN_GROUP,
+    UNKNOWN,
+    WITHOUT_INSTANCE,
+    NodeKind,
+)
 from kit.live.changes.instance_change import ENDED, instance
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
@@ -15,13 +26,6 @@ from kit.plan.plan import PlannedAction
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 GONE = "gone"
 """The code of what is refused because node or instance is there no more."""
-_NO_INSTANCE = {
-    "fargate": "{node} is a Fargate node: there is no instance of yours; isolate and delete its pod",
-    "hybrid": "{node} is a hybrid node: the machine is yours and not in EC2; do it there",
-}
-COMPUTE = "eks.amazonaws.com/compute-type"
-BY_KARPENTER = ("karpenter", "auto")
-KARPENTER_LABELS = {"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Machine:
     """A node and its instance, as they are now and found to belong together. object: None when the Node object is gone."""
 
     node: str
-    kind: str
+    kind: NodeKind | Literal[""]
     instance: dict[str, Any]
     object: dict[str, Any] | None
 
@@ -86,33 +90,33 @@ def labels_of(node: dict[str, Any] | None) -> dict[str, str]:
     return (node or {}).get("metadata", {}).get("labels") or {}
 
 
-def _kind_now(found: dict[str, Any], node: dict[str, Any] | None) -> str:
-    """The kind by what EC2 says of the instance, then by its labels, which whoever holds the node can write; "unknown" where nothing says."""
+def _kind_now(found: dict[str, Any], node: dict[str, Any] | None) -> NodeKind:
+    """The kind by what EC2 says of the instance, then by its labels, which whoever holds the node can write; `unknown` where nothing says."""
     tags, labels = tags_of(found), labels_of(node)
     operator = found.get("Operator") or {}
     by_eks = operator.get("Managed") and "eks" in str(operator.get("Principal"))
     if by_eks or any(name.startswith(("eks:eks-cluster-name", "eks:kubernetes-node-")) for name in tags):
-        return "auto"
+        return AUTO
     if "eks:nodegroup-name" in tags:
-        return "managed"
+        return MANAGED
     if "aws:autoscaling:groupName" in tags:
-        return "own_group"
-    if labels.get(COMPUTE) == "auto":
-        return "auto"
-    return "karpenter" if KARPENTER_LABELS & {*tags, *labels} else "unknown"
+        return OWN_GROUP
+    if labels.get(COMPUTE_TYPE) == AUTO:
+        return AUTO
+    return KARPENTER if KARPENTER_LABELS & {*tags, *labels} else UNKNOWN
 
 
 def machine_of(live: Connection, planned: PlannedAction) -> Machine:
     """The planned node with its instance. Raises Refused when they are not found, not of each other, others or of another kind than planned."""
     told = planned.parameters
-    name, kind = told["node"], told.get("node_kind") or "unknown"
-    if kind in _NO_INSTANCE:
-        raise Refused(_NO_INSTANCE[kind].format(node=name))
+    name, kind = told["node"], told.get("node_kind") or UNKNOWN
+    if kind in WITHOUT_INSTANCE:
+        raise Refused(f"{name} is {WITHOUT_INSTANCE[kind]}")
     node = node_of(live, planned)
     provided = _provided(node)
     id_ = told.get("instance_id") or provided
-    if not id_ and labels_of(node).get(COMPUTE) in _NO_INSTANCE:
-        raise Refused(_NO_INSTANCE[labels_of(node)[COMPUTE]].format(node=name))
+    if not id_ and labels_of(node).get(COMPUTE_TYPE) in WITHOUT_INSTANCE:
+        raise Refused(f"{name} is {WITHOUT_INSTANCE[labels_of(node)[COMPUTE_TYPE]]}")
     if not id_:
         raise Refused(
             f"which instance node {name} is cannot be told: the evidence does not say, and there is no such node now",
@@ -134,9 +138,9 @@ def machine_of(live: Connection, planned: PlannedAction) -> Machine:
             f"nothing says that instance {id_} is node {name}: there is no such node, and it has no private DNS name"
         )
     now = _kind_now(found, node)
-    if "unknown" not in (kind, now) and now != kind:
+    if UNKNOWN not in (kind, now) and now != kind:
         raise Refused(f"instance {id_} is of the kind {now}, planned was {kind}: make the plan anew")
-    if now == "unknown" and kind not in ("unknown", "own_group"):
+    if now == UNKNOWN and kind not in (UNKNOWN, OWN_GROUP):
         raise Refused(
             f"nothing on instance {id_} says that it is of the kind {kind}, as planned: it has no such tag or label"
         )

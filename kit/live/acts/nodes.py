@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kit.inventory.node_kind import AUTO, BY_KARPENTER, COMPUTE_TYPE, FARGATE, KARPENTER_LABELS, NODE_KIND_WORDS
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.acts.captures import (
     are_finished,
@@ -23,11 +24,8 @@ from kit.live.acts.captures import (
     to_snapshot,
 )
 from kit.live.acts.machine import (
-    BY_KARPENTER,
-    COMPUTE,
     DO_NOT_DISRUPT,
     GONE,
-    KARPENTER_LABELS,
     Machine,
     is_another,
     is_only_named,
@@ -78,7 +76,7 @@ def _annotated(machine: Machine) -> list[Change]:
 def _protection(live: Connection, planned: PlannedAction) -> list[Change]:
     machine = living_machine(live, planned)
     changes = list[Change]()
-    if machine.kind != "auto" and not machine.spot:
+    if machine.kind != AUTO and not machine.spot:
         changes.append(ProtectInstance(machine.id))
     if machine.kind in BY_KARPENTER:
         changes += _annotated(machine)
@@ -138,8 +136,8 @@ def _cannot_cordon(live: Connection, planned: PlannedAction) -> str:
         return f"there is no node {name} now"
     if is_another(node, planned):
         return why_another(node, planned)
-    if "fargate" in (planned.parameters.get("node_kind"), labels_of(node).get(COMPUTE)):
-        return f"{name} is a Fargate node: it runs one pod and takes no other"
+    if FARGATE in (planned.parameters.get("node_kind"), labels_of(node).get(COMPUTE_TYPE)):
+        return f"{name} is {NODE_KIND_WORDS[FARGATE]}: it takes no other pod"
     return ""
 
 
@@ -169,7 +167,7 @@ def _quarantine(live: Connection, planned: PlannedAction) -> list[Change]:
 
 def _cannot_quarantine(live: Connection, planned: PlannedAction) -> str:
     refused = why_not_there(live, planned) or is_only_named(planned)
-    if not refused and living_machine(live, planned).kind == "auto":
+    if not refused and living_machine(live, planned).kind == AUTO:
         return "EKS Auto Mode lets nobody change the interfaces of its nodes: isolate the pods by network policy, or end the node"
     return refused
 
@@ -208,12 +206,10 @@ def _ending(live: Connection, planned: PlannedAction) -> list[Change]:
     machine = machine_of(live, planned)
     if machine.state in ENDED:
         return []
-    if machine.kind == "auto" and machine.object is None:
+    if machine.kind == AUTO and machine.object is None:
         raise Refused(f"node {machine.node} of EKS Auto Mode has no Node object any more: EKS ends its instance itself")
     changes: list[Change] = [_cordon(machine.object)] if machine.object else []
-    unprotected: list[Change] = (
-        [] if machine.spot or machine.kind == "auto" else [ProtectInstance(machine.id, on=False)]
-    )
+    unprotected: list[Change] = [] if machine.spot or machine.kind == AUTO else [ProtectInstance(machine.id, on=False)]
     if machine.kind in BY_KARPENTER and machine.object:
         return [*changes, *unprotected, EndNode("nodes", None, machine.node, machine.object["metadata"]["uid"])]
     for pod in pods_on(live, machine.node):
