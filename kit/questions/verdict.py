@@ -94,13 +94,7 @@ class Evidence:
             yield Limit(
                 about, f"The audit log does not cover all of {utc(window.start)} to {utc(window.end)}", AUDIT_LOG
             )
-        for start, end in self.limits.unrecorded:
-            if start < window.end and end > window.start:
-                yield Limit(about, f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
-        for start, end, shown in self.limits.partial:
-            if start < window.end and end > window.start:
-                says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
-                yield Limit(about, says, AUDIT_LOG, start, end)
+        yield from self.limits.gaps(about, window)
         for resource, level, events in self._levels:
             too_low = LEVELS.index(level) < LEVELS.index(needs.level)
             if too_low and resource in (needs.resources or (resource,)):

@@ -169,23 +169,27 @@ class Limits:
             if not one.sample and one.about_eks and not self.attacker.own_calls.is_foreign(one)
         ]
 
+    def gaps(self, about: tuple[str, ...], window: Window) -> Iterator[Limit]:
+        """The limits on some kinds that follow from what of the audit log is missing, or may be, within a window."""
+        missing = [(start, end) for start, end in self.unrecorded if start < window.end and end > window.start]
+        if len(missing) > MOST_SPANS:
+            lasting = sum((end - start).total_seconds() for start, end in missing) / 60
+            says = f"The audit log does not cover {len(missing)} spans of time, {lasting:,.0f} minutes in all"
+            yield Limit(about, says, AUDIT_LOG, missing[0][0], missing[-1][1])
+        else:
+            for start, end in missing:
+                says = f"The audit log does not cover {utc(start)} to {utc(end)}"
+                yield Limit(about, says, AUDIT_LOG, start, end)
+        for start, end, shown in self.partial:
+            if start < window.end and end > window.start:
+                says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
+                yield Limit(about, says, AUDIT_LOG, start, end)
+
     @cached_property
     def _of_content(self) -> list[Limit]:
         """What the log itself lacks: time, lines, bodies."""
         assert self.window is not None
-        found, missing = list[Limit](), self.unrecorded
-        if len(missing) > MOST_SPANS:
-            lasting = sum((end - start).total_seconds() for start, end in missing) / 60
-            says = f"The audit log does not cover {len(missing)} spans of time, {lasting:,.0f} minutes in all"
-            found.append(Limit(EVERYTHING, says, AUDIT_LOG, missing[0][0], missing[-1][1]))
-        else:
-            found += [
-                Limit(EVERYTHING, f"The audit log does not cover {utc(start)} to {utc(end)}", AUDIT_LOG, start, end)
-                for start, end in missing
-            ]
-        for start, end, shown in self.partial:
-            says = f"Between {utc(start)} and {utc(end)} a part of the audit log may be missing: {shown}"
-            found.append(Limit(EVERYTHING, says, AUDIT_LOG, start, end))
+        found = list(self.gaps(EVERYTHING, self.window))
         (lost,) = self.store.rows(
             "SELECT count(*) AS n, min(near_at) AS first, max(near_at) AS last FROM rejects"
             " WHERE file IN (SELECT DISTINCT file FROM audit) AND reason <> $other"
