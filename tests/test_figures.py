@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from kit.show import figures
-from kit.show.figures import heat, strips
+from kit.show.figures.activity import activity_heat
+from kit.show.figures.lifetimes import lifetime_strips
+from kit.show.figures.namespaces import namespace_heat
+from kit.show.figures.recorded_time import coverage_strip
 
 HOSTILE = "<a href='http://198.51.100.9/'>api</a><b>\u202e</script>"
 START = pd.Timestamp("2026-01-31T14:00:00Z")
@@ -168,7 +171,7 @@ def activity(number: int, **more: Any) -> pd.DataFrame:
 @pytest.mark.parametrize("number", [5, 5000])
 def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
     exec_ = pd.DataFrame([call(resource="pods", subresource="exec", name="app-00003")])
-    chart = strips.lifetime_strips(pods(number), exec_, WINDOW)
+    chart = lifetime_strips(pods(number), exec_, WINDOW)
     assert len(chart.rows) == number and chart.figure.layout.height < 1200
     assert chart.rows.iloc[0]["pod"] == "checkout/app-00003" and chart.rows["attacks"].sum() == 1
     assert int(chart.rows["gone"].sum()) == number // 2
@@ -178,14 +181,14 @@ def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
 @pytest.mark.parametrize("number", [5, 5000])
 def test_namespaces_stay_legible_and_the_table_has_all(number: int) -> None:
     things = pd.DataFrame([subject("pod", f"p{one}", namespace=f"ns{one}") for one in range(number)])
-    chart = heat.namespace_heat(things, {"pod": "pods", "secret": "secrets read"})
+    chart = namespace_heat(things, {"pod": "pods", "secret": "secrets read"})
     assert chart.rows["count"].sum() == number and chart.figure.layout.height < 1000
     assert ("more stand in the table" in chart.says) == (number == 5000)
 
 
 @pytest.mark.parametrize("number", [5, 500])
 def test_the_heatmap_shows_the_attackers_kinds_first_and_the_table_has_all(number: int) -> None:
-    chart = heat.activity_heat(activity(number), WINDOW[0])
+    chart = activity_heat(activity(number), WINDOW[0])
     assert len(chart.rows) == number and chart.figure.layout.height < 700
     assert chart.rows["hostile"].is_monotonic_decreasing
     assert ("more stand in the table" in chart.says) == (number == 500)
@@ -208,7 +211,7 @@ def test_the_strip_shows_gaps_and_counts_them() -> None:
         }
         for source, state, a, b in spans
     ]
-    chart = strips.coverage_strip(coverage(*rows), findings())
+    chart = coverage_strip(coverage(*rows), findings())
     assert chart.says == "2 sources, 1 gap" and len(chart.rows) == 4
     assert {trace.name for trace in chart.figure.data} == {"recorded", "gap"}
 
@@ -243,10 +246,10 @@ def test_text_from_evidence_is_inert() -> None:
     for chart in (
         figures.timeline_chart(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
         figures.incident_graph(things, findings(type=HOSTILE), rows, aws_calls()),
-        strips.lifetime_strips(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
-        heat.namespace_heat(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
-        heat.activity_heat(activity(1, call=HOSTILE), None),
-        strips.coverage_strip(
+        lifetime_strips(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
+        namespace_heat(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
+        activity_heat(activity(1, call=HOSTILE), None),
+        coverage_strip(
             coverage({"source": HOSTILE, "state": "gap", "start_at": START, "end_at": END, "says": HOSTILE}), findings()
         ),
     ):

@@ -1,5 +1,5 @@
 """What notebooks and the page show: tables, sentences, figures, cited records.
 
-To add: what a notebook shows → one function in the module of its topic; a figure → a function in `figures`, its notebook, and a table of
-the same facts.
+To add: what a notebook shows → one function in the module of its topic; a figure → a module in `figures`, with a table of the
+same facts, and the notebook that shows it.
 """

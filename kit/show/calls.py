@@ -11,16 +11,12 @@ from kit.questions.verdict import CANNOT_TELL
 from kit.show import cited as evidence_of
 from kit.show import console, figures
 from kit.show.figures import user_words
+from kit.show.figures.with_table import picture
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.summary import what_was_done
 from kit.show.words import exported, nothing_shown, number_words, pill
 from kit.store.tables import Row
 from kit.words import counted
-
-
-def picture(chart: figures.Chart, below: Markup) -> Shown:
-    """A figure with what stands below it."""
-    return Shown(Markup("<figure>{}</figure>{}").format(chart._repr_html_(), below), repr(chart))
 
 
 def timeline(case: Case) -> Shown:

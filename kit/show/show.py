@@ -6,8 +6,9 @@ could have been seen: "not observed" only for time that was recorded, else "cann
 
 from __future__ import annotations
 
-from kit.show.calls import aws_calls, calls, graph, picture, timeline
+from kit.show.calls import aws_calls, calls, graph, timeline
 from kit.show.evidence import cited, coverage, evidence, ledger, limits, recorded, rejects
+from kit.show.figures.with_table import picture
 from kit.show.findings import findings
 from kit.show.subjects import deeds, subjects
 from kit.show.summary import banner, summary

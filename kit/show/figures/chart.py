@@ -1,4 +1,4 @@
-"""The two pictures of a case: what the attacker did over time, and how a finding leads to what it affects.
+"""What all figures share: colours, layouts, texts made inert, and how a chart shows itself.
 
 The only importer of plotly. Every text from evidence goes through `label`, as plotly reads a part of HTML in any text.
 """
@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, cast
 
 import pandas as pd
@@ -181,3 +182,21 @@ def plain(at: Any) -> str:
 def chart_time(at: Any) -> str:
     """A time in words, to the second."""
     return pd.Timestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_bars(names: list[str], window: tuple[datetime, datetime]) -> go.Layout:
+    """The layout of bars over time, a line a name."""
+    room = max((pd.Timestamp(window[1]) - pd.Timestamp(window[0])) * 0.03, pd.Timedelta(seconds=5))
+    return layout(
+        110 + 24 * max(len(names), 2),
+        margin={"l": 10, "r": 16, "t": 40, "b": 44},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        xaxis={"type": "date", "range": [plain(window[0] - room), plain(window[1] + room)], "gridcolor": "#eaeef2", "linecolor": LINE,
+               "tickformat": "%H:%M:%S\n%Y-%m-%d", "title": {"text": "UTC", "font": {"size": 11, "color": MUTED}}},
+        yaxis={"tickvals": list(range(len(names))), "ticktext": [label(name, 44) for name in names], "range": [len(names) - 0.4, -0.6],
+               "automargin": True, "zeroline": False, "gridcolor": "#eaeef2", "fixedrange": True},
+        hovermode="closest", dragmode="pan",
+    )  # fmt: skip
+
+
+HEAT_SCALE = [[0.0, "#ffffff"], [0.0001, "#fff1d6"], [0.35, "#f0b357"], [1.0, "#a33c00"]]  # one hue: reads in grey too

@@ -1,19 +1,24 @@
-"""Stretches of time as bars: the lives of pods, and what the sources recorded."""
+"""The lives of pods as bars: when each was born, attacked and gone."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 
-from kit.show.figures.chart import LINE, MUTED, Chart, chart_time, frame_rows, label, layout, plain
-from kit.store.tables import TABLES
+from kit.case.case import Case
+from kit.show.figures.chart import Chart, chart_time, frame_rows, label, plain, time_bars
+from kit.show.figures.with_table import with_table
+from kit.show.html_table import Shown, clock, safe
+from kit.show.words import pill
+from kit.store.tables import Row
 from kit.words import counted
 
 MOST_PODS = 40  # drawn; the table beneath has all
-_STATES = {"recorded": "#0072b2", "partial": "#e69f00", "gap": "#8c959f"}
 
 
 def lifetime_strips(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datetime, datetime]) -> Chart:
@@ -44,7 +49,7 @@ def lifetime_strips(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datet
         ["attacks", "certainty", "pod"], ascending=[False, True, True], kind="stable", ignore_index=True
     )
     drawn = frame_rows(frame.head(MOST_PODS))
-    figure = go.Figure(layout=_bars([row["pod"] for row in drawn], window))
+    figure = go.Figure(layout=time_bars([row["pod"] for row in drawn], window))
     for line, row in enumerate(drawn):
         born, died = not pd.isna(row["created_at"]), not pd.isna(row["deleted_at"])
         start = max(pd.Timestamp(row["created_at"]), pd.Timestamp(window[0])) if born else window[0]
@@ -66,56 +71,42 @@ def lifetime_strips(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datet
     return Chart("lifetimes", f"{counted(len(drawn), 'pod')} drawn{more}", figure, frame)
 
 
-def coverage_strip(coverage: pd.DataFrame, findings: pd.DataFrame) -> Chart:
-    """What each source recorded, and where it has gaps; the times of the findings are marked. coverage, findings: as of a Case."""
-    rows = coverage.dropna(subset=["start_at", "end_at"]).sort_values(["source", "start_at"])
-    lines = list(dict.fromkeys(rows["source"]))
-    seen = findings["first_seen_at"].dropna()
-    times = [pd.Timestamp(at) for at in [*rows["start_at"], *rows["end_at"], *seen]]
-    window = (min(times).to_pydatetime(), max(times).to_pydatetime())
-    figure = go.Figure(
-        layout=_bars(
-            [TABLES[one].title if one in TABLES else one for one in lines],
-            window,
-        )
-    )
-    shown = set[str]()
-    for state, colour in _STATES.items():
-        for span in frame_rows(rows[rows["state"] == state]):
-            said = f"{label(span['source'])}: {state}<br>{chart_time(span['start_at'])} – {chart_time(span['end_at'])} UTC<br>{label('' if pd.isna(span['says']) else span['says'], 120)}"
-            line = lines.index(span["source"])
-            figure.add_trace(go.Scatter(x=[plain(span["start_at"]), plain(span["end_at"])], y=[line, line], mode="lines", hovertext=said, hoverinfo="text",
-                                        name=state, legendgroup=state, showlegend=state not in shown,
-                                        line={"color": colour, "width": 14 if state == "recorded" else 20}))  # fmt: skip
-            shown.add(state)
-    for at in seen:
-        figure.add_shape(
-            type="line",
-            x0=plain(at),
-            x1=plain(at),
-            y0=0,
-            y1=1,
-            yref="paper",
-            line={"color": "#b3261e", "width": 1, "dash": "dot"},
-        )
-    gaps = int((rows["state"] == "gap").sum())
-    return Chart(
-        "coverage",
-        f"{counted(len(lines), 'source')}, {counted(gaps, 'gap')}",
-        figure,
-        rows[["source", "state", "start_at", "end_at", "says"]],
-    )
+def lifetimes(case: Case) -> Shown:
+    """When each pod in scope was born, attacked and gone."""
+    pods = case.subjects[case.subjects["kind"] == "pod"]
+    window = _window(case)
+    if pods.empty or window is None:
+        says = "No pod is in scope." if pods.empty else "When they lived cannot be told: there is no audit log."
+        return Shown(Markup("<p>{}</p>").format(says), says)
+    chart = lifetime_strips(pods, case.calls, window)
+    columns: dict[str, Callable[[Row], str]] = {
+        "Pod": lambda row: safe(row["pod"]),
+        "Certainty": lambda row: pill(row["certainty"]),
+        "Born (UTC)": lambda row: clock(row["created_at"], "before the log, or not told"),
+        "First attacked (UTC)": lambda row: clock(row["attacked_at"]),
+        "Attacks": lambda row: f"{row['attacks']:,}",
+        "Gone (UTC)": lambda row: clock(
+            row["deleted_at"], "gone, time not told" if row["gone"] else "not known to be gone"
+        ),
+    }
+    return with_table(case, chart, columns, "lifetimes")
 
 
-def _bars(names: list[str], window: tuple[datetime, datetime]) -> go.Layout:
-    room = max((pd.Timestamp(window[1]) - pd.Timestamp(window[0])) * 0.03, pd.Timedelta(seconds=5))
-    return layout(
-        110 + 24 * max(len(names), 2),
-        margin={"l": 10, "r": 16, "t": 40, "b": 44},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-        xaxis={"type": "date", "range": [plain(window[0] - room), plain(window[1] + room)], "gridcolor": "#eaeef2", "linecolor": LINE,
-               "tickformat": "%H:%M:%S\n%Y-%m-%d", "title": {"text": "UTC", "font": {"size": 11, "color": MUTED}}},
-        yaxis={"tickvals": list(range(len(names))), "ticktext": [label(name, 44) for name in names], "range": [len(names) - 0.4, -0.6],
-               "automargin": True, "zeroline": False, "gridcolor": "#eaeef2", "fixedrange": True},
-        hovermode="closest", dragmode="pan",
-    )  # fmt: skip
+def _window(case: Case) -> tuple[datetime, datetime] | None:
+    pods = case.subjects[case.subjects["kind"] == "pod"]
+    if case.window is not None:
+        # A log of weeks with lives of minutes: what is drawn is around the attack.
+        times = [
+            pd.Timestamp(at).to_pydatetime()
+            for at in [*case.calls["received_at"].dropna(), *case.findings["first_seen_at"].dropna()]
+        ]
+        inside = [at for at in times if case.window.start <= at <= case.window.end]
+        if not inside:
+            return case.window.start, case.window.end
+        room = max((max(inside) - min(inside)) * 0.5, timedelta(minutes=10))
+        return max(case.window.start, min(inside) - room), min(case.window.end, max(inside) + room)
+    times = [
+        pd.Timestamp(at).to_pydatetime()
+        for at in [*pods["created_at"].dropna(), *pods["deleted_at"].dropna(), *case.findings["first_seen_at"].dropna()]
+    ]
+    return (min(times), max(times) + timedelta(seconds=1)) if times else None

@@ -1,18 +1,22 @@
-"""Counts as colours with their numbers: calls over time against what is usual, and what was touched in which namespace."""
+"""Kinds of calls over time as colours: the attacker's against what is usual."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 
-from kit.show.figures.chart import Chart, chart_time, frame_rows, label, layout, plain
+from kit.case.case import Case
+from kit.show.figures.chart import HEAT_SCALE, Chart, chart_time, label, layout, plain
+from kit.show.figures.with_table import with_table
+from kit.show.html_table import Shown, safe
+from kit.store.tables import Row
 from kit.words import counted
 
 MOST_CALLS = 18  # kinds of calls in the heatmap
-MOST_NAMESPACES = 30
-_SCALE = [[0.0, "#ffffff"], [0.0001, "#fff1d6"], [0.35, "#f0b357"], [1.0, "#a33c00"]]  # one hue: reads in grey too
 
 
 def activity_heat(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
@@ -36,7 +40,7 @@ def activity_heat(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
     figure.add_trace(
         go.Heatmap(
             x=[plain(at) for at in grid.columns], y=[label(call, 44) for call in kept], z=[[float(value) ** 0.5 for value in grid.loc[call]] for call in kept],
-            hovertext=said, hoverinfo="text", colorscale=_SCALE, showscale=False, xgap=1, ygap=1,
+            hovertext=said, hoverinfo="text", colorscale=HEAT_SCALE, showscale=False, xgap=1, ygap=1,
         )
     )  # fmt: skip
     if first_bad is not None:
@@ -63,26 +67,18 @@ def activity_heat(calls: pd.DataFrame, first_bad: datetime | None) -> Chart:
     return Chart("activity", f"{counted(len(kept), 'kind')} of calls over time{more}", figure, rows)
 
 
-def namespace_heat(subjects: pd.DataFrame, kinds: dict[str, str]) -> Chart:
-    """What was touched, by namespace: how many subjects of each kind. kinds: kind → heading."""
-    rows = subjects[
-        subjects["namespace"].notna() & (subjects["certainty"] == "affected") & subjects["kind"].isin(list(kinds))
-    ]
-    counts = rows.drop_duplicates(["kind", "key"]).groupby(["namespace", "kind"]).size().rename("count").reset_index()
-    number = counts.groupby("namespace")["count"].sum().sort_values(ascending=False)
-    kept, columns = list(number.index[:MOST_NAMESPACES]), [kind for kind in kinds if kind in set(counts["kind"])]
-    value = {(row["namespace"], row["kind"]): int(row["count"]) for row in frame_rows(counts)}
-    grid = [[value.get((one, kind), 0) for kind in columns] for one in kept]
-    figure = go.Figure(layout=layout(130 + 24 * max(len(kept), 2), margin={"l": 10, "r": 16, "t": 70, "b": 16},
-                                     xaxis={"side": "top", "type": "category", "fixedrange": True},
-                                     yaxis={"automargin": True, "autorange": "reversed", "type": "category", "fixedrange": True}))  # fmt: skip
-    figure.add_trace(
-        go.Heatmap(
-            x=[kinds[kind] for kind in columns], y=[label(one, 40) for one in kept], z=[[float(each) ** 0.5 for each in line] for line in grid],
-            text=[[f"{each:,}" if each else "" for each in line] for line in grid], texttemplate="%{text}", hoverinfo="skip",
-            colorscale=_SCALE, showscale=False, xgap=2, ygap=2,
-        )
-    )  # fmt: skip
-    counts = counts.assign(kind=counts["kind"].map(kinds)).sort_values(["namespace", "kind"], ignore_index=True)
-    more = f"; {len(number) - len(kept)} more stand in the table" if len(number) > len(kept) else ""
-    return Chart("namespaces", f"{counted(len(kept), 'namespace')}{more}", figure, counts)
+_STRETCHES = 60  # of the heatmap
+
+
+def activity(case: Case) -> Shown:
+    """The calls of the scope's identities over time against what was usual for them before the first bad sign."""
+    calls = case.activity(_STRETCHES)
+    if calls.empty:
+        says = "No call of an identity in scope is in the evidence, so nothing can be compared."
+        return Shown(Markup("<p>{}</p>").format(says), says)
+    columns: dict[str, Callable[[Row], str]] = {
+        "Call": lambda row: safe(row["call"]),
+        "Calls": lambda row: f"{int(row['calls']):,}",
+        "Of the attacker": lambda row: f"{int(row['hostile']):,}",
+    }
+    return with_table(case, activity_heat(calls, case.first_hostile_at), columns, "activity")
