@@ -55,7 +55,8 @@ def test_a_notebook_shows_the_first_screen(case: kit.Case) -> None:
 def test_a_frame_has_the_columns_that_are_documented(case: kit.Case, name: str) -> None:
     given = {"objects": lambda: case.objects("pods"), "secrets_read": case.secrets_read}
     frame = given[name]() if name in given else getattr(case, name)
-    assert list(frame.columns) == list(FRAMES[name]) and len(frame)
+    assert list(frame.columns) == list(FRAMES[name])
+    assert len(frame) or name == "let_in"  # nobody was, in the sample: tests/test_credentials.py has rows of it
     assert all(meaning(name, column) for column in frame.columns)
     for column in frame.columns:
         values = [one for one in frame[column] if not isinstance(one, list)]

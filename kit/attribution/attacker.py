@@ -193,6 +193,15 @@ class Attacker:
         """When the first of the attacker's audit events came; None without any."""
         return min((call.event["received_at"] for call in self.calls.values()), default=None)
 
+    @property
+    def token_secrets_used(self) -> dict[str, str]:
+        """namespace/name of the Secrets whose tokens the log shows in use → whom they sign in as."""
+        return self._taken.secrets_used
+
+    def pods_made_by(self, events: Iterable[Event]) -> set[str]:
+        """The uids of the pods that events made, themselves or by a workload."""
+        return self._rules.pods_made_by(events)
+
     def is_hostile(self, events: Iterable[Event]) -> bool:
         """Whether any of some events is the attacker's."""
         return any(place_of(event) in self.calls for event in events)

@@ -66,7 +66,7 @@ class Taken:
                 and let_through(event)
                 and not event["subresource"]
             ):
-                for key in self._secrets_used:
+                for key in sorted(self.secrets_used):
                     namespace, _, name = key.partition("/")
                     if event["namespace"] in (None, namespace) and event["name"] in (None, name):
                         read[key] = min(event["received_at"], read.get(key, event["received_at"]))
@@ -104,12 +104,13 @@ class Taken:
         return self._known_uses[column, credential]
 
     @cached_property
-    def _secrets_used(self) -> list[str]:
-        """namespace/name of the Secrets whose tokens the log shows in use."""
+    def secrets_used(self) -> dict[str, str]:
+        """namespace/name of the Secrets whose tokens the log shows in use → their user name."""
         rows = self.store.rows(
             f"SELECT DISTINCT user_name, {LEGACY} AS token_secret FROM audit WHERE contains(annotations, 'k8s.io/legacy-token')"
+            " ORDER BY ALL"
         )
-        return sorted({key for row in rows if (key := token_secret_of(row))})
+        return {key: row["user_name"] for row in rows if (key := token_secret_of(row))}
 
     def _with_another_client(self, events: list[Event]) -> Iterator[AttackerRule]:
         """Rule 1 for any client: what one calls itself is its own word, and behind an address where nobody used the credential before the

@@ -142,6 +142,16 @@ class Case(CaseEvidence):
         """The AWS sessions of the scope, each once, those that the attacker used first."""
         return frames.of_sessions(self.scope)
 
+    @cached_property
+    def credentials(self) -> pd.DataFrame:
+        """The credentials that the attacker has, and those within reach, each once, with how they were obtained and how they end."""
+        return frames.of_credentials(self._scope.scopes)
+
+    @cached_property
+    def let_in(self) -> pd.DataFrame:
+        """Whom the attacker let in, into the cluster or in AWS, oldest first."""
+        return frames.of_let_in(self.index, self._scope.attacker)
+
     def secrets_read(self) -> pd.DataFrame:
         """Who was given which secret, by name or in a list or watch: anyone in the log, one row an identity and secret, the attacker's first.
 

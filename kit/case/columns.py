@@ -97,6 +97,30 @@ FRAMES: dict[str, dict[str, str]] = {
         "why": "",
         "findings": "",
     },
+    "credentials": {
+        "kind": "token (minted by a TokenRequest), pod_token, secret_token, certificate, access_key, session, node or sign_in",
+        "key": "namespace/name of the service account or Secret, name of the request, uid of the pod, access key id, node or user name",
+        "holder": "whom it signs in as: user name in the cluster, or ARN in AWS",
+        "certainty": "whether the attacker has it (affected) or it was within reach (possible)",
+        "obtained_by": "the deeds that gave it, and its first use",
+        "bound_to": "pods that it is bound to",
+        "since": "when the attacker had it first",
+        "state": "usable, ended or cannot tell",
+        "ends_at": "when it ended or ends; empty where that is not told",
+        "ended_by": "why it has ended or goes on",
+        "refs": "the refs of the evidence",
+        "findings": "",
+    },
+    "let_in": {
+        "key": "ARN, user or group",
+        "by": "access_entry, aws_auth, binding, access_key, login_profile, trust_policy, pod_identity or identity_provider",
+        "since": "when a call of the attacker let it in",
+        "certainty": "whether it had no way in before, so that its calls since are the attacker's (affected), or may have had one (possible)",
+        "why": "",
+        "refs": "the ref of the call",
+        "calls": "how many calls it made in the cluster since, as far as they are the attacker's",
+        "findings": "",
+    },
     "limits": {
         "about": "kinds of subjects that it is about",
         "start": "start of the stretch that it is about; empty for all of the window",
@@ -178,10 +202,10 @@ def meaning(frame: str, column: str) -> str:
 
 
 _TYPES = {
-    TEXTS: "why_refs findings source_addresses refs came_by take_away services about",
+    TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to",
     COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects line item",
     pa.bool_(): "standing gone_before outside attacker",
-    TIME: "created_at deleted_at first_at last_at issued_at expires_at start end received_at event_at",
+    TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end received_at event_at",
     pa.int32(): "response_code",
 }
 """Type → the columns of the frames that have it; the others are text."""

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kit.attribution.attacker import Attacker
+    from kit.attribution.credential import Credential
     from kit.case.scope_json import FindingScopeJson, ScopeJson
     from kit.scope.index import Index
     from kit.scope.scope import Scope
+    from kit.scope.subject import FindingScope
 
 
 def frame_of(rows: list[dict[str, Any]], columns: list[str] | None = None) -> pd.DataFrame:
@@ -184,6 +186,52 @@ def of_sessions(scope: ScopeJson) -> pd.DataFrame:
     return typed(
         "sessions", sorted(rows, key=lambda row: (row["certainty"], row["first_at"] or "", row["access_key_id"]))
     )
+
+
+def of_credentials(scopes: Iterable[FindingScope]) -> pd.DataFrame:
+    """The credentials of scopes, each once, those that the attacker has first; `findings` lists whose they are."""
+    found: dict[tuple[str, str, str], tuple[Credential, list[str]]] = {}
+    for scope in scopes:
+        for one in scope.credentials:
+            place = (one.kind, one.key, one.ref)
+            found.setdefault(place, (one, []))[1].append(scope.finding.id)
+    rows = [
+        {
+            "kind": one.kind,
+            "key": one.key,
+            "holder": one.holder,
+            "certainty": one.certainty,
+            "since": one.since,
+            "obtained_by": "; ".join(why.says for why in one.why),
+            "bound_to": [f"{pod.namespace}/{pod.name}" for pod in one.pods],
+            "state": one.state,
+            "ends_at": one.until,
+            "ended_by": one.because,
+            "refs": [str(why.ref) for why in one.why],
+            "findings": findings,
+        }
+        for one, findings in found.values()
+    ]
+    return typed("credentials", sorted(rows, key=lambda row: (row["certainty"], row["since"], row["kind"], row["key"])))
+
+
+def of_let_in(index: Index, attacker: Attacker) -> pd.DataFrame:
+    """Whom the attacker let in, oldest first; `findings` lists whose they are."""
+    rows = [
+        {
+            "key": one.key,
+            "by": one.by,
+            "since": one.at,
+            "certainty": "affected" if one.sure else "possible",
+            "why": one.why.says,
+            "refs": [str(one.why.ref)],
+            "findings": index.places["let_in", one.key].findings,
+            "calls": sum(one.called(call.event) for call in attacker.calls.values()),
+        }
+        for one in attacker.let_in
+        if ("let_in", one.key) in index.places
+    ]
+    return typed("let_in", rows)
 
 
 _Entry = TypeVar("_Entry")

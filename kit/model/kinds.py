@@ -10,7 +10,7 @@ Certainty = Literal["affected", "possible"]
 # fmt: off
 SubjectName = Literal[
     "pod", "node", "service_account", "image", "iam_role", "identity", "source_ip",
-    "secret", "config_map", "created", "changed", "deleted", "exec", "forwarded", "token", "let_in", "granted", "introduced", "reachable",
+    "secret", "config_map", "created", "changed", "deleted", "exec", "forwarded", "token", "credential", "let_in", "granted", "introduced", "reachable",
 ]
 """The name of a kind of subject."""
 # fmt: on
@@ -82,6 +82,9 @@ _LISTED = (
                 (_LOG,), is_deed=True),
     SubjectKind("token", "service account with a token minted", "service accounts with a token minted", _NAMED,
                 "a service account that the caller minted a token for", (_LOG,), is_deed=True),
+    SubjectKind("credential", "credential", "credentials", "of the Secret or request its name, of a pod its uid, access key id, node, user name",
+                "a credential that the caller used, made or took another way than by minting a token; `possible`: one within reach",
+                (_LOG, Needs("trail")), is_deed=True),
     SubjectKind("let_in", "principal let in", "principals let in", "ARN, user or group",
                 "whom a call of the caller's gave a way in, into the cluster or in AWS", (_LOG, Needs("trail")), is_deed=True),
     SubjectKind("granted", "permission given", "permissions given", "ROLE KIND ROLE [in NAMESPACE] to KIND NAME",

@@ -10,9 +10,10 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 
 from kit.attribution.calls import ACCESS_REVIEWS, Event, did, let_through
+from kit.attribution.credential import TAKEN
 from kit.attribution.deeds import path_of
 from kit.model.kinds import Certainty, Needs, SubjectName
-from kit.model.why import AUDIT_LOG, Limit
+from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.model.window import Window
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row, stands, whys
@@ -31,6 +32,9 @@ ENDS_RECORDING = {
     "s3.amazonaws.com": ("PutBucketLifecycle", "DeleteBucket", "PutBucketPolicy"),
 }  # fmt: skip
 """CloudTrail: service → calls that end or thin out a recording, or hide findings."""
+
+
+_STANDS = {"usable": Standing.STANDS, "ended": Standing.GONE, "cannot tell": Standing.CANNOT_TELL}
 
 
 def _of_subjects(asked: Asked, kind: SubjectName, heading: str) -> list[Row]:
@@ -75,15 +79,22 @@ def config_maps_read(asked: Asked) -> Found:
     )
 
 
-@question("For which service accounts were tokens minted?", LOG, about=("token",))
+@question("Which tokens were minted or taken?", LOG, about=("token", "credential"))
 def tokens_minted(asked: Asked) -> Found:
-    """Service accounts for which the attacker's calls minted a token."""
-    rows = _of_subjects(asked, "token", "Service_account")
-    return Found(
-        rows,
-        f"Tokens were minted for {_counted(rows, 'service account', 'service accounts')}.",
-        "The attacker minted no token.",
+    """Tokens that the attacker's calls minted, and those taken another way: of a Secret, which never ends, of a pod, of a certificate request."""
+    rows = [one | {"How": "minted"} for one in _of_subjects(asked, "token", "Service_account")]
+    minted = sum(one["certainty"] == "affected" for one in rows)
+    taken = [one for part in asked.parts for one in part.credentials if one.kind in TAKEN]
+    for one in {(one.kind, one.key): one for one in taken}.values():
+        cells = {"Service_account": one.account or one.holder, "What": whys(one.why[:3]), "Stands": _STANDS[one.state]}
+        how = f"{one.kind.replace('_', ' ')} {one.key}"
+        rows.append(row([why.ref for why in one.why], one.certainty, **cells, How=how))
+    others = sum(one["certainty"] == "affected" for one in rows) - minted
+    said = [f"Tokens were minted for {counted(minted, 'service account')}"] * bool(minted)
+    said += [f"{counted(others, 'token or certificate was', 'tokens or certificates were')} taken another way"] * bool(
+        others
     )
+    return Found(rows, f"{'; '.join(said)}.", "The attacker minted no token, and none was taken another way.")
 
 
 @question("In which pods or nodes were commands run?", LOG, about=("exec",))

@@ -32,8 +32,8 @@ _CERTIFICATE = "X509SHA256="
 
 
 @dataclass
-class Credential:
-    """One credential of an identity. kind: token, certificate, access_key, none (the log names none).
+class UsedCredential:
+    """One credential that an identity used. kind: token, certificate, access_key, none (the log names none).
 
     pod_uid, node: what a token is bound to. minted: the event that made it, where the log has that. hostile: calls of the attacker.
     """
@@ -73,7 +73,7 @@ class Profile:
 
     identity: Identity
     why: Why
-    credentials: list[Credential]
+    credentials: list[UsedCredential]
     sources: list[Source]
     usual: list[tuple[str, int]]
     usual_until: datetime | None
@@ -197,9 +197,9 @@ class Profiles:
         }[identity.kind]
         return identity, Why(self.store.event_ref(row["first"]), said)
 
-    def _credentials(self, rows: list[dict[str, Any]], hostile: list[Event]) -> list[Credential]:
+    def _credentials(self, rows: list[dict[str, Any]], hostile: list[Event]) -> list[UsedCredential]:
         bad = Counter(event["credential_id"] or event["access_key_id"] or "" for event in hostile)
-        found = dict[str, Credential]()
+        found = dict[str, UsedCredential]()
         for row in rows:
             key = row["credential"] or ""
             kind = (
@@ -211,7 +211,7 @@ class Profiles:
                 if key.startswith(_CERTIFICATE)
                 else "token"
             )
-            one = found.setdefault(key, Credential(key, kind, hostile=bad[key]))
+            one = found.setdefault(key, UsedCredential(key, kind, hostile=bad[key]))
             one.calls += row["calls"]
             one.first_at = min(one.first_at or row["first_at"], row["first_at"])
             one.last_at = max(one.last_at or row["last_at"], row["last_at"])
@@ -266,7 +266,7 @@ class Profiles:
             found.setdefault(row["user_name"], []).append((str(row["what"]), int(row["calls"])))
         return found, first
 
-    def _patient_zero(self, identity: Identity, used: list[Credential], chain: list[Session]) -> Iterable[Why]:
+    def _patient_zero(self, identity: Identity, used: list[UsedCredential], chain: list[Session]) -> Iterable[Why]:
         minted = {call.event["issued_credential_id"] for call in self.attacker.calls.values()} - {None}
         for one in sorted(used, key=lambda one: str(one.first_at)):
             if one.key in minted:

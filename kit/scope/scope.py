@@ -12,6 +12,7 @@ from functools import cached_property
 
 from kit.attribution.attacker import Attacker
 from kit.attribution.calls import Event
+from kit.attribution.credentials import Credentials
 from kit.attribution.deeds import Deed, Deeds
 from kit.errors import CallError
 from kit.identities.access import Access
@@ -52,6 +53,7 @@ class Scope:
         self.attacker = Attacker(store, inventory)
         self.deeds = Deeds(store, inventory)
         self.sessions = self.attacker.sessions
+        self.credentials = Credentials(store, inventory, self.attacker, self.deeds)
         self.access, self.rights = Access(store, inventory), Rights(inventory)
         self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions)
         self.given = (start, end)
@@ -134,6 +136,7 @@ class Scope:
         self._add_stolen(scope)
         add_sessions(scope, self.attacker, self.sessions)
         self._add_identities(scope)
+        self._add_credentials(scope)
         kinds = {kind for kind, _, _ in scope.subjects}
         pods = [one.thing for one in scope.affected("pod")]
         namespaces = {pod.namespace for pod in pods if pod and pod.namespace} | self._named_namespaces(scope.finding)
@@ -153,6 +156,16 @@ class Scope:
         for event_id in self.attacker.trail_with((), (), keys)[0] if keys else ():
             if self._given_inside(self.attacker.trail[event_id][0]["event_at"]):
                 scope.aws_calls.setdefault(event_id)
+
+    def _add_credentials(self, scope: FindingScope) -> None:
+        """The credentials that the attacker's calls used, made or took; those that a TokenRequest minted are deeds of their own."""
+        user = scope.finding.user.get("Username")
+        trail = [self.attacker.trail[event_id][0] for event_id in scope.aws_calls if event_id in self.attacker.trail]
+        scope.credentials = self.credentials.of(self.attacker.events_of(scope.calls), trail)
+        for one in scope.credentials:
+            through = Ref.of("identity", one.by) if user and one.by not in ("", user) else None
+            if one.kind != "token":
+                scope.add("credential", one.key, one.why, certainty=one.certainty, through=through)
 
     def _named_namespaces(self, finding: Finding) -> set[str]:
         """The namespaces that a finding names: of its workload, of what was called, of the calling service account."""

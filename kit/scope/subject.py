@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from kit.attribution.credential import Credential
 from kit.identities.sessions import Session, Use
 from kit.inventory.thing import Thing
 from kit.model.finding import Finding
@@ -58,6 +59,7 @@ class FindingScope:
     aws_calls: dict[str, None] = field(default_factory=dict)
     identities: list[Profile] = field(default_factory=list)
     sessions: list[UsedSession] = field(default_factory=list)
+    credentials: list[Credential] = field(default_factory=list)
     limits: dict[Limit, None] = field(default_factory=dict)
 
     def add(
