@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from kit.case.case import Case
 from tests import cases
 from tests.cases import printed
 from tests.command import RECORDINGS, SAMPLE
-from tests.variation import scope_of, varied
+from tests.variation import Event, scope_of, varied
 
 CREDENTIAL = "credential"
 
@@ -101,3 +109,91 @@ def test_whom_the_attacker_let_in_is_a_table() -> None:
     rows = _case("cluster_creator").let_in.to_dict("records")
     assert {(one["by"], one["certainty"]) for one in rows} >= {("access_entry", "affected"), ("access_key", "possible")}
     assert all(one["refs"] and one["findings"] and one["why"] for one in rows)
+
+
+REQUEST, NEW = "break-glass", "00000000-0000-4000-8000-0000000001{:02}"
+
+
+def _certificate(user: str) -> tuple[str, str, str]:
+    """A request for a certificate and the certificate as the API has them, and the certificate's credential id."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ops"), x509.NameAttribute(NameOID.COMMON_NAME, user)]
+    )
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2027, 11, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(x509.Name([])).public_key(key.public_key())
+        .serial_number(1).not_valid_before(start).not_valid_after(end).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = Encoding.PEM
+    texts = [base64.b64encode(one.public_bytes(pem)).decode() for one in (request, certificate)]
+    return texts[0], texts[1], f"X509SHA256={certificate.fingerprint(hashes.SHA256()).hex()}"
+
+
+def _asked_for(log: list[Event], user: str, *, made: bool = True, told: bool = True) -> list[Event]:
+    """The log of cluster_creator, in which the attacker makes (or only approves) a request, and its certificate is used from elsewhere."""
+    hostile = set(json.loads((RECORDINGS / "cluster_creator" / "ground_truth.json").read_text())["attacker_calls"])
+    mine = next(event for event in log if event["auditID"] in hostile)
+    other = next(event for event in log if event["user"]["username"] == "ops-carol")
+    request, certificate, credential = _certificate(user)
+    body: dict[str, Any] = {"metadata": {"name": REQUEST}, "spec": {"request": request}}
+    issued = body | {"status": {"certificate": certificate, "conditions": [{"type": "Approved"}]}}
+    named = {
+        "resource": "certificatesigningrequests",
+        "name": REQUEST,
+        "apiGroup": "certificates.k8s.io",
+        "apiVersion": "v1",
+    }
+
+    def call(number: int, of: Event, verb: str, code: int, asked: Any, answered: Any, subresource: str = "") -> Event:
+        at = f"2026-11-29T16:{40 + number}:00.000000Z"
+        about = named | ({"subresource": subresource} if subresource else {})
+        return of | {
+            "auditID": NEW.format(number), "verb": verb, "objectRef": about, "requestObject": asked, "responseObject": answered,
+            "requestReceivedTimestamp": at, "stageTimestamp": at, "responseStatus": {"code": code}, "requestURI": "/apis/certificates.k8s.io",
+        }  # fmt: skip
+
+    use = call(4, other, "list", 200, None, None) | {
+        "objectRef": {"resource": "configmaps", "namespace": "shop", "apiVersion": "v1"}, "sourceIPs": ["192.0.2.201"],
+        "user": {"username": user, "groups": ["ops"], "extra": {"authentication.kubernetes.io/credential-id": [credential]}},
+    }  # fmt: skip
+    answer = issued if told else None
+    return sorted(
+        [*log, call(1, mine if made else other, "create", 201, body, body), call(2, mine, "update", 200, body, body, "approval"),
+         call(3, other, "update", 200, None, answer, "status"), use],
+        key=lambda event: event["requestReceivedTimestamp"],
+    )  # fmt: skip
+
+
+def _scope_with(tmp_path: Path, user: str, **how: bool) -> dict[str, Any]:
+    return scope_of(varied("cluster_creator", tmp_path, events=lambda log: _asked_for(log, user, **how)))
+
+
+def test_a_certificate_that_the_attacker_asked_for_is_followed_to_where_it_is_used(tmp_path: Path) -> None:
+    scope = _scope_with(tmp_path, "platform-bob")  # who called before: the fingerprint alone tells them apart
+    assert all(NEW.format(4) in finding["calls"] for finding in scope.values())
+    found = _credentials(scope)[REQUEST]
+    assert (
+        found["certainty"] == "affected"
+        and "asked for the certificate of request break-glass for platform-bob" in found["why"][0]["says"]
+    )
+    (row,) = [one for one in Case(tmp_path / "case").credentials.to_dict("records") if one["kind"] == "certificate"]
+    assert (row["holder"], row["state"], row["ends_at"].year) == ("platform-bob", "usable", 2027)
+
+
+def test_a_certificate_for_a_name_that_nobody_had_used_is_the_attackers_without_its_fingerprint(tmp_path: Path) -> None:
+    scope = _scope_with(tmp_path, "night-shift", told=False)
+    assert all(NEW.format(4) in finding["calls"] for finding in scope.values())
+
+
+def test_a_certificate_for_a_name_in_use_whose_fingerprint_nobody_told_is_possible(tmp_path: Path) -> None:
+    scope = _scope_with(tmp_path, "platform-bob", told=False)
+    assert not any(NEW.format(4) in finding["calls"] for finding in scope.values())
+    assert all(NEW.format(4) in finding["possible_calls"] for finding in scope.values())
+
+
+def test_a_certificate_that_the_attacker_only_approved_is_possible(tmp_path: Path) -> None:
+    scope = _scope_with(tmp_path, "platform-bob", made=False)
+    assert all(NEW.format(4) in finding["possible_calls"] for finding in scope.values())
+    assert _credentials(scope)[REQUEST]["certainty"] == "possible"

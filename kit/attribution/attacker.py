@@ -14,14 +14,16 @@ An audit event is the attacker's when one of these holds:
    of a principal that the attacker let in and that had no way in before;
 7. it was made from outside with an AWS session that was issued to a pod or node that the attacker holds, with the token of a pod that
    the attacker had entered, or with that of a Secret that the attacker had read, from where it was never used before; or with the
-   attacker's own credential by another client, from where nobody used it before the attacker.
+   attacker's own credential by another client, from where nobody used it before the attacker;
+8. it was made with a certificate that the attacker asked for, or since then by a name in that request that nobody had used before.
 It is possibly the attacker's when nothing but time tells it from the victim's:
-8. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
+9. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
-9. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-10. a role binding that such an event made or changed let it through;
-11. the attacker let its principal in, which had a way in before, or may have had one;
-12. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so.
+10. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
+11. a role binding that such an event made or changed let it through;
+12. the attacker let its principal in, which had a way in before, or may have had one;
+13. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so;
+14. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -50,6 +52,7 @@ from kit.attribution.calls import (
     secrets_made_by,
     token_secret_of,
 )
+from kit.attribution.certificates import Certificates
 from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
@@ -76,6 +79,7 @@ class Attacker:
         self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
         self.sessions = Sessions(store, inventory, self.cluster_addresses)
         self._taken = Taken(store, inventory, self.cluster_addresses)
+        self.certificates = Certificates(store, inventory)
         self._theft = Theft(inventory, self.sessions)
         self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
         self._may_fit = dict[Place, Event]()
@@ -133,6 +137,7 @@ class Attacker:
                     *asked,
                     *self._rules.of(events),
                     *self._taken.of(events),
+                    *self.certificates.of(events),
                     *self._letting_in.follow_from(found, trail, let_in),
                     *follow_from(stolen),
                 ]
@@ -181,7 +186,7 @@ class Attacker:
     @cached_property
     def possible(self) -> dict[Place, Call]:
         """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
-        return possible_calls(self.own_calls, self.findings, self.calls, self.let_in)
+        return possible_calls(self.own_calls, self.certificates, self.findings, self.calls, self.let_in)
 
     @cached_property
     def addresses(self) -> frozenset[str]:
@@ -235,7 +240,7 @@ class Attacker:
                 or (event["resource"] == "pods" and creates(event) and event["uid"] in pods)
             }
             trail, keys = self.trail_with(present, addresses)
-            taken = list(self._taken.of(present))
+            taken = [*self._taken.of(present), *self.certificates.of(present)]
             let_in = [one for one in self.let_in if one.place in members or one.event_id in trail]
             more = {
                 place

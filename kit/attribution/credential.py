@@ -24,8 +24,9 @@ class Credential:
     """One credential.
 
     kind: token (a TokenRequest minted it), pod_token (the token that is mounted into a pod), secret_token (a Secret's, without an end),
+    certificate (of a CertificateSigningRequest),
     access_key (long-term), session (of a role in AWS), node (a kubelet's), sign_in (a person's, of an identity provider).
-    key: namespace/name of the service account or Secret, uid of the pod, access key id, node, user name. user_name: of its calls in
+    key: namespace/name of the service account or Secret, name of the request, uid of the pod, access key id, node, user name. user_name: of its calls in
     the cluster; role: ARN in AWS; "" where not told. why: the calls that gave or used it, oldest first; by: who made the first of them.
     pods: what it is bound to. bound: whether it is bound at all; None where the log does not tell. until: when it ended or ends.
     is_used: whether the attacker used it; address: from where first, of a node's.

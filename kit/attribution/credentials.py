@@ -44,6 +44,7 @@ class Credentials:
             *self._minted(events),
             *self._of_pods(events),
             *self._in_secrets(events),
+            *self._requested(events),
             *self._keys(events, rows),
             *self._nodes(events),
             *self._signed_in(events),
@@ -233,6 +234,25 @@ class Credentials:
             if one.body.get("type") == _HOLDS_IT
         }
         return found | self.attacker.token_secrets_used
+
+    def _requested(self, events: list[Event]) -> Iterator[Credential]:
+        """Certificates that the attacker asked for, and those that the attacker approved for somebody else."""
+        used = {event["credential_id"] for event in events}
+        for one in self.attacker.certificates.requests(events):
+            state: CredentialState = "usable" if one.issued else "cannot tell"
+            because = "whether it was issued is in no evidence; take it for usable"
+            if one.until and self.end and one.until <= self.end:
+                state, because = "ended", f"it expired at {utc(one.until)}"
+            elif one.issued:
+                end = utc(one.until) if one.until else "a time that is in no evidence"
+                because = f"a certificate cannot be taken back, and this one signs in until {end}"
+            is_used = bool(one.certificates & used)
+            if one.issued is not False:
+                yield Credential(
+                    "certificate", one.name, one.user_name, self._why(one.event, one.says), one.event["received_at"],
+                    state, one.until, because, by=str(one.event["user_name"]), bound=False, is_used=is_used,
+                    certainty="affected" if one.made or is_used else "possible",
+                )  # fmt: skip
 
     # ── keys, nodes and people ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""Rules 8 to 12: calls that may be the attacker's and may be the victim's."""
+"""Rules 9 to 14: calls that may be the attacker's and may be the victim's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kit.attribution.calls import (
     not_none,
     place_of,
 )
+from kit.attribution.certificates import Certificates
 from kit.attribution.let_in import LetIn
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
@@ -28,7 +29,11 @@ _Found = tuple[list[Event], str, str]
 
 
 def possible_calls(
-    own_calls: OwnCalls, findings: list[Finding], calls: dict[Place, Call], let_in: list[LetIn]
+    own_calls: OwnCalls,
+    certificates: Certificates,
+    findings: list[Finding],
+    calls: dict[Place, Call],
+    let_in: list[LetIn],
 ) -> dict[Place, Call]:
     """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
     found = dict[Place, Call]()
@@ -39,6 +44,7 @@ def possible_calls(
         *_perhaps_minted(own_calls, hostile),
         *_through_bindings(own_calls.store, hostile),
         *_of_let_in(own_calls.store, calls, let_in),
+        *certificates.possible(hostile),
     ):
         for event in events:
             if place_of(event) not in calls:

@@ -16,7 +16,7 @@ from kit.words import Names, counted, few
 
 MOST_NEXT = 5
 _ENDS = {"created": ("contain", "revoke", "eradicate"), "node": ("contain", "revoke", "eradicate")}
-_ACCESS = ("token", "access_key", "node", "identity", "let_in")
+_ACCESS = ("token", "credential", "access_key", "node", "identity", "let_in")
 _KEEPS = ("freeze", "capture")
 # In double quotes, so that the shell puts the moment in; `date` of GNU and of BSD alike.
 _DENY = (

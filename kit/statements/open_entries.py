@@ -18,7 +18,7 @@ from kit.statements.open_entry import EntryState, OpenEntry
 from kit.words import few
 
 _STATES: tuple[EntryState, ...] = ("usable", "cannot tell", "ended")
-_ORDER = ("token", "access_key", "node", "identity", "let_in", "created", "secret")
+_ORDER = ("token", "credential", "access_key", "node", "identity", "let_in", "created", "secret")
 _TAKEN_BACK = {
     "access_entry": "DeleteAccessEntry", "access_key": "DeleteAccessKey", "login_profile": "DeleteLoginProfile",
     "pod_identity": "DeletePodIdentityAssociation", "identity_provider": "DisassociateIdentityProviderConfig",
@@ -116,6 +116,12 @@ def _entry_of(one: Credential) -> OpenEntry:
         says = f"Credential of node {node}, used from {one.address}: {one.because}."
         targets = (("node", node), user)
         entry = ("node", node, f"node {node}", "the credential of the node, and the tokens of its pods")
+    elif one.kind == "certificate":
+        says = f"Certificate of request {one.key} for {one.user_name or 'unknown'}: {one.because}."
+        entry, targets = (
+            ("credential", one.key, one.user_name, f"the rights of {one.user_name or 'whom it names'}"),
+            (user,),
+        )
     elif one.kind == "sign_in":
         says = f"Sign-in of {one.key} by token or certificate: {one.because}."
         entry, targets = ("identity", one.key, one.key, "its sign-in to the cluster"), (user,)
