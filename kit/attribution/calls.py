@@ -116,6 +116,12 @@ class AwsEvent(TypedDict):
     issued: str | None
 
 
+def made_by(event: Event) -> str:
+    """Who made a call, and in whose name, where that was another: dev as admin."""
+    acting = event["impersonated_user_name"]
+    return f"{event['user_name']} as {acting}" if acting else str(event["user_name"])
+
+
 def not_none(values: Iterable[str | None]) -> set[str]:
     """Those of some values that the evidence has."""
     return {value for value in values if value is not None}

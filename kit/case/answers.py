@@ -10,11 +10,14 @@ from kit.case.answers_json import answer_contract
 from kit.model.claim import Claim
 from kit.playbooks.playbook import playbook_of
 from kit.questions.advice import advice_of
-from kit.questions.question import Answer, Asked, Question, ask
+from kit.questions.question import QUESTIONS, Answer, Asked, Question, ask
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.opening import disposition_of, expected_if
 from kit.store.marks import Mark
+
+_OF_A_FINDING = ("is_it_a_sample",)  # a sample is in no incident
+_ALWAYS = ("permissions_given", "impersonated", "ways_back")  # whatever the playbooks ask: what was given lasts
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ def incident_answers(incident: Incident, asked: Asked, marks: Iterable[Mark]) ->
     """The answers of an incident, in the order of its playbooks, that of the gravest finding first."""
     matters = dict[str, tuple[Question, list[str]]]()
     for finding in sorted((scope.finding for scope in incident.scopes), key=lambda one: one is not incident.gravest):
-        for one in playbook_of(finding.type).questions:
+        for one in (each for each in playbook_of(finding.type).questions if each.name not in _OF_A_FINDING):
             matters.setdefault(one.name, (one, []))[1].append(finding.id)
+    for one in (QUESTIONS[name] for name in _ALWAYS if name not in matters):
+        matters[one.name] = (one, [scope.finding.id for scope in incident.scopes])
     said = list(marks)
     doubted = bool(doubted_findings(asked.scope, [incident], said))
     made = []

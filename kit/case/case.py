@@ -211,6 +211,7 @@ class Case(CaseEvidence):
             self._baseline,
             tuple(self._incidents[0]),
             whole,
+            self._states,
         )
 
     @cached_property
@@ -218,6 +219,14 @@ class Case(CaseEvidence):
         from kit.scope.incident import incidents
 
         return incidents(self._scope)
+
+    @cached_property
+    def _states(self) -> dict[str, str]:
+        """Ref of what gave the attacker access → whether it is usable, ended, or cannot be told, as the open list has it."""
+        from kit.statements.open_entries import OpenEntries
+
+        entries = OpenEntries(self._scope)
+        return {ref: entry.state for one in self._incidents[0] for entry in entries.of(one) for ref in entry.refs}
 
     @property
     def no_incident(self) -> list[tuple[Finding, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from kit.attribution.calls import ACCESS_REVIEWS, Event, did, let_through
+from kit.attribution.calls import ACCESS_REVIEWS, Event, did, let_through, made_by
 from kit.attribution.credential import TAKEN
 from kit.attribution.deeds import path_of
 from kit.model.kinds import Certainty, Needs, SubjectName
@@ -60,7 +60,7 @@ def secrets_read(asked: Asked) -> Found:
     )
 
 
-@question("Which secrets could it have read?", LOG, Needs("dump"), about=("reachable",))
+@question("Which more secrets were in reach?", LOG, Needs("dump"), about=("reachable",))
 def secrets_in_reach(asked: Asked) -> Found:
     """Secrets that the rights of the attacker's identities reached and that were not read."""
     rows = [one | {"certainty": "affected"} for one in _of_subjects(asked, "reachable", "Secret")]
@@ -130,8 +130,8 @@ def refused_then_allowed(asked: Asked) -> Found:
             before = refused[place]
             rows[place] = row(
                 [asked.ref(before), asked.ref(event)], Call=f"{place[0]} {place[1]}", Namespace=place[2],
-                Refused=before["received_at"], Refused_as=before["user_name"], Let_through=event["received_at"], As=event["user_name"],
-                Same_identity="yes" if before["user_name"] == event["user_name"] else "no",
+                Refused=before["received_at"], Refused_as=made_by(before), Let_through=event["received_at"], As=made_by(event),
+                Same_identity="yes" if made_by(before) == made_by(event) else "no",
             )  # fmt: skip
     other = sum(one["Same identity"] == "no" for one in rows.values())
     who = f"; {other} of them for another identity than the refused one" if other else ""
@@ -141,17 +141,17 @@ def refused_then_allowed(asked: Asked) -> Found:
     )
 
 
-@question("Did it ask what it may do?", LOG, about=("identity",))
+@question("Did the attacker ask what is allowed?", LOG, about=("identity",))
 def permissions_probed(asked: Asked) -> Found:
     """Access reviews about itself, and runs of refused calls, by the attacker."""
     asking, refused = defaultdict[str, list[Event]](list), defaultdict[str, list[Event]](list)
     for event in asked.hostile:
-        user = str(event["user_name"])
+        user = made_by(event)
         if event["resource"] in ACCESS_REVIEWS and event["verb"] == "create":
             asking[user].append(event)
         elif event["response_code"] in (401, 403):
             refused[user].append(event)
-    rows = [_probe(asked, user, "asked what it may do", events) for user, events in asking.items()]
+    rows = [_probe(asked, user, "asked for its rights", events) for user, events in asking.items()]
     for user, events in refused.items():
         spans = [
             late["received_at"] - early["received_at"]
@@ -163,7 +163,8 @@ def permissions_probed(asked: Asked) -> Found:
                     asked, user, f"was refused {_BURST} times or more within {_WITHIN.seconds // 60} minutes", events
                 )
             )
-    says = f"{', '.join(sorted({one['Identity'] for one in rows}))} asked what it may do, or was refused many times in a row."
+    told = [f"{one['Identity']} {one['What']} ({counted(one['Calls'], 'call')})" for one in rows]
+    says = f"{few(told, 3)}."
     return Found(
         rows,
         says,
@@ -259,7 +260,7 @@ def _tampering(ref: str, what: str, by: str | None, at: datetime, certainty: Cer
     return row([ref], certainty, What=what, By=by or "", At=at)
 
 
-@question("Is it still going on?", LOG, Needs("trail"))
+@question("Is the attack still going on?", LOG, Needs("trail"))
 def going_on(asked: Asked) -> Found:
     """Whether the attacker's last call, in the cluster or in AWS, or what GuardDuty last saw, came within five minutes of the end of the log."""
     events, window = asked.hostile, asked.window
@@ -267,7 +268,7 @@ def going_on(asked: Asked) -> Found:
         says = "Whether it is still going on cannot be told: no call is attributed to the attacker"
         return Found([], "", "", limits=(Limit(("identity",), says, AUDIT_LOG),))
     last = events[-1]
-    signs = [(last["received_at"], f"call of {last['user_name']} from {last['source_address']}", asked.ref(last))]
+    signs = [(last["received_at"], f"call of {made_by(last)} from {last['source_address']}", asked.ref(last))]
     signs += [
         (one["event_at"], f"{one['event_name']} in AWS", f"trail:{one['event_id']}") for one, _ in asked.trail.values()
     ]
@@ -283,7 +284,7 @@ def going_on(asked: Asked) -> Found:
     return Found(
         rows,
         f"The last sign ({what}) came {int(max(quiet, 0))} s before the log ends ({utc(window.end)}): treat it as going on.",
-        f"The last sign ({what}) was at {utc(at)}, {int(quiet // 60):,} minutes before the log ends; the credential may still serve.",
+        f"The last sign ({what}) was at {utc(at)}, {int(quiet // 60):,} minutes before the log ends; the credential may still be usable.",
         int(soon),
         window=None if soon else Window(at, window.end),
     )

@@ -36,6 +36,10 @@ _DASHBOARDS = (
     "rancher",
     "headlamp",
 )
+_WAYS = {
+    "access_entry": "an access entry", "aws_auth": "a mapping in aws-auth", "access_key": "an access key", "login_profile": "a console password",
+    "trust_policy": "a role's trust", "pod_identity": "a Pod Identity association", "identity_provider": "an identity provider",
+}  # fmt: skip
 _TAKES_ON = ("bind", "escalate", "impersonate")
 
 
@@ -57,9 +61,10 @@ def permissions_given(asked: Asked) -> Found:
             rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To="", What=whys(list(one.why)[:1]),
                             Allows=too_much(one.thing)))  # fmt: skip
     groups = {way.name: list(way.groups) for way in asked.scope.access.ways}
+    by = {one.key: one.by for one in asked.scope.attacker.let_in}
     for one in asked.subjects("let_in"):
-        if one.key.startswith("arn:"):
-            rows.append(row([why.ref for why in one.why], one.certainty, Permission="a way into the cluster or into AWS", To=one.key,
+        if by.get(one.key) != "binding":
+            rows.append(row([why.ref for why in one.why], one.certainty, Permission=_WAYS.get(by.get(one.key, ""), "a way in"), To=one.key,
                             What=whys(list(one.why)[:1]), Allows=[f"group {group}" for group in groups.get(one.key, [])]))  # fmt: skip
     strong = [
         f"{one['Permission']} to {one['To']}" if one["To"] else str(one["Permission"])

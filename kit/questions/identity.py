@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from kit.attribution.calls import Event, place_of
+from kit.attribution.calls import Event, made_by, place_of
 from kit.model.identity import NODE
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
@@ -47,7 +47,10 @@ def who_is_it(asked: Asked) -> Found:
             unsure.append(Limit(("identity",), says, f"{AUDIT_LOG}, and `aws eks list-access-entries`"))
     named = next((one for one in rows if one["Identity"] == caller), rows[0] if rows else None)
     says = f"{named['Identity']} is {named['Kind']}: {named['Decided by']}." if named else ""
-    if named and named["Got from"]:
+    if asked.whole and len(rows) > 1:
+        told = [f"{one['Identity']} ({one['Kind']})" for one in rows]
+        says = f"{len(rows)} identities: {few(told, 4)}."
+    elif named and named["Got from"]:
         says = f"{says} {named['Got from'][:1].upper()}{named['Got from'][1:]}."
     shown = int(bool(named) and named["certainty"] == "affected") if named else 0
     return Found(
@@ -107,7 +110,7 @@ def _earlier(asked: Asked, call: Event, suspects: list[Event], first: datetime) 
     return rows
 
 
-@question("What about this call was never seen before?", LOG)
+@question("What about these calls was never seen before?", LOG)
 def is_it_new(asked: Asked) -> Found:
     """Address, client, kind of call and namespace of the attacker's calls that the identity never had before the first bad sign."""
     first = asked.first_hostile_at
@@ -159,7 +162,7 @@ def is_it_new(asked: Asked) -> Found:
     )
 
 
-@question("What else did this identity do?", LOG, about=("identity",))
+@question("What else did the attacker's identities do?", LOG, about=("identity",))
 def what_else_did_it_do(asked: Asked) -> Found:
     """The attacker's calls beside the finding's own one, by kind; possible ones too."""
     own = {place_of(event) for event in asked.own_calls}
@@ -270,13 +273,13 @@ def credentials_used_outside(asked: Asked) -> Found:
     )
 
 
-@question("Did anybody call in another's name?", LOG)
+@question("Did anybody call in another identity's name?", LOG)
 def impersonated(asked: Asked) -> Found:
     """Impersonation by the attacker, and in the name of an identity of the scope."""
     rows = []
     hostile = {place_of(event) for event in asked.hostile}
     for one in asked.store.rows(
-        "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at FROM audit"
+        "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at, verb, resource, response_code FROM audit"
         " WHERE impersonated_user_name IS NOT NULL AND (list_contains($users, user_name) OR list_contains($users, impersonated_user_name))"
         " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
         " ORDER BY received_at, file, item",
@@ -286,13 +289,14 @@ def impersonated(asked: Asked) -> Found:
     ):
         certainty: Certainty = "affected" if place_of(one) in hostile else "possible"
         rows.append(
-            row([asked.ref(one)], certainty, Identity=one["user_name"], In_the_name_of=one["impersonated_user_name"],
+            row([asked.ref(one)], certainty, Identity=one["user_name"], Call=f"{one['verb']} {one['resource'] or ''}", Code=one["response_code"], In_the_name_of=one["impersonated_user_name"],
                 From=one["source_address"], At=one["received_at"])
         )  # fmt: skip
-    names = sorted({one["In the name of"] for one in rows if one["certainty"] == "affected"})
+    sure = (one for one in rows if one["certainty"] == "affected")
+    names = sorted({f"{one['Identity']} as {one['In the name of']}" for one in sure})
     return Found(
         rows,
-        f"The attacker called in the name of {', '.join(names)}.",
+        f"The attacker called in another's name: {few(names, 4)}.",
         "No call of these identities was in another's name.",
         limits=asked.nobody,
     )
@@ -310,7 +314,7 @@ def _is_private(address: str) -> bool:
 def _by_kind(asked: Asked, events: list[Event], certainty: Certainty) -> list[Row]:
     kinds = dict[tuple[str, str, str], list[Event]]()
     for event in events:
-        kinds.setdefault((str(event["user_name"]), _words_of(event), str(event["namespace"] or "")), []).append(event)
+        kinds.setdefault((made_by(event), _words_of(event), str(event["namespace"] or "")), []).append(event)
     return [
         row([asked.ref(every[0]), asked.ref(every[-1])], certainty, Identity=user, Call=call, Namespace=namespace, Calls=len(every),
             First=every[0]["received_at"], Last=every[-1]["received_at"])

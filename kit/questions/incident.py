@@ -195,7 +195,12 @@ def _metadata_options(asked: Asked) -> list[Row]:
     return rows
 
 
-@question("What lets them back?", LOG, Needs("trail"), about=("created", "changed", "granted", "token"))
+@question(
+    "What did the attacker make that lets in again?",
+    LOG,
+    Needs("trail"),
+    about=("created", "changed", "granted", "token"),
+)
 def ways_back(asked: Asked) -> Found:
     """What the attacker left that lets in again or starts again; and calls of others in AWS since the first bad sign that let somebody in."""
     rows = []
@@ -207,7 +212,8 @@ def ways_back(asked: Asked) -> Found:
         resource = one.key.partition("/")[0]
         if one.kind == "changed" and one.key in scaled - written:
             continue  # more or fewer pods of what stood before let nobody in
-        gone = one.thing is not None and one.thing.standing is False
+        states = {asked.states.get(str(why.ref)) for why in one.why}
+        gone = (one.thing is not None and one.thing.standing is False) or states == {"ended"}
         if (
             resource in _COMES_BACK or one.key.endswith("/aws-auth") or (resource == "secrets" and _is_token(one.thing))
         ) and not gone:
@@ -220,16 +226,7 @@ def ways_back(asked: Asked) -> Found:
                     Stands=stands(one.thing) or Standing.CANNOT_TELL,
                 )
             )
-    for one in asked.subjects("token"):
-        rows.append(
-            row(
-                [why.ref for why in one.why],
-                one.certainty,
-                What=f"token of {one.key}",
-                How=whys(list(one.why)[:1]),
-                Stands="until it expires",
-            )
-        )
+    rows += _tokens(asked, "What", "How")
     for event in asked.hostile:
         if event["subresource"] == "ephemeralcontainers" and event["response_code"] and event["response_code"] < 300:
             rows.append(
@@ -258,11 +255,24 @@ def ways_back(asked: Asked) -> Found:
     )
 
 
+def _tokens(asked: Asked, what: str, how: str) -> list[Row]:
+    """The minted tokens that may still be used, as the open list has them."""
+    rows = []
+    for one in asked.subjects("token"):
+        states = {asked.states.get(str(why.ref), "cannot tell") for why in one.why}
+        if states != {"ended"}:
+            usable = "usable" in states and one.certainty == "affected"
+            stands = Standing.STANDS if usable else Standing.CANNOT_TELL
+            cells = {what: f"token of {one.key}", how: whys(list(one.why)[:1]), "Stands": stands}
+            rows.append(row([why.ref for why in one.why], "affected" if usable else "possible", **cells))
+    return rows
+
+
 def _is_token(thing: Any) -> bool:
     return bool(thing and thing.body.get("type") == "kubernetes.io/service-account-token")
 
 
-@question("What of it still stands?", LOG, Needs("dump"), about=("created", "changed"))
+@question("What that the attacker made still stands?", LOG, Needs("dump"), about=("created", "changed"))
 def still_standing(asked: Asked) -> Found:
     """Objects that the attacker made and that are not known to be gone; changed ones are possible, as the change may be taken back."""
     rows = []
@@ -280,16 +290,7 @@ def still_standing(asked: Asked) -> Found:
                 )
             )
     made = {one["Object"] for one in rows}
-    for one in asked.subjects("token"):
-        rows.append(
-            row(
-                [why.ref for why in one.why],
-                "possible",
-                Object=f"token of {one.key}",
-                Made=whys(list(one.why)[:1]),
-                Stands="until it expires, or ends with the pod that it is bound to; `kit brief` says which",
-            )
-        )
+    rows += _tokens(asked, "Object", "Made")
     for one in asked.subjects("changed"):
         if one.key not in made and not (one.thing and one.thing.standing is False):
             whose = whys(list(one.why)[:1])
@@ -305,8 +306,8 @@ def still_standing(asked: Asked) -> Found:
     number = sum(one["certainty"] == "affected" for one in rows)
     return Found(
         rows,
-        f"{counted(number, 'object')} that {'was' if number == 1 else 'were'} made with it still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows], 3)}.",
-        "No object that the attacker's calls made is known to stand, and no token was minted.",
+        f"{counted(number, 'thing')} that the attacker made still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows if one['certainty'] == 'affected'], 3)}.",
+        "No object that the attacker's calls made is known to stand, and no token of theirs is known to be usable.",
     )
 
 

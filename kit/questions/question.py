@@ -60,7 +60,7 @@ class Found:
 class Asked:
     """What a question is asked of: one finding with its scope, and the evidence of its case. whole: its incident as a whole instead.
 
-    incidents: those of the case, which say what belongs together.
+    incidents: those of the case, which say what belongs together. states: ref of what gave access → whether that is usable, ended, or cannot be told.
     """
 
     store: Store
@@ -71,6 +71,7 @@ class Asked:
     baseline: datetime | None = None
     incidents: tuple[Incident, ...] = ()
     whole: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finding(self) -> Finding:

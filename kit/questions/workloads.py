@@ -12,7 +12,7 @@ from typing import Any
 from kit.inventory.thing import Thing, in_window
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import dangers, images, pod_spec, power_over_node
-from kit.model.why import DUMP, Limit, Standing
+from kit.model.why import DUMP, Limit, Rule, Standing
 from kit.questions.question import Asked, Found, question, row, stands, whys
 from kit.questions.verdict import SHOWN_BY
 from kit.words import counted, few
@@ -65,9 +65,13 @@ def images_brought_in(asked: Asked) -> Found:
 
 @question("Which other pods run the affected images?", *SHOWN_BY["image"], about=("image",))
 def image_used_elsewhere(asked: Asked) -> Found:
-    """Pods of the window that run an affected image and are not affected themselves."""
+    """Pods of the window that ran an image that the attacker brought in or that a finding names, and that are not affected themselves."""
     affected = {one.key for one in asked.subjects("pod") if one.certainty == "affected"}
-    bad = {one.key for one in asked.subjects("image", "introduced") if one.certainty == "affected"}
+    # What merely ran on an affected node, or under an affected account, says nothing against its image.
+    bad = {one.key for one in asked.subjects("introduced") if one.certainty == "affected"}
+    for part in (one for one in asked.parts if not one.finding.user.get("Username")):
+        named = (pod for pod in part.affected("pod") if any(why.rule is Rule.FINDING for why in pod.why))
+        bad |= {image for pod in named if pod.thing for image in pod.thing.images}
     start, end = (asked.window.start, asked.window.end) if asked.window else (None, None)
     rows = [
         row(
@@ -84,7 +88,7 @@ def image_used_elsewhere(asked: Asked) -> Found:
     standing = len({one["Pod"] for one in rows if one["Stands"] is Standing.STANDS})
     limits = []
     if not bad:
-        says = "Which images are affected cannot be told, so neither where else they run"
+        says = "Which image to look for cannot be told: the attacker brought none in, and no finding names a pod"
         limits.append(Limit(("image",), says, DUMP))
     return Found(
         rows,

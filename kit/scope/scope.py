@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from kit.attribution.attacker import Attacker
-from kit.attribution.calls import Event
+from kit.attribution.calls import Event, made_by
 from kit.attribution.credentials import Credentials
 from kit.attribution.deeds import Deed, Deeds
 from kit.errors import CallError
@@ -238,7 +238,7 @@ class Scope:
         """The subjects that an event makes, and what cannot be told of it."""
         if not scope.window or event["received_at"] not in scope.window:
             return
-        when = f"{event['received_at']:%Y-%m-%d %H:%M:%S} UTC by {event['user_name']} from {event['source_address']}"
+        when = f"{event['received_at']:%Y-%m-%d %H:%M:%S} UTC by {made_by(event)} from {event['source_address']}"
         ref = self.store.event_ref(event)
         for deed in self.deeds.of(event):
             if not isinstance(deed, Deed):
