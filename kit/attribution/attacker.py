@@ -15,15 +15,17 @@ An audit event is the attacker's when one of these holds:
 7. it was made from outside with an AWS session that was issued to a pod or node that the attacker holds, with the token of a pod that
    the attacker had entered, or with that of a Secret that the attacker had read, from where it was never used before; or with the
    attacker's own credential by another client, from where nobody used it before the attacker;
-8. it was made with a certificate that the attacker asked for, or since then by a name in that request that nobody had used before.
+8. it was made with a certificate that the attacker asked for, or since then by a name in that request that nobody had used before;
+9. it is of the change to a source (Git, a chart) that a finding's call is part of, where a controller applied that as it always does: the
+   deed is the attacker's, and instead of rule 1 the controller's identity and credential are not.
 It is possibly the attacker's when nothing but time tells it from the victim's:
-9. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
+10. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
    rule 1 holds there only for a client that the identity does not use anyway);
-10. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
-11. a role binding that such an event made or changed let it through;
-12. the attacker let its principal in, which had a way in before, or may have had one;
-13. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so;
-14. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint.
+11. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
+12. a role binding that such an event made or changed let it through;
+13. the attacker let its principal in, which had a way in before, or may have had one;
+14. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so;
+15. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at.
 """
@@ -37,6 +39,7 @@ from functools import cached_property
 
 import orjson
 
+from kit.attribution.applied import Applied, AppliedChange
 from kit.attribution.calls import (
     Call,
     Caller,
@@ -75,6 +78,7 @@ class Attacker:
         self.store = store
         self.cluster_addresses = Addresses(store, inventory)
         self.own_calls = OwnCalls(store, inventory, self.cluster_addresses)
+        self._applied = Applied(store, inventory, self.own_calls)
         self._rules = Rules(store, inventory, self.cluster_addresses)
         self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
         self.sessions = Sessions(store, inventory, self.cluster_addresses)
@@ -126,6 +130,14 @@ class Attacker:
             return grown
 
         asked = list(self._named(take))
+        for finding in self.findings:
+            if change := self._changes.get(finding.id):
+                take(
+                    change.events,
+                    f"it is of the change to {change.source} that finding {finding.id} is about; a controller applied it",
+                )
+                for event in change.events:
+                    found[place_of(event)].source = change.source
         trail, let_in = FoundTrail(), list[LetIn]()
         counted = [one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one))]
         stolen = self._theft.of(counted, [])
@@ -144,8 +156,9 @@ class Attacker:
                 may_fit = self._matching(rules)
                 grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in rules) > 0
             events = [call.event for call in found.values()]
-            more_stolen = self._theft.of(counted, events)
-            more_trail = self._trail.of(events, frozenset(self._rules.addresses_of(events)), more_stolen)
+            own = [call.event for call in found.values() if not call.source]
+            more_stolen = self._theft.of(counted, own)
+            more_trail = self._trail.of(own, frozenset(self._rules.addresses_of(events)), more_stolen)
             more_let_in = self._letting_in.by(found, list(more_trail))
             if (more_trail.keys(), more_let_in, more_stolen) == (trail.keys(), let_in, stolen):
                 break
@@ -153,11 +166,26 @@ class Attacker:
         ordered = dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
         return ordered, trail, let_in, stolen
 
+    @cached_property
+    def _changes(self) -> dict[str, AppliedChange]:
+        """Finding → the change of a source that its call is part of, where a controller applied it as it always does."""
+        counted = (one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one)))
+        return {one.id: change for one in counted if (change := self._applied.of(one))}
+
+    def source_of(self, finding: Finding) -> str:
+        """What a controller applied a finding's call from; "" where its call is nobody's habit."""
+        return self._changes[finding.id].source if finding.id in self._changes else ""
+
+    def source_of_call(self, event: Event) -> str:
+        """What a controller applied this from; "" for a call that the attacker made."""
+        call = self.calls.get(place_of(event))
+        return call.source if call else ""
+
     def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[AttackerRule]:
         """Rule 1: the callers of the findings."""
         named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
-            for caller in self.own_calls.callers(finding):
+            for caller in self.own_calls.callers(finding) if finding.id not in self._changes else ():
                 if self.own_calls.is_habit(finding, *caller):
                     # Inside the cluster the victim has all three too: only the finding's own call is told apart.
                     take(self.own_calls.from_inside(finding), f"it is the call of finding {finding.id}")

@@ -199,11 +199,15 @@ def address_of(call: dict[str, Any]) -> tuple[str, str] | None:
 
 @dataclass
 class Call:
-    """An audit event with the rules that made it the attacker's. whose: of a possible one, the identities that it may come from."""
+    """An audit event with the rules that made it the attacker's. whose: of a possible one, the identities that it may come from.
+
+    source: what a controller applied it from; then the deed is the attacker's, and the controller's identity and credential need not be.
+    """
 
     event: Event
     rules: dict[str, None] = field(default_factory=dict)
     whose: set[str] = field(default_factory=set)
+    source: str = ""
 
     @property
     def because(self) -> str:

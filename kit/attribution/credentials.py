@@ -40,14 +40,15 @@ class Credentials:
     def of(self, calls: Iterable[Event], trail: Iterable[AwsEvent]) -> list[Credential]:
         """The credentials that some of the attacker's calls gave or used: one entry a TokenRequest, of the others one a key."""
         events, rows = list(calls), list(trail)
+        used = [event for event in events if not self.attacker.source_of_call(event)]
         made = [
             *self._minted(events),
-            *self._of_pods(events),
-            *self._in_secrets(events),
+            *self._of_pods(events, used),
+            *self._in_secrets(events, used),
             *self._requested(events),
-            *self._keys(events, rows),
-            *self._nodes(events),
-            *self._signed_in(events),
+            *self._keys(used, rows),
+            *self._nodes(used),
+            *self._signed_in(used),
         ]
         found = dict[tuple[str, str, str], Credential]()
         for one in sorted(made, key=lambda one: (one.certainty, one.since)):
@@ -145,10 +146,10 @@ class Credentials:
         )
         return dict_of(json_of(row["request_object"])), dict_of(json_of(row["response_object"]))
 
-    def _of_pods(self, events: list[Event]) -> Iterator[Credential]:
+    def _of_pods(self, events: list[Event], used: list[Event]) -> Iterator[Credential]:
         """Tokens of pods: those that the attacker used, and those within reach of a command or a container of the attacker."""
         minted = {event["issued_credential_id"] for event in events}
-        for event in events:
+        for event in used:
             if event["claimed_pod_uid"] and event["credential_id"] not in minted:
                 pod = self.inventory.things.get(event["claimed_pod_uid"])
                 yield self._of_pod(
@@ -188,11 +189,11 @@ class Credentials:
             by=str(event["user_name"]), pods=tuple(pods), bound=True,
         )  # fmt: skip
 
-    def _in_secrets(self, events: list[Event]) -> Iterator[Credential]:
+    def _in_secrets(self, events: list[Event], used: list[Event]) -> Iterator[Credential]:
         """Tokens without an end, in Secrets that the attacker used, made or read."""
-        for event in events:
-            if used := token_secret_of(event):
-                yield self._of_secret(event, used, str(event["user_name"]), "the attacker used its token")
+        for event in used:
+            if key := token_secret_of(event):
+                yield self._of_secret(event, key, str(event["user_name"]), "the attacker used its token")
         for event in events:
             for deed in self.deeds.of(event) if event["resource"] == "secrets" else ():
                 if isinstance(deed, Deed) and deed.kind in ("secret", "created"):

@@ -91,7 +91,9 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
             hostile = sum(source["hostile_calls"] for source in identity["sources"])
             zero = "; ".join(why["says"] for why in identity["patient_zero"])
             said = zero or "where its credential came from cannot be told"
-            lead = f"{said}. To take its access away:" if hostile else "no call of it is attributed to an attacker"
+            lead = (
+                f"{said}. To take its access away:" if hostile else zero or "no call of it is attributed to an attacker"
+            )
             click.echo(printable(f"  {identity['user_name']} ({identity['kind'].replace('_', ' ')}): {lead}"))
             for number, step in enumerate(identity["take_away"] if hostile else (), 1):
                 command = f"  $ {step['command']}" if step["command"] else ""

@@ -145,7 +145,8 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
         return []
     ref = finding.ref(USER_NAME)
     hostile = attacker.is_hostile(attacker.own_calls.of(finding))
-    guilty: Certainty = "possible" if finding.is_policy and not hostile else "affected"
+    habit = attacker.source_of(finding)
+    guilty: Certainty = "possible" if habit or (finding.is_policy and not hostile) else "affected"
     scope.add(
         "identity", caller.user_name, Why(ref, "the finding names it as the caller", Rule.FINDING), certainty=guilty
     )

@@ -139,7 +139,9 @@ class Profiles:
         finding: Finding,
     ) -> Profile:
         identity, why = self._identity(name, rows, finding)
-        hostile = [call.event for call in self.attacker.calls.values() if call.event["user_name"] == name]
+        mine = [call for call in self.attacker.calls.values() if call.event["user_name"] == name]
+        hostile = [call.event for call in mine if not call.source]
+        applied = {call.source: call.event for call in reversed(mine) if call.source}
         credentials = self._credentials(rows, hostile)
         calls, until = usual
         groups = sorted({str(one) for row in rows for listed in row["user_groups"] or () for one in listed or ()})
@@ -160,11 +162,12 @@ class Profiles:
             ways=self.access.of(identity),
             groups=groups,
             steps=[
+                *_steps_at_sources(applied),
                 *revocation(self.access, identity, groups, pods, keys),
                 *_session_steps([] if is_elsewhere else chain),
             ],
             chain=chain,
-            patient_zero=list(self._patient_zero(identity, used, chain)),
+            patient_zero=[*self._sources_of(applied), *self._patient_zero(identity, used, chain)],
         )
 
     def _identity(self, name: str, rows: list[dict[str, Any]], finding: Finding) -> tuple[Identity, Why]:
@@ -266,6 +269,13 @@ class Profiles:
             found.setdefault(row["user_name"], []).append((str(row["what"]), int(row["calls"])))
         return found, first
 
+    def _sources_of(self, applied: dict[str, Event]) -> Iterable[Why]:
+        """What a controller applied as it always does came from its source first; that its token is stolen is the other possibility."""
+        for source, event in applied.items():
+            ref = self.store.event_ref(event)
+            yield Why(ref, f"its controller applied it as it always does, so look first at who changed {source}")
+            yield Why(ref, "the other possibility is its token: nothing in the log tells the two apart")
+
     def _patient_zero(self, identity: Identity, used: list[UsedCredential], chain: list[Session]) -> Iterable[Why]:
         minted = {call.event["issued_credential_id"] for call in self.attacker.calls.values()} - {None}
         for one in sorted(used, key=lambda one: str(one.first_at)):
@@ -284,6 +294,14 @@ class Profiles:
             allowed = any(let_through(event) and event["resource"] for event in calls)
             rights = "anonymous users had rights" if allowed else "but anonymous users were refused"
             yield Why(Ref.of("identity", ANONYMOUS), f"the attacker needed no credential: {rights}")
+
+
+def _steps_at_sources(sources: Names) -> Iterable[Step]:
+    """What is done first where a controller applied what the attacker wants: it would apply it again."""
+    for source in sources:
+        yield Step(
+            f"Take the change back at its source, {source}, and end the access of whoever pushed it; only if nobody did, go on"
+        )
 
 
 def _session_steps(chain: list[Session]) -> Iterable[Step]:

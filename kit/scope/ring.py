@@ -75,7 +75,7 @@ class Rings:
     def _refs(self) -> dict[tuple[str, str], list[Ref]]:
         """Pods and nodes whose credential was used, identities, their service accounts and addresses → the calls."""
         found = defaultdict[tuple[str, str], list[Ref]](list)
-        for call in self.scope.attacker.calls.values():
+        for call in (one for one in self.scope.attacker.calls.values() if not one.source):
             for place in _used(call.event):
                 found[place].append(self.scope.store.event_ref(call.event))
         return found
