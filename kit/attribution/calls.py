@@ -52,6 +52,8 @@ LEGACY = (
 """In SQL, the name of the Secret that a token without an end is from, made by hand or by an old control plane (KEP-2799)."""
 CREDENTIALS = f"access_key_id, credential_id, claimed_pod_uid, {LEGACY} AS token_secret"
 """The columns, in SQL, that tell credentials of one identity apart."""
+OF_CREDENTIALS = f"access_key_id, credential_id, claimed_pod_uid, {LEGACY}"
+"""By these credentials are grouped."""
 EVENT_COLUMNS = (
     "audit_id, received_at, stage_at, verb, request_uri, user_name, user_uid, arn, impersonated_user_name, source_address,"
     " user_agent, resource, coalesce(subresource, '') AS subresource, namespace, name, uid, response_code, dry_run,"

@@ -23,6 +23,7 @@ from kit.model.kinds import PODS, Certainty, SubjectName
 from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
 from kit.model.why import Limit
+from kit.store.queries import one_of
 from kit.store.store import Store
 
 COPIES = {"tar", "cat", "scp", "rsync", "curl", "wget", "base64", "pg_dump", "mysqldump", "mongodump"}
@@ -168,7 +169,8 @@ class Deeds:
                 wanted[event["file"]].append(event["item"])
         for file, items in wanted.items():
             for batch in self.store.batches(
-                "SELECT item, request_object, response_object FROM audit WHERE file = $file AND item IN (SELECT unnest($items))",
+                "SELECT item, request_object, response_object FROM audit WHERE file = $file AND "
+                + one_of("item", "items"),
                 file=file,
                 items=items,
             ):

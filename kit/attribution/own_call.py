@@ -13,6 +13,7 @@ from kit.store.store import Store
 
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
 _ROUND = timedelta(minutes=6)  # controllers list everything anew every five minutes or so, besides what they watch
+_HABIT = timedelta(minutes=5)  # what was done longer than this before a finding is a habit
 _KNOWN_BY = 20  # calls before
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
@@ -45,8 +46,8 @@ class OwnCalls:
             "agent": _text(call.get("UserAgent")),
         }
         same = (
-            "user_name = $user AND ($verb IS NULL OR verb = $verb) AND ($address IS NULL OR source_address = $address)"
-            " AND ($agent IS NULL OR user_agent = $agent)"
+            "user_name = $user AND ($verb::VARCHAR IS NULL OR verb = $verb::VARCHAR) AND ($address::VARCHAR IS NULL OR source_address = $address::VARCHAR)"
+            " AND ($agent::VARCHAR IS NULL OR user_agent = $agent::VARCHAR)"
         )
         found = events_where(self.store, f"{same} AND request_uri = $uri", **values, uri=_text(call.get("RequestUri")))
         if not found and call.get("Resource"):
@@ -127,13 +128,13 @@ class OwnCalls:
         credentials = sorted(not_none(event["credential_id"] for event in own))
         return self.is_habit_unknown(user, first) or bool(
             self.store.rows(
-                "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent AND (source_address <> $address"
-                " OR $first IS NOT NULL AND received_at < $first - INTERVAL 5 MINUTE"
-                " OR len($credentials) > 0 AND NOT list_contains($credentials, credential_id)) LIMIT 1",
+                "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR AND (source_address <> $address"
+                " OR received_at < $before::TIMESTAMPTZ OR $named AND NOT list_contains($credentials, credential_id)) LIMIT 1",
                 user=user,
                 agent=agent,
                 address=address,
-                first=first,
+                before=first - _HABIT if first else None,
+                named=bool(credentials),
                 credentials=credentials,
             )
         )
@@ -143,7 +144,7 @@ class OwnCalls:
         it has less than six minutes, in which the controllers of a cluster have done everything that they do."""
         (row,) = self.store.rows(
             "SELECT (SELECT min(received_at) FROM audit) AS began,"
-            " (SELECT count(*) FROM audit WHERE user_name = $user AND received_at < $first) AS calls",
+            " (SELECT count(*) FROM audit WHERE user_name = $user AND received_at < $first::TIMESTAMPTZ) AS calls",
             user=user,
             first=first,
         )

@@ -71,7 +71,7 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
             events_where(
                 own_calls.store,
                 "received_at >= $first AND user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
-                " OR coalesce(credential_id, access_key_id) IS NULL AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent)",
+                " OR coalesce(credential_id, access_key_id) IS NULL AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR)",
                 first=first,
                 user=event["user_name"],
                 credentials=credentials,
@@ -94,7 +94,7 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
                 continue
             same = events_where(
                 own_calls.store,
-                "user_name = $user AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent",
+                "user_name = $user AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR",
                 user=user,
                 address=address,
                 agent=agent,

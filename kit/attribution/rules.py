@@ -11,6 +11,7 @@ from functools import cached_property
 from kit.attribution.calls import (
     CREDENTIALS,
     LEGACY,
+    OF_CREDENTIALS,
     Caller,
     Event,
     account_user,
@@ -127,7 +128,7 @@ class Rules:
             "SELECT namespace, CASE verb WHEN 'delete' THEN name END AS name, received_at FROM audit"
             " WHERE resource = 'serviceaccounts' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
             " AND (verb = 'delete' AND name IS NOT NULL"
-            " OR verb = 'deletecollection' AND NOT contains(coalesce(request_uri, ''), 'Selector'))"
+            " OR verb = 'deletecollection' AND coalesce(request_uri, '') NOT LIKE '%Selector%')"
         ):
             found[(row["namespace"], row["name"])].append(row["received_at"])
         return found
@@ -210,7 +211,8 @@ class Rules:
             self._callers_at |= {address: [] for address in new}
             for row in self.store.rows(
                 f"SELECT source_address, user_name, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
-                " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous' GROUP BY ALL",
+                " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous'"
+                f" GROUP BY source_address, user_name, {OF_CREDENTIALS}",
                 addresses=new,
             ):
                 seen = (row["user_name"], credentials_of(row), row["first_at"])

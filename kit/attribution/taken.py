@@ -11,6 +11,7 @@ from functools import cached_property
 from kit.attribution.calls import (
     CREDENTIALS,
     LEGACY,
+    OF_CREDENTIALS,
     Event,
     credentials_of,
     did,
@@ -96,9 +97,9 @@ class Taken:
             namespace, slash, name = credential.partition("/")
             rows = self.store.rows(
                 f"SELECT source_address, min(received_at) AS first_at FROM audit WHERE {column} = $value"
-                " AND ($user IS NULL OR starts_with(user_name, $user)) AND source_address IS NOT NULL GROUP BY source_address",
+                " AND starts_with(coalesce(user_name, ''), $user) AND source_address IS NOT NULL GROUP BY source_address",
                 value=name if slash else credential,
-                user=f"{SERVICE_ACCOUNT}{namespace}:" if slash else None,
+                user=f"{SERVICE_ACCOUNT}{namespace}:" if slash else "",
             )
             self._known_uses[column, credential] = [(row["source_address"], row["first_at"]) for row in rows]
         return self._known_uses[column, credential]
@@ -107,8 +108,8 @@ class Taken:
     def secrets_used(self) -> dict[str, str]:
         """namespace/name of the Secrets whose tokens the log shows in use → their user name."""
         rows = self.store.rows(
-            f"SELECT DISTINCT user_name, {LEGACY} AS token_secret FROM audit WHERE contains(annotations, 'k8s.io/legacy-token')"
-            " ORDER BY ALL"
+            f"SELECT DISTINCT user_name, {LEGACY} AS token_secret FROM audit WHERE annotations LIKE '%k8s.io/legacy-token%'"
+            " ORDER BY user_name, token_secret"
         )
         return {key: row["user_name"] for row in rows if (key := token_secret_of(row))}
 
@@ -143,7 +144,7 @@ class Taken:
         if (user, address) not in self._callers_from:
             rows = self.store.rows(
                 f"SELECT {CREDENTIALS}, min(received_at) AS first_at FROM audit"
-                " WHERE user_name = $user AND source_address = $address GROUP BY ALL",
+                f" WHERE user_name = $user AND source_address = $address GROUP BY {OF_CREDENTIALS}",
                 user=user,
                 address=address,
             )

@@ -47,7 +47,7 @@ _KNOWN = {
 }  # fmt: skip
 """Column → values that are none of a misspelling, whether this log has them or not; another one has to stand in the log."""
 _LAST_STAGE = (
-    "row_number() OVER (PARTITION BY audit_id, date_trunc('milliseconds', received_at), user_name, verb, request_uri"
+    "row_number() OVER (PARTITION BY audit_id, date_trunc('millisecond', received_at), user_name, verb, request_uri"
     " ORDER BY CASE stage WHEN 'RequestReceived' THEN 0 WHEN 'ResponseStarted' THEN 1 ELSE 2 END DESC, stage_at DESC, file, item)"
 )
 """A request has one event a stage, under one auditID; OCSF cuts times to milliseconds. The last one tells what came of it."""
@@ -174,7 +174,9 @@ def _filter(store: Store, asked: _Asked, name: str, value: Any) -> None:
         if name in _KNOWN and table.name == "audit":
             _is_known(store, name, one)
     if kind == TEXTS:
-        asked.add("list_has_any({}, {})", name, several)
+        names = [f"{name}_{place}" for place in range(len(several))]
+        asked.where.append(f"({' OR '.join(f'list_contains({name}, ${one})' for one in names) or 'false'})")
+        asked.values |= dict(zip(names, several, strict=True))
     elif is_text and len(several) == 1 and "*" in several[0]:
         escaped = several[0].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
         asked.add("{} LIKE {} ESCAPE '\\'", name, escaped)

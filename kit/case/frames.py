@@ -264,9 +264,9 @@ def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
     start, end = max(scope.window.start, min(times) - room), min(scope.window.end, max(times) + room)
     seconds = max((end - start).total_seconds() / stretches, 1)
     rows = store.rows(
-        "SELECT floor(epoch(received_at - $start) / $seconds)::BIGINT AS stretch, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''),"
+        "SELECT floor(date_diff('millisecond', $start::TIMESTAMPTZ, received_at) / ($seconds * 1000))::BIGINT AS stretch, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''),"
         " 'other') AS call, count(*) AS calls, count(*) FILTER (list_contains($hostile, file || ':' || item)) AS hostile FROM audit"
-        " WHERE list_contains($users, user_name) AND received_at >= $start AND received_at < $end GROUP BY ALL ORDER BY stretch, call",
+        " WHERE list_contains($users, user_name) AND received_at >= $start AND received_at < $end GROUP BY 1, 2 ORDER BY stretch, call",
         start=start,
         end=end,
         seconds=seconds,
@@ -292,7 +292,7 @@ def audit_levels(store: Store) -> pd.DataFrame:
     return store.frame(
         "SELECT coalesce(resource, '(no resource)') || coalesce('/' || subresource, '') AS resource, level, count(*) AS events,"
         " count(request_object) AS with_request_body, count(response_object) AS with_response_body FROM audit"
-        " GROUP BY ALL ORDER BY events DESC, resource, level"
+        " GROUP BY 1, 2 ORDER BY events DESC, resource, level"
     )
 
 
@@ -300,5 +300,5 @@ def trail_kinds(store: Store) -> pd.DataFrame:
     """What CloudTrail recorded: kind of event, region, service, events, and how many of them failed."""
     return store.frame(
         "SELECT coalesce(event_category, 'Management') AS event_category, region, event_source, count(*) AS events,"
-        " count(error_code) AS failed FROM trail GROUP BY ALL ORDER BY events DESC, event_category, region, event_source"
+        " count(error_code) AS failed FROM trail GROUP BY 1, 2, 3 ORDER BY events DESC, event_category, region, event_source"
     )

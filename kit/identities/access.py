@@ -39,7 +39,7 @@ class Access:
     def _described(self, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
         rows = self.store.rows(
             "SELECT uid, name, object FROM objects WHERE kind = $kind AND starts_with(api_version, 'aws:')"
-            " AND ($cluster IS NULL OR cluster IS NULL OR cluster = $cluster) ORDER BY file, item",
+            " AND ($cluster::VARCHAR IS NULL OR cluster IS NULL OR cluster = $cluster::VARCHAR) ORDER BY file, item",
             kind=kind,
             cluster=self.inventory.cluster,
         )

@@ -15,11 +15,12 @@ from typing import Any
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dicts_of, json_of
+from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import in_words, instance_of, principal_of, signed_in_as
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.store.queries import groups
 from kit.store.store import Store
 from kit.words import Names
 
@@ -29,7 +30,7 @@ _IRSA_TOKEN = timedelta(
 _MOST_STEPS = 10  # from one session back to who asked for it; a chain of roles is shorter
 _ISSUED = (
     "SELECT event_id, event_at, event_name, user_name, principal_id, arn, access_key_id, invoked_by, source_address, identity_type,"
-    " json_extract_string(request_parameters, '$.roleArn') AS role, json_extract(request_parameters, '$.tags') AS tags,"
+    " request_parameters, json_extract_string(request_parameters, '$.roleArn') AS role,"
     " json_extract_string(response_elements, '$.credentials.accessKeyId') AS issued,"
     " json_extract_string(response_elements, '$.credentials.expiration') AS expires,"
     " json_extract_string(response_elements, '$.assumedRoleUser.arn') AS session FROM trail"
@@ -96,7 +97,7 @@ class Sessions:
         arns = dict[str, tuple[str, Ref]]()
         for table, column, kind in (("trail", "event_id", "trail"), ("audit", "audit_id", "audit")) if missing else ():
             for row in self.store.rows(
-                f"SELECT access_key_id, any_value(arn) AS arn, min({column}) AS id FROM {table}"
+                f"SELECT access_key_id, min(arn) AS arn, min({column}) AS id FROM {table}"
                 " WHERE list_contains($keys, access_key_id) AND arn IS NOT NULL GROUP BY access_key_id",
                 keys=missing,
             ):
@@ -107,7 +108,7 @@ class Sessions:
         asked_by, kind = row["arn"] or row["user_name"] or row["invoked_by"], "role"
         session = Session(row["issued"], kind, self.inventory.full_arn(row["role"]), None, row["session"])
         if row["event_name"] == "AssumeRole" and row["invoked_by"] == "pods.eks.amazonaws.com":
-            tags = _tags(row["tags"])
+            tags = _tags(row["request_parameters"])
             account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
             pod = tags.get("kubernetes-pod-uid")
             says = f"EKS Pod Identity gave {row['role']} to pod {tags.get('kubernetes-namespace')}/{tags.get('kubernetes-pod-name')}"
@@ -184,27 +185,32 @@ class Sessions:
         instances = [instance for instance, node in self.inventory.node_of_instance.items() if node in nodes]
         if not instances:
             return []
-        rows = self.store.rows(
-            "SELECT access_key_id, any_value(arn) AS arn, min_by(event_id, event_at) AS id FROM trail"
-            " WHERE access_key_id IS NOT NULL AND list_contains($instances, regexp_extract(arn, '/(i-[0-9a-f]+)$', 1))"
-            " GROUP BY access_key_id ORDER BY access_key_id",
+        rows = groups(
+            self.store,
+            "trail",
+            ("access_key_id",),
+            "access_key_id IS NOT NULL AND list_contains($instances, regexp_extract(arn, '/(i-[0-9a-f]+)$', 1))",
+            more="min(arn) AS arn",
+            order="access_key_id",
             instances=instances,
         )
-        return [self._used(row["access_key_id"], row["arn"], Ref.of("trail", row["id"])) for row in rows]
+        return [self._used(row["access_key_id"], row["arn"], Ref.of("trail", row["first"]["event_id"])) for row in rows]
 
     def uses(self, keys: Names) -> dict[str, list[Use]]:
         """access key → what CloudTrail saw it used for, one entry an address, oldest first."""
         if not keys:
             return {}
         found = dict[str, list[Use]]()
-        for row in self.store.rows(
-            "SELECT access_key_id, source_address, count(*) AS calls, count(error_code) AS failed, min(event_at) AS first_at,"
-            " max(event_at) AS last_at, list(DISTINCT split_part(event_source, '.', 1) || ':' || event_name) AS services,"
-            " min_by(event_id, event_at) AS event_id FROM trail WHERE list_contains($keys, access_key_id) GROUP BY ALL"
-            " ORDER BY first_at, source_address",
+        for row in groups(
+            self.store,
+            "trail",
+            ("access_key_id", "source_address"),
+            "list_contains($keys, access_key_id)",
+            more="count(error_code) AS failed, list_sort(list(DISTINCT split_part(event_source, '.', 1) || ':' || event_name)) AS services",
+            order="first_at, source_address, access_key_id",
             keys=sorted(set(keys)),
         ):
-            address, services = str(row["source_address"]), tuple(sorted(row["services"]))
+            address, services = str(row["source_address"]), tuple(row["services"])
             inside, says = self.is_inside(address), f"{row['calls']} calls from {address}"
             if inside is False:
                 says += ", which is not an address of the cluster"
@@ -216,7 +222,7 @@ class Sessions:
                 row["first_at"],
                 row["last_at"],
                 services,
-                Why(Ref.of("trail", row["event_id"]), says),
+                Why(Ref.of("trail", row["first"]["event_id"]), says),
             )
             found.setdefault(row["access_key_id"], []).append(use)
         return found
@@ -227,7 +233,7 @@ class Sessions:
             row["source_address"]
             for row in self.store.rows(
                 "SELECT DISTINCT source_address, arn FROM trail WHERE list_contains($addresses, source_address)"
-                " AND access_key_id <> $key AND ($before IS NULL OR event_at < $before) AND arn IS NOT NULL",
+                " AND access_key_id <> $key AND ($before::TIMESTAMPTZ IS NULL OR event_at < $before::TIMESTAMPTZ) AND arn IS NOT NULL",
                 addresses=sorted(addresses),
                 key=session.access_key_id,
                 before=before,
@@ -281,4 +287,4 @@ class Sessions:
 
 
 def _tags(text: str | None) -> dict[str, str]:
-    return {str(tag.get("key")): str(tag.get("value")) for tag in dicts_of(json_of(text))}
+    return {str(tag.get("key")): str(tag.get("value")) for tag in dicts_of(dict_of(json_of(text)).get("tags"))}

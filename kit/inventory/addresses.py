@@ -17,6 +17,7 @@ from kit.model.arn import instance_of
 from kit.model.identity import NODE
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.store.queries import groups
 from kit.store.store import Store
 
 CONTROL_PLANE = ("system:apiserver", "system:kube-controller-manager", "system:kube-scheduler")
@@ -52,13 +53,15 @@ class Addresses:
     def _of_kubelets(self) -> dict[str, Why]:
         """Of each node the address that most renewals of its lease come from; a stolen credential is used for other things."""
         renewed = defaultdict[str, list[tuple[int, str, str]]](list)
-        for row in self.store.rows(
-            "SELECT user_name, source_address, count(*) AS renewals, min_by(audit_id, received_at) AS audit_id FROM audit"
-            " WHERE resource = 'leases' AND verb IN ('update', 'patch') AND starts_with(user_name, $prefix)"
-            " AND source_address IS NOT NULL AND response_code BETWEEN 200 AND 299 GROUP BY ALL",
+        for row in groups(
+            self.store,
+            "audit",
+            ("user_name", "source_address"),
+            "resource = 'leases' AND verb IN ('update', 'patch') AND starts_with(user_name, $prefix)"
+            " AND source_address IS NOT NULL AND response_code BETWEEN 200 AND 299",
             prefix=NODE,
         ):
-            renewed[row["user_name"]].append((row["renewals"], row["source_address"], row["audit_id"]))
+            renewed[row["user_name"]].append((row["calls"], row["source_address"], row["first"]["audit_id"]))
         found = dict[str, Why]()
         for user, places in renewed.items():
             renewals, address, audit_id = max(places)
@@ -70,13 +73,11 @@ class Addresses:
     def way_out(self) -> dict[str, Why]:
         """Addresses from which the credentials of several nodes' instances called AWS: the cluster's way out to it."""
         seen = defaultdict[str, dict[str, str]](dict)
-        for row in self.store.rows(
-            "SELECT source_address, arn, min_by(event_id, event_at) AS event_id FROM trail"
-            " WHERE arn LIKE 'arn:%:assumed-role/%/i-%' AND source_address IS NOT NULL GROUP BY ALL"
-        ):
+        where = "arn LIKE 'arn:%:assumed-role/%/i-%' AND source_address IS NOT NULL"
+        for row in groups(self.store, "trail", ("source_address", "arn"), where):
             instance = instance_of(row["arn"])
             if instance in self.inventory.node_of_instance:
-                seen[row["source_address"]][instance] = row["event_id"]
+                seen[row["source_address"]][instance] = row["first"]["event_id"]
         return {
             address: Why(
                 Ref.of("trail", min(instances.values())),
@@ -92,7 +93,7 @@ class Addresses:
         calls = defaultdict[str, Counter[str]](Counter)
         for row in self.store.rows(
             "SELECT user_name, source_address, count(*) AS calls FROM audit WHERE list_contains($users, user_name)"
-            " AND source_address IS NOT NULL GROUP BY ALL",
+            " AND source_address IS NOT NULL GROUP BY user_name, source_address",
             users=list(CONTROL_PLANE),
         ):
             calls[row["user_name"]][row["source_address"]] = row["calls"]

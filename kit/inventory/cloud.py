@@ -9,12 +9,13 @@ from typing import Any
 import orjson
 
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, list_of
+from kit.lenient import dict_of, json_of, list_of, texts_of
 from kit.model.arn import is_arn, partition_in, principal_of
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import ROLE_ANNOTATION
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.store.queries import groups
 from kit.store.store import Store
 
 
@@ -48,18 +49,12 @@ def node_of_instance(store: Store, nodes: list[Thing]) -> dict[str, str]:
 def node_roles(store: Store) -> dict[str, tuple[str, Why]]:
     """Node name → the IAM role that its kubelet signed in with, as the EKS authenticator put it into the audit event."""
     found = dict[str, tuple[str, Why]]()
-    for row in store.rows(
-        "SELECT user_name, json_extract_string(any_value(user_extra), '$.canonicalArn[0]') AS role,"
-        " min_by(audit_id, received_at) AS audit_id FROM audit"
-        " WHERE starts_with(user_name, $prefix) AND arn IS NOT NULL GROUP BY user_name",
-        prefix=NODE,
-    ):
-        if row["role"]:
-            says = f"{row['user_name']} signs in as {row['role']}"
-            found[row["user_name"].removeprefix(NODE)] = (
-                row["role"],
-                Why(Ref.of("audit", row["audit_id"]), says),
-            )
+    where = "starts_with(user_name, $prefix) AND arn IS NOT NULL"
+    for row in groups(store, "audit", ("user_name",), where, of_first="user_extra", prefix=NODE):
+        roles = texts_of(dict_of(json_of(row["first"]["user_extra"])).get("canonicalArn"))
+        if roles:
+            says = f"{row['user_name']} signs in as {roles[0]}"
+            found[row["user_name"].removeprefix(NODE)] = roles[0], Why(Ref.of("audit", row["first"]["audit_id"]), says)
     return found
 
 
@@ -100,17 +95,19 @@ def service_account_roles(
     ):
         role, says = orjson.loads(row["object"]).get("roleArn"), "Pod Identity association gives"
         add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}", True)
-    for row in store.rows(
-        "SELECT min_by(event_id, event_at) AS event_id, user_name, json_extract_string(request_parameters, '$.roleArn')"
-        " AS role FROM trail WHERE event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL"
-        " AND starts_with(user_name, $prefix) AND ($issuer IS NULL OR contains(coalesce(principal_id, $issuer), $issuer))"
-        " GROUP BY ALL",
+    for row in groups(
+        store,
+        "trail",
+        ("user_name", "json_extract_string(request_parameters, '$.roleArn') AS role"),
+        "event_name = 'AssumeRoleWithWebIdentity' AND error_code IS NULL AND starts_with(user_name, $prefix)"
+        " AND ($issuer::VARCHAR IS NULL OR principal_id IS NULL OR strpos(principal_id, $issuer::VARCHAR) > 0)",
+        order="user_name, first_at, role",
         prefix=SERVICE_ACCOUNT,
         issuer=issuer,
     ):
         account = row["user_name"].removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
         says = f"CloudTrail saw a session of {row['role']} issued to it"
-        add(account, row["role"], Ref.of("trail", row["event_id"]), says)
+        add(account, row["role"], Ref.of("trail", row["first"]["event_id"]), says)
     for row in store.rows(
         "SELECT event_id, request_parameters FROM trail WHERE event_name = 'AssumeRole' AND error_code IS NULL"
         " AND invoked_by = 'pods.eks.amazonaws.com' ORDER BY event_at, event_id"
@@ -143,7 +140,7 @@ def cluster_of(store: Store) -> str | None:
 def partition_of_case(store: Store) -> str:
     """The partition of AWS that the case is in: that of most sign-ins, else of the findings' region."""
     for row in store.rows(
-        "SELECT split_part(arn, ':', 2) AS partition FROM audit WHERE starts_with(arn, 'arn:') GROUP BY ALL ORDER BY count(*) DESC, partition LIMIT 1"
+        "SELECT split_part(arn, ':', 2) AS partition FROM audit WHERE starts_with(arn, 'arn:') GROUP BY 1 ORDER BY count(*) DESC, partition LIMIT 1"
     ):
         return str(row["partition"])
     (row,) = store.rows("SELECT min(region) AS region FROM findings")

@@ -9,19 +9,21 @@ Source: Kubernetes API conventions (metadata), audit.k8s.io/v1.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from kit.inventory.thing import Thing, essence
-from kit.lenient import dict_of, json_of, text_of, time_of
+from kit.lenient import dict_of, found_at, json_of, text_of, time_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import FOLLOWED
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.store.queries import BODIES_WRITTEN, LIVES, WRITES_AT, WRITES_OF, groups
 from kit.store.store import Store
+from kit.words import Names
 
 
 def lives(store: Store, is_dumped: Callable[[str, str | None], bool]) -> dict[str, Thing]:
@@ -87,52 +89,34 @@ def _from_dump(store: Store) -> dict[str, Thing]:
 
 
 _BODIES = ("", "status", "ephemeralcontainers", "resize")
-# One row an object, without bodies: those of a long log do not fit into memory together.
-_LIVES = """
-WITH writes AS (
-  SELECT resource, namespace, name, coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, verb,
-    coalesce(subresource, '') AS subresource, response_code, received_at, audit_id, user_name, file, line, item,
-    list_contains($bodies, coalesce(subresource, '')) AND response_object IS NOT NULL
-      -- A delete is answered with the object or with a Status. Only CASE spares the others the parse.
-      AND CASE WHEN verb = 'delete' THEN json_extract_string(response_object, '$.metadata.uid') IS NOT NULL ELSE true END AS has_body,
-    CASE WHEN subresource IS NULL AND verb <> 'delete' AND list_contains(['pods', 'services', 'rolebindings', 'clusterrolebindings'], resource)
-      THEN json_extract_string(response_object, ['$.metadata.labels', '$.spec.selector', '$.subjects']) END AS parts,
-    CASE WHEN subresource = 'binding' THEN json_extract_string(request_object, '$.target.name')
-      WHEN resource = 'pods' AND subresource = 'status' AND starts_with(user_name, 'system:node:') THEN substr(user_name, 13)
-      END AS node,
-    verb = 'create' AND coalesce(subresource, '') = '' OR verb = 'patch' AND coalesce(subresource, '') = '' AND response_code = 201
-      AS creates,
-    verb = 'delete' AND coalesce(subresource, '') = '' AS deletes,
-    {'audit_id': audit_id, 'file': file, 'line': line, 'item': item, 'user_name': user_name, 'node': node} AS event
-  FROM audit
-  WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource)
-    AND list_contains(['create', 'update', 'patch', 'delete'], verb) AND NOT dry_run
-)
-SELECT uid, any_value(resource) AS resource, any_value(namespace) AS namespace, any_value(name) AS name,
-  min(received_at) FILTER (creates) AS created_at, min_by(event, received_at) FILTER (creates) AS created,
-  max(received_at) FILTER (deletes) AS deleted_at, min_by(event, received_at) FILTER (deletes) AS deleted,
-  max_by(event, received_at) FILTER (node IS NOT NULL) AS placed,
-  min_by(event, received_at) AS first,
-  max_by(event, received_at) FILTER (has_body) AS last_body,
-  list(DISTINCT parts) FILTER (has_body AND parts IS NOT NULL) AS parts
-FROM writes WHERE uid IS NOT NULL GROUP BY uid
-"""
+# What stands here of an object may be changed later, and counts for what it was.
+_CHANGED_LATER = ("pods", "services", "rolebindings", "clusterrolebindings")
 
 
 def _from_log(store: Store) -> dict[str, Thing]:
-    lives = {row["uid"]: row for row in store.rows(_LIVES, resources=sorted(FOLLOWED), bodies=list(_BODIES))}
-    bodies = _last_bodies(store, lives)
+    asked: dict[str, Any] = {"resources": sorted(FOLLOWED), "bodies": list(_BODIES)}
+    lives = {row["uid"]: row for row in store.rows(LIVES, **asked)}
+    times = sorted({row[name] for row in lives.values() for name in row if name.endswith("_at") and row[name]})
+    _put_events(lives, store.batches(WRITES_AT, **asked, times=times) if times else ())
+    # Where the level says that there was a body and there is none, an earlier one counts.
+    unsure = [
+        uid
+        for uid, row in lives.items()
+        if row["body_at"] and not ("body" in row and row["body"]["received_at"] >= row["body_at"])
+    ]
+    _put_events(lives, store.batches(WRITES_OF, **asked, uids=unsure) if unsure else (), whole=unsure)
+    parts = _parts(store) if lives else {}
     found = dict[str, Thing]()
     for uid, row in lives.items():
-        body = bodies.get(uid, {})
+        body = row["body"]["body"] if "body" in row else {}
         metadata = dict_of(body.get("metadata"))
-        placed = dict_of(row["placed"])
+        placed = dict_of(row.get("placed"))
         why = list[Why]()
-        if row["created"]:
+        if row.get("created"):
             why.append(Why(store.event_ref(row["created"]), f"created by {row['created']['user_name']}"))
         if placed:
             why.append(Why(store.event_ref(placed), f"ran on node {placed['node']}"))
-        if row["deleted"]:
+        if row.get("deleted"):
             why.append(Why(store.event_ref(row["deleted"]), f"deletion asked for by {row['deleted']['user_name']}"))
         if not why:
             why.append(Why(store.event_ref(row["first"]), "was changed"))
@@ -148,7 +132,7 @@ def _from_log(store: Store) -> dict[str, Thing]:
             if row["resource"] == "pods"
             else None,
             why=tuple(why),
-            earlier=tuple(_part_of_body(*parts) for parts in row["parts"] or ()),
+            earlier=tuple(parts.get(uid, ())),
         )
     return found
 
@@ -183,36 +167,55 @@ def _delete_together(store: Store, found: dict[str, Thing]) -> None:
                     found[thing.uid] = replace(thing, deleted_at=at, standing=False, why=(*thing.why, why))
 
 
-def _last_bodies(store: Store, lives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """uid → the body of the last event that had one."""
-    places = {
-        (row["last_body"]["file"], row["last_body"]["item"]): uid for uid, row in lives.items() if row["last_body"]
-    }
-    found = dict[str, dict[str, Any]]()
-    for file in sorted({file for file, _ in places}):
-        items = sorted(item for of, item in places if of == file)
-        for batch in store.batches(
-            "SELECT item, response_object FROM audit WHERE file = $file AND item IN (SELECT unnest($items))",
-            file=file,
-            items=items,
-        ):
-            for row in batch:
-                found[places[(file, row["item"])]] = essence(orjson.loads(row["response_object"]))
-    return found
+def _put_events(lives: dict[str, dict[str, Any]], batches: Iterable[list[dict[str, Any]]], whole: Names = ()) -> None:
+    """Put the events that tell of each life beside its times: of those that tell the same the first, of nodes and bodies the last.
+
+    whole: uids whose bodies are all looked at, not only those of the times.
+    """
+    looked_at = set(whole)
+    for event in (event for batch in batches for event in batch):
+        row, body = lives[event["uid"]], event.pop("body")
+        place = _place(event)
+        for name, tells in (("first", True), ("created", event["creates"]), ("deleted", event["deletes"])):
+            if tells and (name not in row or place < _place(row[name])):
+                row[name] = event
+        is_asked = event["uid"] in looked_at or event["received_at"] in (row["body_at"], row["deleted_at"])
+        for name, tells in (("placed", event["node"]), ("body", body and is_asked)):
+            if tells and (name not in row or place > _place(row[name])):
+                row[name] = event | ({"body": essence(orjson.loads(body))} if name == "body" else {})
 
 
-def _part_of_body(labels: str | None, selector: str | None, subjects: str | None) -> dict[str, Any]:
-    part = {"metadata": {"labels": json_of(labels)}, "spec": {"selector": json_of(selector)}}
-    return part | {"subjects": json_of(subjects)} if subjects else part
+def _place(event: dict[str, Any]) -> tuple[Any, ...]:
+    return event["received_at"], event["file"], event["item"]
+
+
+def _parts(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """uid → the labels, selector and subjects that an object was ever written with, each different one once, oldest first."""
+    found = defaultdict[str, dict[bytes, tuple[tuple[Any, ...], dict[str, Any]]]](dict)
+    for batch in store.batches(BODIES_WRITTEN, resources=list(_CHANGED_LATER)):
+        for row in batch:
+            body, place = dict_of(json_of(row["response_object"])), _place(row)
+            part: dict[str, Any] = {
+                "metadata": {"labels": found_at(body, "metadata", "labels")},
+                "spec": {"selector": found_at(body, "spec", "selector")},
+            }
+            part |= {"subjects": body["subjects"]} if body.get("subjects") else {}
+            text = orjson.dumps(part)
+            known = found[row["uid"]].get(text)
+            if known is None or place < known[0]:
+                found[row["uid"]][text] = place, part
+    return {uid: [part for _, part in sorted(parts.values(), key=lambda one: one[0])] for uid, parts in found.items()}
 
 
 def _from_claims(store: Store) -> dict[str, Thing]:
     """Pods known only by the claims in the tokens that were used: partial, but there."""
     found = dict[str, Thing]()
-    for row in store.rows(
-        "SELECT claimed_pod_uid AS uid, any_value(claimed_pod_name) AS name, any_value(claimed_node_name) AS node,"
-        " any_value(user_name) AS user_name, min_by(audit_id, received_at) AS audit_id FROM audit"
-        " WHERE claimed_pod_uid IS NOT NULL AND starts_with(user_name, 'system:serviceaccount:') GROUP BY claimed_pod_uid"
+    for row in groups(
+        store,
+        "audit",
+        ("claimed_pod_uid AS uid",),
+        "claimed_pod_uid IS NOT NULL AND starts_with(user_name, 'system:serviceaccount:')",
+        more="min(claimed_pod_name) AS name, min(claimed_node_name) AS node, min(user_name) AS user_name",
     ):
         namespace, _, account = row["user_name"].removeprefix(SERVICE_ACCOUNT).partition(":")
         says = f"a token bound to it was used as {row['user_name']}"
@@ -223,7 +226,7 @@ def _from_claims(store: Store) -> dict[str, Thing]:
             uid=row["uid"],
             body={"metadata": {}, "spec": {"serviceAccountName": account}},
             node=row["node"],
-            why=(Why(Ref.of("audit", row["audit_id"]), says),),
+            why=(Why(Ref.of("audit", row["first"]["audit_id"]), says),),
             partial=True,
         )
     return found

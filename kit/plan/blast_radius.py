@@ -123,7 +123,7 @@ class BlastRadius:
         rows = self.scope.store.rows(
             "SELECT user_name, source_address, count(*) AS calls FROM audit WHERE source_address IS NOT NULL"
             " AND NOT list_contains($own, source_address) AND NOT list_contains($hostile, file || ':' || item)"
-            " AND NOT list_contains($control, source_address) AND user_name IS NOT NULL GROUP BY ALL",
+            " AND NOT list_contains($control, source_address) AND user_name IS NOT NULL GROUP BY user_name, source_address",
             own=sorted(own.own),
             control=sorted(own.control_plane),
             hostile=hostile,

@@ -232,7 +232,7 @@ class Compromised:
 
         for row in self.store.rows(
             "SELECT namespace || '/' || name AS account, user_name, file, line, item, request_object IS NOT NULL AS known,"
-            " json_extract(request_object, '$.spec.boundObjectRef') IS NOT NULL AS bound FROM audit"
+            " json_extract_string(request_object, '$.spec.boundObjectRef.kind') IS NOT NULL AS bound FROM audit"
             " WHERE resource = 'serviceaccounts' AND subresource = 'token' AND verb = 'create' AND response_code < 300"
         ):
             if (row["file"], row["line"], row["item"]) in self.scope.attacker.calls:

@@ -17,6 +17,7 @@ from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.model.window import Window
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row, stands, whys
+from kit.store.queries import within
 from kit.store.tables import Row
 from kit.words import counted, few, utc
 
@@ -235,7 +236,7 @@ def _recordings(asked: Asked) -> list[Row]:
     for one in asked.store.rows(
         "SELECT event_id, event_at, event_source, event_name, arn, user_name, request_parameters FROM trail"
         " WHERE list_contains($names, event_source || ' ' || event_name) AND error_code IS NULL"
-        " AND ($start IS NULL OR event_at >= $start) AND ($end IS NULL OR event_at < $end) ORDER BY event_at, event_id",
+        f" AND {within('event_at')} ORDER BY event_at, event_id",
         names=[f"{service} {name}" for service, names in ENDS_RECORDING.items() for name in names],
         start=start,
         end=asked.scope.given[1],

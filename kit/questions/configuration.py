@@ -20,6 +20,7 @@ from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row, whys
 from kit.questions.verdict import SHOWN_BY
+from kit.store.queries import groups
 from kit.store.tables import Row
 from kit.words import counted, few
 
@@ -117,10 +118,12 @@ def anonymous_access(asked: Asked) -> Found:
     """Bindings that name system:anonymous or system:unauthenticated, the pre-1.14 ones included, and anonymous calls that were let through
     by such a binding."""
     rows = list(_bound_to(asked, lambda one: one.get("name") in NOT_SIGNED_IN, _HARMLESS))
-    for one in asked.store.rows(
-        "SELECT verb || ' ' || coalesce(resource, '') AS call, namespace, count(*) AS calls, min(received_at) AS first_at,"
-        " max(received_at) AS last_at, min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
-        " WHERE user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL GROUP BY ALL ORDER BY calls DESC, call, namespace"
+    for one in groups(
+        asked.store,
+        "audit",
+        ("verb || ' ' || resource AS call", "namespace"),
+        "user_name = 'system:anonymous' AND response_code BETWEEN 200 AND 299 AND resource IS NOT NULL",
+        order="calls DESC, call, namespace",
     ):
         rows.append(row([asked.ref(one["first"])], What=f"{counted(one['calls'], 'anonymous call')} let through: {one['call']}",
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=Standing.UNTOLD))  # fmt: skip

@@ -15,6 +15,7 @@ from kit.model.identity import NODE
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, question, row, whys
+from kit.store.queries import groups, within
 from kit.store.tables import Row
 from kit.words import counted, few, utc
 
@@ -86,14 +87,15 @@ def was_it_expected(asked: Asked) -> Found:
 def _earlier(asked: Asked, call: Event, suspects: list[Event], first: datetime) -> list[Row]:
     """Calls like one, before the first bad sign, with no suspect credential and from no suspect address."""
     rows = []
-    for one in asked.store.rows(
-        "SELECT source_address, user_agent, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
-        " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
-        " WHERE user_name = $user AND verb = $verb AND resource IS NOT DISTINCT FROM $resource"
-        " AND coalesce(subresource, '') = $subresource AND namespace IS NOT DISTINCT FROM $namespace AND received_at < $first"
+    for one in groups(
+        asked.store,
+        "audit",
+        ("source_address", "user_agent"),
+        "user_name = $user AND verb = $verb AND resource IS NOT DISTINCT FROM $resource::VARCHAR"
+        " AND coalesce(subresource, '') = $subresource AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR AND received_at < $first"
         " AND response_code < 300 AND NOT list_contains($addresses, source_address)"
-        " AND NOT list_contains($credentials, coalesce(credential_id, access_key_id, ''))"
-        " GROUP BY source_address, user_agent ORDER BY calls DESC, source_address, user_agent",
+        " AND NOT list_contains($credentials, coalesce(credential_id, access_key_id, ''))",
+        order="calls DESC, source_address, user_agent",
         user=call["user_name"],
         verb=call["verb"],
         resource=call["resource"],
@@ -124,7 +126,8 @@ def is_it_new(asked: Asked) -> Found:
     known = Counter[tuple[str, str, str]]()
     for one in asked.store.rows(
         "SELECT user_name, source_address, user_agent, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '')"
-        " AS call, namespace, count(*) AS calls FROM audit WHERE list_contains($users, user_name) AND received_at < $first GROUP BY ALL",
+        " AS call, namespace, count(*) AS calls FROM audit WHERE list_contains($users, user_name) AND received_at < $first"
+        " GROUP BY 1, 2, 3, 4, 5",
         users=users,
         first=first,
     ):
@@ -189,10 +192,12 @@ def who_else_used_the_address(asked: Asked) -> Found:
     shared = [one for one in addresses if one in asked.scope.attacker.cluster_addresses.own]
     rows = []
     for address in (one for one in addresses if one not in shared):
-        for one in asked.store.rows(
-            "SELECT user_name, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
-            " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
-            " WHERE source_address = $address AND NOT list_contains($callers, user_name) GROUP BY user_name ORDER BY calls DESC, user_name",
+        for one in groups(
+            asked.store,
+            "audit",
+            ("user_name",),
+            "source_address = $address AND NOT list_contains($callers, user_name)",
+            order="calls DESC, user_name",
             address=address,
             callers=asked.callers
             if asked.whole
@@ -224,12 +229,13 @@ def credentials_used_outside(asked: Asked) -> Found:
     pods = {one.key: one for one in asked.subjects("pod") if one.certainty == "affected"}
     nodes = {one.key for one in asked.subjects("node") if one.certainty == "affected"}
     rows = []
-    for one in asked.store.rows(
-        "SELECT user_name, claimed_pod_uid, source_address, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
-        " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first FROM audit"
-        " WHERE (list_contains($pods, claimed_pod_uid) OR list_contains($nodes, user_name)) AND source_address IS NOT NULL"
-        " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
-        " GROUP BY user_name, claimed_pod_uid, source_address ORDER BY first_at, source_address, user_name, claimed_pod_uid",
+    for one in groups(
+        asked.store,
+        "audit",
+        ("user_name", "claimed_pod_uid", "source_address"),
+        "(list_contains($pods, claimed_pod_uid) OR list_contains($nodes, user_name)) AND source_address IS NOT NULL"
+        f" AND {within('received_at')}",
+        order="first_at, source_address, user_name, claimed_pod_uid",
         pods=sorted(pods),
         nodes=[f"{NODE}{node}" for node in sorted(nodes)],
         start=asked.scope.given[0],
@@ -281,7 +287,7 @@ def impersonated(asked: Asked) -> Found:
     for one in asked.store.rows(
         "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at, verb, resource, response_code FROM audit"
         " WHERE impersonated_user_name IS NOT NULL AND (list_contains($users, user_name) OR list_contains($users, impersonated_user_name))"
-        " AND ($start IS NULL OR received_at >= $start) AND ($end IS NULL OR received_at < $end)"
+        f" AND {within('received_at')}"
         " ORDER BY received_at, file, item",
         users=asked.callers,
         start=asked.scope.given[0],

@@ -239,7 +239,7 @@ def ways_back(asked: Asked) -> Found:
             )
     for aws_event in asked.store.rows(
         "SELECT event_id, event_at, event_source, event_name, arn, user_name FROM trail WHERE error_code IS NULL"
-        " AND list_contains($names, event_source || ' ' || event_name) AND ($first IS NULL OR event_at >= $first) ORDER BY event_at, event_id",
+        " AND list_contains($names, event_source || ' ' || event_name) AND ($first::TIMESTAMPTZ IS NULL OR event_at >= $first::TIMESTAMPTZ) ORDER BY event_at, event_id",
         names=[f"{service} {name}" for service, names in _LETS_IN.items() for name in names],
         first=asked.first_hostile_at,
     ):

@@ -109,7 +109,7 @@ class Evidence:
         rows = self.store.rows(
             "SELECT coalesce(resource, '') AS resource, coalesce(level, 'Metadata') AS level, count(*) AS events FROM audit"
             " WHERE list_contains($writes, verb) AND coalesce(response_code, 200) < 300 AND subresource IS NULL AND NOT dry_run"
-            " GROUP BY ALL ORDER BY resource, level",
+            " GROUP BY 1, 2 ORDER BY resource, level",
             writes=list(_BODIES),
         )
         found = [(row["resource"], row["level"], row["events"]) for row in rows if row["level"] in LEVELS]

@@ -255,7 +255,7 @@ def injected_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
         for row in inventory.store.rows(
             "SELECT audit_id, file, item, uid, annotations FROM audit WHERE resource = 'pods' AND verb = 'create'"
             " AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
-            " AND contains(annotations, 'mutation.webhook.admission.k8s.io/') AND contains(annotations, $name)"
+            " AND annotations LIKE '%mutation.webhook.admission.k8s.io/%' AND strpos(annotations, $name) > 0"
             " ORDER BY received_at, file, item",
             name=name,
         ):

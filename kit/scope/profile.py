@@ -24,6 +24,7 @@ from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.store.queries import groups
 from kit.store.store import Store
 from kit.words import Names
 
@@ -109,14 +110,15 @@ class Profiles:
         return [self._made[name] for name in wanted]
 
     def _make(self, user_names: list[str], finding: Finding) -> None:
-        rows = self.store.rows(
-            "SELECT user_name, user_uid, any_value(arn) AS arn, list(DISTINCT user_groups) AS user_groups, coalesce(credential_id, access_key_id) AS credential,"
-            " credential_id IS NULL AS is_key, any_value(claimed_pod_uid) AS pod_uid, any_value(claimed_node_name) AS node,"
-            " source_address, user_agent, count(*) AS calls, min(received_at) AS first_at, max(received_at) AS last_at,"
-            " list(DISTINCT impersonated_user_name) FILTER (impersonated_user_name IS NOT NULL) AS impersonates,"
-            " min_by({'audit_id': audit_id, 'file': file, 'item': item}, received_at) AS first"
-            " FROM audit WHERE list_contains($users, user_name)"
-            " GROUP BY user_name, user_uid, credential_id, access_key_id, source_address, user_agent ORDER BY first_at, source_address, user_agent, user_name, credential_id, access_key_id",
+        rows = groups(
+            self.store,
+            "audit",
+            ("user_name", "user_uid", "credential_id", "access_key_id", "source_address", "user_agent"),
+            "list_contains($users, user_name)",
+            more="min(arn) AS arn, list_sort(list(DISTINCT user_groups)) AS user_groups, min(claimed_pod_uid) AS pod_uid,"
+            " min(claimed_node_name) AS node,"
+            " list_sort(list(DISTINCT impersonated_user_name) FILTER (impersonated_user_name IS NOT NULL)) AS impersonates",
+            order="first_at, source_address, user_agent, user_name, user_uid, credential_id, access_key_id",
             users=user_names,
         )
         behind = self.store.rows(
@@ -204,12 +206,12 @@ class Profiles:
         bad = Counter(event["credential_id"] or event["access_key_id"] or "" for event in hostile)
         found = dict[str, UsedCredential]()
         for row in rows:
-            key = row["credential"] or ""
+            key = row["credential_id"] or row["access_key_id"] or ""
             kind = (
                 "none"
                 if not key
                 else "access_key"
-                if row["is_key"]
+                if row["credential_id"] is None
                 else "certificate"
                 if key.startswith(_CERTIFICATE)
                 else "token"
@@ -259,9 +261,10 @@ class Profiles:
             return {}, None
         found = dict[str, list[tuple[str, int]]]()
         for row in self.store.rows(
-            "SELECT user_name, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '') AS what, count(*) AS calls"
-            " FROM audit WHERE list_contains($users, user_name) AND received_at < $first GROUP BY user_name, what"
-            " QUALIFY row_number() OVER (PARTITION BY user_name ORDER BY calls DESC, what) <= $most ORDER BY calls DESC, what",
+            "SELECT user_name, what, calls FROM (SELECT user_name, what, calls, row_number() OVER (PARTITION BY user_name ORDER BY calls DESC, what) AS place"
+            " FROM (SELECT user_name, verb || ' ' || coalesce(resource || coalesce('/' || subresource, ''), request_uri, '') AS what, count(*) AS calls"
+            " FROM audit WHERE list_contains($users, user_name) AND received_at < $first GROUP BY 1, 2) AS counted) AS ranked"
+            " WHERE place <= $most ORDER BY calls DESC, what, user_name",
             users=user_names,
             first=first,
             most=_USUAL,

@@ -58,12 +58,12 @@ class Lasting:
             return "cannot tell", None
         place = {"resource": resource, "namespace": namespace or None, "name": name}
         (deleted,) = self.store.rows(
-            "SELECT max(received_at) AS at FROM audit WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace"
+            "SELECT max(received_at) AS at FROM audit WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR"
             " AND name = $name AND subresource IS NULL AND verb = 'delete' AND response_code BETWEEN 200 AND 299 AND NOT dry_run",
             **place,
         )
         if self.store.rows(
-            "SELECT 1 FROM objects WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace AND name = $name LIMIT 1",
+            "SELECT 1 FROM objects WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR AND name = $name LIMIT 1",
             **place,
         ):
             return "usable", None

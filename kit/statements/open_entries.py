@@ -88,7 +88,7 @@ class OpenEntries:
             return ("usable", None) if len(ends) < len(ways) else ("ended", max(ends))
         rows = self.store.rows(
             "SELECT max(event_at) AS at FROM trail WHERE event_name = $name AND error_code IS NULL AND event_at > $at"
-            " AND (contains(request_parameters, $key) OR contains(request_parameters, $short))",
+            " AND (strpos(request_parameters, $key) > 0 OR strpos(request_parameters, $short) > 0)",
             name=_TAKEN_BACK.get(one.by, ""),
             at=one.at,
             key=one.key,
