@@ -146,6 +146,12 @@ def credentials_of(event: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(filter(None, named))
 
 
+def credential_named(event: Mapping[str, Any]) -> str | None:
+    """The credential of a call as the log names it: the Secret that a token is from, access key, else id of the token or certificate."""
+    named = token_secret_of(event) or event["access_key_id"] or event["credential_id"] or event["claimed_pod_uid"]
+    return str(named) if named else None
+
+
 def may_be_of(event: Event, credentials: frozenset[str]) -> bool:
     """Whether a call was made with one of some credentials, as far as the log names them; without any, every call may be."""
     own = credentials_of(event)

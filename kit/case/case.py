@@ -119,8 +119,8 @@ class Case(CaseEvidence):
 
     @cached_property
     def calls(self) -> pd.DataFrame:
-        """The attacker's audit events of the chosen findings, oldest first, with the sentence that says why they are the attacker's."""
-        return frames.of_calls(self.scope, self._scope.attacker, self.store)
+        """The attacker's audit events of the chosen findings, oldest first: caller, rule, what each did, and what stood before and after."""
+        return frames.of_calls(self._scope, self.store)
 
     @cached_property
     def aws_calls(self) -> pd.DataFrame:

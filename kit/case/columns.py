@@ -46,13 +46,21 @@ FRAMES: dict[str, dict[str, str]] = {
         "findings": "",
         "gone_before": "whether it was gone before the attacker's first call",
     },
-    "calls": dict.fromkeys(
-        (
-            *("ref", "audit_id", "received_at", "user_name", "source_address", "user_agent", "verb", "resource", "subresource"),
-            *("namespace", "name", "request_uri", "response_code", "decision_reason", "file", "line", "item", "findings", "because"),
+    "calls": {
+        **dict.fromkeys(("ref", "audit_id", "received_at", "user_name"), ""),
+        "credential": "access key, id of the token or certificate, or namespace/name of the Secret that the token is from; empty where the log names none",
+        **dict.fromkeys(
+            (
+                *("source_address", "user_agent", "verb", "resource", "subresource", "namespace", "name", "request_uri", "response_code"),
+                *("decision_reason", "file", "line", "item", "findings", "because"),
+            ),
+            "",
         ),
-        "",
-    ),
+        "applied_from": "the source (Git, a chart) from which a controller applied it; then the controller's identity is not the attacker's",
+        "deeds": "what it did, each with kind and key of the subject",
+        "before": "what stood before a change; empty where no body tells",
+        "after": "what stood after it",
+    },
     "aws_calls": dict.fromkeys(
         (
             *("ref", "event_id", "event_at", "arn", "access_key_id", "source_address", "user_agent", "event_source", "event_name"),
@@ -202,7 +210,7 @@ def meaning(frame: str, column: str) -> str:
 
 
 _TYPES = {
-    TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to",
+    TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to deeds",
     COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects line item",
     pa.bool_(): "standing gone_before outside attacker",
     TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end received_at event_at",

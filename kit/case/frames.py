@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from kit.attribution.calls import credential_named
+from kit.attribution.deeds import Deed
+from kit.attribution.written import Written, changes_by
 from kit.case.columns import FRAMES, REPEATS, type_of
 from kit.lenient import utc_time
 from kit.store.store import Store
@@ -85,29 +88,34 @@ def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
     return typed("subjects", rows)
 
 
-def of_calls(scope: ScopeJson, attacker: Attacker, store: Store) -> pd.DataFrame:
-    """The attacker's audit events of a scope, oldest first, with the sentence that says why they are the attacker's."""
-    whose = dict[str, list[str]]()
-    for finding in scope["findings"]:
-        for audit_id in finding["calls"]:
-            whose.setdefault(audit_id, []).append(finding["id"])
-    places = {place: call.because for place, call in attacker.calls.items() if call.event["audit_id"] in whose}
+def of_calls(scope: Scope, store: Store) -> pd.DataFrame:
+    """The attacker's audit events of a scope, oldest first: who made each with which credential, by which rule it is the attacker's, what it
+    did to what, and what stood before and after."""
+    attacker, whose = scope.attacker, dict[str, list[str]]()
+    for one in scope.scopes:
+        for audit_id in one.calls:
+            whose.setdefault(audit_id, []).append(one.finding.id)
+    found = {place: call for place, call in attacker.calls.items() if call.event["audit_id"] in whose}
+    events = [call.event for call in found.values()]
+    scope.deeds.read_bodies(events)
+    written = changes_by(store, events)
     rows = store.rows(
         "SELECT audit_id, received_at, stage, user_name, source_address, user_agent, verb, resource, subresource, namespace,"
         " name, request_uri, response_code, decision_reason, file, line, item FROM audit"
         " WHERE list_contains($ids, audit_id) ORDER BY received_at, file, item",
         ids=sorted(whose),
     )
-    calls = [
-        {
-            "ref": f"audit:{row['audit_id']}",
-            **row,
-            "findings": whose[row["audit_id"]],
-            "because": places[(row["file"], row["line"], row["item"])],
-        }
-        for row in rows
-        if (row["file"], row["line"], row["item"]) in places
-    ]
+    calls = list[dict[str, Any]]()
+    for row in rows:
+        place = (row["file"], row["line"], row["item"])
+        if call := found.get(place):
+            deeds = [f"{deed.kind} {deed.key}" for deed in scope.deeds.of(call.event) if isinstance(deed, Deed)]
+            change = written.get(place, Written())
+            calls.append({
+                "ref": f"audit:{row['audit_id']}", **row, "findings": whose[row["audit_id"]], "because": call.because,
+                "credential": credential_named(call.event), "applied_from": call.source, "deeds": deeds,
+                "before": change.before, "after": change.after,
+            })  # fmt: skip
     # A long request has one event a stage (ResponseStarted, ResponseComplete): it is one call.
     same = ("audit_id", "received_at", "user_name", "verb", "request_uri")
     return typed("calls", list({tuple(row[name] for name in same): row for row in reversed(calls)}.values())[::-1])
