@@ -159,3 +159,35 @@ def test_what_evidence_holds_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     (evidence / "audit.jsonl.gz").write_bytes(gzip.compress(text.replace("api-a6247", "api-\\u001b[31m").encode()))
     _, shown = _said(evidence, tmp_path / "case")
     assert "\x1b" not in shown and "\\x1b" in shown
+
+
+def test_since_a_time_the_brief_begins_with_what_is_new_and_what_changed_by_which_row() -> None:
+    case = shared(STOLEN)
+    whole = kit_json("brief", case)
+    (one,) = whole["incidents"]
+    first = one["first_at"]
+    late = kit_json("brief", case, "--since", first)
+    news = late.pop("since")
+    assert (news["calls"], news["refused"]) == (one["counts"]["calls"], one["counts"]["refused"])
+    assert {entry["id"] for entry in news["opened"]} == {entry["id"] for entry in one["open"]}
+    at = sorted({entry["since"] for entry in one["open"] if entry["since"]})[1]
+    later = kit_json("brief", case, "--since", at)["since"]
+    assert 0 < len(later["opened"]) < len(one["open"]) and 0 < later["calls"] < one["counts"]["calls"]
+    assert all(change["was"] != change["now"] and change["refs"] for change in later["changed"])
+    assert kit_json("brief", case, "--since", whole["evidence_ends"]["audit"])["since"]["calls"] == 0
+    assert kit("brief", case, "--since", first).stdout.startswith(f"SINCE {first}: ")
+    done = kit("brief", case, "--since", "yesterday")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_since_a_hash_the_brief_begins_with_what_later_evidence_brought(tmp_path: Path) -> None:
+    first = [
+        path for path in sorted(STOLEN.iterdir()) if "cloudtrail" not in path.name and path.name != "ground_truth.json"
+    ]
+    kit_json("new", tmp_path / "case", *first)
+    before = kit_json("brief", tmp_path / "case")
+    kit_json("add", tmp_path / "case", STOLEN / "cloudtrail.json.gz")
+    news = kit_json("brief", tmp_path / "case", "--since", before["case"]["evidence"])["since"]
+    assert [Path(path).name for path in news["evidence"]] == ["cloudtrail.json.gz"]
+    assert news["aws_calls"] > 0 and news["calls"] == 0 and news["done"] is None
+    assert kit("brief", tmp_path / "case", "--since", "0" * 64).returncode == 2

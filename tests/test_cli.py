@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from kit.cli import main as cli
-from tests.command import KIT, RECORDINGS, kit, kit_json, program
+from tests.cases import shared
+from tests.command import KIT, RECORDINGS, SAMPLE, kit, kit_json, program
 
 FINDING = [
     "id",
@@ -150,10 +151,18 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_scope_for_people_begins_with_the_finding_on_a_line_of_its_own(case: Path) -> None:
-    lines = kit("scope", case).stdout.splitlines()
+    lines = kit("scope", case, "--all").stdout.splitlines()
     known = kit_json("findings", case)["findings"]
     assert lines[:2] == ["", f"{known[0]['type']}  {known[0]['id']}  severity {known[0]['severity']:.1f}"]
     assert not [line for line in lines if "\\x0a" in line]
+
+
+def test_a_scope_for_people_is_one_screen_and_has_images_last() -> None:
+    lines = kit("scope", shared(SAMPLE)).stdout.splitlines()
+    titles = [line for line in lines if line[:1].isupper()]
+    assert len(lines) <= 60 and titles[0] == "Secrets" and titles[-1].startswith("Images")
+    assert lines[0].startswith("17 findings: 24 calls of the attacker in the audit log, 6 in CloudTrail")
+    assert len(kit("scope", shared(SAMPLE), "--all").stdout.splitlines()) > len(lines)
 
 
 def test_text_from_evidence_cannot_drive_a_terminal(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from kit.identities.revocation import kubectl
+from kit.model.arn import is_arn
 from kit.plan.plan import Plan, PlannedAction
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.counts import Counts
+from kit.statements.moments import spoken
 from kit.statements.open_entry import OpenEntry
 from kit.words import Names, counted, few
 
@@ -23,6 +25,26 @@ _DENY = (
     r'"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",'
     r'\"Condition\":{\"DateLessThan\":{\"aws:TokenIssueTime\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"}}}]}"'
 )
+_NAMED = 3  # objects that a step names
+_INTERACTIVE = ("kubectl edit", "aws ssm start-session")  # what opens an editor or a shell is no step to copy
+_SHORT = {
+    "keep_objects": "Save the YAML of the affected objects, and of pods the logs",
+    "add_nodes": "Start new nodes that no pod of the attacker ran on",
+    "compare_mappings": "Compare the mapping in aws-auth with your own copy",
+    "end_sign_in": "End the sign-in that the role's session came from",
+    "revoke_role_sessions": "Deny everything to the attacker's sessions of the role",
+    "deactivate_access_key": "Set the access key inactive",
+    "end_service_account_tokens": "End the tokens of the service account",
+    "remove_cluster_access": "Delete the access entry and the mapping in aws-auth",
+    "drop_default_account_rights": "Take the default service account out of its bindings",
+    "capture_container": "Take a checkpoint of each container",
+    "capture_node": "Keep the console output of each node",
+    "snapshot_checkpoints": "Start a snapshot of each node's volumes once more",
+    "block_image": "Take the image's tags away in your registry",
+    "terminate_node": "Drain each node that the attacker may hold and terminate its instance",
+}
+"""What an action does, in a step: the whole sentence stands in the plan."""
+_KINDS = {"access_key": "access key", "let_in": "the access of"}
 _BY_KIT, _BY_HAND = 2, 15  # minutes an action takes: done by the kit, done by a person
 
 
@@ -107,10 +129,12 @@ class Chooser:
         of_nodes = [one for one in left if any(kind == "iam_role" and key in node_roles for kind, key in one.targets)]
         # All sessions of a node's role are never denied: that stops every node that has it.
         commands = [line for one in left if one not in of_nodes and (line := by_person(one, cluster))]
-        named = [f"{one.kind.replace('_', ' ')} {one.key}" for one in left]
-        says = f"End what no action of the plan ends: {few(named, 4)}."
+        named = [f"{_KINDS.get(one.kind, one.kind)} {_short_name(one.key)}" for one in left]
+        says = f"End what no action of the plan ends: {few(named, _NAMED)}."
         if of_nodes:
-            says += f" {few([one.key for one in of_nodes], 3)} came from a node's role: deny it by instance alone, or let it expire; all its sessions are those of every node."
+            says += (
+                f" Deny {few([one.key for one in of_nodes], _NAMED)} by instance alone: other nodes have the same role."
+            )
         made = _person("ends access", says, commands[0] if commands else None, [])
         objects = [{"kind": one.kind, "key": one.key} for one in left]
         unbound = any(one.kind == "token" and not one.of.startswith("pod ") for one in left)
@@ -170,9 +194,9 @@ def by_person(entry: OpenEntry, cluster: str) -> str:
 
 def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -> dict[str, Any]:
     hand = all(one.by_person for one in actions)
-    names = list(dict.fromkeys(one.name for one in actions))
-    does = list(dict.fromkeys(one.does for one in actions))
-    commands = [line for one in actions for line in one.command]
+    names = list(dict.fromkeys(_short_name(one.name) for one in actions))
+    does = list(dict.fromkeys(_SHORT.get(one.action, one.does) for one in actions))
+    commands = [line for one in actions for line in one.command if not line.startswith(_INTERACTIVE)]
     stops = list(dict.fromkeys(line for one in actions for line in one.blast_radius))
     objects = [{"kind": one.kind, "key": one.key} for one in entries] or [
         {"kind": kind, "key": key} for kind, _, key in (one.target.partition(":") for one in actions)
@@ -188,8 +212,13 @@ def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -
         "stops": few(stops, 3) or None,
         "loses": "memory and files that no capture kept" if any(one.cannot_undo for one in actions) else None,
         "undo": next((one.undo for one in actions if one.undo), None),
-        "says": f"{few(does, 2)}: {few(names, 4)}.",
+        "says": f"{'; '.join([*does[:2], *([f'{len(does) - 2} more actions'] if len(does) > 2 else [])])}: {few(names, _NAMED)}.",
     }
+
+
+def _short_name(name: str) -> str:
+    """An ARN by its end, as kind and name; a service account by namespace and name; anything else as it is."""
+    return name.rpartition(":")[2] if is_arn(name) else spoken(name).removeprefix("service account ")
 
 
 def _person(effect: str, says: str, command: str | None, names: Names) -> dict[str, Any]:
@@ -204,8 +233,9 @@ def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
     if not secrets:
         return []
     namespace, _, name = secrets[0].key.partition("/")
-    says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], 4)}."
-    made = _person("limits damage", says, kubectl("edit", "secrets", name, namespace), [])
+    says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], _NAMED)}."
+    command = f"{kubectl('patch', 'secrets', name, namespace)} --patch-file NEW_VALUES.yaml"
+    made = _person("limits damage", says, command, [])
     return [
         made
         | {
@@ -221,9 +251,9 @@ def _asks(incident: Incident, leans: bool) -> dict[str, Any]:
         str(one.finding.user["Username"]) for one in incident.scopes if one.finding.user.get("Username")
     ]
     whom = f"whoever owns {few(users, 3)}" if users else "whoever owns the workload"
-    says = f"Ask {whom} whether these calls are theirs; if they are, mark the finding as expected."
+    says = f"Ask {whom} whether the calls are theirs. If they are, mark the finding as expected."
     if not leans and incident.scopes:
-        says = f"Ask {whom} what this was, before anything is stopped; `kit suppress` gives the filter for what is expected."
+        says = f"Ask {whom} what happened, before anything is stopped. `kit suppress` gives the filter for an expected finding."
     return _person(
         "asks", says, f"kit mark CASE --finding {incident.scopes[0].finding.id} --as expected --note WHO_SAID_SO", users
     )

@@ -19,21 +19,47 @@ _OPEN = 8  # entries that are told one by one
 @CASE
 @AS_JSON
 @click.option("--all", "whole", is_flag=True, help="Every incident and every open entry in full.")
+@click.option(
+    "--since",
+    metavar="TIME|HASH",
+    default="",
+    help="First what is new since a time of the evidence, UTC, or since the evidence that an earlier brief names by its hash.",
+)
 @click.option("--now", metavar="TIME", default="", help="The moment by which the age of the evidence is judged, UTC.")
 @shows_errors
-def brief(case: Path, as_json: bool, whole: bool, now: str) -> None:
+def brief(case: Path, as_json: bool, whole: bool, since: str, now: str) -> None:
     """Say on one screen what happened in CASE, what is still open, and what to do next."""
     from kit.model.window import checked_time
 
     at = checked_time("now", now) or datetime.now(UTC)
     with ShownProgress() as progress:
         progress("making the brief", 0, 1)
-        said = opened_case(case).brief(at)
+        opened = opened_case(case)
+        if since:
+            from kit.case.since import brief_since
+        said = brief_since(opened, since, at) if since else opened.brief(at)
     if as_json:
         print_json(said)
         return
-    for line in brief_lines(said, at, whole):
+    for line in [*(_since_lines(said["since"]) if since else ()), *brief_lines(said, at, whole)]:
         click.echo(printable(line))
+
+
+def _since_lines(news: dict[str, Any]) -> list[str]:
+    """What is new, and which statements changed."""
+    calls = f"{news['calls']} calls in the cluster ({news['refused']} refused, {news['failed']} failed), {news['aws_calls']} in AWS"
+    number = f"{len(news['findings'])} findings, {calls}, {len(news['opened'])} opened, {len(news['closed'])} ended"
+    lines = [f"SINCE {news['since']}: {number}, evidence: {', '.join(news['evidence']) or 'none'}."]
+    lines += [f"  OPENED     {entry['says']}" for entry in news["opened"]]
+    lines += [f"  ENDED      {entry['says']}" for entry in news["closed"]]
+    lines += [
+        f"  DONE       {one['at'][:19].replace('T', ' ')} {one['what']}: {one['action']}" for one in news["done"] or ()
+    ]
+    lines += [f"  MARKED     {one['finding']} as {one['mark']}: {one['note']}" for one in news["marks"] or ()]
+    lines += [f"  NOTED      {one['number']}: {one['text']}" for one in news["notes"] or ()]
+    for one in news["changed"]:
+        lines.append(f"  CHANGED    {one['about']}: was {one['was']} Now {one['now']} ({', '.join(one['refs'][:2])})")
+    return lines
 
 
 def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:

@@ -20,7 +20,7 @@ from kit.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from kit.case.scope_json import SubjectJson
+    from kit.case.scope_json import ScopeJson, SubjectJson
 
 
 @click.command(epilog="Example: kit findings case-1 --json")
@@ -55,11 +55,12 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
 @CASE
 @chosen
 @AS_JSON
+@click.option("--all", "whole", is_flag=True, help="Every subject of each finding, with its first reason.")
 @shows_errors
-def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+def scope(case: Path, finding: str, start: str, end: str, as_json: bool, whole: bool) -> None:
     """Say what the findings of CASE affect, and why.
 
-    Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told.
+    Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told. At most 60 lines without --all.
     """
     with ShownProgress() as progress:
         progress("working out the scope", 0, 1)
@@ -70,6 +71,16 @@ def scope(case: Path, finding: str, start: str, end: str, as_json: bool) -> None
         return
     if not result["findings"]:
         click.echo("cannot tell: this case has no finding to start from")
+    elif whole:
+        _print_whole_scope(result)
+    else:
+        from kit.cli.scope_lines import scope_lines
+
+        for line in scope_lines(result):
+            click.echo(printable(line))
+
+
+def _print_whole_scope(result: ScopeJson) -> None:
     for one in result["findings"]:
         click.echo("\n" + printable(f"{one['type']}  {one['id']}  severity {one['severity']:.1f}"))
         for certainty in ("affected", "possible"):

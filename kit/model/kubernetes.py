@@ -101,3 +101,12 @@ def plural(kind: str) -> str:
     if re.search("[^aeiou]y$", name):
         return f"{name[:-1]}ies"
     return f"{name}s"
+
+
+def workload_pattern(pod_name: str) -> str:
+    """A pod's name without what its controller added: cart-7c9d4b6f8d-x2k5p becomes cart-…; store-0 becomes store-…"""
+    return re.sub(
+        r"(-[0-9]{6,})?(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5}|-[0-9]{1,4})$",
+        "-…",
+        pod_name,
+    )

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SubjectName
+from kit.model.kubernetes import workload_pattern
 from kit.model.refs import Ref
 from kit.show import cited as evidence_of
-from kit.show import console, figures
+from kit.show import console
 from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import NOUNS, are_gone, exported, nothing_shown, number_words, pill, rows_of_kind
@@ -100,7 +101,7 @@ def _subjects_table(case: Case, kind: SubjectName, rows: pd.DataFrame, name: str
 
 def _workloads(case: Case, rows: pd.DataFrame) -> Markup:
     """Pods gathered by namespace and name without what their controllers added."""
-    pattern = [f"{row['namespace']}/{figures.workload_pattern(str(row['name']))}" for row in frame_rows(rows)]
+    pattern = [f"{row['namespace']}/{workload_pattern(str(row['name']))}" for row in frame_rows(rows)]
     stands = rows["standing"].map(lambda one: one is True) & ~are_gone(rows)
     frame = rows.assign(pattern=pattern, gone=are_gone(rows), stands=stands).groupby("pattern", sort=True)
     groups = frame.agg(

@@ -279,7 +279,7 @@ def _stands(brief: dict[str, Any]) -> Markup:
         )
         return Markup("{} {}.").format(pill("cannot tell", "cannot"), says)
     secrets = sum(entry["kind"] == "secret" for entry in left)
-    said = [safe(entry["says"], 200) for entry in left if entry["kind"] != "secret"]
+    said = [safe(entry["says"], 400) for entry in left if entry["kind"] != "secret"]
     more = [f"and {len(said) - 4:,} more."] if len(said) > 4 else []
     rotate = [f"{counted(secrets, 'secret')} read and not rotated since."] if secrets else []
     return Markup("<br>").join([*said[:4], *more, *rotate])
@@ -289,7 +289,7 @@ def _next_steps(brief: dict[str, Any]) -> Markup:
     """What to do next about the gravest incident."""
     steps = brief["incidents"][0]["next"] if brief["incidents"] else []
     listed = Markup("").join(
-        Markup("<li>{}: {}</li>").format(step["effect"].capitalize(), safe(step["says"], 200)) for step in steps
+        Markup("<li>{}: {}</li>").format(step["effect"].capitalize(), safe(step["says"], 400)) for step in steps
     )
     return Markup(
         '<ol class="tight">{}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'

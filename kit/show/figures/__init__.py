@@ -25,7 +25,7 @@ from kit.show.figures.chart import (
     user_words,
     visible,
 )
-from kit.show.figures.graph import GRAPH_COLUMNS, incident_graph, workload_pattern
+from kit.show.figures.graph import GRAPH_COLUMNS, incident_graph
 from kit.show.figures.timeline import arn_words, aws_words, call_words, timeline_chart
 
 __all__ = [
@@ -58,5 +58,4 @@ __all__ = [
     "timeline_chart",
     "user_words",
     "visible",
-    "workload_pattern",
 ]

@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kit.model.arn import is_arn, name_in, role_of
+from kit.model.kubernetes import workload_pattern
 from kit.show.figures.chart import INK, MOST_GROUPS, MOST_LETTERS, MUTED, Chart, frame_rows, label, layout, user_words
 from kit.show.figures.timeline import arn_words
 from kit.words import counted
@@ -191,15 +192,6 @@ def _group_name(row: dict[str, Any], kind: str, certainty: str, total: int) -> s
     if kind == "identity":
         return user_words(arn_words(row["key"])) if is_arn(row["key"]) else user_words(row["key"])
     return arn_words(row["key"]) if kind == "iam_role" else str(row["key"])
-
-
-def workload_pattern(pod_name: str) -> str:
-    """A pod's name without what its controller added: cart-7c9d4b6f8d-x2k5p becomes cart-…; store-0 becomes store-…"""
-    return re.sub(
-        r"(-[0-9]{6,})?(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5}|-[0-9]{1,4})$",
-        "-…",
-        pod_name,
-    )
 
 
 def _box(column: int, kind: str, name: str, rows: list[dict[str, Any]], certainty: str, note: str) -> _Box:
