@@ -15,7 +15,7 @@ from __future__ import annotations
 class KitError(Exception):
     """An error with its place and its way out.
 
-    what: what went wrong. where: file:line, field or flag. next: what to do now. exit_code: of the command line.
+    what: what went wrong. where: file:line, field or parameter, which the command line shows as its flag. next: what to do now. exit_code: of the command line.
     """
 
     exit_code = 2

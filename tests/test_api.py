@@ -53,7 +53,12 @@ def test_a_notebook_shows_the_first_screen(case: kit.Case) -> None:
 
 @pytest.mark.parametrize("name", sorted(FRAMES))
 def test_a_frame_has_the_columns_that_are_documented(case: kit.Case, name: str) -> None:
-    given = {"objects": lambda: case.objects("pods"), "secrets_read": case.secrets_read}
+    given: dict[str, Callable[[], Any]] = {
+        "objects": lambda: case.objects("pods"),
+        "secrets_read": case.secrets_read,
+        "actions": lambda: case.plan().actions,
+        "stages": lambda: case.plan().stages,
+    }
     frame = given[name]() if name in given else getattr(case, name)
     assert list(frame.columns) == list(FRAMES[name])
     assert len(frame) or name == "let_in"  # nobody was, in the sample: tests/test_credentials.py has rows of it
@@ -198,6 +203,26 @@ def test_a_ref_leads_to_the_record(case: kit.Case) -> None:
     assert (record.file, record.line) == case.place(ref)
 
 
+def test_a_ref_names_one_record_where_a_client_chose_the_audit_id(tmp_path: Path) -> None:
+    with gzip.open(RECORDINGS / "stolen_sa_token" / "audit.jsonl.gz", "rt") as log:
+        events = [json.loads(line) for line in log][:40]
+    events[30]["auditID"] = events[20]["auditID"]
+    (tmp_path / "audit.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    case = kit.new_case(tmp_path / "case", tmp_path / "audit.jsonl")
+    frame = case.audit()
+    for twice in (events[20], events[30]):
+        row = frame[frame["request_uri"] == twice["requestURI"]]
+        row = row[row["audit_id"] == twice["auditID"]].iloc[0]
+        assert row["ref"].startswith("line:") and json.loads(case.raw(row["ref"])) == twice
+    assert frame["ref"].str.startswith("audit:").sum() == len(frame) - 2
+
+
+def test_a_plan_is_read_as_frames(case: kit.Case) -> None:
+    plan = case.plan(without=["recover"])
+    assert list(plan.stages["actions"]) == [sum(plan.actions["stage"] == stage) for stage in plan.stages["stage"]]
+    assert "recover" not in set(plan.actions["stage"]) and plan.plan.digest[:12] in repr(plan)
+
+
 def test_an_answer_has_its_verdict_and_a_frame(case: kit.Case) -> None:
     answer = case.answer("secrets_read")
     assert repr(answer).startswith("observed: ") and "\n" not in repr(answer)
@@ -213,7 +238,12 @@ BAD: dict[str, tuple[Callable[[kit.Case], Any], str]] = {
     "kind": (lambda case: case.objects("podz"), "did you mean pods"),
     "question": (lambda case: case.answer("secret_read"), "did you mean secrets_read"),
     "window": (lambda case: case.audit(start="16:50", end="16:30"), "upside down"),
-    "time": (lambda case: case.audit(start="yesterday"), "is not a time"),
+    "time": (lambda case: case.audit(start="yesterday"), "^start: 'yesterday' is not a time"),
+    "window of a case": (lambda case: kit.open_case(case.path, start="16:50", end="16:30"), "^start, end: "),
+    "other finding": (lambda case: kit.open_case(case.path, "nope"), "^finding: "),
+    "stage": (lambda case: case.plan(only=["nope"]), "^only: 'nope' is neither"),
+    "addresses": (lambda case: case.plan(keep_addresses=["nope"]), "^keep_addresses: "),
+    "mark": (lambda case: case.mark(case.finding_rows[0]["id"], "nope", ""), "^word: "),
     "no time": (lambda case: case.audit(start=cast(Any, pd.NaT)), "is not a time"),
     "type": (lambda case: case.audit(response_code="403"), "response_code is a number, not '403'"),
     "sql": (lambda case: case.sql("SELECT nope FROM audit"), 'column "nope" not found'),

@@ -64,10 +64,10 @@ def test_nothing_on_standard_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"), "upside down"),
+        (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"), "--start, --end: the window"),
         (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-02T00:00:00Z"), "is empty"),
-        (("--start", "yesterday"), "'yesterday' is not a time"),
-        (("--finding", "nope"), "no finding 'nope'"),
+        (("--start", "yesterday"), "--start: 'yesterday' is not a time"),
+        (("--finding", "nope"), "--finding: this case has no finding 'nope'"),
     ],
 )
 @pytest.mark.parametrize("command", ["findings", "scope", "report"])

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kit.actions.action import Action
     from kit.actions.target import Target
     from kit.case.answers import IncidentAnswer
+    from kit.case.plan_frames import PlanFrames
     from kit.case.scope_json import ScopeJson
-    from kit.plan.plan import Plan
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
     from kit.questions.question import Answer, Asked
@@ -50,7 +50,7 @@ class Case(CaseEvidence):
         self._answers: dict[str, list[Answer]] = {}
         if finding and not self.finding_rows:
             known = "; ".join(f"{row['id']} {row['type']}" for row in self._every_finding) or "none"
-            raise CallError(f"this case has no finding {finding!r}", where="--finding", next=f"it has: {known}")
+            raise CallError(f"this case has no finding {finding!r}", where="finding", next=f"it has: {known}")
 
     @cached_property
     def _every_finding(self) -> list[dict[str, Any]]:
@@ -273,10 +273,8 @@ class Case(CaseEvidence):
         from kit.case.answers_json import answers_contract
         from kit.playbooks.playbook import playbook_of
 
-        findings, doubted = (
-            list(map(self.finding, self._chosen_ids)),
-            doubted_findings(self._scope, self._incidents[0], self.marks),
-        )
+        findings = list(map(self.finding, self._chosen_ids))
+        doubted = doubted_findings(self._scope, self._incidents[0], self.marks)
         return {
             "case": self.name,
             "answers": [one.contract() for one in self.incident_answers],
@@ -286,14 +284,17 @@ class Case(CaseEvidence):
             ],
         }
 
-    def plan(self, only: Names = (), without: Names = (), keep_addresses: Names | None = None) -> Plan:
-        """What is to be done about the chosen findings, in order; it changes nothing.
+    def plan(self, only: Names = (), without: Names = (), keep_addresses: Names | None = None) -> PlanFrames:
+        """What is to be done about the chosen findings, in order, as frames `actions` and `stages`; it changes nothing.
 
         keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
+
+        Example: case.plan(without=["recover"]).actions
         """
+        from kit.case.plan_frames import PlanFrames
         from kit.plan.planner import make_plan
 
-        return make_plan(self._scope, self._targets(keep_addresses), only, without)
+        return PlanFrames(make_plan(self._scope, self._targets(keep_addresses), only, without))
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
@@ -302,7 +303,7 @@ class Case(CaseEvidence):
         named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
         about = named | {"evidence": self.evidence_digest}
         return Brief(
-            self._scope, self._incidents, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)
+            self._scope, self._incidents, self.plan().plan, about, self.marks, self.notes, now or datetime.now(UTC)
         ).contract()
 
     def _targets(self, keep_addresses: Names | None = None) -> Targets:
@@ -348,27 +349,25 @@ class Case(CaseEvidence):
         if ref and not number:
             self.place(ref)  # raises for what is not in this case
         elif number and (not number.isdigit() or not 0 < int(number) <= len(self.notes)):
-            raise CallError(
-                f"this case has no note {number}", where="--ref", next="`kit brief CASE` lists the open ones"
-            )
+            raise CallError(f"this case has no note {number}", where="ref", next="`kit brief CASE` lists the open ones")
         return add_note(self.path, text, ref, owner, checked_time("due", due))
 
-    def mark(self, finding_id: str, word: str, note: str, question: str = "") -> Mark:
+    def mark(self, finding: str, word: str, note: str, question: str = "") -> Mark:
         """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""
         from kit.playbooks.playbook import playbook_of
 
-        if all(row["id"] != finding_id for row in self._every_finding):
+        if all(row["id"] != finding for row in self._every_finding):
             raise CallError(
-                f"this case has no finding {finding_id!r}", where="--finding", next="`kit findings CASE` lists them"
+                f"this case has no finding {finding!r}", where="finding", next="`kit findings CASE` lists them"
             )
-        known = [one.name for one in playbook_of(self.finding(finding_id).type).questions]
+        known = [one.name for one in playbook_of(self.finding(finding).type).questions]
         if question and question not in known:
             raise CallError(
                 f"{question!r} is not asked of this finding",
-                where="--question",
+                where="question",
                 next=f"it is one of {', '.join(known)}",
             )
-        return add_mark(self.path, finding_id, question, word, note)
+        return add_mark(self.path, finding, question, word, note)
 
     def suppression(self, finding_id: str) -> Suppression:
         """The narrowest suppression filter for a finding that is marked as expected. Raises CallError for one that is not."""

@@ -16,7 +16,7 @@ from kit.errors import CallError
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.model.window import Time, checked_window
 from kit.store.store import Store
-from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, Table
+from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, Table, quoted
 from kit.words import Names, nearest
 
 if TYPE_CHECKING:
@@ -97,16 +97,23 @@ def events(
     source = f"(SELECT {', '.join(inner)} FROM {log}{where})"
     if one_a_call:
         source = f"(SELECT * FROM (SELECT {', '.join([*inner, f'{_LAST_STAGE} AS place'])} FROM {log}{where}) AS staged WHERE place = 1)"
-    shown = [f"'{table.ref}:' || {table.id} AS ref" if name == "ref" else f'"{name}"' for name in chosen]
-    sql = f"SELECT {', '.join(shown)} FROM {source} AS chosen ORDER BY {table.time}, file, item"
-    return bounded(
-        store,
-        sql,
-        asked.values,
-        most,
-        f"narrow it with start, end or a filter such as {_SUGGESTED[log]}",
-        categories=True,
-    )
+    narrow = f"narrow it with start, end or a filter such as {_SUGGESTED[log]}"
+
+    def asked_for(ref: str) -> pd.DataFrame:
+        shown = [f"{ref} AS ref" if name == "ref" else f'"{name}"' for name in chosen]
+        sql = f"SELECT {', '.join(shown)} FROM {source} AS chosen ORDER BY {table.time}, file, item"
+        return bounded(store, sql, asked.values, most, narrow, categories=True)
+
+    frame = asked_for(f"'{table.ref}:' || {table.id}")
+    if log != "audit" or "ref" not in chosen:
+        return frame
+    reused = store.reused_among(list({ref.partition(":")[2] for ref in frame["ref"].dropna()}))
+    if reused:
+        files = " ".join(f"WHEN {quoted(one['path'])} THEN {quoted(one['sha256'])}" for one in store.ledger)
+        asked.values["reused"] = sorted(reused)
+        line = f"'line:' || CASE file {files} END || ':' || item"
+        frame = asked_for(f"CASE WHEN list_contains($reused, audit_id) THEN {line} ELSE 'audit:' || audit_id END")
+    return frame
 
 
 _SUGGESTED = {
@@ -131,7 +138,7 @@ def bounded(
         raise CallError(f"these are {number['rows']:,} rows, more than {allowed:,}", next=f"{narrow}, or give most=")
     if table.num_rows >= MANY:
         says = f"This frame has {table.num_rows:,} rows: {narrow}."
-        warnings.warn(says, UserWarning, stacklevel=4)
+        warnings.warn(says, UserWarning, stacklevel=5)
     return arrow_frame(table, categories)
 
 

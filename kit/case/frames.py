@@ -112,7 +112,7 @@ def of_calls(scope: Scope, store: Store) -> pd.DataFrame:
             deeds = [f"{deed.kind} {deed.key}" for deed in scope.deeds.of(call.event) if isinstance(deed, Deed)]
             change = written.get(place, Written())
             calls.append({
-                "ref": f"audit:{row['audit_id']}", **row, "findings": whose[row["audit_id"]], "because": call.because,
+                "ref": str(store.event_ref(row)), **row, "findings": whose[row["audit_id"]], "because": call.because,
                 "credential": credential_named(call.event), "applied_from": call.source, "deeds": deeds,
                 "before": change.before, "after": change.after,
             })  # fmt: skip

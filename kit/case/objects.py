@@ -110,7 +110,10 @@ def who_read_secrets(inventory: Inventory, attacker: Attacker) -> pd.DataFrame:
             is_deed = isinstance(deed, Deed)
             secret, certainty = (deed.key, deed.certainty) if isinstance(deed, Deed) else (None, "possible")
             row = found.setdefault((event["user_name"] or "", secret or deed.says), _new(event, secret))
-            _add(row, event, certainty, deed.says if is_deed else f"{deed.says}.", place_of(event) in attacker.calls)
+            ref = str(inventory.store.event_ref(event))
+            _add(
+                row, event, ref, certainty, deed.says if is_deed else f"{deed.says}.", place_of(event) in attacker.calls
+            )
     rows = sorted(found.values(), key=lambda row: (not row["attacker"], row["user_name"] or "", row["secret"] or "~"))
     return typed("secrets_read", [{**row, "how": "; ".join(row["how"])} for row in rows])
 
@@ -132,7 +135,7 @@ def _new(event: Event, secret: str | None) -> dict[str, Any]:
     }
 
 
-def _add(row: dict[str, Any], event: Event, certainty: Certainty | str, how: str, is_attackers: bool) -> None:
+def _add(row: dict[str, Any], event: Event, ref: str, certainty: Certainty | str, how: str, is_attackers: bool) -> None:
     row["certainty"] = "affected" if certainty == "affected" else row["certainty"]
     row["how"][how] = None
     row["attacker"] = row["attacker"] or is_attackers
@@ -141,4 +144,4 @@ def _add(row: dict[str, Any], event: Event, certainty: Certainty | str, how: str
     if event["source_address"] and event["source_address"] not in row["source_addresses"]:
         row["source_addresses"].append(event["source_address"])
     if len(row["refs"]) < _MOST_REFS:
-        row["refs"].append(f"audit:{event['audit_id']}")
+        row["refs"].append(ref)

@@ -20,6 +20,7 @@ from kit.errors import CallError, CaseError
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out this stage or action; may be given again.")
 @click.option(
     "--keep-address",
+    "keep_addresses",
     multiple=True,
     metavar="CIDR",
     help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
@@ -34,7 +35,7 @@ def plan(
     end: str,
     only: tuple[str, ...],
     without: tuple[str, ...],
-    keep_address: tuple[str, ...],
+    keep_addresses: tuple[str, ...],
     private_endpoint: bool,
     as_json: bool,
 ) -> None:
@@ -47,17 +48,17 @@ def plan(
     from kit.plan.markdown import markdown
     from kit.plan.saved import plan_contract, save_plan, set_older_plan_aside
 
-    if keep_address and private_endpoint:
+    if keep_addresses and private_endpoint:
         raise CallError(
             "an endpoint that is private only is open for no address",
-            where="--private-endpoint",
+            where="private_endpoint",
             next="give one of both",
         )
-    keep = list(keep_address) if keep_address or private_endpoint else None
+    keep = list(keep_addresses) if keep_addresses or private_endpoint else None
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end)
-        made = opened.plan(only, without, keep)
+        made = opened.plan(only, without, keep).plan
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
         if older := set_older_plan_aside(opened.path, made):
@@ -208,4 +209,4 @@ def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
     from kit.plan.saved import saved_plan
 
     saved = (case / "plan.json").exists() and not (finding or start or end)
-    print_json(permissions_of(saved_plan(case)[0] if saved else opened_case(case, finding, start, end).plan()))
+    print_json(permissions_of(saved_plan(case)[0] if saved else opened_case(case, finding, start, end).plan().plan))

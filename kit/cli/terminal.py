@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from kit.errors import KitError
+from kit.errors import CallError, KitError
 from kit.words import iso
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.stdout.flush()
             return made
         except KitError as error:
-            _leave(printable(str(error)), error.exit_code)
+            _leave(printable(str(_with_flags(error))), error.exit_code)
         except BrokenPipeError:
             _abandon_stdout()
             sys.exit(0)
@@ -54,6 +54,17 @@ def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             _leave(f"the result cannot be written: {error.strerror}", 1)
 
     return run
+
+
+def _with_flags(error: KitError) -> KitError:
+    """The error of a wrong call, with the flags of this command where it names parameters."""
+    context = click.get_current_context(silent=True)
+    options = [one for one in context.command.params if isinstance(one, click.Option)] if context else []
+    flags = {str(one.name): one.opts[0] for one in options}
+    places = error.where.split(", ")
+    if not isinstance(error, CallError) or not all(place in flags for place in places):
+        return error
+    return CallError(error.what, ", ".join(flags[place] for place in places), error.next)
 
 
 def _abandon_stdout() -> None:

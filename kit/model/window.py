@@ -32,19 +32,19 @@ def checked_window(start: Time, end: Time, days: Days = list) -> tuple[datetime 
 
     days: whose day a time without a date is of, while it is only one. Raises CallError when one is no time, or the window is empty or upside down.
     """
-    begin, finish = checked_time("--start", start, days), checked_time("--end", end, days)
+    begin, finish = checked_time("start", start, days), checked_time("end", end, days)
     if begin and finish and begin >= finish:
         word = "empty" if begin == finish else "upside down"
         raise CallError(
             f"the window from {start} to {end} is {word}",
-            where="--start, --end",
+            where="start, end",
             next="the end is excluded, so it must be later than the start",
         )
     return begin, finish
 
 
-def checked_time(flag: str, given: Time, days: Days = list) -> datetime | None:
-    """A time in UTC, None where none is given. flag: what it was given as. days: as for checked_window. Raises CallError."""
+def checked_time(name: str, given: Time, days: Days = list) -> datetime | None:
+    """A time in UTC, None where none is given. name: the parameter that it was given as. days: as for checked_window. Raises CallError."""
     if given is None or given == "":
         return None
     try:
@@ -52,24 +52,24 @@ def checked_time(flag: str, given: Time, days: Days = list) -> datetime | None:
             at = datetime.combine(given.date(), given.time(), given.tzinfo)  # of a Timestamp without its nanoseconds
         elif _CLOCK.fullmatch(given):
             at = datetime.combine(
-                _only_day(flag, given, days()), time.fromisoformat(given if given[2] == ":" else f"0{given}")
+                _only_day(name, given, days()), time.fromisoformat(given if given[2] == ":" else f"0{given}")
             )
         else:
             at = datetime.fromisoformat(given)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError, TypeError):
-        raise CallError(f"{given!r} is not a time", where=flag, next="write it as 2026-01-31T14:00:00Z") from None
+        raise CallError(f"{given!r} is not a time", where=name, next="write it as 2026-01-31T14:00:00Z") from None
 
 
 _CLOCK = re.compile(r"\d{1,2}:\d\d\S*")
 
 
-def _only_day(flag: str, given: str, days: list[date]) -> date:
+def _only_day(name: str, given: str, days: list[date]) -> date:
     if len(days) == 1:
         return days[0]
     covers = f"the log covers {days[0]} to {days[-1]}" if days else "the case has no log whose day it could be of"
     raise CallError(
         f"{given!r} has no date, and {covers}",
-        where=flag,
+        where=name,
         next=f"write it as {days[0] if days else '2026-01-31'}T{given}",
     )

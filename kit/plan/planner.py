@@ -74,21 +74,21 @@ def _when_not(action: Action, target: Target, targets: Targets) -> list[str]:
 
 
 def _chosen(only: Names, without: Names) -> set[str]:
-    def named(names: Names, flag: str) -> set[str]:
+    def named(names: Names, parameter: str) -> set[str]:
         found = set[str]()
         for name in names:
             of_stage = {one.name for one in ACTIONS.values() if name in (one.stage, one.name)}
             if not of_stage:
                 raise CallError(
                     f"{name!r} is neither a stage nor an action",
-                    where=flag,
+                    where=parameter,
                     next=f"stages are {', '.join(STAGES)}; docs/actions.md has the actions",
                 )
             found |= of_stage
         return found
 
-    kept = named(only, "--only") or set(ACTIONS)
-    return kept - named(without, "--without")
+    kept = named(only, "only") or set(ACTIONS)
+    return kept - named(without, "without")
 
 
 def _whys(scope: Scope) -> dict[tuple[str, str], list[dict[str, str]]]:

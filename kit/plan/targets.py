@@ -195,10 +195,10 @@ def checked_addresses(addresses: Names) -> tuple[str, ...]:
         try:
             network = ipaddress.ip_network(one.strip())
         except ValueError as error:
-            raise CallError(str(error), where="--keep-address", next="give a CIDR, such as 203.0.113.7/32") from None
+            raise CallError(str(error), where="keep_addresses", next="give a CIDR, such as 203.0.113.7/32") from None
         if network.prefixlen < 8:
             raise CallError(
-                f"{network} is most of the internet", where="--keep-address", next="give your own addresses"
+                f"{network} is most of the internet", where="keep_addresses", next="give your own addresses"
             )
         found.add(str(network))
     return tuple(sorted(found))

@@ -74,7 +74,7 @@ class Scope:
                 if start
                 else f"ends before the audit log starts ({utc(first)})"
             )
-            raise CallError(f"the window {side}", where="--start, --end", next="give both ends to look beyond the log")
+            raise CallError(f"the window {side}", where="start, end", next="give both ends to look beyond the log")
         return Window(first, last)
 
     # ── what is affected ───────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ _MOST_COMMANDS = 60
 
 def steps(case: Case, *kinds: str) -> Shown:
     """The plan's actions, in the order in which they are taken. kinds: only those that are done to these kinds of subjects."""
-    plan = case.plan()
+    plan = case.plan().plan
     wanted = {one.name for one in ACTIONS.values() if not kinds or set(one.kinds) & set(kinds)}
     shown = [one for one in plan.actions if one.action in wanted]
     left_out = [one for one in plan.not_possible if one["action"] in wanted]

@@ -39,16 +39,16 @@ def _mark(read: dict[str, Any]) -> Mark:
 def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> Mark:
     """Append a mark to a case and return it. Raises CallError for a word or note that cannot be, CaseError when it cannot be written."""
     if word not in MARK_WORDS:
-        raise CallError(f"{word!r} is no mark", where="--as", next=f"it is one of {', '.join(MARK_WORDS)}")
+        raise CallError(f"{word!r} is no mark", where="word", next=f"it is one of {', '.join(MARK_WORDS)}")
     if word == "expected" and question:
         raise CallError(
             "only a finding as a whole is expected",
-            where="--question",
-            next="leave --question out, or mark the answer as wrong",
+            where="question",
+            next="leave the question out, or mark the answer as wrong",
         )
     if word == "expected" and not note.strip():
         raise CallError(
-            "a finding is marked as expected with a reason", where="--note", next="say who confirmed it, and how"
+            "a finding is marked as expected with a reason", where="note", next="say who confirmed it, and how"
         )
     made = Mark(finding, question, word, note, datetime.now(UTC))
     append(case / "marks.jsonl", asdict(made) | {"at": made.at.isoformat()})

@@ -142,12 +142,20 @@ class Store:
     def reused_audit_ids(self) -> frozenset[str]:
         """auditIDs that stand on more than one request: a client may choose its own with the Audit-ID header."""
         # A request has one event a stage; they differ in stage alone.
-        differ = " OR ".join(f"min({one}) <> max({one})" for one in _OF_A_REQUEST)
-        rows = self.rows(
-            "SELECT audit_id FROM audit WHERE audit_id IN (SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1)"
-            f" GROUP BY audit_id HAVING {differ}"
+        return self._reused("SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1")
+
+    def reused_among(self, audit_ids: list[str]) -> frozenset[str]:
+        """Those of some auditIDs that stand on more than one request: the whole log has long to be looked through for them."""
+        return (
+            self._reused("SELECT wanted FROM unnest($ids) AS listed(wanted)", ids=audit_ids)
+            if audit_ids
+            else frozenset()
         )
-        return frozenset(row["audit_id"] for row in rows)
+
+    def _reused(self, among: str, **values: Any) -> frozenset[str]:
+        differ = " OR ".join(f"min({one}) <> max({one})" for one in _OF_A_REQUEST)
+        sql = f"SELECT audit_id FROM audit WHERE audit_id IN ({among}) GROUP BY audit_id HAVING {differ}"
+        return frozenset(row["audit_id"] for row in self.rows(sql, **values))
 
     def frame(self, sql: str, **values: Any) -> pd.DataFrame:
         """The result as a pandas frame with Arrow types."""

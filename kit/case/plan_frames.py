@@ -1,0 +1,52 @@
+"""A plan as frames, for people: what is done, an action a row, and how much of it in each stage."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from kit.actions.action import STAGES
+from kit.case.frames import typed
+from kit.plan.plan import Plan, PlannedAction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PlanFrames:
+    """A plan. `actions` and `stages` are frames; `plan` is the plan itself, whose digest is approved."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    @cached_property
+    def actions(self) -> pd.DataFrame:
+        """The actions in the order in which they are done, one row an action and target."""
+        return typed("actions", list(map(_row, self.plan.actions)))
+
+    @cached_property
+    def stages(self) -> pd.DataFrame:
+        """How much is done in each stage, in their order; stages without an action have no row."""
+        rows = []
+        for stage in STAGES:
+            actions = [one for one in self.plan.actions if one.stage == stage]
+            rows.append(
+                {
+                    "stage": stage,
+                    "actions": len(actions),
+                    "names": list(dict.fromkeys(one.action for one in actions)),
+                    "for_person": sum(bool(one.by_person) for one in actions),
+                    "no_undo": sum(bool(one.cannot_undo) for one in actions),
+                }
+            )
+        return typed("stages", [row for row in rows if row["actions"]])
+
+    def __repr__(self) -> str:
+        of_stages = (f"{row['actions']} {row['stage']}" for row in self.stages.to_dict("records"))
+        return f"<Plan {self.plan.digest[:12]}: {', '.join(of_stages) or 'nothing to do'}>"
+
+
+def _row(action: PlannedAction) -> dict[str, Any]:
+    why = {"why": "; ".join(dict.fromkeys(one["says"] for one in action.why))}
+    refs = list(dict.fromkeys(one["ref"] for one in action.why))
+    return vars(action) | why | {"why_refs": refs, "waits_for": action.after}
