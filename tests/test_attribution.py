@@ -37,10 +37,20 @@ def test_a_finding_that_names_no_access_key_takes_that_of_its_own_call(tmp_path:
 def test_where_the_log_names_no_credentials_the_caller_is_told_by_the_rest(tmp_path: Path) -> None:
     def nameless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for event in log:
-            event["user"].get("extra", {}).pop("accessKeyId", None)
+            for name in ("accessKeyId", "arn", "sessionName"):
+                event["user"].get("extra", {}).pop(name, None)
         return log
 
     assert _calls(scope_of(varied("shared_nat", tmp_path, events=nameless))) > set(NAT["attacker_calls"])
+
+
+def test_where_the_log_names_no_access_keys_the_session_tells(tmp_path: Path) -> None:
+    def keyless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for event in log:
+            event["user"].get("extra", {}).pop("accessKeyId", None)
+        return log
+
+    assert _calls(scope_of(varied("shared_nat", tmp_path, events=keyless))) == set(NAT["attacker_calls"])
 
 
 def test_a_token_that_the_kubelet_renewed_is_still_the_credential_of_its_pod(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from kit.case.case import Case
 from kit.evidence.intake import load_new_case
 from kit.model.kinds import PODS
 from tests.command import RECORDINGS, SAMPLE
-from tests.truth import LISTS, compared, recordings, score
+from tests.truth import compared, missed_in_silence, recordings, score
 from tests.variation import varied
 
 Event = dict[str, Any]
@@ -282,42 +282,6 @@ CROSS = [(one, name) for one in recordings() for name in (*ANY, *of_truth(one))]
 )
 def test_what_is_named_stays_right_and_nothing_is_missed_in_silence(recording: Path, name: str, tmp_path: Path) -> None:
     check(recording, name, tmp_path)
-
-
-def missed_in_silence(recording: Path, scope: dict[str, Any], left: list[Event]) -> Iterable[str]:
-    """What the truth has and the scope has neither as a subject, possible ones too, nor as a limit on such subjects.
-
-    What was gone before the log begins is outside the window, which the scope names.
-    """
-    begin = min((event["stageTimestamp"] for event in left), default="")
-    truth = json.loads((recording / "ground_truth.json").read_text())
-    found = {finding["id"]: finding for finding in scope["findings"]}
-    for finding_id, wanted in {**truth["findings"], **truth.get("more_findings", {})}.items():
-        finding = found[finding_id]
-        limited = {kind for limit in finding["limits"] for kind in limit["about"]}
-        gone = [pod for pod in wanted["pods"] if pod["deleted"] and pod["deleted"] < begin]
-        lived = [pod for pod in wanted["pods"] if pod not in gone]
-        outside = {pod["uid"] for pod in gone}
-        for name in ("images", "node", "service_account"):
-            outside |= _values(gone, name) - _values(lived, name)
-        for kind, listed in LISTS.items():
-            named = {one["key"] for one in finding["subjects"] if one["kind"] == kind}
-            for value in wanted.get(listed) or []:
-                key = str(value["uid"] if isinstance(value, dict) else value)
-                if key not in named and key not in outside and kind not in limited:
-                    yield f"{wanted['type']} {finding_id[:8]}: {kind} {key}"
-    calls = {call for finding in scope["findings"] for call in finding["calls"]}
-    limits = {kind for finding in scope["findings"] for limit in finding["limits"] for kind in limit["about"]}
-    for call in sorted(set(truth["attacker_calls"]) & {event["auditID"] for event in left} - calls):
-        if "identity" not in limits:
-            yield f"call {call}"
-
-
-def _values(pods: list[dict[str, Any]], name: str) -> set[str]:
-    values = [pod[name] if isinstance(pod[name], list) else [pod[name]] for pod in pods]
-    if name == "service_account":
-        values = [[f"{pod['namespace']}/{pod[name]}"] for pod in pods]
-    return {str(each) for listed in values for each in listed}
 
 
 def renamed(recording: Path, folder: Path) -> Path:

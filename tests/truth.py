@@ -157,6 +157,42 @@ def _spare(truth: dict[str, Any], recording: Path, finding: dict[str, Any], want
     return spare
 
 
+def missed_in_silence(recording: Path, scope: dict[str, Any], left: list[dict[str, Any]]) -> Iterable[str]:
+    """What the truth has and the scope has neither as a subject, possible ones too, nor as a limit on such subjects.
+
+    What was gone before the log begins is outside the window, which the scope names.
+    """
+    begin = min((event["stageTimestamp"] for event in left), default="")
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    found = {finding["id"]: finding for finding in scope["findings"]}
+    for finding_id, wanted in {**truth["findings"], **truth.get("more_findings", {})}.items():
+        finding = found[finding_id]
+        limited = {kind for limit in finding["limits"] for kind in limit["about"]}
+        gone = [pod for pod in wanted["pods"] if pod["deleted"] and pod["deleted"] < begin]
+        lived = [pod for pod in wanted["pods"] if pod not in gone]
+        outside = {pod["uid"] for pod in gone}
+        for name in ("images", "node", "service_account"):
+            outside |= _values(gone, name) - _values(lived, name)
+        for kind, listed in LISTS.items():
+            named = {one["key"] for one in finding["subjects"] if one["kind"] == kind}
+            for value in wanted.get(listed) or []:
+                key = str(value["uid"] if isinstance(value, dict) else value)
+                if key not in named and key not in outside and kind not in limited:
+                    yield f"{wanted['type']} {finding_id[:8]}: {kind} {key}"
+    calls = {call for finding in scope["findings"] for call in finding["calls"]}
+    limits = {kind for finding in scope["findings"] for limit in finding["limits"] for kind in limit["about"]}
+    for call in sorted(set(truth["attacker_calls"]) & {event["auditID"] for event in left} - calls):
+        if "identity" not in limits:
+            yield f"call {call}"
+
+
+def _values(pods: list[dict[str, Any]], name: str) -> set[str]:
+    values = [pod[name] if isinstance(pod[name], list) else [pod[name]] for pod in pods]
+    if name == "service_account":
+        values = [[f"{pod['namespace']}/{pod[name]}"] for pod in pods]
+    return {str(each) for listed in values for each in listed}
+
+
 class Evidence:
     """What refs may lead to, read from the evidence itself and not from the kit's tables."""
 

@@ -50,6 +50,7 @@ from kit.attribution.calls import (
     creates,
     creates_account,
     events_where,
+    may_be_of,
     not_none,
     place_of,
     secrets_made_by,
@@ -85,6 +86,7 @@ class Attacker:
         self._taken = Taken(store, inventory, self.cluster_addresses)
         self.certificates = Certificates(store, inventory)
         self._theft = Theft(inventory, self.sessions)
+        self._inside = list[tuple[Caller, frozenset[str], Finding]]()  # findings' callers whom the victim looks like
         self._asked = defaultdict[str, set[str]](set)  # column → values whose events are in _may_fit
         self._may_fit = dict[Place, Event]()
 
@@ -140,6 +142,7 @@ class Attacker:
                     found[place_of(event)].source = change.source
         trail, let_in = FoundTrail(), list[LetIn]()
         counted = [one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one))]
+        named = frozenset(str(one.access_key["AccessKeyId"]) for one in counted if one.access_key.get("AccessKeyId"))
         stolen = self._theft.of(counted, [])
         while True:
             grown = True
@@ -152,13 +155,14 @@ class Attacker:
                     *self.certificates.of(events),
                     *self._letting_in.follow_from(found, trail, let_in),
                     *follow_from(stolen),
+                    *self._given_rights(let_in),
                 ]
                 may_fit = self._matching(rules)
                 grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in rules) > 0
             events = [call.event for call in found.values()]
             own = [call.event for call in found.values() if not call.source]
             more_stolen = self._theft.of(counted, own)
-            more_trail = self._trail.of(own, frozenset(self._rules.addresses_of(events)), more_stolen)
+            more_trail = self._trail.of(own, frozenset(self._rules.addresses_of(events)), more_stolen, named)
             more_let_in = self._letting_in.by(found, list(more_trail))
             if (more_trail.keys(), more_let_in, more_stolen) == (trail.keys(), let_in, stolen):
                 break
@@ -186,15 +190,30 @@ class Attacker:
         named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
             for caller in self.own_calls.callers(finding) if finding.id not in self._changes else ():
+                credentials = self.own_calls.credentials(finding)
                 if self.own_calls.is_habit(finding, *caller):
                     # Inside the cluster the victim has all three too: only the finding's own call is told apart.
-                    take(self.own_calls.from_inside(finding), f"it is the call of finding {finding.id}")
-                elif (credentials := self.own_calls.credentials(finding)) is not None:
+                    inside = self.own_calls.from_inside(finding)
+                    exactly = self.own_calls.exactly(finding)
+                    own = [one for one in inside if may_be_of(one, credentials)] if credentials is not None else exactly
+                    take(own, f"it is the call of finding {finding.id}")
+                    self._inside.append((caller, credentials or frozenset(), finding))
+                elif credentials is not None and self.own_calls.is_at_home(finding, *caller[:2], credentials):
+                    take(self.own_calls.exactly(finding), f"it is the call of finding {finding.id}")
+                elif credentials is not None:
                     named.setdefault((caller, credentials), []).append(finding)
         for (named_caller, credentials), findings in named.items():
             same = f"same identity, {'credential, ' if credentials else ''}address and user agent"
             says = f"{same} as the call of finding {few([one.id for one in findings], 2)}"
             yield of_caller(named_caller, credentials, None, says)
+
+    def _given_rights(self, let_in: list[LetIn]) -> Iterator[AttackerRule]:
+        """Callers inside whose habits are not known, of findings, to whom the attacker gave rights before they made any call."""
+        for one in let_in:
+            for caller, credentials, finding in self._inside:
+                if one.by == "binding" and one.key == caller[0] and not self._letting_in.user_called_before(one):
+                    says = f"{one.why.says}, before which it made no call; and finding {finding.id} is about a call of this caller"
+                    yield of_caller(caller, credentials, one.at, says)
 
     def _matching(self, rules: list[AttackerRule]) -> list[Event]:
         """The events that may fit any of some rules, and those asked for before, in one pass over the log for what is new."""
@@ -280,7 +299,7 @@ class Attacker:
                 or caller_of(event) in makers
                 or event["access_key_id"] in keys
                 or token_secret_of(event) in secrets
-                or any(one.sure and one.called(event) for one in let_in)
+                or any((one.sure or one.by == "binding") and one.called(event) for one in let_in)
                 or any(rule.holds(event) for rule in taken)
             }
             if more <= members:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ from kit.model.why import Why
 from kit.store.store import Store
 from kit.words import Names
 
+_SECOND = timedelta(seconds=1)
+
 
 @dataclass(frozen=True)
 class LetIn:
@@ -34,7 +36,7 @@ class LetIn:
 
     key: ARN, user or group. by: access_entry, aws_auth, binding, access_key, login_profile, trust_policy, pod_identity,
     identity_provider. sure: whether the evidence shows that it had no way in before, so that what it did since is the attacker's.
-    arns, user_names: what its calls in the audit log have. place: of the audit event, event_id: of the CloudTrail event that did it,
+    arns, user_names: what its calls in the audit log have. ends_at: when somebody took that way in away. place: of the audit event, event_id: of the CloudTrail event that did it,
     by_key: the access key of that.
     """
 
@@ -48,10 +50,12 @@ class LetIn:
     place: Place | None = None
     event_id: str | None = None
     by_key: str | None = None
+    ends_at: datetime | None = None
 
     def called(self, event: Event) -> bool:
-        """Whether an audit event is a call of it, made since."""
-        return (event["arn"] in self.arns or event["user_name"] in self.user_names) and event["received_at"] >= self.at
+        """Whether an audit event is a call of it, made since, and before that way in was taken away."""
+        since = event["received_at"] >= self.at and (self.ends_at is None or event["received_at"] < self.ends_at)
+        return since and (event["arn"] in self.arns or event["user_name"] in self.user_names)
 
 
 class LettingIn:
@@ -131,6 +135,9 @@ class LettingIn:
                     not had_entry,
                     arns,
                     place=by_ref[change.ref],
+                    ends_at=min(
+                        (one.at for one in self._changes if one.at > change.at and way in one.removed), default=None
+                    ),
                 )
 
     def _by_bindings(self, calls: dict[Place, Call]) -> Iterator[LetIn]:
@@ -157,7 +164,8 @@ class LettingIn:
             says = f"{event['resource']}/{event['name']}, which the attacker wrote, gives it {role.get('kind')} {role.get('name')}"
             users = frozenset() if kind == "Group" or key in NOT_SIGNED_IN else frozenset((key,))
             first = min(filter(None, map(self._first_call_of, users)), default=None)
-            is_new = first is None or first >= event["received_at"]
+            # A service account has pods, which may have been quiet: rights are no way in for it.
+            is_new = kind != "ServiceAccount" and (first is None or first >= event["received_at"])
             yield LetIn(
                 key,
                 "binding",
@@ -202,6 +210,7 @@ class LettingIn:
                     Why(ref, f"{name}: the attacker let it into the cluster"),
                     is_new,
                     arns,
+                    ends_at=self._entry_ends_at(arn, at),
                 )
             elif name == "CreatePodIdentityAssociation":
                 user = f"{SERVICE_ACCOUNT}{asked.get('namespace')}:{asked.get('serviceAccount')}"
@@ -257,8 +266,32 @@ class LettingIn:
     def _called_before(self, arns: Names, at: datetime) -> bool:
         return any(first < at for of_one in self._seen.values() for arn, first in of_one.items() if arn in arns)
 
+    def _entry_ends_at(self, arn: str, at: datetime) -> datetime | None:
+        """When a principal's access entry was deleted again; CloudTrail has whole seconds, so the second of it still counts."""
+        ends = [end for principal, end in self._entries_deleted if principal == principal_of(arn) and end > at]
+        return min(ends) + _SECOND if ends else None
+
+    @cached_property
+    def _entries_deleted(self) -> list[tuple[tuple[str, str, str] | None, datetime]]:
+        rows = self.store.rows(
+            "SELECT event_at, request_parameters FROM trail WHERE event_source = 'eks.amazonaws.com'"
+            " AND event_name = 'DeleteAccessEntry' AND error_code IS NULL"
+        )
+        asked = [(dict_of(json_of(row["request_parameters"])), row["event_at"]) for row in rows]
+        cluster = self.inventory.cluster
+        return [
+            (principal_of(str(one.get("principalArn") or "")), at)
+            for one, at in asked
+            if cluster in (None, one.get("name") or one.get("clusterName") or cluster)
+        ]
+
     def _is_mapped(self, arn: str) -> bool:
         return any(one.kind == "aws_auth" and principal_of(one.name) == principal_of(arn) for one in self._access.ways)
+
+    def user_called_before(self, one: LetIn) -> bool:
+        """Whether a user or service account made a call before it was let in."""
+        first = self._first_call_of(one.key)
+        return first is not None and first < one.at
 
     def _first_call_of(self, user: str) -> datetime | None:
         if user not in self._first_of_user:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from kit.attribution.calls import Event, address_of, credentials_of, events_where, not_none
+from kit.attribution.calls import CREDENTIALS, OF_CREDENTIALS, Event, address_of, credentials_of, events_where, not_none
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
@@ -14,7 +14,7 @@ from kit.store.store import Store
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
 _ROUND = timedelta(minutes=6)  # controllers list everything anew every five minutes or so, besides what they watch
 _HABIT = timedelta(minutes=5)  # what was done longer than this before a finding is a habit
-_KNOWN_BY = 20  # calls before
+MANY_CALLS = 20  # by so many an identity is known somewhere
 AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
 
 
@@ -64,6 +64,9 @@ class OwnCalls:
             found = [event for event in found if event["name"] == name] or found
         if call.get("StatusCode"):
             found = [event for event in found if event["response_code"] == call["StatusCode"]] or found
+        key = finding.access_key.get("AccessKeyId")
+        if key:
+            found = [event for event in found if event["access_key_id"] == key] or found
         sessions = finding.user.get("SessionName")
         if isinstance(sessions, list) and sessions:
             signed_in = [event for event in found if str(event["arn"]).rpartition("/")[2] in map(str, sessions)]
@@ -77,6 +80,15 @@ class OwnCalls:
     def from_inside(self, finding: Finding) -> list[Event]:
         """The finding's own calls that came from one of the cluster's own addresses."""
         return [event for event in self.of(finding) if event["source_address"] in self.cluster_addresses.own]
+
+    def exactly(self, finding: Finding) -> list[Event]:
+        """The finding's own calls in the seconds that it names, where they are no more than it counts; otherwise nobody can tell which
+        of them it is about."""
+        first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
+        if not first or not last:
+            return []
+        then = [event for event in self.of(finding) if first - _SECOND <= event["received_at"] <= last + _SECOND]
+        return then if len(then) <= (finding.count or 1) else []
 
     def callers(self, finding: Finding) -> list[tuple[str, str, str | None]]:
         """Identity, connection address and user agent of a hostile finding's call. What the finding does not say comes from the
@@ -139,6 +151,19 @@ class OwnCalls:
             )
         )
 
+    def is_at_home(self, finding: Finding, user: str, address: str, credentials: frozenset[str]) -> bool:
+        """Whether an identity used a credential from an address outside so much before the finding that its owner is there too, at the
+        attacker's machine or behind one load balancer: twenty calls, over more than half of the log before."""
+        first = min((event["received_at"] for event in self.of(finding)), default=finding.first_seen_at)
+        if address in self.cluster_addresses.own or first is None:
+            return False
+        used = seen_before(self.store, user, address, first)
+        known = [one for one in used if not (credentials and one[0]) or one[0] & credentials]
+        if sum(calls for _, calls, _ in known) < MANY_CALLS:
+            return False
+        (row,) = self.store.rows("SELECT min(received_at) AS began FROM audit")
+        return bool((first - min(began for *_, began in known)) * 2 > first - row["began"])
+
     def is_habit_unknown(self, user: str, first: datetime | None) -> bool:
         """Whether the log before a moment is too short to know an identity's habits: the identity made fewer than 20 calls in it, and
         it has less than six minutes, in which the controllers of a cluster have done everything that they do."""
@@ -149,7 +174,19 @@ class OwnCalls:
             first=first,
         )
         is_short = first is None or row["began"] is None or first - row["began"] < _ROUND
-        return is_short and int(row["calls"]) < _KNOWN_BY
+        return is_short and int(row["calls"]) < MANY_CALLS
+
+
+def seen_before(store: Store, user: str, address: str, before: datetime) -> list[tuple[frozenset[str], int, datetime]]:
+    """The credentials that an identity used from an address before a moment, with the number of calls and the first."""
+    rows = store.rows(
+        f"SELECT {CREDENTIALS}, count(*) AS calls, min(received_at) AS began FROM audit"
+        f" WHERE user_name = $user AND source_address = $address AND received_at < $before GROUP BY {OF_CREDENTIALS}",
+        user=user,
+        address=address,
+        before=before,
+    )
+    return [(credentials_of(row), row["calls"], row["began"]) for row in rows]
 
 
 def _of_one(events: list[Event]) -> frozenset[str] | None:

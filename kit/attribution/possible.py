@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from kit.attribution.certificates import Certificates
 from kit.attribution.let_in import LetIn
 from kit.attribution.own_call import OwnCalls
 from kit.model.finding import Finding
+from kit.model.identity import ANONYMOUS
 from kit.store.store import Store
 
 _Found = tuple[list[Event], str, str]
@@ -41,6 +43,7 @@ def possible_calls(
     for events, rule, whose in (
         *_from_inside(own_calls, findings),
         *_with_another_credential(own_calls, findings),
+        *_from_elsewhere(own_calls, calls),
         *_perhaps_minted(own_calls, hostile),
         *_through_bindings(own_calls.store, hostile),
         *_of_let_in(own_calls.store, calls, let_in),
@@ -88,7 +91,7 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
     address look so, one who signed in again, and the owner at the machine that the attacker sits on."""
     for finding in findings:
         credentials = own_calls.credentials(finding)
-        for caller in own_calls.callers(finding) if credentials != frozenset() else ():
+        for caller in own_calls.callers(finding):
             user, address, agent = caller
             if address in own_calls.cluster_addresses.own:
                 continue
@@ -115,6 +118,52 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
                 others = [event for event in same if not may_be_of(event, credentials)]
                 rule = f"{said}, with another credential: the owner may sit behind that address, or the attacker have signed in again"
                 yield others, rule, user
+                if own_calls.is_at_home(finding, user, str(address), credentials):
+                    alike = [event for event in same if may_be_of(event, credentials)]
+                    yield (
+                        alike,
+                        f"{said}, with its credential; its owner is there too, so nothing tells attacker and owner apart",
+                        user,
+                    )
+
+
+def _from_elsewhere(own_calls: OwnCalls, calls: dict[Place, Call]) -> Iterator[_Found]:
+    """Calls with a credential that the attacker used outside, or by the same anonymous caller, from where that identity had not been
+    before: the credential has changed hands, the attacker has moved, or the owner has."""
+    first, used = dict[str, Event](), defaultdict[str, set[str]](set)
+    for call in calls.values():
+        user, address = call.event["user_name"], call.event["source_address"]
+        if user and address and address not in own_calls.cluster_addresses.own:
+            first.setdefault(user, call.event)
+            used[user] |= credentials_of(call.event)
+    for user, event in first.items():
+        anonymous = user == ANONYMOUS
+        if not used[user] and not anonymous:
+            continue
+        known = {
+            row["source_address"]
+            for row in own_calls.store.rows(
+                "SELECT DISTINCT source_address FROM audit WHERE user_name = $user AND received_at < $at",
+                user=user,
+                at=event["received_at"],
+            )
+        }
+        later = events_where(
+            own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=event["received_at"]
+        )
+        moved = [
+            one
+            for one in later
+            if one["source_address"] not in known
+            and one["source_address"] not in own_calls.cluster_addresses.own
+            and (let_through(one) and one["resource"] if anonymous else credentials_of(one) & used[user])
+        ]
+        what = "it is anonymous too" if anonymous else "same credential as the attacker's"
+        yield (
+            moved,
+            f"{what}, from where {user} had not been before: it may have been handed on, or its owner have moved",
+            user,
+        )
 
 
 def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Found]:
@@ -164,6 +213,12 @@ def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> I
             }
             for user in sorted(users):
                 yield since, f"the attacker let {one.key} in, which may have had another way in: {one.why.says}", user
+        elif one.by == "binding" and not one.sure and one.place:
+            for user in sorted(one.user_names):
+                every = events_where(store, "user_name = $user", user=user)
+                if every and every[0]["received_at"] >= one.at:
+                    rule = f"{one.why.says}, before which it made no call: its own work may begin then, or the attacker's with it"
+                    yield every, rule, str(calls[one.place].event["user_name"])
 
 
 def _through_bindings(store: Store, hostile: list[Event]) -> Iterator[_Found]:

@@ -18,14 +18,15 @@ from kit.attribution.calls import (
     caller_of,
     creates,
     creates_account,
+    creates_secret,
     credentials_of,
     events_where,
     let_through,
     may_be_of,
     not_none,
-    secrets_made_by,
     token_secret_of,
 )
+from kit.attribution.ends import Ends
 from kit.inventory.addresses import CONTROL_PLANE, Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE
@@ -61,6 +62,7 @@ class Rules:
         self.store = store
         self.inventory = inventory
         self.cluster_addresses = cluster_addresses
+        self._ends = Ends(store)
         self._callers_at = dict[str, list[tuple[str, frozenset[str], datetime]]]()
 
     def of(self, events: list[Event]) -> Iterator[AttackerRule]:
@@ -87,11 +89,19 @@ class Rules:
         yield AttackerRule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
 
     def _of_made_secrets(self, events: list[Event]) -> Iterator[AttackerRule]:
-        made = secrets_made_by(events)
         says = "its token is that of a Secret that the attacker created"
-        names = {key.partition("/")[2] for key in made}
-        if names:
-            yield AttackerRule(LEGACY, names, lambda event: token_secret_of(event) in made, says)
+        lives = defaultdict[str, list[tuple[datetime, datetime | None]]](list)
+        for event in filter(creates_secret, events):
+            # A Secret's token ends with it; one of the same name may be its owner's.
+            lives[f"{event['namespace']}/{event['name']}"].append((event["received_at"], self._ends.of(event)))
+
+        def holds(event: Event) -> bool:
+            at = event["received_at"]
+            made = lives.get(str(token_secret_of(event)), ())
+            return any(start <= at and (end is None or at < end) for start, end in made)
+
+        if lives:
+            yield AttackerRule(LEGACY, {key.partition("/")[2] for key in lives}, holds, says)
 
     def _of_made_accounts(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = defaultdict[tuple[str, str | None], list[Event]](list)
@@ -99,7 +109,7 @@ class Rules:
             made[(account_user(event), event["uid"])].append(event)
         for (user, uid), created in made.items():
             # Without a uid the name alone tells, and that somebody else may use once the account is gone.
-            lives = [(event["received_at"], None if uid else self._deleted_at(event)) for event in created]
+            lives = [(event["received_at"], None if uid else self._ends.of(event)) for event in created]
 
             def holds(
                 one: Event,
@@ -113,25 +123,6 @@ class Rules:
 
             says = f"the attacker created its service account {created[0]['namespace']}/{created[0]['name']}"
             yield AttackerRule("user_name", {user}, holds, says)
-
-    def _deleted_at(self, event: Event) -> datetime | None:
-        """When the service account that an event created was first deleted again; None when no event shows that."""
-        namespace, after = event["namespace"], event["received_at"]
-        ends = [at for name in (event["name"], None) for at in self._accounts_deleted[(namespace, name)] if at > after]
-        return min(ends, default=None)
-
-    @cached_property
-    def _accounts_deleted(self) -> dict[tuple[str | None, str | None], list[datetime]]:
-        """Namespace and name of service accounts → when they were deleted; without a name: when all of the namespace were."""
-        found = defaultdict[tuple[str | None, str | None], list[datetime]](list)
-        for row in self.store.rows(
-            "SELECT namespace, CASE verb WHEN 'delete' THEN name END AS name, received_at FROM audit"
-            " WHERE resource = 'serviceaccounts' AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
-            " AND (verb = 'delete' AND name IS NOT NULL"
-            " OR verb = 'deletecollection' AND coalesce(request_uri, '') NOT LIKE '%Selector%')"
-        ):
-            found[(row["namespace"], row["name"])].append(row["received_at"])
-        return found
 
     def _alone(self, events: list[Event]) -> Iterator[AttackerRule]:
         for address in self.addresses_of(events):

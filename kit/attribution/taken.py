@@ -1,5 +1,5 @@
-"""Credentials that the attacker took: tokens of pods that the attacker entered, tokens in Secrets that the attacker read, and the
-attacker's own credential with another client."""
+"""Credentials that the attacker took: tokens of pods that the attacker entered, tokens in Secrets that the attacker read, what the
+attacker used outside and somebody then used from elsewhere, and the attacker's own credential with another client."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 from kit.attribution.calls import (
     CREDENTIALS,
@@ -18,13 +19,22 @@ from kit.attribution.calls import (
     let_through,
     token_secret_of,
 )
+from kit.attribution.ends import Ends
+from kit.attribution.own_call import MANY_CALLS, seen_before
 from kit.attribution.rules import AttackerRule
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
-from kit.model.identity import SERVICE_ACCOUNT
+from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.store.store import Store
 
 _INTO = ("exec", "attach", "ephemeralcontainers")
+_WORDS = {"claimed_pod_uid": "token of a pod", LEGACY: "token of a Secret", "user_name": "credential of a node"}
+
+
+class _Seen(NamedTuple):
+    address: str | None
+    credentials: frozenset[str]
+    first_at: datetime
 
 
 class Taken:
@@ -38,13 +48,15 @@ class Taken:
         self.store = store
         self.inventory = inventory
         self.cluster_addresses = cluster_addresses
+        self._ends = Ends(store)
         self._known_uses = dict[tuple[str, str], list[tuple[str, datetime]]]()
-        self._callers_from = dict[tuple[str, str], list[tuple[frozenset[str], datetime]]]()
+        self._seen_users = dict[str, list[_Seen]]()
 
     def of(self, events: list[Event]) -> Iterator[AttackerRule]:
         """What makes other events the attacker's when these are."""
         yield from self._of_entered_pods(events)
         yield from self._of_read_secrets(events)
+        yield from self._of_used_credentials(events)
         yield from self._with_another_client(events)
 
     def _of_entered_pods(self, events: list[Event]) -> Iterator[AttackerRule]:
@@ -75,21 +87,43 @@ class Taken:
             says = f"it was made from outside with the token of Secret {key}, which the attacker had read"
             yield from self._used_outside(LEGACY, key, at, says)
 
+    def _of_used_credentials(self, events: list[Event]) -> Iterator[AttackerRule]:
+        """What has its place in the cluster, a pod's token or a node's credential, and a Secret's token, does not move once the attacker
+        has it: each use from another new place is that of whoever got it from the attacker."""
+        inside, first = self.cluster_addresses.own, dict[tuple[str, str], datetime]()
+        for event in events:
+            if event["source_address"] and event["source_address"] not in inside:
+                user = str(event["user_name"])
+                for column, used in (
+                    ("claimed_pod_uid", event["claimed_pod_uid"]),
+                    (LEGACY, token_secret_of(event)),
+                    ("user_name", user if user.startswith(NODE) else None),
+                ):
+                    if used:
+                        at = event["received_at"]
+                        first[column, used] = min(at, first.get((column, used), at))
+        for (column, used), at in sorted(first.items()):
+            says = f"it was made from outside with the {_WORDS[column]} that the attacker had used outside before"
+            yield from self._used_outside(column, used, at, says)
+
     def _used_outside(self, column: str, credential: str, at: datetime, says: str) -> Iterator[AttackerRule]:
-        """The uses of a pod's token or of a Secret's from addresses where it was not used before."""
+        """The uses of a pod's token, of a Secret's or of a node's credential from addresses where it was not used before."""
         if not self.cluster_addresses.own:
             return  # what is outside cannot be told
         before = {address for address, first in self._uses(column, credential) if first < at}
+        namespace, _, name = credential.partition("/")
+        end = self._ends.after("secrets", namespace, name, at) if column == LEGACY else None
         inside = self.cluster_addresses.own.keys()
 
         def holds(event: Event) -> bool:
-            used = event["claimed_pod_uid"] if column == "claimed_pod_uid" else token_secret_of(event)
+            used = token_secret_of(event) if column == LEGACY else event[column]  # type: ignore[literal-required]
             address = event["source_address"]
             new = address is not None and address not in inside and address not in before
-            return used == credential and new and event["received_at"] >= at
+            return bool(
+                used == credential and new and at <= event["received_at"] and (not end or event["received_at"] < end)
+            )
 
-        value = credential if column == "claimed_pod_uid" else credential.partition("/")[2]
-        yield AttackerRule(column, {value}, holds, says)
+        yield AttackerRule(column, {name if column == LEGACY else credential}, holds, says)
 
     def _uses(self, column: str, credential: str) -> list[tuple[str, datetime]]:
         """The addresses that a credential was used from, each with its first use."""
@@ -114,8 +148,8 @@ class Taken:
         return {key: row["user_name"] for row in rows if (key := token_secret_of(row))}
 
     def _with_another_client(self, events: list[Event]) -> Iterator[AttackerRule]:
-        """Rule 1 for any client: what one calls itself is its own word, and behind an address where nobody used the credential before the
-        attacker did, nobody else has it."""
+        """Rule 1 for any client: what one calls itself is its own word. From the attacker's first call on, where nobody used the credential
+        from there before; ever, where its owner was elsewhere by then, with another address or credential, and never there at length."""
         hostile = defaultdict[tuple[str, str], dict[str, datetime]](dict)
         for event in events:
             user, address = event["user_name"], event["source_address"]
@@ -124,29 +158,37 @@ class Taken:
                     first = hostile[user, address].get(one, event["received_at"])
                     hostile[user, address][one] = min(first, event["received_at"])
         for (user, address), used in sorted(hostile.items()):
-            seen = self._seen_from(user, address)
-            own = {
-                one: first
-                for one, first in used.items()
-                if not any(one in credentials and at < first for credentials, at in seen)
-            }
+            own = {one: since for one, first in used.items() if (since := self._since(user, address, one, first))}
 
             def holds(event: Event, user: str = user, address: str = address, own: dict[str, datetime] = own) -> bool:
                 same = (event["user_name"], event["source_address"]) == (user, address)
                 return same and any(one in own and event["received_at"] >= own[one] for one in credentials_of(event))
 
             if own:
-                says = f"same identity and credential as a call of the attacker from {address}, where nobody used it before"
+                says = f"same identity and credential as a call of the attacker from {address}, where its owner is not"
                 yield AttackerRule("source_address", {address}, holds, says)
 
-    def _seen_from(self, user: str, address: str) -> list[tuple[frozenset[str], datetime]]:
-        """The credentials of an identity that were used from an address, each with the first use."""
-        if (user, address) not in self._callers_from:
+    def _since(self, user: str, address: str, credential: str, first: datetime) -> datetime | None:
+        """From when on a credential is the attacker's alone at an address, given the attacker's first call with it there; None: never."""
+        seen = self._seen(user)
+        there = [one for one in seen if one.address == address and credential in one.credentials]
+        began = min(one.first_at for one in there)
+        if began >= first:
+            return first
+        if not any(one.first_at < began for one in seen if one not in there):
+            return None
+        before = seen_before(self.store, user, address, first)
+        return began if sum(calls for used, calls, _ in before if credential in used) < MANY_CALLS else None
+
+    def _seen(self, user: str) -> list[_Seen]:
+        """Where an identity was with which credentials, since when, and how often."""
+        if user not in self._seen_users:
             rows = self.store.rows(
-                f"SELECT {CREDENTIALS}, min(received_at) AS first_at FROM audit"
-                f" WHERE user_name = $user AND source_address = $address GROUP BY {OF_CREDENTIALS}",
+                f"SELECT source_address, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
+                f" WHERE user_name = $user GROUP BY source_address, {OF_CREDENTIALS}",
                 user=user,
-                address=address,
             )
-            self._callers_from[user, address] = [(credentials_of(row), row["first_at"]) for row in rows]
-        return self._callers_from[user, address]
+            self._seen_users[user] = [
+                _Seen(row["source_address"], credentials_of(row), row["first_at"]) for row in rows
+            ]
+        return self._seen_users[user]

@@ -9,6 +9,7 @@ from kit.attribution.calls import AwsEvent, Event, not_none
 from kit.attribution.stolen import Stolen
 from kit.inventory.addresses import Addresses
 from kit.store.store import Store
+from kit.words import Names
 
 _ISSUED = (
     "coalesce(json_extract_string(response_elements, '$.credentials.accessKeyId'),"
@@ -27,13 +28,15 @@ class Trail:
         self.store = store
         self.cluster_addresses = cluster_addresses
 
-    def of(self, events: Iterable[Event], alone: frozenset[str], stolen: list[Stolen]) -> FoundTrail:
+    def of(
+        self, events: Iterable[Event], alone: frozenset[str], stolen: list[Stolen], named: Names = frozenset[str]()
+    ) -> FoundTrail:
         """Those that follow from the attacker's audit events and from stolen sessions: from an address that is the attacker's alone; or from another address of
         the attacker, with an access key that the attacker used, issuing such a key, or signing in with the token of a service account of
         the attacker; or with a stolen session from outside; or with a key that such a call issued, from anywhere. From the cluster's own addresses, where the victim calls
-        too, nothing is told apart."""
+        too, nothing is told apart. named: access keys of the findings' callers, which an older authenticator does not log."""
         of_attacker = {
-            "keys": sorted(not_none(event["access_key_id"] for event in events)),
+            "keys": sorted({*not_none(event["access_key_id"] for event in events), *named}),
             "users": sorted(not_none(event["user_name"] for event in events)),
             "addresses": sorted(not_none(event["source_address"] for event in events)),
         }

@@ -255,7 +255,7 @@ class _Joining:
         for one in self.attacker.let_in:
             made: Hashable = ("call", one.place) if one.place else ("trail", one.event_id)
             self._join(made, ("let in", one.key))
-            for event in self._hostile if one.sure else ():
+            for event in self._hostile if one.sure or one.by == "binding" else ():
                 if one.called(event):
                     self._join(made, ("call", place_of(event)))
 
