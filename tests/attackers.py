@@ -821,8 +821,9 @@ FOES = (
         "imitates controllers",
         "a pod named and labelled like a ReplicaSet's, the client of a controller",
         imitates_controllers,
+        True,
     ),
-    Foe("forges", "Audit-IDs of others' deletions, and a client for each call", forges),
+    Foe("forges", "Audit-IDs of others' deletions, and a client for each call", forges, True),
     Foe("deletes traces", "deletecollection with a selector instead of delete", deletes_traces),
     Foe("impersonates", "calls as kubernetes-admin and as a controller, who have work of their own", impersonates),
     Foe("break-glass", "responders use the attacker's role, address and client", break_glass),
@@ -830,8 +831,10 @@ FOES = (
     Foe("through the kubelet", "nodes/proxy: pods listed, a command run", through_kubelet),
     Foe("debugs", "an ephemeral container in somebody's pod", debugs),
     Foe("refused", "calls that were refused, failed or were dry runs", refused),
-    Foe("stranger on the exit", "somebody else comes from the attacker's address afterwards", stranger_on_the_exit),
-    Foe("owner on the exit", "the owner does, with a credential of their own", owner_on_the_exit),
+    Foe(
+        "stranger on the exit", "somebody else comes from the attacker's address afterwards", stranger_on_the_exit, True
+    ),
+    Foe("owner on the exit", "the owner does, with a credential of their own", owner_on_the_exit, True),
     Foe("owner moves", "the owner's own credential comes from a new address during the attack", owner_moves),
     Foe("one load balancer", "all calls from outside have one address", one_load_balancer, True),
     Foe("one client", "everybody has the attacker's client", one_client),

@@ -37,7 +37,7 @@ SLICED = {
     f"tests/{name}.py"
     for name in (
         "live/test_apply", "live/test_aws_acts", "live/test_kill", "live/test_started", "report/test_make_report",
-        "test_attribution", "test_brief", "test_host_access", "test_identities", "test_intake", "test_intake_edges", "test_plan",
+        "test_attackers", "test_attribution", "test_brief", "test_host_access", "test_identities", "test_intake", "test_intake_edges", "test_plan",
         "test_playbooks", "test_scope", "test_sql", "test_upgrade",
     )
 }  # fmt: skip
