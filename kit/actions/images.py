@@ -45,7 +45,7 @@ ACTIONS = (
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:PutImage", "aws:ecr:BatchDeleteImage"),
            preview=SIMULATED, check="the manifest is in the case, the digest has the tag; its layers are not copied: the commands do that",
            keeps=Keeps.TARGET, person=_person),
-    Action("block_image", "eradicate", "Take the image's tags away in your registry, so that nobody pulls it by them; it stays under kit-keep-…, who pulls by digest still gets it, and nodes keep cached copies", "every workload that uses it", undo="put the tags back", kinds=("image", "introduced"),
+    Action("block_image", "eradicate", "Take the image's tags away in your registry, so that nobody pulls it by them. The image stays under kit-keep-…: who pulls by digest still gets it, and nodes keep cached copies", "every workload that uses it", undo="put the tags back", kinds=("image", "introduced"),
            precondition="nothing of yours runs it any more, and its manifest is kept", destroys=True, commands=_block_image,
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:BatchDeleteImage", "aws:ecr:PutImage"),
            preview=SIMULATED, check="no tag but kit-keep-… names it",

@@ -121,7 +121,7 @@ def _of_node(target: Target) -> str:
 ACTIONS = (
     Action("end_sign_in", "revoke", "End the sign-in that this role's session came from: disable the person, or close the pipeline's trust", "that person's or pipeline's other work", undo="enable it again", kinds=("identity",), identities=("iam",),
            precondition="somebody at the identity provider can do it; else the role gives a new session at once",
-           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="who may take on the role is decided at its identity provider or in its trust policy, by people that the evidence does not name surely",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the role's identity provider or trust policy decides who may take the role, and the evidence does not name the people surely",
            needs=SignedInPrincipal, applies=lambda target, held: ":role/" in (target.known(PrincipalParameters).arn or "")),
     Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
            precondition="somebody at the identity provider can disable the user", permissions=(),
@@ -139,7 +139,7 @@ ACTIONS = (
            permissions=("aws:eks:ListPodIdentityAssociations", "aws:eks:DescribePodIdentityAssociation", "aws:eks:DeletePodIdentityAssociation", "aws:eks:CreatePodIdentityAssociation", "aws:iam:PassRole"),
            preview=SIMULATED, check="no association names the service account",
            applies=lambda target, held: any(grant.by_pod_identity for grant in held.inventory.service_account_roles.get(target.key, {}).values()), impossible=_unused_identity),
-    Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role: of these instances or pods alone where that can be told apart, else to all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
+    Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role, by instance or pod where these can be told apart. Else deny all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
            undo="delete the deny policy", kinds=("iam_role", "credential_in_reach"), commands=_revoke,
            precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy"),

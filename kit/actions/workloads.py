@@ -26,7 +26,7 @@ ACTIONS = (
     Action("revert_changes", "recover", "Undo what the attacker changed, by comparing it with your own copy", "what others changed since, when the whole is put back", undo="put back what stood before", kinds=("changed",),
            precondition="the attacker's access has ended",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the evidence does not hold it as it should be; your repository or your backup does"),
-    Action("rotate_secrets", "recover", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the old value is in the attacker's hands", kinds=("secret", "reachable"),
+    Action("rotate_secrets", "recover", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
            by_person="the kit does not hold new values: their owners make them",

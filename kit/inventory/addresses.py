@@ -104,7 +104,7 @@ class Addresses:
 
 def _is_of_a_network(address: str) -> bool:
     """Whether an address in a status may be the cluster's. Whoever has a node's credential writes the status of its pods, and could
-    clear his own address so; pods have public IPv4 addresses nowhere, and nodes' stand in `aws ec2 describe-instances` too."""
+    clear its own address so; pods have public IPv4 addresses nowhere, and nodes' stand in `aws ec2 describe-instances` too."""
     try:
         parsed = ip_address(address)
     except ValueError:

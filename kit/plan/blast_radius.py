@@ -141,9 +141,9 @@ class BlastRadius:
         if sources:
             open_to = [one for one in sources if _is_in(one, kept)]
             warns = (
-                f": {few(open_to, 4)} stays open to him"
+                f": {few(open_to, 4)} stays open to the attacker"
                 if open_to
-                else ": an address that is kept is open to him too"
+                else ": an address that is kept is open to the attacker too"
                 if not kept
                 else ""
             )

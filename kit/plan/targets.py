@@ -1,6 +1,6 @@
 """To which things of a case an action is done, with what it needs to know of each; and to which it cannot be done, with the reason.
 
-`affected` is acted on. What destroys or shuts out is done only to what the evidence shows to be the attacker's or in the attacker's hands: a node
+`affected` is acted on. What destroys or shuts out is done only to what the evidence shows to be the attacker's or held by the attacker: a node
 that merely ran an affected pod is kept and looked at, not torn down. Sources: GuardDuty User Guide "Remediating EKS Protection findings"
 (which root causes lead to which steps); EKS User Guide "Network policies", "Fargate"; IAM User Guide "Revoking IAM role temporary security
 credentials".

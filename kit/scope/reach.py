@@ -48,7 +48,7 @@ def add_possible(scope: FindingScope, inventory: Inventory) -> None:
 
 
 def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: Deeds, during: Window) -> None:
-    """The secrets that the attacker's identities could have read while he was there; those that he did read are subjects already."""
+    """The secrets that the attacker's identities could have read in the time of the attack; those that were read are subjects already."""
     secrets = deeds.names("secrets", during.start, during.end)
     unknown = dict[str, None]()
     for profile in scope.identities:

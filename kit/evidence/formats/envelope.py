@@ -133,7 +133,7 @@ def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _of_event_bus(value: dict[str, Any], log: Log) -> list[Content] | None:
-    """An event of AWS. Anybody may put events of a source of his own on a bus, but none of `aws.…`; partners' begin with `aws.partner/`."""
+    """An event of AWS. Anybody may put events of their own source on a bus, but none of `aws.…`; partners' begin with `aws.partner/`."""
     detail, source = value.get("detail"), value.get("source", "aws.")
     if not isinstance(detail, dict) or not isinstance(source, str):
         return None
