@@ -23,6 +23,16 @@ DEEDS = {
     "exec": "exec_into", "token": "tokens_minted",
 }  # fmt: skip
 MOST_ROWS, MOST_NEXT = 9, 5
+ANSWERED = {
+    "secrets_read": "secrets_read", "objects_deleted": "objects_deleted", "commands_run": "exec_into", "tokens_minted": "tokens_minted",
+}  # fmt: skip
+NEVER_SAID = re.compile(
+    r"older than the window|deployed the miner|rights were gained in between|not to be trusted|not a slip|nothing .{0,20}still stands"
+    r"|they read nothing|read on\b(?!ly)|no other finding shares anything|Ask this person now|not yet used|stranger|a shell on the node"
+    r"|that starts shells is broken|isolate kube-system|other hands|wrote no role and no binding|\bhe\b|\bhis\b|\\x0a|\n.*\n.*\n",
+    re.IGNORECASE,
+)
+"""Kinds of sentences that were once said without a row: of intent, of another person's call, of what no evidence has."""
 
 
 @dataclass
@@ -69,13 +79,27 @@ class Facts:
         """The status of a call of the attacker."""
         return int((self.events[audit_id].get("responseStatus") or {}).get("code") or 0)
 
+    def gave(self, resource: str, namespace: str, name: str) -> bool:
+        """Whether a call of the attacker that was let through returned an object, by its name or in a list."""
+        asked = [
+            event["objectRef"]
+            for event in self.events.values()
+            if self.code(event["auditID"]) < 400 and "objectRef" in event
+        ]
+        return any(
+            one.get("resource") == resource
+            and one.get("namespace") in (None, namespace)
+            and one.get("name") in (None, name)
+            for one in asked
+        )
+
     def all_of(self, listed: str) -> set[str]:
         """What the truth lists of one kind over all findings."""
         return {value for one in self.told for value in one.get(listed) or []}
 
 
-def judge(recording: Path, brief: dict[str, Any], plan: dict[str, Any]) -> Judged:
-    """Hold a brief to a recording."""
+def judge(recording: Path, brief: dict[str, Any], plan: dict[str, Any], answers: dict[str, Any]) -> Judged:
+    """Hold a brief and the answers with their advice to a recording."""
     facts, made = Facts(recording), Judged(recording.name if recording.name != "case" else "sample")
     _judge_counts(made, facts, brief)
     _judge_incidents(made, facts, brief)
@@ -84,6 +108,9 @@ def judge(recording: Path, brief: dict[str, Any], plan: dict[str, Any]) -> Judge
         _judge_open(made, facts, incident)
         _judge_next(made, incident, {one["id"] for one in plan["actions"]})
     _judge_deeds(made, facts, brief)
+    _judge_answers(made, facts, brief, answers["answers"])
+    for says in _texts_of(brief, answers):
+        made.hold("kinds", not NEVER_SAID.search(says), f"a kind of sentence that no row shows: {says[:90]}")
     if facts.calls and not facts.truth.get("false_alarms"):
         effects = [step["effect"] for incident in brief["incidents"] for step in incident["next"]]
         made.hold("next", "ends access" in effects, "no next step ends access")
@@ -246,6 +273,105 @@ def _judge_tokens(made: Judged, facts: Facts, entries: list[dict[str, Any]]) -> 
             )
 
 
+def _judge_answers(made: Judged, facts: Facts, brief: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+    """Each question once an incident; what an answer counts is in the truth; advice is said where its condition holds, else asked."""
+    parts = {one["id"]: set(one["findings"]) for one in brief["incidents"]}
+    places = [(one["incident"], one["question"]) for one in answers]
+    made.hold("answers", len(places) == len(set(places)), "a question is answered twice for one incident")
+    made.hold("answers", {one["incident"] for one in answers} == set(parts), "an incident without answers")
+    usable = {entry["key"] for one in brief["incidents"] for entry in one["open"] if entry["state"] == "usable"}
+    for one in answers:
+        where = f"{one['question']}: {one['says'][:70]}"
+        advice = one["advice"]
+        made.hold("answers", set(one["findings"]) <= parts[one["incident"]], f"for another incident's finding: {where}")
+        made.hold("advice", one["next_step"] == (advice and advice["says"]), f"next_step is another sentence: {where}")
+        if advice:
+            hedged = "?" in advice["says"] or re.search(r"\b[Ii]f\b", advice["says"])
+            made.hold("advice", advice["holds"] in (True, None), f"advice that does not hold is said: {where}")
+            made.hold(
+                "advice",
+                advice["holds"] is True or hedged,
+                f"no row decides it, and it is no question: {advice['says'][:80]}",
+            )
+            _judge_advice(made, facts, one, advice["says"], usable)
+    _judge_verdicts(made, facts, parts, answers)
+
+
+def _judge_advice(made: Judged, facts: Facts, one: dict[str, Any], says: str, usable: set[str]) -> None:
+    """What an advice tells to stop, remove, rotate or treat as compromised is what the truth, the log or the dump shows to be so."""
+    paths = set(re.findall(r"(?<![\w/-])[a-z][a-z0-9-]*/[a-z0-9:.-]+(?:/[A-Za-z0-9:._-]*[A-Za-z0-9])?", says))
+    if says.startswith(("Remove ", "Contain, capture and then delete ")):
+        gone = {path for path in paths & facts.all_of("objects_created") if path not in facts.stands}
+        made.hold("advice", not gone, f"to be removed, and gone: {sorted(gone)}")
+        made.hold("advice", "aws-auth" not in says, f"aws-auth as a whole is removed: {says[:80]}")
+    if says.startswith("Rotate "):
+        named = {path for path in paths if path.count("/") == 1}
+        unread = {name for name in named - facts.all_of("secrets_read") if not facts.gave("secrets", *name.split("/"))}
+        made.hold("advice", not unread, f"to be rotated, and not read: {sorted(unread)}")
+    if says.startswith("Look at what ") and says.endswith("The object is gone."):
+        made.hold("advice", not paths & facts.stands, f"said to be gone, and stands: {sorted(paths & facts.stands)}")
+    if says.startswith("Treat ") and "compromised: " in says:
+        users = {str(event["user"]["username"]) for event in facts.events.values()}
+        made.hold(
+            "advice",
+            any(f"system:node:{node}" in users for node in re.findall(r"ip-[\w.-]+\w", says)),
+            f"no call has the node's credential: {says[:80]}",
+        )
+    if says.startswith("End the token of "):
+        named = {path for path in paths if path.count("/") == 1}
+        made.hold("advice", named <= usable, f"to be ended, and not usable: {sorted(named)}")
+    if says.startswith(("Deactivate ", "End the sessions ")):
+        keys = set(re.findall(r"A[KS]IA[A-Z0-9]+", says))
+        row_keys = {row.get("Access key") for row in one["rows"]}
+        made.hold("advice", keys <= row_keys, f"a key of no row: {sorted(keys - row_keys)}")
+
+
+def _judge_verdicts(made: Judged, facts: Facts, parts: dict[str, set[str]], answers: list[dict[str, Any]]) -> None:
+    """No "not observed" beside what the truth has; permissions, impersonation and joined findings are told."""
+    by_place = {(one["incident"], one["question"]): one for one in answers}
+    mapped = "configmaps/kube-system/aws-auth" in facts.all_of("objects_changed")
+    acted = {
+        (str(event["user"]["username"]), str((event.get("impersonatedUser") or {}).get("username")))
+        for event in facts.events.values()
+        if event.get("impersonatedUser")
+    }
+    said = {question: [one for (_, name), one in by_place.items() if name == question] for _, question in by_place}
+    if mapped:
+        words = [one["verdict"] for one in said.get("permissions_given", [])]
+        made.hold("answers", "observed" in words, "aws-auth was changed, and no permission is told")
+    for user, name in acted:
+        told = any(f"{user} as {name}" in one["says"] for one in said.get("impersonated", []))
+        made.hold("answers", told, f"{user} called as {name}, and no answer tells it")
+    for question, listed in ANSWERED.items():
+        if facts.all_of(listed) and said.get(question):
+            made.hold("answers", any(one["verdict"] == "observed" for one in said[question]), f"{question} is denied")
+        if not facts.all_of(listed):
+            wrong = [
+                one
+                for one in said.get(question, [])
+                if one["verdict"] == "observed" and one["rows"] and question != "tokens_minted"
+            ]
+            made.hold("answers", not wrong, f"{question} is observed, and the truth has none")
+    for (incident, question), one in by_place.items():
+        if question == "belongs_together":
+            ids = {row["Id"] for row in one["rows"]}
+            made.hold(
+                "answers",
+                len(ids) == len(parts[incident]) - 1 and ids < parts[incident],
+                f"other findings than the incident's: {sorted(ids)}",
+            )
+
+
+def _texts_of(brief: dict[str, Any], answers: dict[str, Any]) -> Iterator[str]:
+    """All that is said in words."""
+    for one in brief["incidents"]:
+        yield one["way_in"]["says"]
+        for listed in ("story", "open", "next", "expected_if", "at_risk", "cannot_tell"):
+            yield from (each["says"] for each in one[listed])
+    for answer in [*answers["answers"], *(each for one in answers["findings"] for each in one["answers"])]:
+        yield from (text for text in (answer["says"], answer["next_step"]) if text)
+
+
 def _judge_next(made: Judged, incident: dict[str, Any], planned: set[str]) -> None:
     steps = incident["next"]
     made.hold("next", 0 < len(steps) <= MOST_NEXT, f"{len(steps)} next steps")
@@ -259,10 +385,11 @@ def _judge_next(made: Judged, incident: dict[str, Any], planned: set[str]) -> No
 def judged(recording: Path) -> Judged:
     """Make a case of a recording without its truth, and judge its brief."""
     case = shared(recording)
-    return judge(recording, printed("brief", of=case), _plan_of(recording))
+    return judge(recording, printed("brief", of=case), plan_of(recording), printed("answers", of=case))
 
 
-def _plan_of(recording: Path) -> dict[str, Any]:
+def plan_of(recording: Path) -> dict[str, Any]:
+    """The plan of a recording, made in a case of its own."""
     import tempfile
 
     from tests.command import kit_json

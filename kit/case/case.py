@@ -226,7 +226,9 @@ class Case(CaseEvidence):
         from kit.statements.open_entries import OpenEntries
 
         entries = OpenEntries(self._scope)
-        return {ref: entry.state for one in self._incidents[0] for entry in entries.of(one) for ref in entry.refs}
+        every = [entry for one in self._incidents[0] for entry in entries.of(one)]
+        by_ref: dict[str, str] = {ref: entry.state for entry in every for ref in entry.refs}
+        return by_ref | {f"{entry.kind}:{entry.key}": entry.state for entry in every}
 
     @property
     def no_incident(self) -> list[tuple[Finding, str]]:

@@ -29,7 +29,8 @@ def who_is_it(asked: Asked) -> Found:
     """The identities of the scope; shown when the sign-in of the finding's caller decides its kind."""
     caller = asked.finding.user.get("Username")
     rows, unsure = list[Row](), list[Limit]()
-    for profile in asked.profiles:
+    called = {event["user_name"] for event in asked.hostile} if asked.whole else set[str]()
+    for profile in (one for one in asked.profiles if not called or one.identity.user_name in called):
         one = profile.identity
         credentials = [f"{each.kind} {each.key}".strip() for each in profile.credentials if each.hostile]
         rows.append(

@@ -212,7 +212,7 @@ def ways_back(asked: Asked) -> Found:
         resource = one.key.partition("/")[0]
         if one.kind == "changed" and one.key in scaled - written:
             continue  # more or fewer pods of what stood before let nobody in
-        states = {asked.states.get(str(why.ref)) for why in one.why}
+        states = {asked.states.get(f"{one.kind}:{one.key}") or asked.states.get(str(why.ref)) for why in one.why}
         gone = (one.thing is not None and one.thing.standing is False) or states == {"ended"}
         if (
             resource in _COMES_BACK or one.key.endswith("/aws-auth") or (resource == "secrets" and _is_token(one.thing))
@@ -223,7 +223,7 @@ def ways_back(asked: Asked) -> Found:
                     one.certainty,
                     What=one.key,
                     How=whys(list(one.why)[:1]),
-                    Stands=stands(one.thing) or Standing.CANNOT_TELL,
+                    Stands=Standing.STANDS if states == {"usable"} else stands(one.thing) or Standing.CANNOT_TELL,
                 )
             )
     rows += _tokens(asked, "What", "How")
@@ -277,7 +277,8 @@ def still_standing(asked: Asked) -> Found:
     """Objects that the attacker made and that are not known to be gone; changed ones are possible, as the change may be taken back."""
     rows = []
     for one in asked.subjects("created"):
-        standing = one.thing.standing if one.thing else None
+        state = asked.states.get(f"created:{one.key}", "cannot tell")
+        standing = one.thing.standing if one.thing else {"usable": True, "ended": False}.get(state)
         deleted = one.key in {each.key for each in asked.subjects("deleted")}
         if standing or (standing is None and not deleted):
             rows.append(
@@ -286,7 +287,7 @@ def still_standing(asked: Asked) -> Found:
                     "affected" if standing else "possible",
                     Object=one.key,
                     Made=whys(list(one.why)[:1]),
-                    Stands=stands(one.thing) or Standing.CANNOT_TELL,
+                    Stands=Standing.STANDS if standing else Standing.CANNOT_TELL,
                 )
             )
     made = {one["Object"] for one in rows}

@@ -60,7 +60,7 @@ class Found:
 class Asked:
     """What a question is asked of: one finding with its scope, and the evidence of its case. whole: its incident as a whole instead.
 
-    incidents: those of the case, which say what belongs together. states: ref of what gave access → whether that is usable, ended, or cannot be told.
+    incidents: those of the case, which say what belongs together. states: ref, or kind:key, of what gave access → whether that is usable, ended, or cannot be told.
     """
 
     store: Store

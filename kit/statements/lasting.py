@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from kit.attribution.calls import place_of
+from kit.attribution.calls import place_of, token_secret_of
 from kit.lenient import dict_of
 from kit.model.kubernetes import BOUND, ROLES, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
@@ -34,7 +34,10 @@ class Lasting:
                 continue
             state, until = self.state_of(key)
             body = subject.thing.body if subject.thing else {}
-            gives = _given_by(key, body)
+            is_token = key.removeprefix("secrets/") in {
+                token_secret_of(one) for one in incident.calls if one["token_secret"]
+            }
+            gives = "holds a token without an end, which the attacker used" if is_token else _given_by(key, body)
             since = subject.thing.created_at if subject.thing else None
             said = {"usable": "stands", "ended": "gone", "cannot tell": "whether it stands is in no evidence"}[state]
             at = f" since {until:%H:%M:%S}" if state == "ended" and until else ""

@@ -17,6 +17,7 @@ from kit.statements.lasting import Lasting
 from kit.statements.open_entry import EntryState, OpenEntry
 from kit.words import few
 
+_WORDS = {"aws_auth": "aws-auth"}
 _STATES: tuple[EntryState, ...] = ("usable", "cannot tell", "ended")
 _ORDER = ("token", "credential", "access_key", "node", "identity", "let_in", "created", "secret")
 _TAKEN_BACK = {
@@ -68,8 +69,8 @@ class OpenEntries:
                 *((kind, path) for kind in ("created", "changed", "used_binding") if path),
             )
             yield OpenEntry(
-                "let_in", key, key, f"a way in by {by.replace('_', ' ')}", one.at, state, until, (str(one.why.ref),),
-                f"{key}, let in by {by.replace('_', ' ')}: {said} ({one.why.says}).", targets,
+                "let_in", key, key, f"a way in by {_WORDS.get(by, by.replace('_', ' '))}", one.at, state, until, (str(one.why.ref),),
+                f"{key}, let in by {_WORDS.get(by, by.replace('_', ' '))}: {said} ({one.why.says}).", targets,
             )  # fmt: skip
 
     def _binding_of(self, one: LetIn) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 
 from kit.attribution.calls import Event, caller_of, credentials_of
 from kit.attribution.own_call import AROUND
@@ -12,6 +13,7 @@ from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Moments, spoken
 
+_BASELINE = timedelta(hours=1)  # a shorter time before shows nothing of what is usual
 _HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
 
 
@@ -86,6 +88,12 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
             said["at"] = f"{same[-1]['received_at']:%Y-%m-%d %H:%M:%S}"
             template = "{who} made the same call ({what}) with this credential, address and client {n} times before, last at {at} UTC."
             made.append(Claim(template, said, refs, True))
+        elif scope.window and until - scope.window.start < _BASELINE:
+            said["minutes"] = max(0, int((until - scope.window.start).total_seconds() // 60))
+            template = (
+                "Whether {who} makes this call ({what}) often cannot be told: the log begins {minutes} minutes before."
+            )
+            made.append(Claim(template, said, refs, None))
         else:
             template = "{who} did not make this call ({what}) with this credential, address and client in the recorded time before."
             made.append(Claim(template, said, refs, False))

@@ -1,0 +1,131 @@
+"""Sentences that were once false: each kind is held to evidence that showed it false."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cases import printed, shared
+from tests.command import RECORDINGS, SAMPLE, kit
+from tests.statements import NEVER_SAID, plan_of
+
+
+def answered(recording: Path, question: str) -> list[dict[str, Any]]:
+    """The answers of a recording's incidents to a question."""
+    said = printed("answers", of=shared(recording))["answers"]
+    return [one for one in said if one["question"] == question]
+
+
+def incidents(recording: Path) -> list[dict[str, Any]]:
+    """The incidents of a recording's brief."""
+    found: list[dict[str, Any]] = printed("brief", of=shared(recording))["incidents"]
+    return found
+
+
+def test_a_mapping_in_aws_auth_is_a_permission_that_was_given() -> None:
+    (given,) = answered(RECORDINGS / "exec_kube_system", "permissions_given")
+    assert given["verdict"] == "observed" and "a mapping in aws-auth to arn:" in given["says"]
+    assert any("group system:masters" in row["Allows"] for row in given["rows"])
+
+
+def test_a_call_in_the_name_of_another_is_told_with_both_names() -> None:
+    (one,) = answered(RECORDINGS / "exec_kube_system", "impersonated")
+    assert re.search(r"\S+ as kubernetes-admin", one["says"]) and one["advice"]["holds"] is True
+
+
+def test_aws_auth_as_a_whole_is_never_to_be_removed() -> None:
+    for name in ("exec_kube_system", "cluster_creator"):
+        (one,) = answered(RECORDINGS / name, "ways_back")
+        assert one["advice"]["says"].startswith("Take the attacker's lines out of configmaps/kube-system/aws-auth")
+
+
+def test_a_token_that_is_bound_to_no_pod_still_stands_and_one_whose_pod_is_gone_does_not() -> None:
+    first = next(one for one in incidents(SAMPLE) if one["counts"]["calls"])
+    states = {(one["key"], one["of"]): one["state"] for one in first["open"] if one["kind"] == "token"}
+    assert states["checkout/api", "no pod"] == "usable" and "ended" in states.values()
+    for question in ("still_standing", "ways_back"):
+        one = next(each for each in answered(SAMPLE, question) if each["incident"] == first["id"])
+        assert (
+            one["verdict"] == "observed"
+            and "token of checkout/api" in one["says"]
+            and "warehouse/etl" not in one["says"]
+        )
+
+
+def test_the_callers_own_sign_in_is_no_call_of_a_pods_role() -> None:
+    for name in ("access_entry_secrets", "cluster_creator", "shared_nat", "vanished_deployment"):
+        for one in answered(RECORDINGS / name, "used_in_aws"):
+            assert one["verdict"] != "observed" and not one["rows"], name
+
+
+def test_what_the_victim_made_and_the_attacker_changed_is_not_to_be_deleted() -> None:
+    (one,) = answered(RECORDINGS / "oidc_user_impact", "workloads_written")
+    assert {row["Was"] for row in one["rows"] if row["certainty"] == "affected"} == {"changed"}
+    assert "delete" not in one["advice"]["says"]
+
+
+def test_gained_rights_are_asked_about_where_one_identity_was_refused_and_let_through() -> None:
+    (one,) = answered(RECORDINGS / "anonymous_access", "refused_then_allowed")
+    assert {row["Same identity"] for row in one["rows"]} == {"yes"} and one["advice"]["holds"] is None
+    other = next(each for each in answered(SAMPLE, "refused_then_allowed") if each["rows"])
+    assert {row["Same identity"] for row in other["rows"]} == {"no"} and other["advice"]["says"].startswith(
+        "Compare the rights of "
+    )
+
+
+def test_a_service_account_is_not_asked_and_a_person_is() -> None:
+    (account,) = answered(RECORDINGS / "stolen_sa_token", "who_is_it")
+    assert "owner" not in account["advice"]["says"] and "service account" in account["says"]
+    (person,) = answered(RECORDINGS / "vanished_deployment", "who_is_it")
+    assert person["advice"]["holds"] is None and person["advice"]["says"].startswith("Do the owners of ")
+
+
+def test_the_hosts_network_alone_takes_no_node() -> None:
+    (one,) = answered(RECORDINGS / "exec_kube_system", "node_reached")
+    assert one["verdict"] == "cannot tell" and one["advice"]["says"].startswith("Was the reach of ")
+
+
+def test_other_pods_of_an_image_count_by_whether_they_stand_and_infrastructure_is_not_suspected() -> None:
+    found = [one for one in answered(SAMPLE, "image_used_elsewhere") if one["verdict"] == "observed"]
+    assert all("known to stand" in one["says"] for one in found)
+    first = next(one["id"] for one in incidents(SAMPLE) if one["counts"]["calls"])
+    rows = [row for one in answered(SAMPLE, "image_used_elsewhere") if one["incident"] == first for row in one["rows"]]
+    assert not [row for row in rows if row["Pod"].startswith("kube-system/")]
+
+
+def test_what_belongs_together_is_what_the_brief_joins() -> None:
+    for recording in (RECORDINGS / "two_incidents", RECORDINGS / "shared_nat", SAMPLE):
+        of = {one["id"]: set(one["findings"]) for one in incidents(recording)}
+        for one in answered(recording, "belongs_together"):
+            assert len(one["rows"]) == len(of[one["incident"]]) - 1
+            assert {row["Id"] for row in one["rows"]} < of[one["incident"]]
+
+
+def test_a_short_log_shows_nothing_of_what_is_usual() -> None:
+    for recording in (RECORDINGS / "webhook_backdoor", RECORDINGS / "shared_nat"):
+        doubts = [doubt for one in incidents(recording) for doubt in one["expected_if"]]
+        assert doubts and all(doubt["holds"] is not False or "cannot be told" in doubt["says"] for doubt in doubts)
+
+
+def test_no_step_is_cut_short_or_opens_an_editor() -> None:
+    for recording in (SAMPLE, RECORDINGS / "exec_kube_system", RECORDINGS / "cluster_creator"):
+        for step in (step for one in incidents(recording) for step in one["next"]):
+            assert not (step["command"] or "").startswith(("kubectl edit", "aws ssm start-session"))
+            assert step["says"].endswith(".") and "arn:" not in step["says"] and len(step["says"]) < 300
+
+
+@pytest.mark.parametrize("name", ["exec_kube_system", "anonymous_access", "default_sa_admin", "webhook_backdoor"])
+def test_no_kind_of_sentence_without_a_row_is_left(name: str) -> None:
+    case = shared(RECORDINGS / name)
+    for form in (printed("answers", of=case), printed("brief", of=case), plan_of(RECORDINGS / name)):
+        text = json.dumps(form)
+        said = re.findall(r'"says": "((?:[^"\\\\]|\\\\.)*)"', text)
+        assert said and not [one for one in said if NEVER_SAID.search(one)]
+
+
+def test_no_line_feed_stands_in_a_heading() -> None:
+    assert "\\x0a" not in kit("answers", shared(RECORDINGS / "stolen_sa_token")).stdout
