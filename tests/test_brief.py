@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from kit.case.case import Case
+from kit.show import steps
 from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
@@ -65,6 +67,8 @@ def test_an_open_note_stands_in_the_brief_until_it_is_closed(tmp_path: Path) -> 
     )
     (open_one,) = kit_json("brief", case)["notes"]
     assert open_one["owner"] == "network" and "NOTE 2: Is this address ours?" in kit("brief", case).stdout
+    shown = str(steps.done(Case(case))._repr_html_())
+    assert "We keep the pod until the capture is done" in shown and shown.count(">open<") == 1
     assert kit("note", case, "No", "--ref", "note:2").returncode == 0
     assert kit_json("brief", case)["notes"] == [] and len((case / "notes.jsonl").read_text().splitlines()) == 3
 

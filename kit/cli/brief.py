@@ -10,6 +10,7 @@ import click
 
 from kit.cli.options import AS_JSON, CASE, opened_case
 from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
+from kit.words import counted
 
 _LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
 _OPEN = 8  # entries that are told one by one
@@ -109,7 +110,7 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
     )
     aws = "calls in AWS: cannot tell" if numbers["aws_calls"] is None else f"{numbers['aws_calls']} in AWS"
     lines = [
-        f"{one['title']} · severity {one['severity']:.1f} · {len(one['findings'])} findings · {one['disposition']} · {active}",
+        f"{one['title']} · severity {one['severity']:.1f} · {counted(len(one['findings']), 'finding')} · {one['disposition']} · {active}",
         f"  {calls}, {aws}. Touched: {_listed(numbers['touched'])}. Exposed: {_listed(numbers['exposed'])}.",
     ]
     lines += [f"  EXPECTED?  {doubt['says']} Ask: {doubt['ask']}" for doubt in one["expected_if"][:1]]

@@ -10,8 +10,9 @@ from kit.actions.registry import ACTIONS
 from kit.case.case import Case
 from kit.plan.journal import done_so_far
 from kit.plan.plan import PlannedAction
-from kit.show.html_table import Shown, fold, safe
+from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import pill, with_code
+from kit.store.notes import open_notes
 from kit.words import counted, few
 
 _MOST_COMMANDS = 60
@@ -77,7 +78,7 @@ def done(case: Case) -> Shown:
     """What was done about the case, by its journal, whose chain is checked; its last hash proves that nothing was changed since."""
     said, head = done_so_far(case.path)
     if not said:
-        return Shown(Markup("<p>Nothing was done through the kit.</p>"), "nothing was done")
+        return Shown(Markup("<p>Nothing was done through the kit.</p>{}").format(_noted(case)), "nothing was done")
     rows = Markup("").join(
         Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>").format(
             safe(one["stage"]), safe(one["action"]), safe(one["name"]), safe(one["state"]), safe(_checked(one["check"]))
@@ -88,7 +89,23 @@ def done(case: Case) -> Shown:
         Markup("<th>{}</th>").format(name) for name in ("stage", "action", "target", "state", "last check")
     )
     lead = Markup("<p>{}. Last hash of the journal: <code>{}</code></p>").format(counted(len(said), "action"), head)
-    return Shown(Markup("{}<table><tr>{}</tr>{}</table>").format(lead, head_row, rows), counted(len(said), "action"))
+    shown = Markup("{}<table><tr>{}</tr>{}</table>{}").format(lead, head_row, rows, _noted(case))
+    return Shown(shown, counted(len(said), "action"))
+
+
+def _noted(case: Case) -> Markup:
+    """The decisions and questions that people wrote down, the open ones marked."""
+    still_open = {number for number, _ in open_notes(case.notes)}
+    listed = Markup("").join(
+        Markup("<li>{} {} {}{}</li>").format(
+            clock(one.at),
+            pill("open", "possible") if number in still_open else "",
+            safe(one.text, 400),
+            safe("".join([f", {one.owner}" if one.owner else "", f", about {one.ref}" if one.ref else ""])),
+        )
+        for number, one in enumerate(case.notes, 1)
+    )
+    return Markup("<h4>Notes</h4><ol>{}</ol>").format(listed) if listed else Markup("")
 
 
 def _checked(check: dict[str, str] | None) -> str:
