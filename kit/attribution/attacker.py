@@ -27,7 +27,7 @@ It is possibly the attacker's when nothing but time tells it from the victim's:
 14. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so;
 15. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint.
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
-The whole log decides, whatever window is looked at.
+The whole log decides, whatever window is looked at. What a person marked as the attacker's, or as not, counts before all of this.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from kit.attribution.calls import (
 )
 from kit.attribution.certificates import Certificates
 from kit.attribution.let_in import LetIn, LettingIn
+from kit.attribution.marked import Marked
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
 from kit.attribution.rules import AttackerRule, Rules, of_caller
@@ -68,6 +69,7 @@ from kit.identities.sessions import Sessions
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding, finding_of
+from kit.store.marks import Mark
 from kit.store.store import Store
 from kit.words import Names, few
 
@@ -75,13 +77,15 @@ from kit.words import Names, few
 class Attacker:
     """The attacker's calls of one case."""
 
-    def __init__(self, store: Store, inventory: Inventory) -> None:
+    def __init__(self, store: Store, inventory: Inventory, marks: Iterable[Mark] = ()) -> None:
+        """marks: what people said; those of whose calls are whose count before every rule."""
         self.store = store
+        self.marked = Marked(store, marks)
         self.cluster_addresses = Addresses(store, inventory)
         self.own_calls = OwnCalls(store, inventory, self.cluster_addresses)
         self._applied = Applied(store, inventory, self.own_calls)
         self._rules = Rules(store, inventory, self.cluster_addresses)
-        self._trail, self._letting_in = Trail(store, self.cluster_addresses), LettingIn(store, inventory)
+        self._trail, self._letting_in = Trail(store, self.cluster_addresses, self.marked), LettingIn(store, inventory)
         self.sessions = Sessions(store, inventory, self.cluster_addresses)
         self._taken = Taken(store, inventory, self.cluster_addresses)
         self.certificates = Certificates(store, inventory)
@@ -125,13 +129,15 @@ class Attacker:
             grown = False
             for event in events:
                 call = found.get(place_of(event))
+                if call is None and self.marked.is_out(event):
+                    continue
                 if call is None:
                     call = found[place_of(event)] = Call(event)
                     grown = True
                 call.rules[rule] = None
             return grown
 
-        asked = list(self._named(take))
+        asked = [*self.marked.rules(), *self._named(take)]
         for finding in self.findings:
             if change := self._changes.get(finding.id):
                 take(
@@ -139,7 +145,8 @@ class Attacker:
                     f"it is of the change to {change.source} that finding {finding.id} is about; a controller applied it",
                 )
                 for event in change.events:
-                    found[place_of(event)].source = change.source
+                    if place_of(event) in found:
+                        found[place_of(event)].source = change.source
         trail, let_in = FoundTrail(), list[LetIn]()
         counted = [one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one))]
         named = frozenset(str(one.access_key["AccessKeyId"]) for one in counted if one.access_key.get("AccessKeyId"))
@@ -233,7 +240,8 @@ class Attacker:
     @cached_property
     def possible(self) -> dict[Place, Call]:
         """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
-        return possible_calls(self.own_calls, self.certificates, self.findings, self.calls, self.let_in)
+        found = possible_calls(self.own_calls, self.certificates, self.findings, self.calls, self.let_in)
+        return {place: call for place, call in found.items() if not self.marked.is_out(call.event)}
 
     @cached_property
     def addresses(self) -> frozenset[str]:
@@ -271,6 +279,8 @@ class Attacker:
         addresses that are the attacker's alone; the CloudTrail events that go with these, by eventID; and whom they let in."""
         hostile = {place: call.event for place, call in self.calls.items()}
         members = {place for place, event in hostile.items() if event["user_name"] == user_name}
+        if members:  # what people marked and no finding leads to belongs to each that has an attacker
+            members |= {place for place, event in hostile.items() if self._is_apart(event)}
         while True:
             present = [hostile[place] for place in members]
             minted = not_none(event["issued_credential_id"] for event in present)
@@ -306,6 +316,19 @@ class Attacker:
                 return [event for place, event in hostile.items() if place in members], trail, let_in
             members |= more
 
+    def _is_apart(self, event: Event) -> bool:
+        """Whether people alone say that a call is the attacker's, and no finding names its caller."""
+        return bool(self.marked.is_attackers(event)) and event["user_name"] not in self._named_callers
+
+    @cached_property
+    def _named_callers(self) -> set[str]:
+        return {str(one.user["Username"]) for one in self.findings if one.user.get("Username")}
+
+    def is_cleared(self, events: Iterable[Event]) -> bool:
+        """Whether people say of all of some events that they are not the attacker's; not of none."""
+        said = [self.marked.is_out(event) for event in events]
+        return bool(said) and all(said)
+
     def trail_with(
         self, events: Iterable[Event], places: Names, known: Names = frozenset[str]()
     ) -> tuple[list[str], set[str]]:
@@ -325,7 +348,9 @@ class Attacker:
         return [
             event_id
             for event_id, (row, _) in self.trail.items()
-            if row["source_address"] in places or keys & {row["access_key_id"], row["issued"]}
+            if row["source_address"] in places
+            or keys & {row["access_key_id"], row["issued"]}
+            or self.marked.is_attackers_in_aws(row)
         ], keys
 
     def others_at(self, address: str) -> list[tuple[str, int]]:

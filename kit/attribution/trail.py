@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from kit.attribution.calls import AwsEvent, Event, not_none
+from kit.attribution.marked import Marked
 from kit.attribution.stolen import Stolen
 from kit.inventory.addresses import Addresses
 from kit.store.store import Store
@@ -24,8 +25,9 @@ FoundTrail = dict[str, tuple[AwsEvent, str]]
 class Trail:
     """The attacker's CloudTrail events."""
 
-    def __init__(self, store: Store, cluster_addresses: Addresses) -> None:
+    def __init__(self, store: Store, cluster_addresses: Addresses, marked: Marked) -> None:
         self.store = store
+        self.marked = marked
         self.cluster_addresses = cluster_addresses
 
     def of(
@@ -42,23 +44,27 @@ class Trail:
         }
         taken = {(one.session.access_key_id, address): one.says for one in stolen for address in one.addresses}
         found, issued = FoundTrail(), list[str]()
-        grown = bool(events or stolen)
+        said = self.marked.in_aws()
+        grown = bool(events or stolen or any(said.values()))
         while grown:
             rows = cast(
                 "list[AwsEvent]",
                 self.store.rows(
                     "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
                     f" {_ISSUED} AS issued FROM trail"
-                    " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id)"
+                    " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id) OR list_contains($ids, event_id)"
                     " ORDER BY event_at, event_id",
-                    addresses=of_attacker["addresses"],
-                    keys=sorted({*issued, *(key for key, _ in taken)}),
+                    addresses=[*of_attacker["addresses"], *said["source_ip"]],
+                    keys=sorted({*issued, *(key for key, _ in taken), *said["credential"]}),
+                    ids=said["trail"],
                 ),
             )
             for row in rows:
                 because = self._because(row, of_attacker, alone, issued)
                 because = because or taken.get((str(row["access_key_id"]), str(row["source_address"])), "")
-                if because:
+                if is_marked := self.marked.is_attackers_in_aws(row):
+                    because = "a person marked it, its address or its access key as the attacker's"
+                if because and is_marked is not False:
                     found.setdefault(row["event_id"], (row, because))
             more = sorted(not_none(row["issued"] for row, _ in found.values()))
             grown, issued = more != issued, more

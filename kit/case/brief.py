@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from kit.case.next_steps import Chooser
+from kit.case.scope_json import marks_json
 from kit.lenient import dict_of, json_of
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
@@ -69,6 +70,7 @@ class Brief:
             },
             "no_incident": [{"finding": finding.id, "says": because} for finding, because in self._apart],
             "incidents": [self._incident(one, counted) for one in self._incidents],
+            "marks": marks_json(self.scope),
             "notes": [
                 {
                     "number": number,

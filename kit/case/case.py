@@ -12,12 +12,12 @@ import orjson
 from kit.case import frames
 from kit.case.display import one_line, rendered
 from kit.case.evidence import CaseEvidence
+from kit.case.marking import marked
 from kit.case.stops import stop_of_branch, stop_of_sample
 from kit.errors import CallError
 from kit.model.finding import Finding, finding_of
 from kit.model.window import Time, Window, checked_time
-from kit.store.marks import Mark, add_mark, marks_of
-from kit.store.notes import Note, add_note, notes_of
+from kit.store.marks import Mark
 from kit.words import Names, nearest
 
 # What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
@@ -42,9 +42,16 @@ class Case(CaseEvidence):
     """One case under a choice of findings and a window. The frames' columns stand in docs/api.md."""
 
     def __init__(
-        self, path: Path, finding: str = "", start: Time = None, end: Time = None, baseline: Time = None
+        self,
+        path: Path,
+        finding: str = "",
+        start: Time = None,
+        end: Time = None,
+        baseline: Time = None,
+        with_marks: bool = True,
     ) -> None:
         super().__init__(path, start, end)
+        self._with_marks = with_marks
         self._baseline = checked_time("baseline", baseline, self._days)
         self._finding = finding
         self._answers: dict[str, list[Answer]] = {}
@@ -76,14 +83,17 @@ class Case(CaseEvidence):
         for row in self._every_finding:
             if row["id"] == finding_id:
                 return finding_of(orjson.loads(row["finding"]))
-        raise CallError(f"this case has no finding {finding_id!r}", next="`kit findings CASE` lists them")
+        raise CallError(
+            f"this case has no finding {finding_id!r}", where="finding", next="`kit findings CASE` lists them"
+        )
 
     @cached_property
     def _scope(self) -> Scope:
         from kit.scope.scope import Scope
 
         chosen = [self.finding(finding_id) for finding_id in self._chosen_ids]
-        return Scope(self.store, self.inventory, chosen, self._start, self._end)
+        marks = self.marks if self._with_marks else ()
+        return Scope(self.store, self.inventory, chosen, self._start, self._end, marks)
 
     @property
     def window(self) -> Window | None:
@@ -335,41 +345,31 @@ class Case(CaseEvidence):
         if not self.subjects["kind"].isin(kinds).any():
             raise stop_of_branch(kinds, self.verdict(kinds[0], 0), bool(self._chosen_ids))
 
-    @property
-    def marks(self) -> list[Mark]:
-        """What people said of findings and answers, oldest first; read anew each time."""
-        return marks_of(self.path)
+    def mark(
+        self,
+        finding: str = "",
+        word: str = "",
+        note: str = "",
+        question: str = "",
+        *,
+        call: str = "",
+        identity: str = "",
+        address: str = "",
+        credential: str = "",
+    ) -> Mark:
+        """Record that a person takes an answer as confirmed or wrong, a finding as expected; or a call (its ref), an identity, an address
+        or a credential as `attacker` or `not-attacker`, which scope, brief and plan then follow. Raises CallError."""
+        made = marked(self, finding, question, word, note, call, identity, address, credential, self.finding)
+        if made.about:
+            self._answers.clear()
+            for name in (name for name, one in vars(type(self)).items() if isinstance(one, cached_property)):
+                self.__dict__.pop(name, None)
+        return made
 
     @property
-    def notes(self) -> list[Note]:
-        """The decisions and questions that people wrote down, oldest first; read anew each time."""
-        return notes_of(self.path)
-
-    def note(self, text: str, ref: str = "", owner: str = "", due: str = "") -> Note:
-        """Write down a decision, or with an owner or a time an open question. ref: what it is about; note:NUMBER closes that one."""
-        number = ref.removeprefix("note:") if ref.startswith("note:") else ""
-        if ref and not number:
-            self.place(ref)  # raises for what is not in this case
-        elif number and (not number.isdigit() or not 0 < int(number) <= len(self.notes)):
-            raise CallError(f"this case has no note {number}", where="ref", next="`kit brief CASE` lists the open ones")
-        return add_note(self.path, text, ref, owner, checked_time("due", due))
-
-    def mark(self, finding: str, word: str, note: str, question: str = "") -> Mark:
-        """Record that a person takes an answer as confirmed or wrong, or a finding as expected. Raises CallError."""
-        from kit.playbooks.playbook import playbook_of
-
-        if all(row["id"] != finding for row in self._every_finding):
-            raise CallError(
-                f"this case has no finding {finding!r}", where="finding", next="`kit findings CASE` lists them"
-            )
-        known = [one.name for one in playbook_of(self.finding(finding).type).questions]
-        if question and question not in known:
-            raise CallError(
-                f"{question!r} is not asked of this finding",
-                where="question",
-                next=f"it is one of {', '.join(known)}",
-            )
-        return add_mark(self.path, finding, question, word, note)
+    def followed_marks(self) -> list[Mark]:
+        """The marks of whose calls are whose that scope, brief and plan follow, the last one of each thing."""
+        return self._scope.attacker.marked.marks
 
     def suppression(self, finding_id: str) -> Suppression:
         """The narrowest suppression filter for a finding that is marked as expected. Raises CallError for one that is not."""

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kit.case import events, frames
 from kit.case.display import rendered
 from kit.case.records import RecordText, file_and_line, record_of
-from kit.errors import CaseError
+from kit.errors import CallError, CaseError
 from kit.model.window import Time, checked_time, checked_window
+from kit.store.marks import Mark, marks_of
+from kit.store.notes import Note, add_note, notes_of
 from kit.store.store import Store
 from kit.words import Names
 
@@ -188,6 +190,25 @@ class CaseEvidence:
     def place(self, ref: str) -> tuple[str, int]:
         """File and line of what a ref names, after decompression, from 1. Raises CaseError."""
         return file_and_line(self.store, ref)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What people said of findings and answers, oldest first; read anew each time."""
+        return marks_of(self.path)
+
+    @property
+    def notes(self) -> list[Note]:
+        """The decisions and questions that people wrote down, oldest first; read anew each time."""
+        return notes_of(self.path)
+
+    def note(self, text: str, ref: str = "", owner: str = "", due: str = "") -> Note:
+        """Write down a decision, or with an owner or a time an open question. ref: what it is about; note:NUMBER closes that one."""
+        number = ref.removeprefix("note:") if ref.startswith("note:") else ""
+        if ref and not number:
+            self.place(ref)  # raises for what is not in this case
+        elif number and (not number.isdigit() or not 0 < int(number) <= len(self.notes)):
+            raise CallError(f"this case has no note {number}", where="ref", next="`kit brief CASE` lists the open ones")
+        return add_note(self.path, text, ref, owner, checked_time("due", due))
 
     @cached_property
     def is_sample(self) -> bool:

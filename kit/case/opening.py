@@ -21,13 +21,19 @@ SAMPLE = "sample"
 
 
 def open_case(
-    case_dir: str | Path = "", finding: str = "", start: Time = "", end: Time = "", baseline: Time = ""
+    case_dir: str | Path = "",
+    finding: str = "",
+    start: Time = "",
+    end: Time = "",
+    baseline: Time = "",
+    with_marks: bool = True,
 ) -> Case:
     """Open a case folder that `kit new` or `kit.new_case` made.
 
     case_dir: "" opens the folder in the environment's KIT_CASE; "sample" the sample case, which is invented. finding: a finding's Id, ""
     for all. start, end: the window, end excluded: ISO 8601 text, UTC where no zone is given, or a datetime; "" for all that the audit log
-    covers. baseline: until when what was done counts as usual; "" for the first bad sign. Raises CaseError for a folder that is no case,
+    covers. baseline: until when what was done counts as usual; "" for the first bad sign. with_marks: whether what people marked as the attacker's, or not,
+    is followed. Raises CaseError for a folder that is no case,
     CallError for an unknown finding, a wrong window, or no case named.
 
     Example: case = kit.open_case("sample")
@@ -40,10 +46,10 @@ def open_case(
             next='give the folder of a case, kit.open_case("case-1"); "sample" opens the sample case, which is invented',
         )
     path = _sample() if given == SAMPLE else Path(str(given))
-    written = tuple(one.stat().st_mtime_ns for one in path.glob("store*/ledger.json"))
-    key = (path.resolve(), finding, start, end, baseline, written)
+    written = tuple(one.stat().st_mtime_ns for one in (*path.glob("store*/ledger.json"), *path.glob("marks.jsonl")))
+    key = (path.resolve(), finding, start, end, baseline, with_marks, written)
     if key not in _opened:
-        made = Case(path, finding, start, end, baseline)
+        made = Case(path, finding, start, end, baseline, with_marks)
         _opened.clear()
         _opened[key] = made
     return _opened[key]

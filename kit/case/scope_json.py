@@ -192,10 +192,15 @@ class FindingScopeJson(TypedDict):
     limits: list[LimitJson]
 
 
+# `as` is a word of Python.
+MarkJson = TypedDict("MarkJson", {"about": str, "as": str, "note": str, "at": str | None})
+
+
 class ScopeJson(TypedDict):
     """The scope of a case."""
 
     case: str
+    marks: list[MarkJson]
     findings: list[FindingScopeJson]
 
 
@@ -204,8 +209,16 @@ def scope_contract(case: str, scope: Scope) -> ScopeJson:
     rings = Rings(scope)
     return {
         "case": case,
+        "marks": marks_json(scope),
         "findings": [_finding_contract(one, rings, scope.is_about_eks(one.finding)) for one in scope.scopes],
     }
+
+
+def marks_json(scope: Scope) -> list[MarkJson]:
+    """What people marked as the attacker's or not, and this follows."""
+    return [
+        {"about": one.about, "as": one.word, "note": one.note, "at": iso(one.at)} for one in scope.attacker.marked.marks
+    ]
 
 
 def _finding_contract(scope: FindingScope, rings: Rings, about_eks: bool) -> FindingScopeJson:

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, opened_case
+from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, opened_case
 from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
-from kit.words import counted
+from kit.words import counted, few
 
 _LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
 _OPEN = 8  # entries that are told one by one
@@ -27,15 +27,16 @@ _OPEN = 8  # entries that are told one by one
     help="First what is new since a time of the evidence, UTC, or since the evidence that an earlier brief names by its hash.",
 )
 @click.option("--now", metavar="TIME", default="", help="The moment by which the age of the evidence is judged, UTC.")
+@WITHOUT_MARKS
 @shows_errors
-def brief(case: Path, as_json: bool, whole: bool, since: str, now: str) -> None:
+def brief(case: Path, as_json: bool, whole: bool, since: str, now: str, without_marks: bool) -> None:
     """Say on one screen what happened in CASE, what is still open, and what to do next."""
     from kit.model.window import checked_time
 
     at = checked_time("now", now) or datetime.now(UTC)
     with ShownProgress() as progress:
         progress("making the brief", 0, 1)
-        opened = opened_case(case)
+        opened = opened_case(case, without_marks=without_marks)
         if since:
             from kit.case.since import brief_since
         said = brief_since(opened, since, at) if since else opened.brief(at)
@@ -68,6 +69,9 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
     about = said["case"]
     place = ", ".join(f"{name} {about[name]}" for name in ("cluster", "account", "region") if about[name])
     lines = [f"{about['id']}{': ' if place else ''}{place}. {_as_of(said['evidence_ends'], now)}"]
+    if said["marks"]:
+        named = [f"{one['about']} as {one['as']}" for one in said["marks"]]
+        lines.append(f"MARKED: this follows what people marked: {few(named, 3)} (--without-marks)")
     for number, one in enumerate(said["incidents"]):
         every = _incident_lines(one, whole)
         most = len(every) if whole else _LINES[number] - (number == 0) if number < len(_LINES) else 1

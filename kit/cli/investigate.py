@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, chosen, opened_case
+from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case
 from kit.cli.terminal import (
     ShownProgress,
     add_row,
@@ -54,21 +54,24 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
 @click.command(epilog="Example: kit scope case-1 --finding 8cb4… --json")
 @CASE
 @chosen
+@WITHOUT_MARKS
 @AS_JSON
 @click.option("--all", "whole", is_flag=True, help="Every subject of each finding, with its first reason.")
 @shows_errors
-def scope(case: Path, finding: str, start: str, end: str, as_json: bool, whole: bool) -> None:
+def scope(case: Path, finding: str, start: str, end: str, without_marks: bool, as_json: bool, whole: bool) -> None:
     """Say what the findings of CASE affect, and why.
 
     Pods, nodes, images, identities, roles and secrets, each with the evidence for it; and what cannot be told. At most 60 lines without --all.
     """
     with ShownProgress() as progress:
         progress("working out the scope", 0, 1)
-        opened = opened_case(case, finding, start, end)
+        opened = opened_case(case, finding, start, end, without_marks)
         result = opened.scope
     if as_json:
         print_json(result)
         return
+    for mark in opened.followed_marks:
+        click.echo(printable(f"MARKED  {mark.says}."))
     if not result["findings"]:
         click.echo("cannot tell: this case has no finding to start from")
     elif whole:
@@ -173,29 +176,52 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 
 @click.command(
-    epilog="Example: kit mark case-1 --finding 8cb4… --question secrets_read --as confirmed --note 'seen in the vault log'"
+    epilog="Example: kit mark case-1 --address 192.0.2.1 --as not-attacker --note 'the office, says the owner'"
 )
 @CASE
-@click.option("--finding", required=True, metavar="ID", help="The finding.")
+@click.option("--finding", default="", metavar="ID", help="The finding.")
 @click.option(
     "--question",
     default="",
     metavar="NAME",
     help="The question whose answer is marked; the finding as a whole without it.",
 )
+@click.option("--call", default="", metavar="REF", help="A call: audit:ID, trail:ID or line:SHA256:N.")
+@click.option("--identity", default="", metavar="NAME", help="A user name: all of its calls.")
+@click.option("--address", default="", metavar="ADDRESS", help="A source address: all calls from it.")
+@click.option(
+    "--credential", default="", metavar="KEY", help="An access key, or another credential as `case.calls` names it."
+)
 @click.option(
     "--as",
     "word",
     required=True,
     metavar="WORD",
-    help="confirmed, wrong, or expected (of a finding as a whole, with a note).",
+    help="confirmed, wrong, or expected (of a finding as a whole, with a note); attacker or not-attacker, of a call or a caller.",
 )
 @click.option("--note", default="", help="Why; stands in the report.")
 @shows_errors
-def mark(case: Path, finding: str, question: str, word: str, note: str) -> None:
-    """Record what a person says of an answer or a finding of CASE. The kit itself never closes a finding as expected."""
-    made = opened_case(case).mark(finding, word, note, question)
-    click.echo(printable(f"marked as {made.word}: {made.question or 'the finding'} of {made.finding}"))
+def mark(
+    case: Path,
+    finding: str,
+    question: str,
+    call: str,
+    identity: str,
+    address: str,
+    credential: str,
+    word: str,
+    note: str,
+) -> None:
+    """Record what a person says of an answer or a finding of CASE, or of whose a call, an identity, an address or a credential is.
+
+    The kit itself never closes a finding as expected. What is marked as the attacker's, or as not, counts before every rule: scope, brief
+    and plan follow it and say so. The last mark of a thing counts, and a mark of a call before one of its caller.
+    """
+    made = opened_case(case).mark(
+        finding, word, note, question, call=call, identity=identity, address=address, credential=credential
+    )
+    what = made.thing if made.about else f"{made.question or 'the finding'} of {made.finding}"
+    click.echo(printable(f"marked as {made.word}: {what}"))
 
 
 @click.command(epilog="Example: kit suppress case-1 --finding 8cb4… > criteria.json")

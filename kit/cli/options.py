@@ -25,6 +25,11 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--finding", default="", metavar="ID", help="Only this finding; all without it.")(command)
 
 
+WITHOUT_MARKS = click.option(
+    "--without-marks", is_flag=True, help="As if nobody had marked anything as the attacker's, or as not."
+)
+
+
 def reaches(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how account and cluster are reached."""
     command = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one without it.")(
@@ -34,8 +39,8 @@ def reaches(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--profile", metavar="NAME", help="AWS profile; AWS_PROFILE and the usual without it.")(command)
 
 
-def opened_case(case: Path, finding: str = "", start: str = "", end: str = "") -> Case:
+def opened_case(case: Path, finding: str = "", start: str = "", end: str = "", without_marks: bool = False) -> Case:
     """The case under a choice of findings and a window."""
     from kit.case.opening import open_case
 
-    return open_case(case, finding, start, end)
+    return open_case(case, finding, start, end, with_marks=not without_marks)

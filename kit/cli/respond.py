@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, chosen, opened_case, reaches
+from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case, reaches
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError, CaseError
 
@@ -26,6 +26,7 @@ from kit.errors import CallError, CaseError
     help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
 )
 @click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
+@WITHOUT_MARKS
 @AS_JSON
 @shows_errors
 def plan(
@@ -37,6 +38,7 @@ def plan(
     without: tuple[str, ...],
     keep_addresses: tuple[str, ...],
     private_endpoint: bool,
+    without_marks: bool,
     as_json: bool,
 ) -> None:
     """Print what is to be done about the findings of CASE, in order, as Markdown, and save it as CASE/plan.json.
@@ -57,19 +59,23 @@ def plan(
     keep = list(keep_addresses) if keep_addresses or private_endpoint else None
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
-        opened = opened_case(case, finding, start, end)
+        opened = opened_case(case, finding, start, end, without_marks)
         made = opened.plan(only, without, keep).plan
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
-        if older := set_older_plan_aside(opened.path, made):
-            tell(older)
-        save_plan(opened.path, made, options | {"keep_addresses": keep})
+        if without_marks:
+            tell("This plan is only shown: it is not saved, as `kit apply` follows what people marked.")
+        else:
+            if older := set_older_plan_aside(opened.path, made):
+                tell(older)
+            save_plan(opened.path, made, options | {"keep_addresses": keep})
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
     if as_json:
-        print_json(plan_contract(opened.name, made))
+        print_json(plan_contract(opened.name, made) | {"marks": opened.scope["marks"]})
     else:
-        click.echo("\n".join(printable(line) for line in markdown(made, opened.name_of).split("\n")))
+        said = [one.says for one in opened.followed_marks]
+        click.echo("\n".join(printable(line) for line in markdown(made, opened.name_of, said).split("\n")))
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")

@@ -156,9 +156,9 @@ def _connection(plan: Plan, permissions: set[str], access: ConnectionOptions, te
 
 
 def _warn_of_new_evidence(case: Path, plan: Plan, options: dict[str, Any], tell: Tell) -> None:
-    chosen = {name: options.get(name) or "" for name in ("finding", "start", "end")}
+    finding, start, end = (str(options.get(name) or "") for name in ("finding", "start", "end"))
     keep = options.get("keep_addresses")
-    now = open_case(case, **chosen).plan(options.get("only") or (), options.get("without") or (), keep).plan
+    now = open_case(case, finding, start, end).plan(options.get("only") or (), options.get("without") or (), keep).plan
     changed = touched(plan, now)
     if changed:
         listed = ", ".join(changed[:10]) + (f" and {len(changed) - 10} more" if len(changed) > 10 else "")

@@ -7,13 +7,14 @@ from itertools import groupby
 
 from kit.actions.registry import ACTIONS
 from kit.plan.plan import ASKS_NOBODY, Plan, PlannedAction
-from kit.words import counted, few
+from kit.words import Names, counted, few
 
 _MOST = 3  # names and sentences that are written out
 
 
-def markdown(plan: Plan, name_of: dict[str, str]) -> str:
-    """A plan as Markdown. name_of: ref → the name that a person knows it by, for what is only looked at. Text from evidence is as it is."""
+def markdown(plan: Plan, name_of: dict[str, str], marks: Names = ()) -> str:
+    """A plan as Markdown. name_of: ref → the name that a person knows it by, for what is only looked at. marks: what people marked and the
+    plan follows, in sentences. Text from evidence is as it is."""
     place = f"account {plan.account or 'not known'}, region {plan.region or 'not known'}, cluster {plan.cluster or 'not known'}"
     kits = sum(not one.by_person for one in plan.actions)
     lines = [
@@ -24,6 +25,8 @@ def markdown(plan: Plan, name_of: dict[str, str]) -> str:
         "",
         "Nothing of it is done yet. `kit preview CASE` tries it, `kit apply CASE --approve DIGEST` does it, `kit undo CASE` takes it back.",
         "",
+        *(f"It follows a mark: {one}." for one in marks),
+        *([""] if marks else []),
         *_summary(plan),
     ]
     number = 0

@@ -144,9 +144,9 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
     if caller is None:
         return []
     ref = finding.ref(USER_NAME)
-    hostile = attacker.is_hostile(attacker.own_calls.of(finding))
-    habit = attacker.source_of(finding)
-    guilty: Certainty = "possible" if habit or (finding.is_policy and not hostile) else "affected"
+    own = attacker.own_calls.of(finding)
+    spared = bool(attacker.source_of(finding)) or attacker.is_cleared(own)
+    guilty: Certainty = "possible" if spared or (finding.is_policy and not attacker.is_hostile(own)) else "affected"
     scope.add(
         "identity", caller.user_name, Why(ref, "the finding names it as the caller", Rule.FINDING), certainty=guilty
     )

@@ -7,6 +7,7 @@ The rules, which docs/decisions.md explains:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -32,12 +33,16 @@ from kit.scope.pods import add_pods, injected_pods, pods_of_finding, pods_of_seq
 from kit.scope.profile import Profiles
 from kit.scope.reach import add_possible, add_reach, add_sessions
 from kit.scope.subject import FindingScope
+from kit.store.marks import Mark
 from kit.store.store import Store
 from kit.words import utc
 
 
 class Scope:
-    """The scope of a case's findings. start, end: UTC, end excluded; without them the window is all that the audit log covers."""
+    """The scope of a case's findings. start, end: UTC, end excluded; without them the window is all that the audit log covers.
+
+    marks: what people said; those of whose calls are whose are followed.
+    """
 
     def __init__(
         self,
@@ -46,11 +51,12 @@ class Scope:
         findings: list[Finding],
         start: datetime | None = None,
         end: datetime | None = None,
+        marks: Iterable[Mark] = (),
     ) -> None:
         self.store = store
         self.inventory = inventory
         self.chosen = findings
-        self.attacker = Attacker(store, inventory)
+        self.attacker = Attacker(store, inventory, marks)
         self.deeds = Deeds(store, inventory)
         self.sessions = self.attacker.sessions
         self.credentials = Credentials(store, inventory, self.attacker, self.deeds)

@@ -1,4 +1,5 @@
-"""What a person said of findings and answers: confirmed, wrong or expected, with a note. One line each in CASE/marks.jsonl, never changed.
+"""What a person said: of findings and answers that they are confirmed, wrong or expected; of calls and callers whose they are. One line each
+in CASE/marks.jsonl, never changed.
 
 The kit itself never closes a finding as expected: only such a mark does.
 """
@@ -14,17 +15,38 @@ from kit.errors import CallError
 from kit.store.appended import append, appended
 
 MARK_WORDS = ("confirmed", "wrong", "expected")
+"""What is said of findings and answers."""
+ATTACKER, NOT_ATTACKER = "attacker", "not-attacker"
+CALLER_WORDS = (ATTACKER, NOT_ATTACKER)
+"""What is said of calls, identities, addresses and credentials."""
+_THINGS = {"identity": "identity", "source_ip": "address", "credential": "credential"}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One mark. finding: its Id. question: the name of the question that was answered, "" for the finding as a whole. at: UTC."""
+    """One mark. finding: its Id. question: the name of the question that was answered, "" for the finding as a whole. at: UTC.
+
+    about: of one that says whose calls are whose, and has neither finding nor question, the Ref of a call, identity, source_ip or credential.
+    """
 
     finding: str
     question: str
     word: str
     note: str
     at: datetime
+    about: str = ""
+
+    @property
+    def thing(self) -> str:
+        """What one that says whose calls are whose is about, in words."""
+        kind, _, key = self.about.partition(":")
+        return f"{_THINGS[kind]} {key}" if kind in _THINGS else f"call {self.about}"
+
+    @property
+    def says(self) -> str:
+        """Such a mark in one sentence."""
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.thing[0].upper()}{self.thing[1:]} is {'' if self.word == ATTACKER else 'not '}the attacker's, as a person marked it{note}"
 
 
 def marks_of(case: Path) -> list[Mark]:
@@ -33,13 +55,21 @@ def marks_of(case: Path) -> list[Mark]:
 
 
 def _mark(read: dict[str, Any]) -> Mark:
-    return Mark(read["finding"], read["question"], read["word"], read["note"], datetime.fromisoformat(read["at"]))
+    return Mark(
+        read["finding"],
+        read["question"],
+        read["word"],
+        read["note"],
+        datetime.fromisoformat(read["at"]),
+        read.get("about", ""),
+    )
 
 
 def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> Mark:
     """Append a mark to a case and return it. Raises CallError for a word or note that cannot be, CaseError when it cannot be written."""
     if word not in MARK_WORDS:
-        raise CallError(f"{word!r} is no mark", where="word", next=f"it is one of {', '.join(MARK_WORDS)}")
+        said = "is said of calls and callers" if word in CALLER_WORDS else "is no mark"
+        raise CallError(f"{word!r} {said}", where="word", next=f"it is one of {', '.join(MARK_WORDS)}")
     if word == "expected" and question:
         raise CallError(
             "only a finding as a whole is expected",
@@ -50,6 +80,20 @@ def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> M
         raise CallError(
             "a finding is marked as expected with a reason", where="note", next="say who confirmed it, and how"
         )
-    made = Mark(finding, question, word, note, datetime.now(UTC))
-    append(case / "marks.jsonl", asdict(made) | {"at": made.at.isoformat()})
+    return _added(case, Mark(finding, question, word, note, datetime.now(UTC)))
+
+
+def add_caller_mark(case: Path, about: str, word: str, note: str) -> Mark:
+    """Append a mark of whose a call, identity, address or credential is. Raises CallError for a word that cannot be, CaseError as above."""
+    if word not in CALLER_WORDS:
+        said = "is said of findings and answers" if word in MARK_WORDS else "is no mark"
+        raise CallError(
+            f"{word!r} {said}", where="word", next=f"of calls and callers it is one of {', '.join(CALLER_WORDS)}"
+        )
+    return _added(case, Mark("", "", word, note, datetime.now(UTC), about))
+
+
+def _added(case: Path, made: Mark) -> Mark:
+    value = {name: each for name, each in asdict(made).items() if name != "about" or each}
+    append(case / "marks.jsonl", value | {"at": made.at.isoformat()})
     return made
