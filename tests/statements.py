@@ -93,6 +93,16 @@ class Facts:
             for one in asked
         )
 
+    def wrote(self, path: str) -> bool:
+        """Whether a call of the attacker that was let through wrote an object (resource/namespace/name), whose name the server may have chosen."""
+        for event in self.events.values():
+            one = event.get("objectRef") or {}
+            place = "/".join(str(one[part]) for part in ("resource", "namespace", "name") if one.get(part))
+            writes = event["verb"] in ("create", "update", "patch") and self.code(event["auditID"]) < 300
+            if writes and place and path.startswith(place):
+                return True
+        return path in self.all_of("objects_created") | self.all_of("objects_changed")
+
     def all_of(self, listed: str) -> set[str]:
         """What the truth lists of one kind over all findings."""
         return {value for one in self.told for value in one.get(listed) or []}
@@ -303,6 +313,8 @@ def _judge_advice(made: Judged, facts: Facts, one: dict[str, Any], says: str, us
     if says.startswith(("Remove ", "Contain, capture and then delete ")):
         gone = {path for path in paths & facts.all_of("objects_created") if path not in facts.stands}
         made.hold("advice", not gone, f"to be removed, and gone: {sorted(gone)}")
+        others = {path for path in paths if path.partition("/")[0].endswith("s") and not facts.wrote(path)}
+        made.hold("advice", not others, f"to be removed, and not written by the attacker: {sorted(others)}")
         made.hold("advice", "aws-auth" not in says, f"aws-auth as a whole is removed: {says[:80]}")
     if says.startswith("Rotate "):
         named = {path for path in paths if path.count("/") == 1}

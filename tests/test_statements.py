@@ -129,3 +129,17 @@ def test_no_kind_of_sentence_without_a_row_is_left(name: str) -> None:
 
 def test_no_line_feed_stands_in_a_heading() -> None:
     assert "\\x0a" not in kit("answers", shared(RECORDINGS / "stolen_sa_token")).stdout
+
+
+def test_what_opened_the_way_is_not_said_to_be_the_attackers() -> None:
+    (one,) = answered(RECORDINGS / "anonymous_access", "still_standing")
+    made_by = {row["Object"]: row["By"] for row in one["rows"]}
+    assert (
+        made_by["rolebindings/shop/debug-586f"] == "the finding's call"
+        and made_by["pods/shop/web-bd3f6"] == "the attacker"
+    )
+    assert "rolebindings" not in one["advice"]["says"] and "the attacker made" not in one["says"]
+    (back,) = answered(RECORDINGS / "anonymous_access", "ways_back")
+    assert back["advice"]["holds"] is None and back["advice"]["says"].startswith(
+        "If rolebindings/shop/debug-586f is not yours"
+    )

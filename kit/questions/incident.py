@@ -18,6 +18,7 @@ from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, Limit, Standing
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row, stands, whys
+from kit.scope.subject import Subject
 from kit.store.tables import Row
 from kit.words import counted, few
 
@@ -196,7 +197,7 @@ def _metadata_options(asked: Asked) -> list[Row]:
 
 
 @question(
-    "What did the attacker make that lets in again?",
+    "What was made that lets in again?",
     LOG,
     Needs("trail"),
     about=("created", "changed", "granted", "token"),
@@ -223,6 +224,7 @@ def ways_back(asked: Asked) -> Found:
                     one.certainty,
                     What=one.key,
                     How=whys(list(one.why)[:1]),
+                    By=_maker(asked, one),
                     Stands=Standing.STANDS if states == {"usable"} else stands(one.thing) or Standing.CANNOT_TELL,
                 )
             )
@@ -255,6 +257,12 @@ def ways_back(asked: Asked) -> Found:
     )
 
 
+def _maker(asked: Asked, subject: Subject) -> str:
+    """Who wrote an object: a finding's own call that opened the way may be anybody's."""
+    refs = {asked.ref(event) for event in asked.hostile}
+    return "the attacker" if any(str(why.ref) in refs for why in subject.why) else "the finding's call"
+
+
 def _tokens(asked: Asked, what: str, how: str) -> list[Row]:
     """The minted tokens that may still be used, as the open list has them."""
     rows = []
@@ -272,7 +280,7 @@ def _is_token(thing: Any) -> bool:
     return bool(thing and thing.body.get("type") == "kubernetes.io/service-account-token")
 
 
-@question("What that the attacker made still stands?", LOG, Needs("dump"), about=("created", "changed"))
+@question("What was made and still stands?", LOG, Needs("dump"), about=("created", "changed"))
 def still_standing(asked: Asked) -> Found:
     """Objects that the attacker made and that are not known to be gone; changed ones are possible, as the change may be taken back."""
     rows = []
@@ -287,6 +295,7 @@ def still_standing(asked: Asked) -> Found:
                     "affected" if standing else "possible",
                     Object=one.key,
                     Made=whys(list(one.why)[:1]),
+                    By=_maker(asked, one),
                     Stands=Standing.STANDS if standing else Standing.CANNOT_TELL,
                 )
             )
@@ -307,7 +316,7 @@ def still_standing(asked: Asked) -> Found:
     number = sum(one["certainty"] == "affected" for one in rows)
     return Found(
         rows,
-        f"{counted(number, 'thing')} that the attacker made still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows if one['certainty'] == 'affected'], 3)}.",
+        f"{counted(number, 'thing')} that {'was' if number == 1 else 'were'} made still {'stands' if number == 1 else 'stand'}: {few([str(one['Object']) for one in rows if one['certainty'] == 'affected'], 3)}.",
         "No object that the attacker's calls made is known to stand, and no token of theirs is known to be usable.",
     )
 
