@@ -228,3 +228,23 @@ def test_another_client_with_the_attackers_key_is_the_attacker_too_from_the_firs
         return log
 
     assert _calls(scope_of(varied("shared_nat", tmp_path, events=changed))) == hostile
+
+
+def test_a_call_with_two_stages_is_counted_once_among_the_possible_ones(tmp_path: Path) -> None:
+    def staged(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            *log,
+            *(
+                {**event, "stage": "ResponseStarted"}
+                for event in log
+                if event["sourceIPs"] == NAT["attacker"]["source_ips"][:1]
+            ),
+        ]
+
+    for finding in scope_of(varied("shared_nat", tmp_path, events=staged)).values():
+        (told,) = [
+            limit["says"]
+            for limit in finding["limits"]
+            if limit["says"].startswith("Whether ") and " calls are " in limit["says"]
+        ]
+        assert told.startswith(f"Whether {len(finding['possible_calls'])} calls")

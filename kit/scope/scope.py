@@ -222,15 +222,15 @@ class Scope:
 
     def _add_possible_calls(self, scope: FindingScope, users: set[str]) -> None:
         """What may be the attacker's doing or the victim's: its subjects are possible, and a limit says why nobody can tell."""
-        counted = dict[str, int]()
+        counted = dict[str, set[str]]()  # a long request has one event a stage: it is one call
         for call in self.attacker.possible.values():
             if not call.whose & users or not scope.window or call.event["received_at"] not in scope.window:
                 continue
             scope.possible_calls.setdefault(call.event["audit_id"])
-            counted[call.because] = counted.get(call.because, 0) + 1
+            counted.setdefault(call.because, set()).add(call.event["audit_id"])
             self._add_deed(scope, call.event, None, possible=True)
-        for because, number in counted.items():
-            says = f"Whether {number} calls are the attacker's or the victim's cannot be told: {because}"
+        for because, ids in counted.items():
+            says = f"Whether {len(ids)} calls are the attacker's or the victim's cannot be told: {because}"
             scope.limit(
                 (*DEEDS, "identity"), says, "Runtime Monitoring findings of that pod or node, or the victim's own logs"
             )
