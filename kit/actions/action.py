@@ -11,10 +11,11 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol, get_args
 
-from kit.actions.target import Parameters, Target, TargetSource
+from kit.actions.target import MadeObject, ObjectParameters, Parameters, Target, TargetSource
 from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -23,6 +24,7 @@ from kit.model.kubernetes import OBJECT_KINDS
 
 Stage = Literal["freeze", "contain", "revoke", "capture", "eradicate", "recover"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+MADE_WITHIN = 2  # seconds from the arrival of a call to the creationTimestamp of what it makes
 DELETED_IS_GONE = "what was deleted is gone; what was captured before stays"
 READS = "nothing to undo: it changes nothing"
 DRY = "server-side dry-run (dryRun=All)"
@@ -171,10 +173,21 @@ def action_id(name: str, target: Target) -> str:
 def uid_checked(verb: str, resource: str, target: Target) -> list[str]:
     """Done only while the object of that name is still the one that is meant."""
     line = kubectl(verb, resource, target.name, target.namespace)
-    if target.thing is None or not target.thing.uid:
-        return [line]
-    uid = kubectl("get -o jsonpath={.metadata.uid}", resource, target.name, target.namespace)
-    return [f'test "$({uid})" = {shlex.quote(target.thing.uid)} && {line}']
+    known = target.parameters
+    meant = target.thing.uid if target.thing else known.uid if isinstance(known, ObjectParameters) else None
+    if meant:
+        uid = kubectl("get -o jsonpath={.metadata.uid}", resource, target.name, target.namespace)
+        return [f'test "$({uid})" = {shlex.quote(meant)} && {line}']
+    if isinstance(known, MadeObject) and known.made_at:
+        made = kubectl("get -o jsonpath={.metadata.creationTimestamp}", resource, target.name, target.namespace)
+        return [f'case "$({made})" in {"|".join(seconds_after(known.made_at))}) {line} ;; esac']
+    return [line]
+
+
+def seconds_after(made_at: str) -> list[str]:
+    """The second in which a call to make an object came and those after it: the server writes its own time into the object."""
+    first = datetime.fromisoformat(made_at)
+    return [f"{first + timedelta(seconds=later):%Y-%m-%dT%H:%M:%SZ}" for later in range(MADE_WITHIN + 1)]
 
 
 def on_object(verb: str) -> Callable[[Target], list[str]]:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, Action, Held
-from kit.actions.pods import why_not_on_fargate
+from kit.actions.pods import QUARANTINED, why_not_on_fargate
 from kit.actions.target import PodParameters, Target
 from kit.identities.revocation import kubectl
-
-LABEL = "kit-quarantine"
-"""A label of our own: changing one that a ReplicaSet or a Service selects on would start a new pod from the same image."""
 
 
 def _isolate(target: Target) -> list[str]:
     policy = (
-        '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"' + LABEL + '"},"spec":{"podSelector":{"matchLabels":{"'
-        + LABEL + '":"true"}},"policyTypes":["Ingress","Egress"]}}'
+        '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"' + QUARANTINED + '"},"spec":{"podSelector":{"matchLabels":{"'
+        + QUARANTINED + '":"true"}},"policyTypes":["Ingress","Egress"]}}'
     )  # fmt: skip
     space = shlex.quote(target.namespace or "default")
     return [
-        f"{kubectl('label', 'pod', target.name, target.namespace)} {LABEL}=true",
+        f"{kubectl('label', 'pod', target.name, target.namespace)} {QUARANTINED}=true",
         f"echo {shlex.quote(policy)} | kubectl apply -n {space} -f -",
     ]
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
+from kit.actions.pods import QUARANTINED
 from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import AUTO, BY_KARPENTER, HYBRID, NODE_KIND_WORDS, WITHOUT_INSTANCE
@@ -55,6 +56,19 @@ def _terminate(target: Target) -> list[str]:
         ),
     )
     return [drain, *ends(target)]
+
+
+def _evict(target: Target) -> list[str]:
+    """Without --force a pod that nothing starts again stops the command before it evicts any."""
+    selects = shlex.quote(f"!{QUARANTINED}")
+    return [
+        kubectl(
+            f"drain --ignore-daemonsets --delete-emptydir-data --timeout=300s --pod-selector={selects}",
+            "",
+            target.key,
+            None,
+        )
+    ]
 
 
 def _add_nodes(target: Target) -> list[str]:
@@ -114,6 +128,13 @@ ACTIONS = (
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch"),
            preview=DRY, check="the node is unschedulable",
            impossible=_impossible(on_hybrid=True, without_instance=True), takes_out=True, waits=(Wait("protect_node", Where.SAME, _is_replaced),)),
+    Action("evict_pods", "contain", "Move the pods that merely ran on each held node to other nodes, as their disruption budgets allow; the attacker's and those of DaemonSets stay", "what a moved pod serves, until its new one is ready",
+           cannot_undo="a moved pod is not moved back", kinds=("node",),
+           commands=_evict, precondition="the node is cordoned, other nodes have room, and the attacker's pods on it have the label kit-quarantine", only_held=True,
+           permissions=("kubernetes:nodes:get", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create"),
+           preview=f"{DRY} of the evictions", check="no pod is left on the node but the attacker's, those of DaemonSets, and those that nothing would start again, which are named",
+           impossible=_impossible(on_hybrid=True, without_instance=True),
+           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("keep_objects", Where.LOST))),
     Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
            precondition="the instance runs; for memory it is reached by SSM", only_held=True,
@@ -128,7 +149,7 @@ ACTIONS = (
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
            preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on",
            impossible=_impossible(on_auto=False), takes_out=True,
-           waits=tuple(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node"))),
+           waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY))),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the checkpoints are made",

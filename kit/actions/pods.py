@@ -10,6 +10,9 @@ from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.words import few
 
+QUARANTINED = "kit-quarantine"
+"""A label of our own: changing one that a ReplicaSet or a Service selects on would start a new pod from the same image."""
+
 
 def _file(target: Target, end: str) -> str:
     return shlex.quote(f"{target.namespace or 'default'}_{target.name}.{end}".replace("/", "_"))
@@ -55,7 +58,7 @@ def _is_owners(target: Target, held: Held) -> str:
 
 
 ACTIONS = (
-    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding"), commands=_keep,
+    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding", "written_webhook", "written_secret"), commands=_keep,
            precondition="the object with this uid stands",
            permissions=("kubernetes:{object}:get", "kubernetes:pods/log:get", "kubernetes:events:list"),
            preview=LOOKED, check="the files are in the case, hashed in its journal",

@@ -15,7 +15,7 @@ from kit.model.why import Why
 
 # fmt: off
 TargetSource = Literal[
-    "written_binding", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
+    "written_binding", "written_webhook", "written_secret", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
     "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
@@ -47,6 +47,13 @@ class ExpectedObject(ObjectParameters):
     """An object that is touched only while these of its members are as here."""
 
     expected: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MadeObject(ExpectedObject):
+    """An object that the attacker made and whose kind is not followed. made_at: when, in seconds of UTC; without a uid it alone tells which object is meant."""
+
+    made_at: str | None
 
 
 @dataclass(frozen=True)

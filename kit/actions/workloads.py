@@ -12,12 +12,22 @@ def _person(target: Target) -> str:
     return "your repository or your backup has it as it should be: the evidence has not, or it is a pod or a Secret"
 
 
+_DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create")
+
+
 ACTIONS = (
+    Action("remove_webhook", "freeze", "Delete the admission webhooks that the attacker made, before anything else changes the cluster: a mutating one changes each pod that is started anew, a failing one refuses what you change", "nothing that is yours, when the list is right", stops_nothing=True,
+           undo="make it again from what the journal kept", kinds=("written_webhook",), commands=on_object("delete"), destroys=True,
+           precondition="the object stands and is the one that the attacker made; its YAML is kept",
+           permissions=_DELETION, preview=DRY, check="it is gone"),
+    Action("remove_secret", "revoke", "Delete the Secrets that the attacker made: a service account token in one lives as long as it does", "nothing that is yours, when the list is right", stops_nothing=True,
+           cannot_undo="the value of a Secret is never kept", kinds=("written_secret",), commands=on_object("delete"), destroys=True,
+           precondition="the object stands and is the one that the attacker made",
+           permissions=_DELETION[:2], preview=DRY, check="it is gone"),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            commands=on_object("delete"), destroys=True,
            precondition="the object with this uid stands, its YAML is kept and its pods are captured",
-           permissions=("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create"),
-           preview=DRY, check="it is gone"),
+           permissions=_DELETION, preview=DRY, check="it is gone"),
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
            precondition="the attacker's access has ended, and nothing of that name is there",
            permissions=("kubernetes:{object}:get", "kubernetes:{object}:create", "kubernetes:{object}:delete", "kubernetes:{role}"),
@@ -26,7 +36,7 @@ ACTIONS = (
     Action("revert_changes", "recover", "Undo what the attacker changed, by comparing it with your own copy", "what others changed since, when the whole is put back", undo="put back what stood before", kinds=("changed",),
            precondition="the attacker's access has ended",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the evidence does not hold it as it should be; your repository or your backup does"),
-    Action("rotate_secrets", "recover", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),
+    Action("rotate_secrets", "revoke", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
            by_person="the kit does not hold new values: their owners make them",

@@ -33,7 +33,7 @@ READ: dict[str, tuple[SubjectName, str]] = {
     "configmaps": ("config_map", "config maps"),
 }
 _KUBELET_READS = ("pods", "runningpods", "containerLogs", "logs", "metrics", "stats", "healthz", "configz", "spec")
-_SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the log has the moment of the request
+SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the log has the moment of the request
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def _through_kubelet(event: Event, path: str) -> Deed:
 def _born_together(life: _Life, created_at: datetime) -> bool:
     if life.created_at is None:
         return life.deleted_at is None or created_at <= life.deleted_at
-    return abs(life.created_at - created_at) <= _SAME_BIRTH
+    return abs(life.created_at - created_at) <= SAME_BIRTH
 
 
 def _fits(life: _Life, event: Event, query: dict[str, list[str]]) -> bool | None:

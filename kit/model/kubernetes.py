@@ -75,6 +75,7 @@ WORKLOADS = {
 """Kind → plural API name of what makes pods."""
 BOUND = {"rolebindings", "clusterrolebindings"}
 ROLES = {"roles", "clusterroles"}
+WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 FOLLOWED = {
     *("pods", "services", "serviceaccounts", "nodes", "secrets", "configmaps", "networkpolicies"),
     *WORKLOADS.values(),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cached_property
 
+from kit.attribution.calls import creates
+from kit.attribution.deeds import SAME_BIRTH, path_of
 from kit.identities.access import Access
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
+from kit.lenient import utc_time
 from kit.model.arn import compared
 from kit.model.identity import NODE
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
@@ -17,6 +22,7 @@ from kit.model.why import Rule, Why
 from kit.playbooks.playbook import playbook_of
 from kit.scope.index import Index
 from kit.scope.profile import Profile
+from kit.scope.ring import Rings, runs_in
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope
 from kit.store.store import Store
@@ -59,8 +65,8 @@ class Compromised:
 
     @cached_property
     def reached(self) -> dict[str, tuple[Why, ...]]:
-        """Nodes that the attacker may hold, and what shows it: their own credential was used, the finding is about them, or an affected
-        pod on them has power over its node. On any other node an affected pod merely ran."""
+        """Nodes that the attacker may hold, and what shows it: their own credential was used, the finding is about them, or a pod on them
+        that was the attacker's tool has power over its node. On any other node an affected pod merely ran."""
         found = dict[str, dict[Why, None]]()
         for scope in self.scopes:
             for profile in self.hostile(scope):
@@ -68,7 +74,8 @@ class Compromised:
                     found.setdefault(profile.identity.node, {})[self.first_call(profile)] = None
             for one in scope.affected("pod", "node"):
                 pod = one.thing if one.kind == "pod" else None
-                power = power_over_node(pod.spec, self.is_made_by_attacker(pod)) if pod else []
+                is_tool = pod is not None and pod.uid in self.used_pods
+                power = power_over_node(pod.spec, self.is_made_by_attacker(pod)) if pod and is_tool else []
                 if pod and pod.node and power:
                     says = f"affected pod {pod.namespace}/{pod.name} on it {few([access.says for access in power], 3)}"
                     found.setdefault(pod.node, {})[Why(Ref.of("pod", pod.uid), says)] = None
@@ -81,6 +88,31 @@ class Compromised:
     @cached_property
     def _created(self) -> set[str]:
         return {key for kind, key in self.affected if kind == "created"}
+
+    def making_of(self, path: str) -> tuple[str | None, datetime | None]:
+        """The uid of the object at a path that the attacker made, by the call's own answer or by the dump, and when it was made; None for what is not told."""
+        made = [
+            call.event
+            for call in self.scope.attacker.calls.values()
+            if creates(call.event) and path_of(call.event) == path
+        ]
+        if not made:
+            return None, None
+        last = max(made, key=lambda event: (event["received_at"], event["audit_id"]))
+        if last["uid"]:
+            return last["uid"], last["received_at"]
+        dumped = self.store.rows(
+            "SELECT uid, json_extract_string(object, '$.metadata.creationTimestamp') AS created_at FROM objects WHERE resource = $resource"
+            " AND namespace IS NOT DISTINCT FROM $namespace AND name = $name AND uid IS NOT NULL ORDER BY uid",
+            resource=last["resource"],
+            namespace=last["namespace"],
+            name=last["name"],
+        )
+        for row in dumped:
+            created = utc_time(row["created_at"])
+            if created and abs(created - last["received_at"]) <= SAME_BIRTH:
+                return row["uid"], last["received_at"]
+        return None, last["received_at"]
 
     def is_made_by_attacker(self, pod: Thing) -> bool:
         """Whether the attacker made a pod or the workload that it belongs to."""
@@ -132,14 +164,15 @@ class Compromised:
 
     @cached_property
     def workloads_to_mend(self) -> dict[str, tuple[Why, ...]]:
-        """Workloads of affected pods that stand and that the attacker did not make: their owners start new pods from the same image."""
+        """Workloads of pods that stand, through which the attacker came in and which the attacker did not make: their owners start new pods from the
+        same image, with the same fault."""
         found = dict[str, tuple[Why, ...]]()
         for subject in self.index.affected("pod"):
             pod = subject.thing
-            if pod is None or pod.standing is False or subject.key not in self.used_pods:
+            if pod is None or pod.standing is False or subject.key not in self.entered_pods:
                 continue
             owners = self.inventory.owners(pod)
-            if owners:
+            if owners and owners[-1].resource not in ("jobs", "cronjobs"):
                 path = f"{owners[-1].resource}/{pod.namespace}/{owners[-1].name}"
                 if ("created", path) not in self.affected:
                     found.setdefault(path, tuple(subject.why)[:2])
@@ -163,22 +196,42 @@ class Compromised:
 
     @cached_property
     def used_pods(self) -> set[str]:
-        """Uids of the affected pods that were the attacker's tools, not only hit: the playbook of their finding isolates or deletes them, the attacker made
-        them, or holds their service account or their node."""
-        found = set[str]()
+        """Uids of the affected pods that were the attacker's tools, not only hit or exposed: the attacker touched them or made them, or a finding that
+        is itself a sign of an attack names them and its playbook isolates or deletes them."""
+        found, rings = set[str](), Rings(self.scope)
         for scope in self.scopes:
-            asked = any(
+            asked = not scope.finding.is_policy and any(
                 do.action.takes_out and "pod" in do.action.kinds for do in playbook_of(scope.finding.type).actions
             )
             for subject in scope.affected("pod"):
                 pod = subject.thing
-                if pod and (
-                    asked
-                    or self.is_made_by_attacker(pod)
-                    or pod.service_account in self.hostile_accounts
-                    or pod.node in self.reached
-                ):
+                named = asked and any(why.rule is Rule.FINDING for why in subject.why)
+                if pod and (named or rings.of(subject, scope) == "touched" or self.is_made_by_attacker(pod)):
                     found.add(subject.key)
+        return found
+
+    @cached_property
+    def exposed_pods(self) -> set[str]:
+        """Uids of the affected pods that were not the attacker's tools and may still stand."""
+        return {
+            pod.key
+            for pod in self.index.affected("pod")
+            if pod.key not in self.used_pods and not (pod.thing and pod.thing.standing is False)
+        }
+
+    @cached_property
+    def entered_pods(self) -> set[str]:
+        """Uids of the affected pods through which the attacker came in: their own credential was used, or Runtime Monitoring saw the
+        attack in them and no call of the attacker explains it."""
+        claimed = (call.event["claimed_pod_uid"] for call in self.scope.attacker.calls.values())
+        found = {uid for uid in claimed if uid}
+        rules = defaultdict[str, set[Rule]](set)
+        for pod in self.index.affected("pod"):
+            rules[pod.key] |= {why.rule for why in pod.why}
+        for scope in self.scopes:
+            if runs_in(scope):
+                named = (pod.key for pod in scope.affected("pod") if any(why.rule is Rule.FINDING for why in pod.why))
+                found |= {uid for uid in named if not rules[uid] & {Rule.ATTACKER, Rule.CARRIES_OUT}}
         return found
 
     @cached_property

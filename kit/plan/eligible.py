@@ -22,6 +22,8 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
         return bool(kinds) and kinds[0] in action.identities
     if kind == "iam_role":
         return is_role(key)
+    if kind == "pod" and action.only_held:
+        return key in held.used_pods
     if kind == "node":
         return key in held.reached or key in (held.unclear if action.only_held else held.nodes_of_used_pods)
     if kind == "image":
@@ -47,8 +49,6 @@ def _named_images(action: Action, scope: FindingScope) -> set[str]:
 
 def impossible(action: Action, held: Compromised, target: Target) -> str:
     """Why an action cannot be done to a target, "" when it can."""
-    if action.only_held and target.kind == "pod" and target.key not in held.used_pods:
-        return "it is what was hit, not what was used: no playbook of its findings isolates or deletes it"
     if action.only_held and target.kind == "node" and target.key in held.unclear:
         return held.unclear[target.key]
     return action.impossible(target, held)

@@ -103,7 +103,7 @@ def _review(plan: Plan, name_of: dict[str, str]) -> Iterator[str]:
     if not plan.review:
         return
     yield from ("## To be looked at", "")
-    yield f"{counted(len(plan.review), 'subject')} may be affected; nothing is planned for them (`kit scope CASE` has the reasons):"
+    yield f"{counted(len(plan.review), 'subject')} may be affected, or only exposed; nothing is planned for them (`kit scope CASE` has the reasons):"
     yield ""
     for kind, refs in groupby(plan.review, key=lambda ref: ref.partition(":")[0]):
         names = sorted({name_of.get(ref, ref.partition(":")[2]) for ref in refs})

@@ -93,7 +93,7 @@ def with_what_it_waits_for(inventory: Inventory, number: int, made: list[Made]) 
         after += [
             done.id for one, of, done in others if one.keeps is not Keeps.NOTHING and _holds(inventory, target, one, of)
         ]
-    after += [done.id for one, _, done in others if one.stage in action.after_stages]
+    after += [done.id for one, _, done in others if one.stage in action.after_stages and one is not action]
     after += [
         done.id for one, of, done in others if any(_is_waited_for(inventory, wait, target, one, of) for wait in waits)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from kit.actions.target import (
     ExpectedObject,
     ImageParameters,
     LostObject,
+    MadeObject,
     NodeParameters,
     ObjectParameters,
     Parameters,
@@ -249,7 +251,9 @@ class Knowledge:
         if thing is None:
             resource, _, rest = key.partition("/")
             namespace, _, name = rest.rpartition("/")
-            return ExpectedObject(resource, namespace or None, name, None, {})
+            uid, made_at = self.held.making_of(key) if kind == "created" else (None, None)
+            made_at_second = f"{made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if made_at else None
+            return MadeObject(resource, namespace or None, name, uid, {}, made_at_second)
         made = ObjectParameters(thing.resource, thing.namespace, thing.name, thing.uid)
         if action.reads_only:
             return made

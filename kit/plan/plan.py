@@ -45,7 +45,7 @@ class PlannedAction:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan. review: refs of subjects that are only possible: nothing is planned for them, somebody looks at them.
+    """A plan. review: refs of subjects that are only possible, and of pods that are only exposed: nothing is planned for them, somebody looks.
 
     not_possible: what cannot be done to something of its kind: action, target, name, says.
     """

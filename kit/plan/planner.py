@@ -1,6 +1,7 @@
 """The plan: what is to be done, to what, in which order, what hangs on it and how it is undone. It changes nothing.
 
-Made from the playbooks' actions and the scope: `affected` is acted on, `possible` is listed for review. The same evidence gives the same
+Made from the playbooks' actions and the scope: what the attacker touched is acted on; what is `possible`, and pods that are
+only exposed, are listed for review. The same evidence gives the same
 plan; its digest covers the actions with their account, region and cluster, and is what is approved.
 Order: freeze → contain → revoke → capture → eradicate → recover. Sources: as in kit.actions.registry.
 """
@@ -54,10 +55,11 @@ def make_plan(
     made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
     actions = tuple(selected(one, chosen) for one in every if one.action in chosen)
+    only_exposed = {("pod", uid) for uid in targets.held.exposed_pods}
     review = [
         str(Ref.of(*place))
         for place, subject in sorted(scope.index.places.items())
-        if subject.certainty == "possible" and subject.kind != "reachable"
+        if (subject.certainty == "possible" and subject.kind != "reachable") or place in only_exposed
     ]
     place = targets.account, targets.region, targets.cluster
     return Plan(*place, actions, tuple(review), tuple(impossible))

@@ -28,7 +28,7 @@ from kit.actions.target import (
 from kit.errors import CallError
 from kit.identities.access import Access
 from kit.lenient import dicts_of
-from kit.model.kubernetes import BOUND, ROLES
+from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
 from kit.model.why import Standing
 from kit.plan.compromised import Compromised
 from kit.plan.eligible import impossible, is_meant
@@ -36,6 +36,12 @@ from kit.plan.parameters import Knowledge
 from kit.scope.scope import Scope
 from kit.words import Names, few
 
+_WRITTEN: dict[str, TargetSource] = {
+    **dict.fromkeys((*BOUND, *ROLES), "written_binding"),
+    **dict.fromkeys(WEBHOOKS, "written_webhook"),
+    "secrets": "written_secret",
+}
+"""What the attacker made that gives access, or changes what others make: undone before all else of the attacker's is deleted."""
 Rows = Callable[[str], Iterable[dict[str, Any]]]
 
 
@@ -104,8 +110,8 @@ class Targets:
     def _of_scope(self, action: Action) -> Iterator[Target]:
         for scope in self.scopes:
             for subject in scope.all_of():
-                written = subject.kind == "created" and subject.key.partition("/")[0] in (*BOUND, *ROLES)
-                kind = "written_binding" if written else subject.kind
+                resource = subject.key.partition("/")[0]
+                kind = _WRITTEN.get(resource, subject.kind) if subject.kind == "created" else subject.kind
                 if kind in action.kinds and is_meant(action, self.held, scope, subject):
                     yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
 

@@ -161,7 +161,7 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
         why = Why(ref, "it is the finding's caller", Rule.FINDING)
         scope.add("service_account", caller.service_account, why, certainty=guilty)
         says = f"it runs under {caller.service_account}, the finding's caller"
-        return _pods_under(inventory, caller.service_account, Why(ref, says, Rule.FINDING), guilty == "affected")
+        return _pods_under(inventory, caller.service_account, Why(ref, says), guilty == "affected")
     if caller.node and guilty == "affected":
         return _pods_on(scope, inventory, caller.node, ref, f"it ran on {caller.node}, whose credential made the call")
     return []

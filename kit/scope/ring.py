@@ -89,7 +89,7 @@ class Rings:
         if (kind, key) in self._refs or any(_by_attacker(why.rule) for why in subject.why):
             return True
         if kind == "pod":
-            return _runs_in(scope) and any(why.rule is Rule.FINDING for why in subject.why)
+            return runs_in(scope) and any(why.rule is Rule.FINDING for why in subject.why)
         if kind == "node":
             return any(why.rule is Rule.NAMED_NODE for why in subject.why) or key in self._held_of(scope)
         if kind == "iam_role":
@@ -120,7 +120,7 @@ def _by_attacker(rule: Rule) -> bool:
     return rule in (Rule.ATTACKER, Rule.CARRIES_OUT)
 
 
-def _runs_in(scope: FindingScope) -> bool:
+def runs_in(scope: FindingScope) -> bool:
     """Whether a finding is about what ran in a pod: Runtime Monitoring sees processes."""
     return ":Runtime/" in scope.finding.type
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from kit.actions.isolation import LABEL
+from kit.actions.pods import QUARANTINED
 from kit.inventory.node_kind import AUTO, COMPUTE_TYPE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
@@ -28,7 +28,7 @@ VPC_CNI, OTHER, NOBODY, NOT_TOLD = "VPC CNI", "other", "nobody", "unknown"
 _ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")
 _LOOKS, _PAUSE = 5, 1.0  # s; the controller takes a few to hand a policy to the nodes
 _INSTEAD = "or quarantine its node (quarantine_node)"
-_SPEC: dict[str, Any] = {"podSelector": {"matchLabels": {LABEL: "true"}}, "policyTypes": ["Egress", "Ingress"]}
+_SPEC: dict[str, Any] = {"podSelector": {"matchLabels": {QUARANTINED: "true"}}, "policyTypes": ["Egress", "Ingress"]}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class QuarantinePolicy(CreateObject):
         return refused and f"{refused}: see who made it, and delete it, {_INSTEAD}"
 
     def undo(self, live: Connection, before: State, after: State) -> str:
-        held = live.listed(url_path("pods", self.namespace), query={"labelSelector": f"{LABEL}=true"})
+        held = live.listed(url_path("pods", self.namespace), query={"labelSelector": f"{QUARANTINED}=true"})
         if held:
             names = ", ".join(one["metadata"]["name"] for one in held[:5])
             raise Failed(f"the policy stays, as it still isolates {names}; undo those first, then this again")
@@ -123,21 +123,19 @@ def _isolate(live: Connection, planned: PlannedAction) -> list[Change]:
     word, says = enforcer(live, pod)
     if word == NOBODY:
         raise Refused(f"a network policy would have no effect: {says}")
-    doing = f"label {LABEL}=true on"
+    doing = f"label {QUARANTINED}=true on"
     if any(one.get("livenessProbe") for one in containers(spec)):
-        doing = (
-            f"label {LABEL}=true (a liveness probe that needs the network restarts its container: memory is lost) on"
-        )
+        doing = f"label {QUARANTINED}=true (a liveness probe that needs the network restarts its container: memory is lost) on"
     space = metadata["namespace"]
     body = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": LABEL, "namespace": space},
+        "metadata": {"name": QUARANTINED, "namespace": space},
         "spec": _SPEC,
     }
-    label = {"metadata": {"labels": {LABEL: "true"}}}
+    label = {"metadata": {"labels": {QUARANTINED: "true"}}}
     return [
-        QuarantinePolicy("networkpolicies", space, LABEL, None, body),
+        QuarantinePolicy("networkpolicies", space, QUARANTINED, None, body),
         EditObject("pods", space, metadata["name"], metadata["uid"], label, doing=doing),
     ]
 
@@ -148,11 +146,13 @@ def _isolated(live: Connection, planned: PlannedAction) -> Check:
     if pod is None or (uid and pod["metadata"]["uid"] != uid):
         return Check(HOLDS, f"pod {space}/{name} is not there any more")
     policies = live.listed(url_path("networkpolicies", space))
-    ours = next((one for one in policies if one["metadata"]["name"] == LABEL), None)
-    if labels(pod).get(LABEL) != "true":
-        return Check(DOES_NOT_HOLD, f"somebody took label {LABEL} off pod {space}/{name}: it is not isolated")
+    ours = next((one for one in policies if one["metadata"]["name"] == QUARANTINED), None)
+    if labels(pod).get(QUARANTINED) != "true":
+        return Check(DOES_NOT_HOLD, f"somebody took label {QUARANTINED} off pod {space}/{name}: it is not isolated")
     if ours is None or not _lets_nothing_through(ours.get("spec")):
-        return Check(DOES_NOT_HOLD, f"network policy {space}/{LABEL} is gone or was changed: the pod is not isolated")
+        return Check(
+            DOES_NOT_HOLD, f"network policy {space}/{QUARANTINED} is gone or was changed: the pod is not isolated"
+        )
     allowing = [one["metadata"]["name"] for one in policies if one is not ours and _allows(one, pod)]
     if allowing:
         return Check(
@@ -206,7 +206,7 @@ def _enforced(live: Connection, pod: dict[str, Any]) -> Check:
 def _hands_on(one: dict[str, Any], address: str | None) -> bool:
     spec = one.get("spec", {})
     reached = [to.get("podIP") for to in spec.get("podSelectorEndpoints") or []]
-    return spec.get("policyRef", {}).get("name") == LABEL and bool(address) and address in reached
+    return spec.get("policyRef", {}).get("name") == QUARANTINED and bool(address) and address in reached
 
 
 def _sharing(live: Connection, pod: dict[str, Any]) -> str:

@@ -59,6 +59,7 @@ from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
+from kit.words import few
 
 
 def _annotated(machine: Machine) -> list[Change]:
@@ -151,6 +152,33 @@ def _is_cordoned(live: Connection, planned: PlannedAction) -> Check:
 act("cordon_node", changes=_cordoning, refuses=_cannot_cordon, check=_is_cordoned)
 
 
+# evict_pods
+
+
+def _moving(live: Connection, planned: PlannedAction) -> list[Change]:
+    """The evictions of the pods that merely ran on the node; what nothing would start again is left where it is."""
+    left = {*(planned.parameters.get("affected_pods") or []), *(pod["metadata"]["uid"] for pod in _bare(live, planned))}
+    return [
+        EvictPod("pods", pod["metadata"]["namespace"], pod["metadata"]["name"], pod["metadata"]["uid"])
+        for pod in pods_on(live, planned.parameters["node"])
+        if pod["metadata"]["uid"] not in left
+    ]
+
+
+def _are_moved(live: Connection, planned: PlannedAction) -> Check:
+    node = node_of(live, planned)
+    if node is None or is_another(node, planned):
+        return Check(HOLDS, "the node is gone" if node is None else "the node is gone, another one has its name")
+    bare = [pod_title(pod) for pod in _bare(live, planned)]
+    stay = f"; nothing starts {few(bare, 3)} again, so {'it stays' if len(bare) == 1 else 'they stay'}" if bare else ""
+    return all_hold(
+        live, _moving(live, planned), f"the pods that merely ran on the node are moved, or are ending{stay}"
+    )
+
+
+act("evict_pods", changes=_moving, refuses=_cannot_cordon, check=_are_moved)
+
+
 # quarantine_node
 
 
@@ -238,21 +266,25 @@ def _cannot_end(live: Connection, planned: PlannedAction) -> str:
         return is_only_named(planned)
     bare = _bare(live, planned) if machine.object and machine.state not in ENDED else []
     if bare:
-        return f"nothing starts {', '.join(bare[:5])} again, which this plan does not count as affected: move {'it' if len(bare) == 1 else 'them'} away first, or delete {'it' if len(bare) == 1 else 'them'}"
+        return f"nothing starts {', '.join(pod_title(pod) for pod in bare[:5])} again, which this plan does not count as affected: move {'it' if len(bare) == 1 else 'them'} away first, or delete {'it' if len(bare) == 1 else 'them'}"
     return ""
 
 
-def _bare(live: Connection, planned: PlannedAction) -> list[str]:
+def pod_title(pod: dict[str, Any]) -> str:
+    """A pod as a sentence names it."""
+    return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def _bare(live: Connection, planned: PlannedAction) -> list[dict[str, Any]]:
     """Pods that an eviction would end for good, without those that the plan counts as affected and captures. `kubectl drain` refuses them
     too."""
     affected = planned.parameters.get("affected_pods") or []
-    metadata = (pod["metadata"] for pod in pods_on(live, planned.parameters["node"]))
     return [
-        f"pod {one['namespace']}/{one['name']}"
-        for one in metadata
-        if not any(owner.get("controller") for owner in one.get("ownerReferences") or [])
-        and one["uid"] not in affected
-        and "deletionTimestamp" not in one
+        pod
+        for pod in pods_on(live, planned.parameters["node"])
+        if not any(owner.get("controller") for owner in pod["metadata"].get("ownerReferences") or [])
+        and pod["metadata"]["uid"] not in affected
+        and "deletionTimestamp" not in pod["metadata"]
     ]
 
 

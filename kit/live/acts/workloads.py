@@ -5,8 +5,9 @@ What the attacker changed is not put back here: changes that others made since w
 
 from __future__ import annotations
 
+from kit.actions.action import seconds_after
 from kit.live.acts.act import Check, act, all_hold
-from kit.live.acts.cluster import is_gone, is_own_account, uid_now
+from kit.live.acts.cluster import found, is_gone, is_own_account, uid_now
 from kit.live.changes.objects import CreateObject, DeleteObject, remade
 from kit.live.connection import Connection
 from kit.live.errors import Refused
@@ -18,16 +19,29 @@ _MADE_BY_OTHERS = ("pods", "nodes", "events", "endpoints", "endpointslices", "se
 def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
     known = planned.parameters
     uid, expected = known["uid"], known.get("expected") or {}
-    if not known["resource"] or not known["name"] or not (uid or expected):
+    made_at = known.get("made_at")
+    if not known["resource"] or not known["name"] or not (uid or expected or made_at):
         raise Refused(
-            "the evidence tells neither uid nor content, so whether it is the one that was made cannot be told"
+            "the evidence tells neither uid, nor content, nor when it was made, so whether it is the one that was made cannot be told"
         )
     if known["resource"] in ("namespaces", "nodes"):
         raise Refused(f"with {known['resource']} goes everything in them: do it by hand")
     if known["resource"] == "serviceaccounts" and is_own_account(live, known.get("namespace"), known["name"]):
         raise Refused(f"the kit itself runs as service account {known['name']}: delete it with another user")
-    uid = uid_now(live, uid)
+    uid = uid_now(live, uid) if uid or expected else _uid_of_made(live, planned, str(made_at))
     return [DeleteObject(known["resource"], known.get("namespace"), known["name"], uid, expected)]
+
+
+def _uid_of_made(live: Connection, planned: PlannedAction, made_at: str) -> str | None:
+    """The uid of the object that stands, when it was made in the seconds of the attacker's call; None when none stands."""
+    known = planned.parameters
+    stands = found(live, known["resource"], known.get("namespace"), known["name"])
+    if stands is None:
+        return None
+    created = str(stands["metadata"].get("creationTimestamp"))
+    if created not in seconds_after(made_at):
+        raise Refused(f"{planned.name} was made at {created}, the attacker's at {made_at}: it is another object")
+    return str(stands["metadata"]["uid"])
 
 
 def _restore(live: Connection, planned: PlannedAction) -> list[CreateObject]:
@@ -53,5 +67,7 @@ def _restored(live: Connection, planned: PlannedAction) -> Check:
     return all_hold(live, _restore(live, planned), f"{planned.name} is there again, as the evidence has it")
 
 
+act("remove_webhook", changes=_delete, check=is_gone)
+act("remove_secret", changes=_delete, check=is_gone)
 act("delete_workload", changes=_delete, check=is_gone)
 act("restore_objects", changes=_restore, check=_restored)
