@@ -164,17 +164,17 @@ class Compromised:
 
     @cached_property
     def workloads_to_mend(self) -> dict[str, tuple[Why, ...]]:
-        """Workloads of pods that stand, through which the attacker came in and which the attacker did not make: their owners start new pods from the
-        same image, with the same fault."""
+        """Workloads that stand and that the attacker did not make, of pods through which the attacker came in: they start new pods from the same
+        image, with the same fault. The cluster's own come from its add-ons."""
         found = dict[str, tuple[Why, ...]]()
         for subject in self.index.affected("pod"):
             pod = subject.thing
-            if pod is None or pod.standing is False or subject.key not in self.entered_pods:
+            if pod is None or pod.namespace == "kube-system" or subject.key not in self.entered_pods:
                 continue
             owners = self.inventory.owners(pod)
             if owners and owners[-1].resource not in ("jobs", "cronjobs"):
                 path = f"{owners[-1].resource}/{pod.namespace}/{owners[-1].name}"
-                if ("created", path) not in self.affected:
+                if ("created", path) not in self.affected and (pod.standing is not False or self.thing_at(path)):
                     found.setdefault(path, tuple(subject.why)[:2])
         return dict(sorted(found.items()))
 

@@ -1,0 +1,121 @@
+"""What a plan decides, held to the recordings' truth: whom it acts on, what it undoes when, and that nobody's work is stopped for having been near."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import cases
+from tests.command import kit_json
+from tests.test_host_access import EVERY, held
+
+ENTERS = {"isolate_pod", "withdraw_pod", "capture_container", "delete_pod"}
+ON_HELD_NODES = {"cordon_node", "evict_pods", "capture_node", "quarantine_node", "terminate_node"}
+STAGES = ("freeze", "contain", "revoke", "capture", "eradicate", "recover")
+
+
+@pytest.fixture(scope="module", params=sorted(EVERY))
+def planned(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    """A recording with the actions of its plan."""
+    recording = EVERY[request.param]
+    case = cases.copied(tmp_path_factory.mktemp("plan") / "case", recording)
+    return recording, kit_json("plan", case)["actions"]
+
+
+def touched(recording: Path) -> set[str]:
+    """Uids of the pods that the attacker was in: touched, made, changed by a webhook, robbed of their token, or seen at it by Runtime Monitoring."""
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    found = {one["uid"] for one in truth["attacker_touched_pods"]} | {*truth.get("injected_pods", [])}
+    found |= {one["bound_pod"]["uid"] for one in truth["attacker"]["identities"] if one.get("bound_pod")}
+    for path in recording.glob("findings*.json"):
+        for finding in json.loads(path.read_text())["Findings"]:
+            workload = finding["Resource"].get("KubernetesDetails", {}).get("KubernetesWorkloadDetails") or {}
+            if not finding["Type"].startswith("Policy:") and workload.get("Uid"):
+                found.add(workload["Uid"])
+    return found
+
+
+def test_only_pods_that_the_attacker_was_in_are_cut_off_captured_and_deleted(
+    planned: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    recording, actions = planned
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    acted_on = {one["uid"] for one in actions if one["action"] in ENTERS}
+    named = {
+        pod["uid"]
+        for finding in truth["findings"].values()
+        if not finding["type"].startswith("Policy:")
+        for pod in finding["pods"]
+        if {"finding", "workload"} & {*pod.get("reasons", [])}
+    }
+    assert acted_on <= touched(recording) | named
+
+
+def test_pods_move_off_held_nodes_alone_and_before_those_are_cut_off(
+    planned: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    recording, actions = planned
+    nodes = {one["target"].removeprefix("node:") for one in actions if one["action"] in ON_HELD_NODES}
+    assert nodes == held(recording)
+    moved = {one["target"]: one for one in actions if one["action"] == "evict_pods"}
+    for one in actions:
+        if one["action"] == "quarantine_node":
+            waits = set(one["after"])
+            assert moved[one["target"]]["id"] in waits
+            assert {more["id"] for more in actions if more["action"] == "add_nodes"} <= waits
+
+
+def test_new_secrets_come_as_soon_as_access_has_ended(planned: tuple[Path, list[dict[str, Any]]]) -> None:
+    _, actions = planned
+    rotated = [number for number, one in enumerate(actions) if one["action"] == "rotate_secrets"]
+    cut = {one["id"] for one in actions if one["stage"] in ("contain", "revoke") and one["action"] != "rotate_secrets"}
+    for number in rotated:
+        assert set(actions[number]["after"]) == cut
+        later = {one["stage"] for one in actions[number:]}
+        assert not later & {"freeze", "contain"}
+    first_capture = next((number for number, one in enumerate(actions) if one["stage"] == "capture"), len(actions))
+    assert not rotated or max(rotated) < first_capture
+
+
+def test_what_the_attacker_made_and_gives_access_is_undone_before_captures(
+    planned: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    _, actions = planned
+    stages = {one["target"]: STAGES.index(one["stage"]) for one in actions if one["action"] != "keep_objects"}
+    for target, stage in stages.items():
+        resource = target.removeprefix("created:").partition("/")[0] if target.startswith("created:") else ""
+        if resource.endswith("webhookconfigurations"):
+            assert stage == STAGES.index("freeze"), target
+        if resource in ("secrets", "rolebindings", "clusterrolebindings", "roles", "clusterroles"):
+            assert stage <= STAGES.index("revoke"), target
+
+
+def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster(tmp_path: Path) -> None:
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["webhook_backdoor"]))["actions"]
+    place = next(number for number, one in enumerate(actions) if one["action"] == "remove_webhook")
+    before = {one["action"] for one in actions[:place]}
+    assert before == {"protect_node", "snapshot_volumes", "keep_objects"}
+    webhook = actions[place]
+    (kept,) = webhook["after"]
+    assert kept.startswith("keep_objects-")
+    assert webhook["parameters"]["uid"] and webhook["parameters"]["uid"] in webhook["command"][0]
+    (secret,) = [one for one in actions if one["action"] == "remove_secret"]
+    assert secret["parameters"]["uid"], "the dump has a Secret of that name and of that second"
+
+
+def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service(tmp_path: Path) -> None:
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exposed_dashboard"]))
+    done = {one["action"] for one in actions["actions"]}
+    assert done == {"keep_objects", "narrow_endpoint", "close_exposure", "remove_anonymous_access"}
+    assert any(ref.startswith("pod:") for ref in actions["review"])
+
+
+def test_no_fixed_version_is_asked_for_where_the_attacker_came_by_the_api(tmp_path: Path) -> None:
+    """Commands were run in pods of the network plugin and of DNS by exec: neither has a fault to mend."""
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exec_kube_system"]))["actions"]
+    assert "roll_out_fixed" not in {one["action"] for one in actions}
