@@ -127,7 +127,7 @@ def test_what_hangs_on_it_is_named(plans: dict[str, tuple[Path, Planned]]) -> No
     assert "known to stand on it" in node["blast_radius"][0] and "is shared with" in node["blast_radius"][1]
     endpoint = next(one for one in actions if one["action"] == "narrow_endpoint")
     assert any(" called " in says and "outside of the cluster" in says for says in endpoint["blast_radius"])
-    actions = plans["node_credential"][1]["actions"]
+    actions = plans["webhook_backdoor"][1]["actions"]
     pod = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("checkout/api"))
     assert any(says.startswith("service checkout/api sends to it") for says in pod["blast_radius"])
 
