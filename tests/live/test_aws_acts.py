@@ -87,6 +87,7 @@ LASTING: dict[str, PlannedAction] = {
     "snapshot": planned("snapshot_volumes", **OF_NODE),
     "scan": planned("scan_node", **OF_NODE),
     "terminate": planned("terminate_node", **OF_NODE),
+    "move": planned("evict_pods", **OF_NODE),
     "rate": planned("give_feedback", finding="f1", useful=False),
 }
 
@@ -352,6 +353,23 @@ def test_a_node_is_drained_unprotected_and_terminated_and_its_group_starts_anoth
     assert INSTANCE not in state["autoscaling_groups"]["workers"]["instances"] and len(state["instances"]) == 4
     assert "pods/shop/agent-1" in here.cluster.objects() and "pods/shop/web-1" not in here.cluster.objects()
     assert here.cluster.content()[f"nodes//{NODE}"]["spec"]["unschedulable"]
+
+
+def test_the_attackers_pods_and_those_that_nothing_starts_again_stay_when_the_others_move(here: Scene) -> None:
+    bare = {"metadata": {"name": "bare", "namespace": "shop", "uid": "uid-of-bare"}, "spec": {"nodeName": NODE}}
+    here.cluster.add({"apiVersion": "v1", "kind": "Pod", **bare})
+    (tried,) = here.preview(planned("evict_pods", **OF_NODE))
+    assert "evict pods/shop/web-1" in tried.says and "bare" not in tried.says and "agent-1" not in tried.says
+    (done,) = here.apply(planned("evict_pods", **OF_NODE))
+    assert done.check and done.check.word == HOLDS and "nothing starts pod shop/bare again" in done.check.says
+    assert {"pods/shop/bare", "pods/shop/agent-1"} <= here.cluster.objects().keys()
+    assert "pods/shop/web-1" not in here.cluster.objects()
+
+
+def test_a_pod_of_the_attackers_is_not_moved(here: Scene) -> None:
+    of_attacker = OF_NODE | {"affected_pods": ["uid-of-web-1"]}
+    here.apply(planned("evict_pods", **of_attacker))
+    assert "pods/shop/web-1" in here.cluster.objects()
 
 
 def test_a_node_of_karpenter_is_left_to_its_finalizer(here: Scene) -> None:

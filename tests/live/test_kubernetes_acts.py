@@ -485,6 +485,28 @@ def filled(one: Object) -> Object:
     return one
 
 
+@pytest.mark.parametrize("act", ["remove_webhook", "remove_secret"])
+def test_what_is_known_by_its_second_alone_is_deleted_while_it_is_of_that_second(room: Room, act: str) -> None:
+    resource, kind, api = {
+        "remove_webhook": ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1"),
+        "remove_secret": ("secrets", "Secret", "v1"),
+    }[act]  # fmt: skip
+    named = {"name": "planted", "uid": "uid-of-planted", "creationTimestamp": "2026-01-31T14:00:01Z"}
+    space = "shop" if resource == "secrets" else None
+    room.emulator.add({"apiVersion": api, "kind": kind, "metadata": named | ({"namespace": space} if space else {})})
+    known: dict[str, Any] = {"resource": resource, "namespace": space, "name": "planted", "uid": None, "expected": {}}
+
+    def stands() -> bool:
+        return any(one["metadata"]["name"] == "planted" for one in room.emulator.objects().values())
+
+    refused = room.one("apply", planned(act, "other", **known, made_at="2026-01-31T13:00:00Z"))
+    assert refused.word == "refused" and "it is another object" in refused.says and stands()
+    untold = room.one("apply", planned(act, "untold", **known, made_at=None))
+    assert untold.word == "refused" and "cannot be told" in untold.says
+    assert room.one("apply", planned(act, "one", **known, made_at="2026-01-31T14:00:00Z")).word == "done"
+    assert not stands()
+
+
 @pytest.mark.parametrize("made", [JOB, OPEN, RUNS, CLOSED], ids=lambda one: one["kind"])
 def test_what_is_made_again_and_filled_in_is_undone_and_may_be_deleted_again(room: Room, made: Object) -> None:
     kind, name = made["kind"].lower(), made["metadata"]["name"]
