@@ -390,7 +390,11 @@ def test_what_eksctl_prints_tells_the_ways_in(tmp_path: Path) -> None:
 def test_a_command_has_the_namespace_of_an_object_that_only_the_log_shows(tmp_path: Path) -> None:
     call = {"verb": "create", "resource": "rolebindings", "namespace": "pay", "name": "rb", "apiGroup": "rbac.authorization.k8s.io"}  # fmt: skip
     planned, _ = plan(made(tmp_path, TEAM, call=call))
-    assert planned["remove_role_binding"]["command"] == ["kubectl delete rolebindings rb -n pay"]
+    (command,) = planned["remove_role_binding"]["command"]
+    assert (
+        "creationTimestamp} rolebindings rb -n pay)" in command
+        and " kubectl delete rolebindings rb -n pay ;; esac" in command
+    )
     assert planned["keep_objects"]["command"] == ["kubectl get -o yaml rolebindings rb -n pay > pay_rb.yaml"]
 
 

@@ -16,7 +16,7 @@ _DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernete
 
 
 ACTIONS = (
-    Action("remove_webhook", "freeze", "Delete the admission webhooks that the attacker made, before anything else changes the cluster: a mutating one changes each pod that is started anew, a failing one refuses what you change", "nothing that is yours, when the list is right", stops_nothing=True,
+    Action("remove_webhook", "freeze", "Delete the admission webhooks that the attacker made, first of all: a mutating one changes each new pod, a failing one refuses your changes", "nothing that is yours, when the list is right", stops_nothing=True,
            undo="make it again from what the journal kept", kinds=("written_webhook",), commands=on_object("delete"), destroys=True,
            precondition="the object stands and is the one that the attacker made; its YAML is kept",
            permissions=_DELETION, preview=DRY, check="it is gone"),

@@ -12,6 +12,7 @@ from kit.attribution.deeds import SAME_BIRTH, path_of
 from kit.identities.access import Access
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
+from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import utc_time
 from kit.model.arn import compared
@@ -103,7 +104,7 @@ class Compromised:
             return last["uid"], last["received_at"]
         dumped = self.store.rows(
             "SELECT uid, json_extract_string(object, '$.metadata.creationTimestamp') AS created_at FROM objects WHERE resource = $resource"
-            " AND namespace IS NOT DISTINCT FROM $namespace AND name = $name AND uid IS NOT NULL ORDER BY uid",
+            " AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR AND name = $name AND uid IS NOT NULL ORDER BY uid",
             resource=last["resource"],
             namespace=last["namespace"],
             name=last["name"],
@@ -206,9 +207,18 @@ class Compromised:
             for subject in scope.affected("pod"):
                 pod = subject.thing
                 named = asked and any(why.rule is Rule.FINDING for why in subject.why)
-                if pod and (named or rings.of(subject, scope) == "touched" or self.is_made_by_attacker(pod)):
+                is_alone = pod is not None and pod.node in self._used_fargate_nodes
+                if pod and (
+                    named or is_alone or rings.of(subject, scope) == "touched" or self.is_made_by_attacker(pod)
+                ):
                     found.add(subject.key)
         return found
+
+    @cached_property
+    def _used_fargate_nodes(self) -> set[str]:
+        """Fargate nodes whose credential was used: each is one pod's alone, so that what is done is done to that pod."""
+        every = {profile.identity.node for scope in self.scopes for profile in self.hostile(scope)}
+        return {node for node in every if node and node_kind_of(node, self.thing_at(f"nodes/{node}")) == FARGATE}
 
     @cached_property
     def exposed_pods(self) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -485,25 +485,32 @@ def filled(one: Object) -> Object:
     return one
 
 
-@pytest.mark.parametrize("act", ["remove_webhook", "remove_secret"])
-def test_what_is_known_by_its_second_alone_is_deleted_while_it_is_of_that_second(room: Room, act: str) -> None:
-    resource, kind, api = {
-        "remove_webhook": ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1"),
-        "remove_secret": ("secrets", "Secret", "v1"),
-    }[act]  # fmt: skip
+PLANTED: dict[str, Any] = {"name": "planted", "uid": None, "expected": {}}
+OF_SECOND: dict[str, tuple[str, str, PlannedAction]] = {
+    "a webhook": ("MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1",
+                  planned("remove_webhook", resource="mutatingwebhookconfigurations", namespace=None, made_at="2026-01-31T14:00:00Z", **PLANTED)),
+    "a Secret": ("Secret", "v1", planned("remove_secret", resource="secrets", namespace="shop", made_at="2026-01-31T14:00:00Z", **PLANTED)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_SECOND)
+def test_what_is_known_by_its_second_alone_is_deleted_while_it_is_of_that_second(room: Room, name: str) -> None:
+    kind, api, action = OF_SECOND[name]
+    space = action.parameters["namespace"]
     named = {"name": "planted", "uid": "uid-of-planted", "creationTimestamp": "2026-01-31T14:00:01Z"}
-    space = "shop" if resource == "secrets" else None
     room.emulator.add({"apiVersion": api, "kind": kind, "metadata": named | ({"namespace": space} if space else {})})
-    known: dict[str, Any] = {"resource": resource, "namespace": space, "name": "planted", "uid": None, "expected": {}}
 
     def stands() -> bool:
         return any(one["metadata"]["name"] == "planted" for one in room.emulator.objects().values())
 
-    refused = room.one("apply", planned(act, "other", **known, made_at="2026-01-31T13:00:00Z"))
+    def with_making(id_: str, made_at: str | None) -> PlannedAction:
+        return replace(action, id=f"{action.action}-{id_}", parameters=action.parameters | {"made_at": made_at})
+
+    refused = room.one("apply", with_making("other", "2026-01-31T13:00:00Z"))
     assert refused.word == "refused" and "it is another object" in refused.says and stands()
-    untold = room.one("apply", planned(act, "untold", **known, made_at=None))
+    untold = room.one("apply", with_making("untold", None))
     assert untold.word == "refused" and "cannot be told" in untold.says
-    assert room.one("apply", planned(act, "one", **known, made_at="2026-01-31T14:00:00Z")).word == "done"
+    assert room.one("apply", action).word == "done"
     assert not stands()
 
 
