@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from kit.attribution.calls import Event, caller_of, credentials_of, events_where, let_through, place_of
+from kit.attribution.calls import Event, bodies_of, caller_of, credentials_of, events_where, let_through, place_of
 from kit.attribution.own_call import AROUND, OwnCalls
 from kit.inventory.inventory import Inventory
-from kit.lenient import dict_of, dicts_of, json_of, utc_time
+from kit.lenient import dict_of, dicts_of, utc_time
 from kit.model.finding import Finding
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.store.store import Store
@@ -59,7 +59,8 @@ class Applied:
         if finding.is_policy or len(callers) != 1 or not str(own[0]["user_name"]).startswith(SERVICE_ACCOUNT):
             return None
         first, manager = own[0], _manager_of(own[0])
-        by = _tracked_by(self._bodies(first)[0]) or _tracked_by(self._bodies(first)[1])
+        asked, answered = bodies_of(self.store, [first])[place_of(first)]
+        by = _tracked_by(asked) or _tracked_by(answered)
         known = manager.startswith(_MANAGERS) or bool(by and by[0] != "application")
         if not (manager and (by or known)) or not (known or self._is_habit(first, manager)):
             return None
@@ -112,23 +113,19 @@ class Applied:
             for one in self._writes(own, at - AROUND, at + AROUND)
             if (one["received_at"] - at) * step >= timedelta()
         ]
+        run = list[Event]()
         for event in sorted(near, key=lambda one: one["received_at"], reverse=step < 0):
             if abs(event["received_at"] - at) > _PAUSE:
-                return
+                break
             at = event["received_at"]
-            asked, answered = self._bodies(event)
+            run.append(event)
+        bodies = bodies_of(self.store, run)
+        for event in run:
+            asked, answered = bodies[place_of(event)]
             other = _tracked_by(asked) or _tracked_by(answered)
             is_same = other == by if other or asked or answered else _manager_of(event) == manager
             if is_same and _changed(event, answered):
                 yield event
-
-    def _bodies(self, event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
-        (row,) = self.store.rows(
-            "SELECT request_object, response_object FROM audit WHERE file = $file AND item = $item",
-            file=event["file"],
-            item=event["item"],
-        )
-        return dict_of(json_of(row["request_object"])), dict_of(json_of(row["response_object"]))
 
     def _named(self, by: tuple[str, str] | None, manager: str) -> str:
         """A source in words, with the repository where the dump has it."""

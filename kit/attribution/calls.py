@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 
+from kit.lenient import dict_of, json_of
 from kit.model.address import canonical
 from kit.model.identity import SERVICE_ACCOUNT
+from kit.store.queries import one_of
 from kit.store.store import Store
 
 
@@ -122,6 +124,22 @@ def made_by(event: Event) -> str:
     """Who made a call, and in whose name, where that was another: dev as admin."""
     acting = event["impersonated_user_name"]
     return f"{event['user_name']} as {acting}" if acting else str(event["user_name"])
+
+
+def bodies_of(store: Store, events: Iterable[Event]) -> dict[Place, tuple[dict[str, Any], dict[str, Any]]]:
+    """Event → what it asked for and what was answered, read in one pass a file: asked for one by one they would cost one each."""
+    items = dict[str, list[int]]()
+    for event in events:
+        items.setdefault(event["file"], []).append(event["item"])
+    return {
+        place_of(row): (dict_of(json_of(row["request_object"])), dict_of(json_of(row["response_object"])))
+        for file, wanted in items.items()
+        for row in store.rows(
+            f"SELECT file, line, item, request_object, response_object FROM audit WHERE file = $file AND {one_of('item', 'items')}",
+            file=file,
+            items=wanted,
+        )
+    }
 
 
 def not_none(values: Iterable[str | None]) -> set[str]:

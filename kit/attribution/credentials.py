@@ -13,13 +13,24 @@ from functools import cached_property
 from typing import Any
 
 from kit.attribution.attacker import Attacker
-from kit.attribution.calls import AwsEvent, Event, account_user, creates, did, let_through, not_none, token_secret_of
+from kit.attribution.calls import (
+    AwsEvent,
+    Event,
+    account_user,
+    bodies_of,
+    creates,
+    did,
+    let_through,
+    not_none,
+    place_of,
+    token_secret_of,
+)
 from kit.attribution.credential import Credential, CredentialKind, CredentialState
 from kit.attribution.deeds import Deed, Deeds, command_of
 from kit.identities.sessions import Session
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, json_of
+from kit.lenient import dict_of
 from kit.model.identity import NODE, SERVICE_ACCOUNT, identity_of
 from kit.model.kinds import Certainty
 from kit.model.refs import Ref
@@ -73,21 +84,21 @@ class Credentials:
     # ── tokens ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _minted(self, events: list[Event]) -> Iterator[Credential]:
-        for event in events:
-            if did(event) != "minted" or not let_through(event) or event["dry_run"]:
-                continue
-            pods, bound = self._bound_to(event)
+        mints = [one for one in events if did(one) == "minted" and let_through(one) and not one["dry_run"]]
+        bodies = bodies_of(self.store, mints)
+        for event in mints:
+            asked, answered = bodies[place_of(event)]
+            pods, bound = self._bound_to(event, dict_of(asked.get("spec")))
             account = f"{event['namespace']}/{event['name']}"
-            expires = _time(dict_of(self._bodies(event)[1].get("status")).get("expirationTimestamp"))
+            expires = _time(dict_of(answered.get("status")).get("expirationTimestamp"))
             yield Credential(
                 "token", account, account_user(event), self._why(event, "minted by a TokenRequest of the attacker"),
                 event["received_at"], *self._state_of_token(account, pods, bound, expires),
                 by=str(event["user_name"]), pods=tuple(pods), bound=bound,
             )  # fmt: skip
 
-    def _bound_to(self, event: Event) -> tuple[list[Thing], bool | None]:
+    def _bound_to(self, event: Event, asked: dict[str, Any]) -> tuple[list[Thing], bool | None]:
         """The pods that a minted token is bound to, or may be; and whether it is bound at all, None where the log does not tell."""
-        asked = dict_of(self._bodies(event)[0].get("spec"))
         bound = dict_of(asked.get("boundObjectRef"))
         if bound:
             known = self.inventory.things.get(str(bound.get("uid")))
@@ -137,14 +148,6 @@ class Credentials:
         if not gone and all(pod.standing for pod in pods):
             return "usable", expires, f"bound to pod {name_of}, which stands"
         return "cannot tell", expires, f"whether its pod {name_of} still stands is in no evidence"
-
-    def _bodies(self, event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
-        (row,) = self.store.rows(
-            "SELECT request_object, response_object FROM audit WHERE file = $file AND item = $item",
-            file=event["file"],
-            item=event["item"],
-        )
-        return dict_of(json_of(row["request_object"])), dict_of(json_of(row["response_object"]))
 
     def _of_pods(self, events: list[Event], used: list[Event]) -> Iterator[Credential]:
         """Tokens of pods: those that the attacker used, and those within reach of a command or a container of the attacker."""
