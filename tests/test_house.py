@@ -399,6 +399,12 @@ def test_an_action_is_declared_and_done_in_two_files_of_one_name() -> None:
     assert declared == len(ACTIONS)
 
 
+def test_each_action_that_changes_something_says_what_it_changes() -> None:
+    """A plan is simulated by the effects of its actions: one without any would count as if nothing were done."""
+    silent = {name for name, one in ACTIONS.items() if bool(one.effects) == one.reads_only}
+    assert not silent, f"declare `effects` (kit/actions/effect.py; Effect.NONE for none): {silent}"
+
+
 def test_no_rule_asks_for_the_name_of_an_action() -> None:
     """What differs between actions is declared with them, so that a new one touches no rule of the plan."""
     for module, path in MODULES.items():

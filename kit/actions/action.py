@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol, get_args
 
+from kit.actions.effect import Effect
 from kit.actions.target import MadeObject, ObjectParameters, Parameters, Target, TargetSource
 from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
@@ -105,7 +106,7 @@ class Action:
     {object} is the resource of the target, {role} what RBAC asks of whoever writes a binding: to may bind its role.
     preview: how it is tried before. check: what shows afterwards that it holds. by_person: why the kit doesn't do it, "" when it does.
     only_held: done only to nodes that the attacker may hold, on others an affected pod merely ran, and to pods that were the attacker's tools.
-    stops_nothing: of anybody's work.
+    stops_nothing: of anybody's work. effects: what it changes of what serves and of who has access; none only of what reads.
     reads_only: it changes nothing in account and cluster, so there is nothing to undo. takes_out: of service, so that all targets together weigh more.
 
     comes: what brings it into a plan. needs: what it needs to know, where that is more than its kind of target tells. keeps: of evidence.
@@ -119,6 +120,7 @@ class Action:
     stops: str
     undo: str = ""
     cannot_undo: str = ""
+    effects: tuple[Effect, ...] = ()
     kinds: tuple[SubjectName | TargetSource, ...] = ()
     commands: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
     destroys: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, SIMULATED, Action, Held
+from kit.actions.effect import Effect
 from kit.actions.target import AdmittedPrincipal, Target
 from kit.model.arn import in_words, principal_of
 
@@ -32,6 +33,7 @@ def _nameless(target: Target, held: Held) -> str:
 
 ACTIONS = (
     Action("remove_cluster_access", "revoke", "Delete the caller's access entry and its mapping in aws-auth, both", "all that this IAM principal does in the cluster",
+           effects=(Effect.SHUTS_OUT,),
            undo="create entry and mapping again from the saved ones", kinds=("identity", "mapping"), identities=("iam",), commands=_cluster_access,
            precondition="it is neither the last administrator, nor a node's or Fargate's mapping, nor the identity that you work with",
            permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
@@ -39,6 +41,7 @@ ACTIONS = (
            preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there",
            needs=AdmittedPrincipal, impossible=_nameless, person=_of_account),
     Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=("unclear_mapping",),
+           effects=(Effect.NONE,),
            commands=lambda target: ["kubectl get configmap aws-auth -n kube-system -o yaml"],
            precondition="you have aws-auth as it should be",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="whether it is yours no evidence tells"),

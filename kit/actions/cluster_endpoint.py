@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import SIMULATED, Action, Comes
+from kit.actions.effect import Effect
 from kit.actions.target import EndpointParameters, Target
 
 
@@ -24,6 +25,7 @@ def _person(target: Target) -> str:
 
 ACTIONS = (
     Action("narrow_endpoint", "contain", "Let only your own addresses reach the cluster's public endpoint", "callers from other addresses: pipelines, people, nodes without private access",
+           effects=(Effect.NARROWS_ENDPOINT,),
            undo="put the old publicAccessCidrs back", kinds=("cluster",), commands=_narrow,
            precondition="private access is on, or every node's way out and your own address stay in",
            permissions=("aws:eks:UpdateClusterConfig", "aws:eks:DescribeCluster", "aws:eks:ListUpdates", "aws:eks:DescribeUpdate", "aws:ec2:DescribeNatGateways", "kubernetes:nodes:list"),

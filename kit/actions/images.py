@@ -6,6 +6,7 @@ import hashlib
 import shlex
 
 from kit.actions.action import SIMULATED, Action, Held, Keeps
+from kit.actions.effect import Effect
 from kit.actions.target import ImageParameters, Target
 
 
@@ -40,12 +41,14 @@ def _person(target: Target) -> str:
 
 ACTIONS = (
     Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", stops_nothing=True, undo="take the extra tag off the digest", kinds=("image", "introduced"),
+           effects=(Effect.NONE,),
            commands=_keep_image,
            precondition="the registry still has the digest that ran",
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:PutImage", "aws:ecr:BatchDeleteImage"),
            preview=SIMULATED, check="the manifest is in the case, the digest has the tag; its layers are not copied: the commands do that",
            keeps=Keeps.TARGET, person=_person),
     Action("block_image", "eradicate", "Take the image's tags away in your registry, so that nobody pulls it by them. The image stays under kit-keep-…: who pulls by digest still gets it, and nodes keep cached copies", "every workload that uses it", undo="put the tags back", kinds=("image", "introduced"),
+           effects=(Effect.BLOCKS_IMAGE,),
            precondition="nothing of yours runs it any more, and its manifest is kept", destroys=True, commands=_block_image,
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:BatchDeleteImage", "aws:ecr:PutImage"),
            preview=SIMULATED, check="no tag but kit-keep-… names it",

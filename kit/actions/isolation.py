@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, Action, Held
+from kit.actions.effect import Effect
 from kit.actions.pods import QUARANTINED, why_not_on_fargate
 from kit.actions.target import PodParameters, Target
 from kit.identities.revocation import kubectl
@@ -36,6 +37,7 @@ def _person(target: Target) -> str:
 
 ACTIONS = (
     Action("isolate_pod", "contain", "Give each pod a new label and deny all traffic to it and from it", "everything that calls the pod or that it calls",
+           effects=(Effect.CUTS_POD_OFF,),
            undo="take the label off again and delete the network policy", kinds=("pod",), commands=_isolate,
            precondition="the pod with this uid stands, is not on the host network, and something in the cluster enforces network policies",
            permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:patch", "kubernetes:networking.k8s.io/networkpolicies:get", "kubernetes:networking.k8s.io/networkpolicies:list",

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
+from kit.actions.effect import Effect
 from kit.actions.pods import QUARANTINED
 from kit.actions.target import NodeParameters, Target
 from kit.identities.revocation import kubectl
@@ -104,6 +105,7 @@ def _is_replaced(target: Target) -> bool:
 
 ACTIONS = (
     Action("protect_node", "freeze", "Protect each node's instance from termination, scale-in and disruption", "scaling in of that node",
+           effects=(Effect.NONE,),
            undo="switch the protections off again", kinds=("node",),
            commands=_instance("aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE",
                               "aws autoscaling set-instance-protection --protected-from-scale-in --auto-scaling-group-name GROUP --instance-ids INSTANCE",
@@ -114,21 +116,25 @@ ACTIONS = (
            preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group",
            impossible=_impossible()),
     Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
+           effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the instance exists",
            permissions=_SNAPSHOTS,
            preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
            impossible=_impossible(), keeps=Keeps.DISK),
     Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=("last_nodes",), commands=_add_nodes,
+           effects=(Effect.ADDS_NODES,),
            precondition="the node group may grow; new pods need somewhere to run before the old nodes end",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="how many, of which group and in which subnets only you know"),
     Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
+           effects=(Effect.CORDONS,),
            commands=lambda target: [kubectl("cordon", "", target.key, None)],
            precondition="the node stands; with Karpenter do-not-disrupt comes first", only_held=True,
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch"),
            preview=DRY, check="the node is unschedulable",
            impossible=_impossible(on_hybrid=True, without_instance=True), takes_out=True, waits=(Wait("protect_node", Where.SAME, _is_replaced),)),
     Action("evict_pods", "contain", "Move the pods that merely ran on each held node to other nodes, as their disruption budgets allow; the attacker's and those of DaemonSets stay", "what a moved pod serves, until its new one is ready",
+           effects=(Effect.EVICTS,),
            cannot_undo="a moved pod is not moved back", kinds=("node",),
            commands=_evict, precondition="the node is cordoned, other nodes have room, and the attacker's pods on it have the label kit-quarantine", only_held=True,
            permissions=("kubernetes:nodes:get", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create"),
@@ -141,6 +147,7 @@ ACTIONS = (
            permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=LOOKED, check="the output is in the case, hashed in its journal",
            impossible=_impossible(), keeps=Keeps.TARGET),
     Action("quarantine_node", "capture", "Give each node's instance a security group that lets nothing through", "every pod on the node; its kubelet, so it comes after what needs that",
+           effects=(Effect.CUTS_NODE_OFF,),
            undo="put the old security groups back", kinds=("node",),
            commands=_instance("aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values=INSTANCE --query 'NetworkInterfaces[].[NetworkInterfaceId,Groups[].GroupId]'",
                               "aws ec2 modify-network-interface-attribute --network-interface-id EACH_INTERFACE --groups QUARANTINE_GROUP"),
@@ -151,6 +158,7 @@ ACTIONS = (
            impossible=_impossible(on_auto=False), takes_out=True,
            waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY))),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
+           effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the checkpoints are made",
            permissions=_SNAPSHOTS,
@@ -168,6 +176,7 @@ ACTIONS = (
            preview=SIMULATED, check="GuardDuty has the scan, and its state",
            impossible=_impossible(), keeps=Keeps.TARGET),
     Action("terminate_node", "eradicate", "Drain each node that the attacker may hold and terminate its instance, once captured", "all pods on it move; what is on its disk is lost", cannot_undo="an instance that was terminated is gone", kinds=("node",),
+           effects=(Effect.ENDS_NODE,),
            commands=_terminate, destroys=True, only_held=True,
            precondition="the node is cordoned, its capture is finished and its pods are moved",
            permissions=("kubernetes:nodes:get", "kubernetes:nodes:patch", "kubernetes:nodes:delete", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create", "aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute",

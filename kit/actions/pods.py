@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DELETED_IS_GONE, DRY, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
+from kit.actions.effect import Effect
 from kit.actions.target import PodParameters, ServedPod, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import FARGATE, node_kind_of
@@ -64,6 +65,7 @@ ACTIONS = (
            preview=LOOKED, check="the files are in the case, hashed in its journal",
            keeps=Keeps.TARGET),
     Action("withdraw_pod", "contain", "Take labels off each pod that only Services select on, so that they send it nothing more", "the Service has one pod less", undo="put the labels back", kinds=("pod",),
+           effects=(Effect.WITHDRAWS,),
            commands=_withdraw, precondition="the pod with this uid stands; its owner does not select on the label",
            permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
            preview=DRY, check="no EndpointSlice of the namespace names its address",
@@ -76,6 +78,7 @@ ACTIONS = (
            preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it",
            only_held=True, impossible=why_not_on_fargate, keeps=Keeps.TARGET),
     Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=DELETED_IS_GONE, kinds=("pod",),
+           effects=(Effect.DELETES,),
            commands=_delete_pod, destroys=True,
            precondition="the pod with this uid stands, and its capture is finished",
            permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:delete"), preview=DRY, check="no pod has this uid; what its owner started instead is named",

@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
+from kit.actions.effect import Effect
 from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
 from kit.identities.revocation import not_from_here
 from kit.model.arn import account_of, is_role, is_root, name_in
@@ -120,32 +121,38 @@ def _of_node(target: Target) -> str:
 
 ACTIONS = (
     Action("end_sign_in", "revoke", "End the sign-in that this role's session came from: disable the person, or close the pipeline's trust", "that person's or pipeline's other work", undo="enable it again", kinds=("identity",), identities=("iam",),
+           effects=(Effect.ENDS_SIGN_IN,),
            precondition="somebody at the identity provider can do it; else the role gives a new session at once",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the role's identity provider or trust policy decides who may take the role, and the evidence does not name the people surely",
            needs=SignedInPrincipal, applies=lambda target, held: ":role/" in (target.known(PrincipalParameters).arn or "")),
     Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
+           effects=(Effect.ENDS_SIGN_IN,),
            precondition="somebody at the identity provider can disable the user", permissions=(),
            preview="none: it is done at the provider", check="a person confirms it (`kit apply --by-hand ID`)",
            by_person="the user lives at the identity provider, which the kit does not reach; detaching the provider from the cluster would shut out all its users"),
     Action("change_role_trust", "revoke", "Change the trust policy of the IRSA role, so that the stolen token gets no new session", "all pods that take on the role through these service accounts",
+           effects=(Effect.CLOSES_TRUST,),
            undo="put the old trust policy back", kinds=("iam_role",),
            precondition="the trust policy is as it was looked at", commands=_trust,
            permissions=("aws:iam:GetRole", "aws:iam:UpdateAssumeRolePolicy", "aws:eks:DescribeCluster"),
            preview=SIMULATED, check="the trust policy denies these service accounts",
            needs=TrustedRole, applies=lambda target, held: bool(target.known(TrustedRole).service_accounts), impossible=_unused_trust),
     Action("remove_pod_identity", "revoke", "Delete the Pod Identity association", "all pods of that service account in AWS", undo="create the association again; its id is a new one", kinds=("service_account",),
+           effects=(Effect.ENDS_POD_IDENTITY,),
            commands=_pod_identity,
            precondition="the association is of this service account",
            permissions=("aws:eks:ListPodIdentityAssociations", "aws:eks:DescribePodIdentityAssociation", "aws:eks:DeletePodIdentityAssociation", "aws:eks:CreatePodIdentityAssociation", "aws:iam:PassRole"),
            preview=SIMULATED, check="no association names the service account",
            applies=lambda target, held: any(grant.by_pod_identity for grant in held.inventory.service_account_roles.get(target.key, {}).values()), impossible=_unused_identity),
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role, by instance or pod where these can be told apart. Else deny all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
+           effects=(Effect.DENIES_SESSIONS,),
            undo="delete the deny policy", kinds=("iam_role", "credential_in_reach"), commands=_revoke,
            precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy"),
            preview=SIMULATED, check="the role has the deny policy",
            impossible=_too_wide, person=_of_node, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER))),
     Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",), commands=_deactivate,
+           effects=(Effect.STOPS_KEY,),
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
            preview=SIMULATED, check="the key is inactive",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from kit.actions.action import DRY, Action, Held
+from kit.actions.effect import Effect
 from kit.actions.target import AccountOfTokens, Target
 
 
@@ -33,6 +34,7 @@ def _untold(target: Target, held: Held) -> str:
 
 ACTIONS = (
     Action("end_service_account_tokens", "revoke", "End the tokens of the service account: those in Secrets with the Secret, now. Tokens bound to a pod end when it is deleted, once captured; others when the account is made again", "whatever uses the Secret's token; all pods of that service account when it has to be made again",
+           effects=(Effect.ENDS_TOKENS,),
            cannot_undo="an ended token is not valid again; pods get new ones", kinds=("identity", "token"), identities=("service_account",),
            precondition="the account with this uid stands", commands=_end_tokens,
            permissions=("kubernetes:secrets:list", "kubernetes:secrets:get", "kubernetes:secrets:delete", "kubernetes:serviceaccounts:get", "kubernetes:serviceaccounts:delete", "kubernetes:serviceaccounts:create", "kubernetes:pods:list"),

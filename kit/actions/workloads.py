@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kit.actions.action import DRY, Action, on_object
+from kit.actions.effect import Effect
 from kit.actions.target import LostObject, Target
 
 
@@ -17,31 +18,38 @@ _DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernete
 
 ACTIONS = (
     Action("remove_webhook", "freeze", "Delete the admission webhooks that the attacker made, first of all: a mutating one changes each new pod, a failing one refuses your changes", "nothing that is yours, when the list is right", stops_nothing=True,
+           effects=(Effect.DELETES,),
            undo="make it again from what the journal kept", kinds=("written_webhook",), commands=on_object("delete"), destroys=True,
            precondition="the object stands and is the one that the attacker made; its YAML is kept",
            permissions=_DELETION, preview=DRY, check="it is gone"),
     Action("remove_secret", "revoke", "Delete the Secrets that the attacker made: a service account token in one lives as long as it does", "nothing that is yours, when the list is right", stops_nothing=True,
+           effects=(Effect.DELETES,),
            cannot_undo="the value of a Secret is never kept", kinds=("written_secret",), commands=on_object("delete"), destroys=True,
            precondition="the object stands and is the one that the attacker made",
            permissions=_DELETION[:2], preview=DRY, check="it is gone"),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
+           effects=(Effect.DELETES,),
            commands=on_object("delete"), destroys=True,
            precondition="the object with this uid stands, its YAML is kept and its pods are captured",
            permissions=_DELETION, preview=DRY, check="it is gone"),
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
+           effects=(Effect.RESTORES,),
            precondition="the attacker's access has ended, and nothing of that name is there",
            permissions=("kubernetes:{object}:get", "kubernetes:{object}:create", "kubernetes:{object}:delete", "kubernetes:{role}"),
            preview=DRY, check="it is there again, as the evidence has it",
            person=_person, after_stages=("revoke",)),
     Action("revert_changes", "recover", "Undo what the attacker changed, by comparing it with your own copy", "what others changed since, when the whole is put back", undo="put back what stood before", kinds=("changed",),
+           effects=(Effect.NONE,),
            precondition="the attacker's access has ended",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the evidence does not hold it as it should be; your repository or your backup does"),
     Action("rotate_secrets", "revoke", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),
+           effects=(Effect.ROTATES,),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
            by_person="the kit does not hold new values: their owners make them",
            after_stages=("contain", "revoke")),
     Action("roll_out_fixed", "recover", "Roll out a fixed image or version of the workload, with hardened settings: its pods come back from the same image", "the old version", undo="`kubectl rollout undo`", kinds=("workload",),
+           effects=(Effect.NONE,),
            precondition="the fault that let them in is known", permissions=(),
            preview="none: it is your own deployment", check="a person confirms it", by_person="only you know the fault and have the fixed version",
            after_stages=("contain", "revoke")),
