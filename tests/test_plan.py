@@ -200,9 +200,8 @@ def test_the_endpoint_says_whom_it_cuts_off_and_whom_not(plans: dict[str, tuple[
     case, plan = plans[STOLEN]
     before = next(one for one in plan["actions"] if one["action"] == "narrow_endpoint")
     assert before["by_person"] and "an address that is kept is open to the attacker too" in before["blast_radius"][0]
-    attacker = before["blast_radius"][0].partition("from ")[2].partition(":")[0].split(",")[0]
-    kept = kit_json("plan", case, "--only", "narrow_endpoint", "--keep-address", f"{attacker}/32")["actions"][0]
-    assert not kept["by_person"] and f"{attacker} stays open to the attacker" in kept["blast_radius"][0]
+    kept = kit_json("plan", case, "--only", "narrow_endpoint", "--keep-address", "203.0.113.7/32")["actions"][0]
+    assert not kept["by_person"] and not any("open to the attacker" in says for says in kept["blast_radius"])
     for wrong in ("0.0.0.0/0", "home", "203.0.113.7/24"):
         done = kit("plan", case, "--keep-address", wrong)
         assert done.returncode == 2 and "--keep-address" in done.stderr

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kit.scope.incident import Incident
     from kit.scope.index import Index
     from kit.scope.scope import Scope
+_FINDINGS = "SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id"
 
 
 class Case(CaseEvidence):
@@ -296,17 +297,19 @@ class Case(CaseEvidence):
             ],
         }
 
-    def plan(self, only: Names = (), without: Names = (), keep_addresses: Names | None = None) -> PlanFrames:
+    def plan(
+        self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False
+    ) -> PlanFrames:
         """What is to be done about the chosen findings, in order, as frames `actions` and `stages`; it changes nothing.
 
-        keep_addresses: CIDRs that the cluster's endpoint stays open for; none: private only; None: nobody has said. Raises CallError.
+        keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant. Raises CallError.
 
         Example: case.plan(without=["recover"]).actions
         """
         from kit.case.plan_frames import PlanFrames
         from kit.plan.planner import make_plan
 
-        return PlanFrames(make_plan(self._scope, self._targets(keep_addresses), only, without))
+        return PlanFrames(make_plan(self._scope, self._targets(keep_addresses, wide), only, without))
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
@@ -318,13 +321,12 @@ class Case(CaseEvidence):
             self._scope, self._incidents, self.plan().plan, about, self.marks, self.notes, now or datetime.now(UTC)
         ).contract()
 
-    def _targets(self, keep_addresses: Names | None = None) -> Targets:
-        from kit.plan.targets import Targets, checked_addresses
+    def _targets(self, keep: Names | None = None, wide: bool = False) -> Targets:
+        from kit.plan.targets import Targets
 
-        marked = {one.finding: one.word for one in self.marks if not one.question}
-        keep = None if keep_addresses is None else checked_addresses(keep_addresses)
+        said = {one.finding: one.word for one in self.marks if not one.question}
         place = (self.account, self.region, self.cluster)
-        return Targets(self._scope, self._rows_of, place, marked, lambda one: self.suppression(one).criteria, keep)
+        return Targets(self._scope, self._rows_of, place, said, lambda id_: self.suppression(id_).criteria, keep, wide)
 
     def _rows_of(self, question: str) -> list[dict[str, Any]]:
         from kit.questions.question import QUESTIONS
@@ -395,6 +397,3 @@ class Case(CaseEvidence):
         """Raise StopNotebook when all chosen findings are AWS's sample findings: there is nothing to investigate."""
         if self.finding_rows and all(row["sample"] for row in self.finding_rows):
             raise stop_of_sample()
-
-
-_FINDINGS = "SELECT * FROM findings ORDER BY severity DESC, first_seen_at NULLS LAST, id"

@@ -25,6 +25,7 @@ from kit.errors import CallError, CaseError
     metavar="CIDR",
     help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
 )
+@click.option("--wide", is_flag=True, help="Keep a range larger than a /20, or a /48 of IPv6: all of it is meant.")
 @click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
 @WITHOUT_MARKS
 @AS_JSON
@@ -37,6 +38,7 @@ def plan(
     only: tuple[str, ...],
     without: tuple[str, ...],
     keep_addresses: tuple[str, ...],
+    wide: bool,
     private_endpoint: bool,
     without_marks: bool,
     as_json: bool,
@@ -60,7 +62,7 @@ def plan(
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end, without_marks)
-        made = opened.plan(only, without, keep).plan
+        made = opened.plan(only, without, keep, wide).plan
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
         if without_marks:
@@ -68,7 +70,7 @@ def plan(
         else:
             if older := set_older_plan_aside(opened.path, made):
                 tell(older)
-            save_plan(opened.path, made, options | {"keep_addresses": keep})
+            save_plan(opened.path, made, options | {"keep_addresses": keep, "wide": wide})
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
     if as_json:

@@ -22,6 +22,7 @@ from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Missing, Refused, Unknown
 from kit.live.undo import seen_after, taken_back, unforeseen
+from kit.live.yourself import about_you
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.plan.saved import planned_of
@@ -74,12 +75,14 @@ class Remediation:
         record = self.journal.actions.get(planned.id)
         if record and record.finished:
             return Outcome(planned.id, "done before", "")
+        services = {service for one in plan.actions if not one.by_person for service in services_of(one)}
+        yours = about_you(self.live, planned, services)
         if planned.by_person:
-            return Outcome(planned.id, "for a person", planned.by_person)
+            return Outcome(planned.id, "for a person", "; ".join([planned.by_person, *yours]))
         people = {one.id for one in plan.actions if one.by_person and not self._is_done(one.id)}
         selected = {one.id for one in plan.actions}
         waits = [id_ for id_ in planned.after if id_ in people or (id_ not in selected and not self._is_done(id_))]
-        says = [f"it would wait for {few(waits, 3)}"] if waits else []
+        says = [*yours, *([f"it would wait for {few(waits, 3)}"] if waits else [])]
         try:
             act = ACTS[planned.action]
             refused = act.refuses(self.live, planned)

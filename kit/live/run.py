@@ -157,8 +157,13 @@ def _connection(plan: Plan, permissions: set[str], access: ConnectionOptions, te
 
 def _warn_of_new_evidence(case: Path, plan: Plan, options: dict[str, Any], tell: Tell) -> None:
     finding, start, end = (str(options.get(name) or "") for name in ("finding", "start", "end"))
-    keep = options.get("keep_addresses")
-    now = open_case(case, finding, start, end).plan(options.get("only") or (), options.get("without") or (), keep).plan
+    only, without, keep = options.get("only") or (), options.get("without") or (), options.get("keep_addresses")
+    opened = open_case(case, finding, start, end)
+    try:
+        now = opened.plan(only, without, keep, bool(options.get("wide"))).plan
+    except CallError as error:  # such as an address that stays open, and that newer evidence shows to be the attacker's
+        tell(f"WARNING: the evidence or the marks of this case do not give this plan any more: {error}")
+        return
     changed = touched(plan, now)
     if changed:
         listed = ", ".join(changed[:10]) + (f" and {len(changed) - 10} more" if len(changed) > 10 else "")

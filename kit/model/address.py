@@ -5,7 +5,8 @@ Source: RFC 5952 (the recommended form); RFC 4291, 2.5.5.2 (IPv4-mapped addresse
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 ODD = "contains({0}, ':') AND regexp_matches({0}, '[A-F.]|(^|:)0')"
 """SQL that holds of every text which may have another form than `canonical` gives it; with the name of a column."""
@@ -23,3 +24,26 @@ def canonical(address: str) -> str:
         return address
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return str(mapped or parsed)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address; the name of a service of AWS is none.
+
+    >>> [is_address(one) for one in ("198.51.100.7", "2001:db8::1", "eks.amazonaws.com")]
+    [True, True, False]
+    """
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_in(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address lies in any of some networks; no other text does.
+
+    >>> from ipaddress import ip_network
+    >>> [is_in(one, [ip_network("198.51.100.0/24")]) for one in ("198.51.100.7", "203.0.113.7", "AWS Internal")]
+    [True, False, False]
+    """
+    return is_address(address) and any(ip_address(address) in network for network in networks)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
+from kit.actions.action import Action
 from kit.actions.target import EndpointParameters, RoleSessions, Target
 from kit.identities.rights import mounted_secrets
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
+from kit.model.address import is_in
+from kit.plan.others import Others
 from kit.scope.scope import Scope
 from kit.words import counted, few
 
@@ -27,8 +30,9 @@ class BlastRadius:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.inventory = scope.inventory
+        self._others = Others(scope)
 
-    def of(self, target: Target) -> list[str]:
+    def of(self, action: Action, target: Target) -> list[str]:
         """Sentences, none when nothing is known to hang on it."""
         asked = {
             "pod": self._of_pod,
@@ -44,7 +48,7 @@ class BlastRadius:
             "anonymous_binding": self._of_binding,
             "default_binding": self._of_binding,
         }.get(target.kind)
-        return list(asked(target)) if asked else []
+        return [*(asked(target) if asked else ()), *self._others.of(action, target)]
 
     @cached_property
     def _standing(self) -> list[Thing]:
@@ -139,7 +143,7 @@ class BlastRadius:
             }
         )
         if sources:
-            open_to = [one for one in sources if _is_in(one, kept)]
+            open_to = [one for one in sources if is_in(one, kept)]
             warns = (
                 f": {few(open_to, 4)} stays open to the attacker"
                 if open_to
@@ -150,7 +154,7 @@ class BlastRadius:
             yield f"the attacker called from {few(sources, 4)}{warns}"
         calls, addresses = Counter[str](), dict[str, set[str]]()
         for row in rows:
-            if not _is_in(row["source_address"], kept):
+            if not is_in(row["source_address"], kept):
                 calls[row["user_name"]] += row["calls"]
                 addresses.setdefault(row["user_name"], set()).add(row["source_address"])
         listed = sorted(calls, key=lambda name: (-calls[name], name))
@@ -192,11 +196,3 @@ class BlastRadius:
             ]
             if subjects and binding.standing is not False:
                 yield f"it names {few(subjects, _MOST)}"
-
-
-def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
-    try:
-        one = ip_address(address)
-    except ValueError:
-        return False
-    return any(one in network for network in networks)

@@ -15,6 +15,7 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import utc_time
+from kit.model.address import is_address
 from kit.model.arn import compared
 from kit.model.identity import NODE
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
@@ -258,6 +259,15 @@ class Compromised:
             elif reaching:
                 found.setdefault(node, f"{name} {_not_held(reaching)}")
         return found
+
+    @cached_property
+    def hostile_addresses(self) -> set[str]:
+        """Addresses outside of the cluster that the attacker called from, the API server or AWS, whoever else uses them."""
+        attacker = self.scope.attacker
+        called = {call.event["source_address"] for call in attacker.calls.values() if not call.source}
+        in_aws = {row["source_address"] for row, _ in attacker.trail.values()}
+        own = attacker.cluster_addresses
+        return {str(one) for one in called | in_aws if one and is_address(one)} - {*own.own, *own.control_plane}
 
     @property
     def from_outside(self) -> bool:

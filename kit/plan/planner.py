@@ -126,7 +126,7 @@ def _planned(
         precondition=action.precondition,
         blast_radius=[action.stops]
         if action.stops_nothing or action.stage == "freeze"
-        else radius.of(target) or [f"by its kind: {action.stops}"],
+        else radius.of(action, target) or [f"by its kind: {action.stops}"],
         undo=action.undo,
         cannot_undo=action.cannot_undo,
         command=action.commands(target),

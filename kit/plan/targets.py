@@ -28,6 +28,7 @@ from kit.actions.target import (
 from kit.errors import CallError
 from kit.identities.access import Access
 from kit.lenient import dicts_of
+from kit.model.address import is_in
 from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
 from kit.model.why import Standing
 from kit.plan.compromised import Compromised
@@ -55,15 +56,17 @@ class Targets:
         place: tuple[str | None, str | None, str | None],
         marked: dict[str, str],
         criteria: Callable[[str], dict[str, Any]],
-        keep: tuple[str, ...] | None = None,
+        keep: Names | None = None,
+        wide: bool = False,
     ) -> None:
         """place: account, region, cluster. rows: question → the rows of its answer. marked: finding → its last mark. criteria: finding → those of its suppression filter.
-        keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said."""
+        keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said. wide: whether large ones are meant."""
         self._rows, self.marked, self._criteria = rows, marked, criteria
         self.account, self.region, self.cluster = place
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
-        self._knowledge = Knowledge(self.held, place, keep)
+        kept = None if keep is None else checked_addresses(keep, sorted(self.held.hostile_addresses), wide)
+        self._knowledge = Knowledge(self.held, place, kept)
         self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
             "default_binding": partial(self._of_answer, "default_binding", "default_accounts_with_rights"),
@@ -194,8 +197,13 @@ class Targets:
         return [found[path] for path in sorted(found)]
 
 
-def checked_addresses(addresses: Names) -> tuple[str, ...]:
-    """CIDRs that an endpoint may stay open for, in their canonical form. Raises CallError for what is none, or for the whole internet."""
+_WIDEST = {4: 20, 6: 48}
+"""The shortest prefix of a CIDR that stays open without a person saying that it is meant: 4,096 addresses, or one site's."""
+
+
+def checked_addresses(addresses: Names, attackers: Names = (), wide: bool = False) -> tuple[str, ...]:
+    """CIDRs that an endpoint may stay open for, in their canonical form. attackers: addresses that the attacker called from. wide: whether large
+    ranges are meant. Raises CallError for what is no CIDR, holds an address of the attacker's, or is too large."""
     found = set[str]()
     for one in addresses:
         try:
@@ -205,6 +213,19 @@ def checked_addresses(addresses: Names) -> tuple[str, ...]:
         if network.prefixlen < 8:
             raise CallError(
                 f"{network} is most of the internet", where="keep_addresses", next="give your own addresses"
+            )
+        hostile = [address for address in sorted(attackers) if is_in(address, [network])]
+        if hostile:
+            raise CallError(
+                f"the attacker called from {few(hostile, 3)}, and {network} would leave the endpoint open to that",
+                where="keep_addresses",
+                next="keep another address of yours, or use --private-endpoint; if these calls are yours, say so with `kit mark`",
+            )
+        if network.prefixlen < _WIDEST[network.version] and not wide:
+            raise CallError(
+                f"{network} has more addresses than a /{_WIDEST[network.version]}",
+                where="keep_addresses",
+                next="give a smaller range, or add --wide if all of it is meant",
             )
         found.add(str(network))
     return tuple(sorted(found))

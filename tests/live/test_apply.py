@@ -345,7 +345,7 @@ def test_what_was_put_back_is_done_again(scene: Scene) -> None:
 
 
 def test_an_action_with_other_parameters_is_another_action(scene: Scene) -> None:
-    wide = scene.plan("--only", "narrow_endpoint", "--keep-address", "203.0.113.0/24")
+    wide = scene.plan("--only", "narrow_endpoint", "--keep-address", "203.0.113.0/26")
     scene.apply(wide["digest"])
     cluster = scene.aws.account.clusters["retail-blue"].description
     while cluster["status"] == "UPDATING":

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kit.live import yourself
 from kit.live.acts import captures, cluster_endpoint
 from kit.live.acts.act import ACTS, DOES_NOT_HOLD, HOLDS
 from kit.live.changes.change import journaled
@@ -858,6 +859,33 @@ def test_the_endpoint_is_switched_off_only_from_inside(here: Scene, monkeypatch:
     monkeypatch.setattr(cluster_endpoint, "_addresses", lambda host: [])
     (refused,) = here.apply(planned("narrow_endpoint", keep=[]))
     assert refused.word == "refused" and here.changing_calls() == []
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ("203.0.113.7", "cannot be told from here (this machine has 203.0.113.7)"),  # of the documentation, so nobody's
+        ("10.0.0.5", "cannot be told from here (this machine has 10.0.0.5)"),
+        (None, "cannot be told from here (this machine has no way to it)"),
+        ("8.8.8.8", "your own address 8.8.8.8 stays in"),
+        ("9.9.9.9", "your own address 9.9.9.9 is not among those that stay"),
+    ],
+)
+def test_a_preview_says_whether_your_own_address_stays_in(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, own: str | None, says: str
+) -> None:
+    monkeypatch.setattr(yourself, "own_address", lambda live: own)
+    (tried,) = here.preview(planned("narrow_endpoint", keep=["8.8.8.0/24"]))
+    assert tried.word == "would be done" and says in tried.says
+
+
+def test_a_preview_says_that_you_are_one_of_those_that_a_person_would_hit(here: Scene) -> None:
+    calls_aws = replace(planned("narrow_endpoint", keep=["8.8.8.0/24"]), permissions=["aws:eks:UpdateClusterConfig"])
+    for arn, hit in ((here.aws.arn, True), (f"{IAM}:role/Intruder", False)):
+        ended = replace(planned("end_sign_in", user_name="somebody", arn=arn), by_person="its provider decides")
+        said = here.preview(ended, calls_aws)[0].says
+        assert said.startswith("its provider decides")
+        assert (f"you are one of those that it hits: this command runs as {here.aws.arn}" in said) is hit
 
 
 def second_interface(here: Scene) -> tuple[str, str]:

@@ -1,0 +1,114 @@
+"""The plan about identities that several share: who else is on them, which of them an action stops, and which addresses may stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import cases
+from tests.command import kit, kit_json
+from tests.test_host_access import EVERY
+from tests.variation import Event, varied
+
+
+def actions_of(recording: str, folder: Path) -> list[dict[str, Any]]:
+    """The plan's actions for a recording."""
+    planned: list[dict[str, Any]] = kit_json("plan", cases.copied(folder / "case", EVERY[recording]))["actions"]
+    return planned
+
+
+def test_who_else_is_on_a_role_is_named_and_what_becomes_of_them(tmp_path: Path) -> None:
+    """Attacker and owner share role, address and client; access key and session tell them apart."""
+    truth = json.loads((EVERY["shared_nat"] / "ground_truth.json").read_text())["attacker"]["identities"][0]
+    said = {
+        one["action"]: one["blast_radius"] for one in actions_of("shared_nat", tmp_path) if one["stage"] == "revoke"
+    }
+    for action, becomes in {
+        "remove_cluster_access": "this stops it in the cluster",
+        "end_sign_in": "it goes on unless its own sign-in is ended too",
+        "revoke_role_sessions": "this stops its sessions in AWS that were issued before",
+    }.items():
+        (owner,) = [says for says in said[action] if says.startswith("session ")]
+        assert owner.startswith("session bob@example.com: ") and owner.endswith(f" UTC; {becomes}")
+        assert " calls from 192.0.2.35 with ASIAYEDOGXN6VSJ3542L, the last 2026-11-29 16:35:2" in owner
+        assert not [says for says in said[action] if truth["access_key_id"] in says]
+        assert (
+            "the logs show 1 other caller on it; since the first hostile call none of them is new from outside"
+            in said[action]
+        )
+
+
+def test_a_second_stranger_on_the_same_role_is_told_from_its_owner(tmp_path: Path) -> None:
+    def with_another(log: list[Event]) -> list[Event]:
+        last = [one for one in log if "ASIAYEDOGXN6VSJ3542L" in json.dumps(one)][-3:]
+        text = (
+            json.dumps(last)
+            .replace("ASIAYEDOGXN6VSJ3542L", "ASIANOTHERKEY0000000")
+            .replace("192.0.2.35", "203.0.113.250")
+        )
+        text = text.replace("bob@example.com", "mallory")
+        return [*log, *(one | {"auditID": f"another-{number}"} for number, one in enumerate(json.loads(text)))]
+
+    kit_json("new", tmp_path / "case", varied(EVERY["shared_nat"], tmp_path, events=with_another))
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    (said,) = [one["blast_radius"] for one in actions if one["action"] == "remove_cluster_access"]
+    assert "the logs show 2 other callers on it; since the first hostile call 1 new from outside" in said
+    assert (
+        "session mallory was not on it before the first hostile call: if it is not yours, it is another attacker"
+        in said
+    )
+    assert any(
+        says.startswith("session mallory: 3 calls from 203.0.113.250 with ASIANOTHERKEY0000000, ") for says in said
+    )
+
+
+def test_pods_of_an_account_are_told_together_and_keep_their_tokens(tmp_path: Path) -> None:
+    actions = actions_of("stolen_sa_token", tmp_path)
+    (ended,) = [one for one in actions if one["action"] == "end_service_account_tokens"]
+    assert not ended["parameters"]["recreate"]
+    (pods,) = [says for says in ended["blast_radius"] if says.startswith("pod ")]
+    assert " calls in the cluster, the last 2026-11-23 16:20:4" in pods and pods.endswith("; it goes on")
+
+
+def test_nobody_else_is_said_to_be_nobody(tmp_path: Path) -> None:
+    actions = actions_of("cluster_creator", tmp_path)
+    planted = next(one for one in actions if one["target"] == "mapping:arn:aws:iam::999988887777:role/Support")
+    assert planted["blast_radius"] == ["the logs show nobody else on it"]
+    (creator,) = [
+        one
+        for one in actions
+        if one["target"] == "identity:kubernetes-admin" and one["action"] == "remove_cluster_access"
+    ]
+    assert any(
+        "with ASIAKBERDUIM7HV62JZF, which the attacker used too, the last" in says for says in creator["blast_radius"]
+    )
+
+
+KEPT = {
+    "192.0.2.35/32": "the attacker called from 192.0.2.35, and 192.0.2.35/32 would leave the endpoint open to that",
+    "192.0.2.0/24": "the attacker called from 192.0.2.35, and 192.0.2.0/24 would leave the endpoint open to that",
+    "198.51.0.0/19": "198.51.0.0/19 has more addresses than a /20",
+    "2001:db8::/47": "2001:db8::/47 has more addresses than a /48",
+    "198.51.100.0/24": "",
+    "198.51.96.0/20": "",
+    "2001:db8::/48": "",
+}
+
+
+@pytest.fixture(scope="module")
+def shared_nat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cases.copied(tmp_path_factory.mktemp("shared_nat") / "case", EVERY["shared_nat"])
+
+
+@pytest.mark.parametrize("cidr", KEPT)
+def test_no_address_of_the_attackers_and_no_large_range_is_kept_open(cidr: str, shared_nat: Path) -> None:
+    done = kit("plan", shared_nat, "--only", "narrow_endpoint", "--keep-address", cidr, "--json")
+    if not KEPT[cidr]:
+        assert done.returncode == 0 and json.loads(done.stdout)["actions"][0]["parameters"]["keep"] == [cidr]
+        return
+    assert done.returncode == 2 and KEPT[cidr] in done.stderr and "--keep-address" in done.stderr
+    wide = kit("plan", shared_nat, "--only", "narrow_endpoint", "--keep-address", cidr, "--wide")
+    assert wide.returncode == (2 if "attacker" in KEPT[cidr] else 0)
