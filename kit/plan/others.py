@@ -45,7 +45,7 @@ _BECOMES = {
 
 
 @dataclass
-class Caller:
+class OtherCaller:
     """Somebody else on an identity: a session, a pod, a node, or whoever called without a name from an address. is_pod: of the cluster's own."""
 
     label: str
@@ -179,8 +179,8 @@ class Others:
     def _hostile(self) -> list[str]:
         return [f"{file}:{item}" for file, _, item in self.attacker.calls]
 
-    def _callers(self, rows: list[dict[str, Any]]) -> list[Caller]:
-        found = dict[str, Caller]()
+    def _callers(self, rows: list[dict[str, Any]]) -> list[OtherCaller]:
+        found = dict[str, OtherCaller]()
         for row in rows:
             pod, instance = row["claimed_pod_name"], instance_of(row["arn"])
             named = f"session {row['session_name']}" if row["session_name"] else row["user_name"]
@@ -188,10 +188,10 @@ class Others:
             inside = row["source_address"] in self.attacker.cluster_addresses.own
             is_pod = bool(inside and (pod or instance))
             key = f"{label} {is_pod}"
-            found.setdefault(key, Caller(label, is_pod, row["claimed_pod_uid"], instance)).add(row)
+            found.setdefault(key, OtherCaller(label, is_pod, row["claimed_pod_uid"], instance)).add(row)
         return sorted(found.values(), key=lambda one: (-one.calls, one.label, one.is_pod))
 
-    def _used(self, caller: Caller) -> str:
+    def _used(self, caller: OtherCaller) -> str:
         places = few(sorted(caller.addresses), 2) or "no address in the log"
         keys = few(sorted(caller.credentials), 1) or "a credential that the log does not name"
         both = ", which the attacker used too" if caller.credentials & self._hostile_credentials else ""
@@ -202,7 +202,7 @@ class Others:
         events = [call.event for call in self.attacker.calls.values() if not call.source]
         return {str(one["credential_id"] or one["access_key_id"]) for one in events} - {"None"}
 
-    def _is_new(self, caller: Caller, rows: list[dict[str, Any]]) -> bool:
+    def _is_new(self, caller: OtherCaller, rows: list[dict[str, Any]]) -> bool:
         """Whether a caller came from outside, first after the attacker's first call, and from where nobody was on the identity before."""
         first, own = self.attacker.first_call_at, self.attacker.cluster_addresses
         if first is None or caller.first_at is None or caller.first_at < first:
@@ -212,7 +212,7 @@ class Others:
         return bool(outside) and not caller.addresses & before
 
 
-def _becomes(action: Action, target: Target, caller: Caller) -> str:
+def _becomes(action: Action, target: Target, caller: OtherCaller) -> str:
     """What an action does to another caller on its target."""
     match target.parameters:
         case RoleSessions(instances=instances) if instances:
@@ -228,5 +228,5 @@ def _becomes(action: Action, target: Target, caller: Caller) -> str:
     return _BECOMES.get(action.name, "this stops it too")
 
 
-def _last(callers: list[Caller]) -> str:
+def _last(callers: list[OtherCaller]) -> str:
     return utc(max(one.last_at for one in callers if one.last_at))
