@@ -12,6 +12,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from kit.actions.effect import Effect
+from kit.actions.registry import ACTIONS
 from kit.lenient import dicts_of
 from kit.live.connection import Connection
 from kit.model.address import is_in
@@ -22,7 +24,7 @@ from kit.words import Names, few
 
 def about_you(live: Connection, planned: PlannedAction, services: Names) -> list[str]:
     """What a preview says of whoever runs it. services: those that the plan's actions call, so that there are clients for them."""
-    if planned.action == "narrow_endpoint":
+    if Effect.NARROWS_ENDPOINT in ACTIONS[planned.action].effects:
         return [_of_address(live, planned.parameters["keep"])] if planned.parameters.get("keep") else []
     names = list(dict.fromkeys(_hit(live, planned.parameters, services)))
     return [f"you are one of those that it hits: this command runs as {few(names, 2)}"] if names else []

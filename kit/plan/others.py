@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from kit.actions.action import Action
+from kit.actions.effect import Effect
 from kit.actions.target import (
     AccountOfTokens,
     AccountParameters,
@@ -20,6 +21,7 @@ from kit.actions.target import (
     MappingParameters,
     PrincipalParameters,
     RoleSessions,
+    SignedInPrincipal,
     Target,
     TrustedRole,
 )
@@ -30,18 +32,13 @@ from kit.words import counted, few, utc
 _MOST = 4  # callers and names that are written out
 _BY = "user_name, arn, session_name, claimed_pod_name, claimed_pod_uid, credential_id, access_key_id, source_address"
 _BECOMES = {
-    "remove_cluster_access": "this stops it in the cluster",
-    "compare_mappings": "taking the mapping out stops it in the cluster",
-    "end_sign_in": "it goes on unless its own sign-in is ended too",
-    "end_oidc_access": "this stops it when its token expires",
-    "deactivate_access_key": "this stops it",
-    "unbind_identity": "it loses what this binding gives",
-    "remove_anonymous_access": "it loses what this binding gives",
-    "drop_default_account_rights": "it loses what this binding gives",
-    "change_role_trust": "it gets no new session",
-    "remove_pod_identity": "it gets no new session",
+    Effect.SHUTS_OUT: "this stops it in the cluster",
+    Effect.STOPS_KEY: "this stops it",
+    Effect.UNBINDS: "it loses what this binding gives",
+    Effect.CLOSES_TRUST: "it gets no new session",
+    Effect.ENDS_POD_IDENTITY: "it gets no new session",
 }
-"""Action → what becomes of another caller by it, where that is the same for all."""
+"""What becomes of another caller by what an action changes, where that is the same for all."""
 
 
 @dataclass
@@ -105,15 +102,17 @@ class Others:
     def _rows(self, action: Action, target: Target) -> Iterable[dict[str, Any]] | None:
         """The calls on what an action takes away that are not the attacker's; None where it takes nothing away that several can use."""
         known = target.parameters
-        if action.name == "deactivate_access_key":
-            keys = list(getattr(known, "access_key_ids", []))
-            return [*self._audit("list_contains($keys, access_key_id)", keys=keys), *self._trail(keys=keys)]
         match known:
+            case PrincipalParameters(access_key_ids=keys) if Effect.STOPS_KEY in action.effects:
+                return [*self._audit("list_contains($keys, access_key_id)", keys=keys), *self._trail(keys=keys)]
             case PrincipalParameters(user_name=user_name, arn=arn):
                 found = self._audit(
                     "user_name = $user OR list_contains($arns, arn)", user=user_name, arns=self._arns("audit", arn)
                 )
-                return [*found, *(self._trail(arns=self._arns("trail", arn)) if action.name == "end_sign_in" else [])]
+                return [
+                    *found,
+                    *(self._trail(arns=self._arns("trail", arn)) if isinstance(known, SignedInPrincipal) else []),
+                ]
             case RoleSessions(role=role) | TrustedRole(role=role) if role:
                 return [
                     *self._audit("list_contains($arns, arn)", arns=self._arns("audit", role)),
@@ -225,7 +224,11 @@ def _becomes(action: Action, target: Target, caller: OtherCaller) -> str:
             return "this stops it until its pod restarts"
         case AccountOfTokens():
             return "it goes on" if caller.is_pod else "this stops it when its token is in a Secret"
-    return _BECOMES.get(action.name, "this stops it too")
+        case SignedInPrincipal():
+            return "it goes on unless its own sign-in is ended too"
+        case MappingParameters():
+            return "taking the mapping out stops it in the cluster"
+    return next((_BECOMES[one] for one in action.effects if one in _BECOMES), "this stops it too")
 
 
 def _last(callers: list[OtherCaller]) -> str:
