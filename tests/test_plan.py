@@ -13,6 +13,7 @@ import pytest
 from kit.actions.action import STAGES, permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import ExpectedObject, Target
+from kit.inventory.node_facts import NodeFacts
 from kit.live.changes.objects import url_path
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.permissions import ALWAYS, permissions_of
@@ -277,6 +278,10 @@ def test_the_kind_of_a_node_decides_what_can_be_done_to_it(kind: str, tmp_path: 
         assert not done and "Fargate" in impossible["cordon_node"]
     if kind == "hybrid":
         assert done == {"cordon_node", "evict_pods"} and "switch it off where it stands" in impossible["terminate_node"]
+    if kind in ("auto", "karpenter"):
+        warned = {says for one in of_nodes if one["action"] == "protect_node" for says in one["blast_radius"]}
+        assert any("consolidation and drift alone" in says for says in warned)
+        assert any("nobody can switch that off: have its disk captured" in says for says in warned) is (kind == "auto")
     if kind == "auto":
         assert "AWS forbids" in impossible["quarantine_node"] and "terminate_node" in done
     if kind in ("auto", "karpenter"):
@@ -284,6 +289,62 @@ def test_the_kind_of_a_node_decides_what_can_be_done_to_it(kind: str, tmp_path: 
             assert any(before.startswith("protect_node") for before in one["after"])
     if kind in ("own_group", "karpenter"):
         assert {"protect_node", "quarantine_node", "terminate_node"} <= done and not impossible
+
+
+@pytest.mark.parametrize("repairs", [True, False, None])
+def test_node_repair_is_switched_off_where_it_is_on_and_asked_for_where_nothing_tells(
+    repairs: bool | None, tmp_path: Path
+) -> None:
+    """Off is how a managed node group comes: then the evidence has no nodeRepairConfig, or one that says so."""
+    evidence = varied("vanished_deployment", tmp_path)
+    if repairs is not None:
+        arn = "arn:aws:eks:eu-west-1:111122223333:nodegroup/c/workers/1"
+        group = {"nodegroupName": "workers", "nodegroupArn": arn} | ({"nodeRepairConfig": {"enabled": True}} if repairs else {})  # fmt: skip
+        (evidence / "aws" / "nodegroup.json").write_text(json.dumps({"nodegroup": group}))
+    kit_json("new", tmp_path / "case", evidence)
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    paused = [one for one in actions if one["action"] == "pause_node_repair"]
+    cut_off = [one for one in actions if one["action"] == "quarantine_node"]
+    assert cut_off and [one["parameters"] for one in paused] == ([{"node_group": "workers"}] if repairs else [])
+    for one in cut_off:
+        assert {each["id"] for each in paused} <= set(one["after"])
+        assert any("no evidence says whether node repair" in says for says in one["blast_radius"]) is (repairs is None)
+        assert any("after five minutes" in says for says in one["blast_radius"])
+    if repairs:
+        assert "--node-repair-config enabled=false" in paused[0]["command"][0] and paused[0]["why"]
+
+
+def test_a_disk_that_is_in_no_snapshot_and_what_a_node_alone_runs_are_said(tmp_path: Path) -> None:
+    def changed(resource: str, items: list[Event]) -> list[Event]:
+        for item in items:
+            if resource == "nodes":
+                item["metadata"]["labels"]["node.kubernetes.io/instance-type"] = "c6gd.xlarge"
+            if resource == "deployments":
+                item["spec"]["replicas"] = 1
+        return items
+
+    evidence = varied("vanished_deployment", tmp_path, dump=changed)
+    pods = json.loads((evidence / "cluster" / "pods.json").read_text())["items"]
+    space, labels = next((one["metadata"]["namespace"], one["metadata"]["labels"]) for one in pods if one["metadata"].get("labels"))  # fmt: skip
+    budget = {"metadata": {"name": "keep", "namespace": space, "uid": "u"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}}  # fmt: skip
+    listed = {"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "policy/v1", "kind": "PodDisruptionBudget"} | budget]}  # fmt: skip
+    (evidence / "cluster" / "poddisruptionbudgets.json").write_text(json.dumps(listed))
+    kit_json("new", tmp_path / "case", evidence)
+    actions = kit_json("plan", tmp_path / "case")["actions"]
+    said = {name: [says for one in actions if one["action"] == name for says in one["blast_radius"]] for name in ("snapshot_volumes", "terminate_node", "evict_pods", "protect_node")}  # fmt: skip
+    for name in ("snapshot_volumes", "terminate_node"):
+        assert any("c6gd.xlarge has an instance store, which is in no snapshot" in says for says in said[name])
+    assert any("it has the only pod of deployments/" in says for says in said["evict_pods"])
+    assert any(f"{space}/keep (minAvailable 1)" in says for says in said["evict_pods"])
+    assert any("Cluster Autoscaler" in says for says in said["protect_node"])
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "has"),
+    [("m5.large", False), ("m5d.large", True), ("c6gd.xlarge", True), ("r5dn.2xlarge", True), ("i3en.large", True), ("g5.xlarge", True), ("g4dn.xlarge", True), ("t3.xlarge", False), ("m6i.large", False), ("", False)],
+)  # fmt: skip
+def test_which_instance_types_have_disks_of_their_own(instance_type: str, has: bool) -> None:
+    assert NodeFacts(instance_type=instance_type).has_instance_store is has
 
 
 def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_pods_move_off_held_nodes_alone_and_before_those_are_cut_off(
             waits = set(one["after"])
             assert moved[one["target"]]["id"] in waits
             assert {more["id"] for more in actions if more["action"] == "add_nodes"} <= waits
+    cut_off = [one for one in actions if one["action"] == "quarantine_node"]
+    for first, second in pairwise(cut_off):
+        assert first["id"] in second["after"], "node after node"
 
 
 def test_new_secrets_come_as_soon_as_access_has_ended(planned: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -99,7 +103,7 @@ def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster(tmp
     actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["webhook_backdoor"]))["actions"]
     place = next(number for number, one in enumerate(actions) if one["action"] == "remove_webhook")
     before = {one["action"] for one in actions[:place]}
-    assert before == {"protect_node", "snapshot_volumes", "keep_objects"}
+    assert before == {"protect_node", "snapshot_volumes", "lock_snapshots", "keep_objects"}
     webhook = actions[place]
     (kept,) = webhook["after"]
     assert kept.startswith("keep_objects-")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -112,6 +112,7 @@ class Action:
     comes: what brings it into a plan. needs: what it needs to know, where that is more than its kind of target tells. keeps: of evidence.
     waits, after_stages: what has to be done before. tells_waits: whether it needs to know the ids of those. applies: whether there is anything to do.
     impossible, person: why it cannot be done to a target, and why a person has to do it to that one, "" when neither.
+    tells: what the evidence says of a target that whoever approves it has to know.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Action:
     applies: Callable[[Target, Held], bool] = field(default=lambda target, held: True, repr=False)
     impossible: Callable[[Target, Held], str] = field(default=lambda target, held: "", repr=False)
     person: Callable[[Target], str] = field(default=lambda target: "", repr=False)
+    tells: Callable[[Target, Held], Iterable[str]] = field(default=lambda target, held: (), repr=False)
 
 
 def permissions_for(action: Action, target: Target) -> list[str]:

@@ -8,12 +8,28 @@ from collections.abc import Callable
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
 from kit.actions.effect import Effect
+from kit.actions.node_warnings import (
+    what_a_cut_off_node_does,
+    what_runs_on_it,
+    which_disk_is_lost,
+    who_ends_it,
+)
 from kit.actions.pods import QUARANTINED
-from kit.actions.target import NodeParameters, Target
+from kit.actions.target import NodeGroupParameters, NodeParameters, Target
 from kit.identities.revocation import kubectl
-from kit.inventory.node_kind import AUTO, BY_KARPENTER, HYBRID, NODE_KIND_WORDS, WITHOUT_INSTANCE
+from kit.inventory.node_kind import (
+    AUTO,
+    BY_KARPENTER,
+    DO_NOT_DISRUPT,
+    HYBRID,
+    NODE_KIND_WORDS,
+    NOT_SCALED_DOWN,
+    WITHOUT_INSTANCE,
+)
 from kit.model.arn import partition_in
 
+LOCKED_DAYS = 90
+"""How long a snapshot is locked. Governance mode can be taken back, compliance mode by nobody (EBS User Guide, "Snapshot lock")."""
 _SNAPSHOTS = (
     "kubernetes:nodes:get",
     "aws:ec2:DescribeInstances",
@@ -45,8 +61,43 @@ def _instance(*words: str) -> Callable[[Target], list[str]]:
     return commands
 
 
+def _protect(target: Target) -> list[str]:
+    """Against EC2, against its group, and against what ends nodes that are idle or not ready: each heeds another mark."""
+    known = target.known(NodeParameters)
+    marked = DO_NOT_DISRUPT if known.node_kind in BY_KARPENTER else NOT_SCALED_DOWN
+    calls = ["aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE"]
+    if known.node_kind not in BY_KARPENTER:
+        calls += [
+            "aws autoscaling set-instance-protection --protected-from-scale-in --auto-scaling-group-name GROUP --instance-ids INSTANCE",
+            "aws autoscaling suspend-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy",
+        ]
+    of_instance = _instance(*calls)(target) if known.node_kind != AUTO else []
+    return [*of_instance, f"{kubectl('annotate --overwrite', 'nodes', target.key, None)} {marked}=true"]
+
+
+def _node_repair(target: Target) -> list[str]:
+    name, group = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(target.known(NodeGroupParameters).node_group)
+    return [
+        f"aws eks update-nodegroup-config --cluster-name {name} --nodegroup-name {group} --node-repair-config enabled=false"
+    ]
+
+
+def _lock(target: Target) -> list[str]:
+    find = _instance(
+        "aws ec2 describe-snapshots --owner-ids self --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].SnapshotId' --output text"
+    )(target)
+    lock = f"aws ec2 lock-snapshot --lock-mode governance --lock-duration {LOCKED_DAYS} --snapshot-id"
+    return [f"for snapshot in $({line}); do {lock} $snapshot; done" for line in find]
+
+
 def _terminate(target: Target) -> list[str]:
-    drain = kubectl("drain --ignore-daemonsets --delete-emptydir-data --force --timeout=300s", "", target.key, None)
+    # Of a node that is cut off the kubelet never confirms the end of a pod: without the last option the drain waits for ever.
+    drain = kubectl(
+        "drain --ignore-daemonsets --delete-emptydir-data --force --timeout=300s --skip-wait-for-delete-timeout=60",
+        "",
+        target.key,
+        None,
+    )
     ends = _instance(
         "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id INSTANCE",
         "aws ec2 terminate-instances --instance-ids INSTANCE",
@@ -106,22 +157,30 @@ def _is_replaced(target: Target) -> bool:
 ACTIONS = (
     Action("protect_node", "freeze", "Protect each node's instance from termination, scale-in and disruption", "scaling in of that node",
            effects=(Effect.NONE,),
-           undo="switch the protections off again", kinds=("node",),
-           commands=_instance("aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE",
-                              "aws autoscaling set-instance-protection --protected-from-scale-in --auto-scaling-group-name GROUP --instance-ids INSTANCE",
-                              "aws autoscaling suspend-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy"),
+           undo="switch the protections off again", kinds=("node",), commands=_protect,
            precondition="the instance runs, and its tags say the same kind of node; Spot instances have no termination protection",
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeInstanceAttribute", "aws:ec2:ModifyInstanceAttribute", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups",
                         "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:SuspendProcesses", "aws:autoscaling:ResumeProcesses", "kubernetes:nodes:get", "kubernetes:nodes:patch"),
-           preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation", check="the protections are set on instance and group",
-           impossible=_impossible()),
+           preview=f"{EC2_DRY}; Auto Scaling has none: policy simulation; {DRY} of the annotation", check="the protections are set on instance, group and node",
+           impossible=_impossible(), tells=who_ends_it),
     Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
            effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the instance exists",
            permissions=_SNAPSHOTS,
            preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
-           impossible=_impossible(), keeps=Keeps.DISK),
+           impossible=_impossible(), keeps=Keeps.DISK, tells=which_disk_is_lost),
+    Action("lock_snapshots", "freeze", f"Lock each node's snapshots in governance mode for {LOCKED_DAYS} days: else whoever may delete snapshots can delete this evidence", "nothing", stops_nothing=True, undo="unlock those that it locked", kinds=("node",), commands=_lock,
+           effects=(Effect.NONE,),
+           precondition="the snapshots were started; a snapshot that is still pending can be locked",
+           permissions=("aws:ec2:DescribeSnapshots", "aws:ec2:DescribeLockedSnapshots", "aws:ec2:LockSnapshot", "aws:ec2:UnlockSnapshot"),
+           preview=EC2_DRY, check="every snapshot of the node is locked",
+           impossible=_impossible(), waits=(Wait("snapshot_volumes", Where.SAME),), tells_waits=True),
+    Action("pause_node_repair", "freeze", "Switch off node repair of each node group that has a held node. Node repair replaces a node that is not ready, as one that is cut off", "repair of the group's other nodes", undo="switch node repair on again, with the settings that it had", kinds=("repairing_group",), commands=_node_repair,
+           effects=(Effect.NONE,),
+           precondition="the node group is ACTIVE",
+           permissions=("aws:eks:DescribeNodegroup", "aws:eks:UpdateNodegroupConfig", "aws:eks:ListUpdates", "aws:eks:DescribeUpdate"),
+           preview=SIMULATED, check="EKS has node repair of the group as off"),
     Action("add_nodes", "contain", "Start new nodes that no pod of the attacker ran on: every known node is to be cordoned and terminated", "nothing; it costs money", stops_nothing=True, undo="lower the desired size again", kinds=("last_nodes",), commands=_add_nodes,
            effects=(Effect.ADDS_NODES,),
            precondition="the node group may grow; new pods need somewhere to run before the old nodes end",
@@ -140,7 +199,7 @@ ACTIONS = (
            permissions=("kubernetes:nodes:get", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create"),
            preview=f"{DRY} of the evictions", check="no pod is left on the node but the attacker's, those of DaemonSets, and those that nothing would start again, which are named",
            impossible=_impossible(on_hybrid=True, without_instance=True),
-           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("keep_objects", Where.LOST))),
+           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("keep_objects", Where.LOST)), tells=what_runs_on_it),
     Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
            precondition="the instance runs; for memory it is reached by SSM", only_held=True,
@@ -156,7 +215,7 @@ ACTIONS = (
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
            preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on",
            impossible=_impossible(on_auto=False), takes_out=True,
-           waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY))),
+           waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY), Wait("pause_node_repair", Where.ANY), Wait("quarantine_node", Where.BEFORE)), tells=what_a_cut_off_node_does),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
@@ -183,5 +242,5 @@ ACTIONS = (
                         "aws:ec2:ModifyInstanceAttribute", "aws:ec2:TerminateInstances", "aws:autoscaling:DescribeAutoScalingInstances", "aws:autoscaling:DescribeAutoScalingGroups", "aws:autoscaling:SetInstanceProtection", "aws:autoscaling:TerminateInstanceInAutoScalingGroup"),
            preview=f"{DRY} of the evictions; {EC2_DRY}; Auto Scaling has none: policy simulation", check="the instance is shutting down or terminated",
            impossible=_impossible(without_instance=True), takes_out=True,
-           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("terminate_node", Where.BEFORE))),
+           waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("terminate_node", Where.BEFORE)), tells=which_disk_is_lost),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from kit.model.why import Why
 # fmt: off
 TargetSource = Literal[
     "written_binding", "written_webhook", "written_secret", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding",
+    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
 # fmt: on
@@ -106,6 +106,13 @@ class NodeParameters(Parameters):
     group: str | None
     region: str | None
     account: str | None
+
+
+@dataclass(frozen=True)
+class NodeGroupParameters(Parameters):
+    """A managed node group."""
+
+    node_group: str
 
 
 @dataclass(frozen=True)

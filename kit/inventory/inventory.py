@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kit.inventory import cloud
 from kit.inventory.cloud import RoleGrant
 from kit.inventory.lives import lives
+from kit.inventory.node_facts import Budget, NodeFacts, budgets, node_facts
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, list_of
 from kit.model.arn import principal_of
@@ -181,6 +182,16 @@ class Inventory:
     def node_of_instance(self) -> dict[str, str]:
         """EC2 instance id → node name."""
         return cloud.node_of_instance(self.store, self.of("nodes"))
+
+    @cached_property
+    def node_facts(self) -> dict[str, NodeFacts]:
+        """Node name → what is known of its machine, for the nodes of the dump."""
+        return node_facts(self.store, self.node_of_instance)
+
+    @cached_property
+    def budgets(self) -> list[Budget]:
+        """The disruption budgets of the dump."""
+        return budgets(self.store)
 
     @cached_property
     def node_roles(self) -> dict[str, tuple[str, Why]]:

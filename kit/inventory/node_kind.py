@@ -34,6 +34,10 @@ WITHOUT_INSTANCE: dict[str, str] = {
 """Kind of node without an instance in EC2 → what it is, and what is done instead."""
 BY_KARPENTER: tuple[NodeKind, ...] = (KARPENTER, AUTO)
 """Kinds of node that Karpenter's code, or EKS Auto Mode's of the same manner, starts and replaces."""
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+"""The annotation by which Karpenter leaves a node alone: no consolidation, no drift."""
+NOT_SCALED_DOWN = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+"""The annotation by which the Cluster Autoscaler leaves a node alone, which scale-in protection does not do."""
 COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
 NODE_GROUP = "eks.amazonaws.com/nodegroup"
 KARPENTER_LABELS = frozenset({"karpenter.sh/nodepool", "karpenter.sh/provisioner-name"})

@@ -8,6 +8,8 @@ Order: freeze → contain → revoke → capture → eradicate → recover. Sour
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kit.actions.action import STAGES, Action, Comes, action_id, permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import Target
@@ -43,7 +45,9 @@ def make_plan(
             continue
         done, cannot = targets.of(action)
         for target in done:
-            made.append((action, target, _planned(action, target, radius, whys, _when_not(action, target, targets))))
+            planned = _planned(action, target, radius, whys, _when_not(action, target, targets))
+            known = [*planned.blast_radius, *action.tells(target, targets.held)]
+            made.append((action, target, replace(planned, blast_radius=known)))
         impossible += (
             []
             if action.name not in chosen

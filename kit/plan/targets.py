@@ -20,6 +20,7 @@ from kit.actions.target import (
     AdmittedPrincipal,
     FindingParameters,
     MappingParameters,
+    NodeGroupParameters,
     RoleSessions,
     SuppressedFinding,
     Target,
@@ -80,6 +81,7 @@ class Targets:
             "workload": self._workloads,
             "finding": self._marked_findings,
             "expected_finding": self._expected_findings,
+            "repairing_group": self._repairing_groups,
         }
 
     def of(self, action: Action) -> tuple[list[Target], list[tuple[Target, str]]]:
@@ -133,6 +135,13 @@ class Targets:
             role = self.inventory.node_roles[node][0] if node in self.inventory.node_roles else None
             denied = RoleSessions(role, [instance] if instance else [], [])
             yield Target("node", node, self.held.thing_at(f"nodes/{node}"), self.cluster, instance, denied, whys)
+
+    def _repairing_groups(self, action: Action) -> Iterator[Target]:
+        facts = self.inventory.node_facts
+        for node, whys in sorted(self.held.reached.items()):
+            if node in facts and facts[node].repairs:
+                group = facts[node].node_group
+                yield Target("repairing_group", group, None, self.cluster, None, NodeGroupParameters(group), whys)
 
     def _used_bindings(self, action: Action) -> Iterator[Target]:
         for binding in self.held.used_bindings:

@@ -87,6 +87,7 @@ class Account:
     detectors: dict[str, Detector] = field(default_factory=dict)
     scans: dict[str, Record] = field(default_factory=dict)
     scan_tokens: dict[str, str] = field(default_factory=dict)
+    snapshot_locks: dict[str, Record] = field(default_factory=dict)
     looked_at: dict[str, int] = field(default_factory=dict)  # id of a scan or snapshot → looks so far
 
     def held(self) -> dict[str, Any]:

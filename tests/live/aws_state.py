@@ -33,6 +33,7 @@ def snapshot(client: Callable[[str], Any], account: Account) -> dict[str, Any]:
             one["SnapshotId"]: {"volume": one["VolumeId"], "state": one["State"], "tags": _tags(one)}
             for one in client("ec2").describe_snapshots(OwnerIds=["self"])["Snapshots"]
         },
+        "snapshot_locks": account.snapshot_locks,
         "autoscaling_groups": {
             group["AutoScalingGroupName"]: {
                 "sizes": [group["MinSize"], group["DesiredCapacity"], group["MaxSize"]],

@@ -280,6 +280,8 @@ def _delete(account: Account, call: Call, kind: Kind) -> Record:
 
 
 def _describe(account: Account, call: Call, kind: Kind) -> Record:
+    if kind.one == "Nodegroup":
+        _look(account, cluster_of(account, call), call)
     return {kind.member: _part(account, call, kind)}
 
 
@@ -293,12 +295,14 @@ for each in KINDS:
 def _(account: Account, call: Call) -> Record:
     kind = next(kind for kind in KINDS if kind.key in call.parameters)
     record, given = _part(account, call, kind), call.parameters
-    names = [name for name in ("scalingConfig", "updateConfig", "configurationValues", "addonVersion") if name in given]
+    known = ("scalingConfig", "updateConfig", "nodeRepairConfig", "configurationValues", "addonVersion")
+    names = [name for name in known if name in given]
     new: Record = {
         name: record.get(name, {}) | given[name] if isinstance(given[name], dict) else given[name] for name in names
     }
     what = "AddonUpdate" if kind.one == "Addon" else "ConfigUpdate"
-    return _begin(account, cluster_of(account, call), record, what, lambda: record.update(new), **new)
+    told = {"nodeRepairEnabled": str(new["nodeRepairConfig"]["enabled"]).lower()} if "nodeRepairConfig" in new else {}
+    return _begin(account, cluster_of(account, call), record, what, lambda: record.update(new), **new, **told)
 
 
 POLICIES = ("AmazonEKSAdminPolicy", "AmazonEKSClusterAdminPolicy", "AmazonEKSAdminViewPolicy", "AmazonEKSEditPolicy", "AmazonEKSViewPolicy", "AmazonEKSSecretReaderPolicy")  # fmt: skip

@@ -237,6 +237,36 @@ def _(account: Account, call: Call) -> None:
             snapshot.status = "completed" if account.done(name, call) else "pending"
 
 
+@fake("ec2:LockSnapshot", "ec2:UnlockSnapshot", "ec2:DescribeLockedSnapshots")
+def _(account: Account, call: Call) -> Record:
+    """EBS User Guide "Snapshot lock": in governance mode whoever may unlock it can, in compliance mode nobody."""
+    given, locks = call.parameters, account.snapshot_locks
+    for name in [given["SnapshotId"]] if "SnapshotId" in given else given.get("SnapshotIds", []):
+        if name not in account.ec2.snapshots:
+            raise Refusal("InvalidSnapshot.NotFound", 400, f"The snapshot '{name}' does not exist.")
+    if call.operation.endswith("DescribeLockedSnapshots"):
+        asked = given.get("SnapshotIds", list(locks))
+        return {"Snapshots": [{"OwnerId": account.number, "SnapshotId": name, **locks[name]} for name in asked if name in locks]}  # fmt: skip
+    name = given["SnapshotId"]
+    if call.operation.endswith("UnlockSnapshot"):
+        if name not in locks:
+            raise Refusal("SnapshotLockNotFound", 400, f"The snapshot '{name}' is not locked.")
+        del locks[name]
+        return {"SnapshotId": name}
+    if given["LockMode"] != "governance":
+        raise Refusal("NotImplemented", 501, "the emulator locks in governance mode alone")
+    if ("LockDuration" in given) == ("ExpirationDate" in given):
+        raise Refusal("InvalidParameterCombination", 400, "Specify either LockDuration or ExpirationDate, not both.")
+    locks[name] = {"LockState": "governance", "LockDuration": given["LockDuration"]}
+    return {"SnapshotId": name, **locks[name]}
+
+
+@fake("ec2:DeleteSnapshot")
+def _(account: Account, call: Call) -> None:
+    if call.parameters["SnapshotId"] in account.snapshot_locks:
+        raise Refusal("SnapshotLocked", 400, f"The snapshot '{call.parameters['SnapshotId']}' is locked.")
+
+
 GROUP_CALLS = ("SetInstanceProtection", "SuspendProcesses", "ResumeProcesses", "DetachInstances", "AttachInstances")
 
 

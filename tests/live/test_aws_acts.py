@@ -301,6 +301,74 @@ def test_snapshots_that_a_cut_run_made_are_not_made_twice(here: Scene) -> None:
     assert len(here.aws.state()["snapshots"]) == 2
 
 
+def test_snapshots_are_locked_so_that_nobody_deletes_them_and_unlocked_again(here: Scene) -> None:
+    take = planned("snapshot_volumes", **OF_NODE)
+    lock = planned("lock_snapshots", **OF_NODE, of=[take.id])
+    (tried,) = here.preview(lock)
+    assert tried.word == "would be done" and "none is there yet" in tried.says
+    (failed,) = here.apply(lock)
+    assert failed.word == "failed" and "no snapshot of snapshot_volumes" in failed.says
+    here.apply(take)
+    before = here.state()
+    (tried,) = here.preview(lock)
+    assert "EC2 would do it (DryRun)" in tried.says and here.state() == before
+    (done,) = here.apply(lock)
+    assert done.word == "done" and done.check and done.check.word == HOLDS, done
+    snapshots = here.aws.state()["snapshots"]
+    assert len(snapshots) == 2
+    for name in snapshots:
+        with pytest.raises(here.aws.client("ec2").exceptions.ClientError, match="is locked"):
+            here.aws.client("ec2").delete_snapshot(SnapshotId=name)
+    with here.work() as work:
+        assert [one.word for one in work.undo([lock.id])] == ["undone"]
+    assert here.state() == before and here.calls() <= here.permitted(lock) | here.permitted(take)
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_node_repair_is_switched_off_and_comes_back_as_it_was(here: Scene, phase: str) -> None:
+    eks, name = here.aws.client("eks"), {"clusterName": CLUSTER, "nodegroupName": "workers"}
+    settings = {"enabled": True, "maxUnhealthyNodeThresholdCount": 3}
+    eks.create_nodegroup(**name, nodeRole=f"{IAM}:role/nodes", subnets=[], nodeRepairConfig=settings)
+    here.aws.account.looks = 20
+    action = planned("pause_node_repair", node_group="workers")
+    Cutter(here, 0, phase)
+    assert [one.word for one in here.apply(action)] == ["unknown"]
+    here.aws.faults.clear()
+    (done,) = here.apply(action)
+    assert done.word == "done" and done.check and done.check.word == CANNOT_TELL, (done, here.said)
+    assert len(here.aws.account.clusters[CLUSTER].updates) == 1
+
+    def settled() -> None:
+        group = here.aws.account.clusters[CLUSTER].parts["Nodegroup"]["workers"]
+        while group["status"] == "UPDATING":
+            here.aws.client("eks", over_http=True).describe_nodegroup(**name)
+
+    settled()
+    assert [one.check.word for one in here.check() if one.check] == [HOLDS]
+    assert eks.describe_nodegroup(**name)["nodegroup"]["nodeRepairConfig"]["enabled"] is False
+    assert [one.word for one in here.undo()] == ["not undone"]
+    settled()
+    assert [one.word for one in here.undo()] == ["undone"]
+    assert eks.describe_nodegroup(**name)["nodegroup"]["nodeRepairConfig"] == settings
+    assert here.calls() <= here.permitted(action) | {"aws:eks:DescribeCluster"}
+
+
+def test_a_group_that_is_being_updated_says_when_to_come_again(here: Scene) -> None:
+    eks, name = here.aws.client("eks"), {"clusterName": CLUSTER, "nodegroupName": "workers"}
+    on = {"enabled": True}
+    eks.create_nodegroup(**name, nodeRole=f"{IAM}:role/nodes", subnets=[], nodeRepairConfig=on)
+    here.aws.account.looks = 20
+    eks.update_nodegroup_config(**name, scalingConfig={"desiredSize": 4})
+    (failed,) = here.apply(planned("pause_node_repair", node_group="workers"))
+    assert failed.word == "failed" and "when it is ACTIVE" in failed.says
+
+
+def test_the_cluster_autoscaler_is_told_to_leave_a_protected_node(here: Scene) -> None:
+    here.apply(REVERSIBLE["protect a node of a group"])
+    annotated = here.cluster.content()[f"nodes//{NODE}"]["metadata"]["annotations"]
+    assert annotated == {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true"}
+
+
 def test_quarantine_covers_every_interface_and_its_group_has_no_rule(here: Scene) -> None:
     (done,) = here.apply(REVERSIBLE["quarantine"])
     assert done.check and "may live on" in done.check.says

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
+from kit.actions.nodes import LOCKED_DAYS
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, all_hold
 from kit.live.acts.machine import Machine, arn_of, living_machine, machine_of, tags_of, why_not_there
-from kit.live.changes.aws_change import AwsCall, AwsChange
+from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import Change, State
 from kit.live.changes.instance_change import SnapshotVolumes
 from kit.live.connection import Connection
@@ -28,11 +29,15 @@ _PAUSE = 5  # s
 
 
 def _snapshots(live: Connection, planned: PlannedAction, action: str) -> list[dict[str, Any]]:
+    return _snapshots_of(live, planned.parameters.get("instance_id"), action)
+
+
+def _snapshots_of(live: Connection, id_: str | None, action: str) -> list[dict[str, Any]]:
     """The snapshots of the last try of an action; of the planned instance alone where it is known, as names of nodes come again.
 
     Those that a person made have no token: they count as one try."""
     filters = [{"Name": "tag:kit-action", "Values": [action]}]
-    id_, tries = planned.parameters.get("instance_id"), dict[str, list[dict[str, Any]]]()
+    tries = dict[str, list[dict[str, Any]]]()
     for one in live.pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters):
         tags = tags_of(one)
         if not id_ or tags.get("kit-instance", id_) == id_:
@@ -115,6 +120,69 @@ def snapshots_finished(live: Connection, planned: PlannedAction) -> Iterator[tup
 def are_finished(live: Connection, planned: PlannedAction) -> Check:
     """Whether all of the node's snapshots are finished."""
     return _of_all(live, planned, DOES_NOT_HOLD)[1]
+
+
+@dataclass(frozen=True)
+class LockSnapshots(AwsChange):
+    """The snapshots of some planned actions locked in governance mode. instance: theirs, where names of nodes come again."""
+
+    service: ClassVar[str] = "ec2"
+
+    actions: list[str]
+    instance: str | None
+    days: int
+
+    @property
+    def says(self) -> str:
+        return f"lock the snapshots of {', '.join(self.actions)} for {self.days} days (governance mode)"
+
+    def look(self, live: Connection) -> State:
+        ids = sorted(one["SnapshotId"] for action in self.actions for one in _snapshots_of(live, self.instance, action))
+        locked = live.pages("ec2", "describe_locked_snapshots", "Snapshots", SnapshotIds=ids) if ids else []
+        states = {one["SnapshotId"]: one["LockState"] for one in locked if one["LockState"] != "expired"}
+        return {"locks": {id_: states.get(id_, "") for id_ in ids}}
+
+    def refuses(self, state: State) -> str:
+        return ""
+
+    def holds(self, state: State) -> bool:
+        return state is not None and bool(state["locks"]) and all(state["locks"].values())
+
+    def is_partly_restored(self, before: State, now: State) -> bool:
+        return before is not None and now is not None and before["locks"].keys() == now["locks"].keys()
+
+    def _lock(self, id_: str) -> AwsCall:
+        return "lock_snapshot", {"SnapshotId": id_, "LockMode": "governance", "LockDuration": self.days}
+
+    def dry_run(self, live: Connection, state: State) -> str:
+        open_ = [id_ for id_, lock in (state or {})["locks"].items() if not lock]
+        if not open_:
+            return "none is there yet: they are locked once they are started"
+        return [live.dry_run(call[0], **call[1]) for call in map(self._lock, open_)][-1]
+
+    def do(self, live: Connection, state: State) -> str:
+        request, locks = "", (state or {})["locks"]
+        if not locks:
+            raise Failed(f"there is no snapshot of {', '.join(self.actions)} to lock")
+        for id_ in (id_ for id_, lock in locks.items() if not lock):
+            request = send(live, "ec2", self._lock(id_))
+        return request
+
+    def undo(self, live: Connection, before: State, after: State) -> str:
+        request, now = "", (self.look(live) or {})["locks"]
+        for id_ in (id_ for id_, lock in (before or {})["locks"].items() if not lock and now.get(id_) == "governance"):
+            request = send(live, "ec2", ("unlock_snapshot", {"SnapshotId": id_}))
+        return request
+
+
+def to_lock(live: Connection, planned: PlannedAction) -> list[Change]:
+    """The lock of the snapshots that were started."""
+    return [LockSnapshots(list(planned.parameters["of"]), planned.parameters.get("instance_id"), LOCKED_DAYS)]
+
+
+def are_locked(live: Connection, planned: PlannedAction) -> Check:
+    """Whether each snapshot is locked."""
+    return all_hold(live, to_lock(live, planned), f"every snapshot is locked for {LOCKED_DAYS} days from its lock on")
 
 
 def _console(live: Connection, machine: Machine) -> str:

@@ -23,7 +23,6 @@ from kit.live.errors import Missing, Refused
 from kit.model.arn import Arn, partition_of
 from kit.plan.plan import PlannedAction
 
-DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 GONE = "gone"
 """The code of what is refused because node or instance is there no more."""
 

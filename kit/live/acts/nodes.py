@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.inventory.node_kind import AUTO, BY_KARPENTER, COMPUTE_TYPE, FARGATE, KARPENTER_LABELS, NODE_KIND_WORDS
+from kit.inventory.node_kind import (
+    AUTO,
+    BY_KARPENTER,
+    COMPUTE_TYPE,
+    DO_NOT_DISRUPT,
+    FARGATE,
+    KARPENTER_LABELS,
+    NODE_KIND_WORDS,
+    NOT_SCALED_DOWN,
+)
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.acts.captures import (
     are_finished,
+    are_locked,
     are_started,
     cannot_snapshot,
     is_captured,
@@ -21,10 +31,10 @@ from kit.live.acts.captures import (
     node_scan,
     node_scanned,
     snapshots_finished,
+    to_lock,
     to_snapshot,
 )
 from kit.live.acts.machine import (
-    DO_NOT_DISRUPT,
     GONE,
     Machine,
     is_another,
@@ -47,6 +57,7 @@ from kit.live.changes.instance_change import (
     instance,
     pods_on,
 )
+from kit.live.changes.node_group_change import SwitchNodeRepair
 from kit.live.changes.objects import EditObject, EvictPod
 from kit.live.changes.quarantine import (
     CreateQuarantineGroup,
@@ -62,13 +73,13 @@ from kit.questions.verdict import CANNOT_TELL
 from kit.words import few
 
 
-def _annotated(machine: Machine) -> list[Change]:
-    """Karpenter told to leave the node alone; [] where it has no Node object."""
+def _annotated(machine: Machine, annotation: str) -> list[Change]:
+    """Karpenter or the Cluster Autoscaler told to leave the node alone; [] where it has no Node object."""
     if machine.object is None:
         return []
-    patch = {"metadata": {"annotations": {DO_NOT_DISRUPT: "true"}}}
+    patch = {"metadata": {"annotations": {annotation: "true"}}}
     uid = machine.object["metadata"]["uid"]
-    return [EditObject("nodes", None, machine.node, uid, patch, doing=f"annotate with {DO_NOT_DISRUPT}=true")]
+    return [EditObject("nodes", None, machine.node, uid, patch, doing=f"annotate with {annotation}=true")]
 
 
 # protect_node
@@ -80,10 +91,11 @@ def _protection(live: Connection, planned: PlannedAction) -> list[Change]:
     if machine.kind != AUTO and not machine.spot:
         changes.append(ProtectInstance(machine.id))
     if machine.kind in BY_KARPENTER:
-        changes += _annotated(machine)
+        changes += _annotated(machine, DO_NOT_DISRUPT)
     elif machine.group:
         remark = "; a Spot instance has no termination protection, EC2 may still take it" if machine.spot else ""
         changes += [ProtectFromScaleIn(machine.group, machine.id, remark=remark), SuspendReplacement(machine.group)]
+        changes += _annotated(machine, NOT_SCALED_DOWN)
     return changes
 
 
@@ -105,9 +117,30 @@ def _is_protected(live: Connection, planned: PlannedAction) -> Check:
 act("protect_node", changes=_protection, refuses=_cannot_protect, check=_is_protected)
 
 
-# snapshot_volumes, finish_snapshots
+# pause_node_repair
 
 
+def _paused(live: Connection, planned: PlannedAction) -> list[SwitchNodeRepair]:
+    return [SwitchNodeRepair(str(live.cluster), planned.parameters["node_group"])]
+
+
+def _is_paused(live: Connection, planned: PlannedAction) -> Check:
+    (change,) = _paused(live, planned)
+    state = change.look(live)
+    if state is None:
+        return Check(HOLDS, f"node group {change.node_group} is gone")
+    if state["on"] and state.get("pending"):
+        return Check(CANNOT_TELL, "the update is in progress: check again when the node group is ACTIVE")
+    return all_hold(live, [change], f"node group {change.node_group} replaces no node that is not ready")
+
+
+act("pause_node_repair", changes=_paused, check=_is_paused)
+
+
+# snapshot_volumes, lock_snapshots, finish_snapshots
+
+
+act("lock_snapshots", changes=to_lock, check=are_locked)
 act("snapshot_volumes", changes=to_snapshot, refuses=cannot_snapshot, check=are_started)
 act("snapshot_checkpoints", changes=to_snapshot, refuses=cannot_snapshot, check=are_started)
 act("finish_snapshots", keeps=snapshots_finished, check=are_finished)
@@ -128,7 +161,10 @@ def _cordoning(live: Connection, planned: PlannedAction) -> list[Change]:
         return []
     labels = labels_of(node)
     karpenter = bool(KARPENTER_LABELS & labels.keys()) or planned.parameters.get("node_kind") in BY_KARPENTER
-    return [*(_annotated(Machine(planned.parameters["node"], "", {}, node)) if karpenter else []), _cordon(node)]
+    return [
+        *(_annotated(Machine(planned.parameters["node"], "", {}, node), DO_NOT_DISRUPT) if karpenter else []),
+        _cordon(node),
+    ]
 
 
 def _cannot_cordon(live: Connection, planned: PlannedAction) -> str:
