@@ -405,6 +405,35 @@ def test_each_action_that_changes_something_says_what_it_changes() -> None:
     assert not silent, f"declare `effects` (kit/actions/effect.py; Effect.NONE for none): {silent}"
 
 
+def test_the_abridged_view_of_an_object_never_leaves_the_analysis() -> None:
+    """What the inventory keeps of an object makes no object: a plan asks it for single members, and takes whole bodies from the evidence."""
+    asked = 0
+    for module, path in MODULES.items():
+        if not re.match(r"kit\.(actions|plan|case|live|show|report|cli)\b", module):
+            continue
+        tree = _tree(path)
+        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Attribute) and node.attr == "body") or _is_whole(node.value):
+                continue
+            below: ast.AST = node
+            while isinstance(parents[below], ast.BoolOp | ast.UnaryOp):
+                below = parents[below]
+            parent = parents[below]
+            is_member = isinstance(parent, ast.Subscript) or (
+                isinstance(parent, ast.Attribute) and parent.attr == "get"
+            )
+            is_tested = isinstance(parent, ast.Compare) or below is getattr(parent, "test", None)
+            assert is_member or is_tested, f"{module} line {node.lineno}: {ast.unparse(parent)}"
+            asked += 1
+    assert asked > 5
+
+
+def _is_whole(value: ast.expr) -> bool:
+    """Whether a body is no inventory's: of a change, of an answer, of what the evidence has whole, or of a parsed module."""
+    return ast.unparse(value) in ("self", "whole", "error", "ast.parse(source)", "target.known(LostObject)")
+
+
 def test_no_rule_asks_for_the_name_of_an_action() -> None:
     """What differs between actions is declared with them, so that a new one touches no rule of the plan."""
     for module, path in MODULES.items():

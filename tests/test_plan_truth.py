@@ -11,7 +11,9 @@ import pytest
 
 from tests import cases
 from tests.command import kit_json
+from tests.live.scene import standing
 from tests.test_host_access import EVERY, held
+from tests.variation import Event, varied
 
 ENTERS = {"isolate_pod", "withdraw_pod", "capture_container", "delete_pod"}
 ON_HELD_NODES = {"cordon_node", "evict_pods", "capture_node", "quarantine_node", "terminate_node"}
@@ -123,3 +125,56 @@ def test_no_fixed_version_is_asked_for_where_the_attacker_came_by_the_api(tmp_pa
     """Commands were run in pods of the network plugin and of DNS by exec: neither has a fault to mend."""
     actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exec_kube_system"]))["actions"]
     assert "roll_out_fixed" not in {one["action"] for one in actions}
+
+
+FULL = {
+    "command": ["/bin/worker", "--queue=orders"],
+    "env": [{"name": "QUEUE", "value": "orders"}, {"name": "REGION", "value": "eu"}],
+    "resources": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "20m", "memory": "32Mi"}},
+    "livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 10},
+}
+"""What the analysis does not keep of a container, and a workload does not run without."""
+
+
+def filled(log: list[Event]) -> list[Event]:
+    """A log in which the bodies of a Deployment and a CronJob have all of this in their containers."""
+    for event in log:
+        body = event.get("responseObject") or {}
+        template = (body.get("spec") or {}).get("template") or {}
+        if body.get("kind") == "CronJob":
+            template = body["spec"]["jobTemplate"]["spec"]["template"]
+        for container in (template.get("spec") or {}).get("containers") or []:
+            container |= FULL
+    return log
+
+
+def test_what_the_attacker_deleted_comes_back_whole(tmp_path: Path) -> None:
+    """As the log has it before the deletion: the inventory's own view has neither command nor variables nor limits."""
+    evidence = varied("oidc_user_impact", tmp_path, events=filled)
+    kit_json("new", tmp_path / "made", evidence)
+    with standing("oidc_user_impact", tmp_path, case=tmp_path / "made") as scene:
+        plan = scene.plan("--only", "restore_objects")
+        done = [one for one in plan["actions"] if not one["by_person"]]
+        assert [one["target"] for one in done] == ["deleted:cronjobs/store/report", "deleted:deployments/store/worker"]
+        assert all(one["why"][0]["says"].startswith("its whole content, as ") for one in done)
+        outcomes = {one["id"]: one["word"] for one in scene.apply(plan["digest"])}
+        assert {outcomes[one["id"]] for one in done} == {"done"}
+        made = scene.kubernetes.objects()
+    template = made["deployments.apps/store/worker"]["spec"]["template"]
+    assert made["deployments.apps/store/worker"]["spec"]["replicas"] == 2
+    inner = made["cronjobs.batch/store/report"]["spec"]["jobTemplate"]["spec"]["template"]
+    for spec in (template["spec"], inner["spec"]):
+        assert spec["containers"][0] | FULL == spec["containers"][0]
+
+
+def test_where_no_evidence_has_all_of_it_a_person_brings_it_back(tmp_path: Path) -> None:
+    def without_bodies(log: list[Event]) -> list[Event]:
+        return [
+            one | {"responseObject": None} if (one.get("objectRef") or {}).get("name") == "worker" else one
+            for one in log
+        ]
+
+    kit_json("new", tmp_path / "case", varied("oidc_user_impact", tmp_path, events=without_bodies))
+    actions = kit_json("plan", tmp_path / "case", "--only", "restore_objects")["actions"]
+    (worker,) = [one for one in actions if one["target"] == "deleted:deployments/store/worker"]
+    assert worker["parameters"]["body"] is None and "no evidence has all of it" in worker["by_person"]

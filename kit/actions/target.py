@@ -66,7 +66,7 @@ class EditedBinding(ObjectParameters):
 
 @dataclass(frozen=True)
 class LostObject(Parameters):
-    """What was deleted or changed. body: as it was when it was deleted, None of what others make (pods) or of what holds a secret."""
+    """What was deleted or changed. body: all of it as it was when it was deleted; None where no evidence has that, of what others make (pods), and of what holds a secret."""
 
     kind: str
     resource: str

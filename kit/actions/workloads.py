@@ -10,7 +10,7 @@ from kit.actions.target import LostObject, Target
 def _person(target: Target) -> str:
     if target.known(LostObject).body:
         return ""
-    return "your repository or your backup has it as it should be: the evidence has not, or it is a pod or a Secret"
+    return "your repository or your backup has it as it should be: no evidence has all of it, or it is a pod, a Secret, a volume, or a Job, which would run once more"
 
 
 _DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create")

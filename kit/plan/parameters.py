@@ -32,19 +32,22 @@ from kit.actions.target import (
     TargetSource,
     TrustedRole,
 )
+from kit.attribution.deeds import path_of
 from kit.inventory.node_kind import node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.arn import instance_of
 from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
-from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, OBJECT_KINDS, ROLE_ANNOTATION
+from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised, principal_behind
+from kit.plan.whole_object import WholeObject, whole_before
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+_WRITES = ("update", "patch", "delete")
 
 
 class Knowledge:
@@ -96,6 +99,9 @@ class Knowledge:
         """The reasons that weigh most for an action on a thing, before those of the scope."""
         if kind == "node":
             return self.held.reached.get(key, ())
+        if kind == "deleted":
+            whole = self._whole_of(key)
+            return (whole.why,) if whole else ()
         if kind in ("cluster", "used_binding"):
             named = {str(one.get("name")) for one in dicts_of(thing.body.get("subjects"))} if thing else set()
             hostile = [one for scope in self.scopes for one in self.held.hostile(scope)]
@@ -271,19 +277,25 @@ class Knowledge:
         return ExpectedObject(**vars(made), expected=expected)
 
     def _of_lost(self, key: str) -> LostObject:
-        """What was deleted or changed. body: as it was when it was deleted, None of what others make (pods) or of what holds a secret."""
+        """What was deleted or changed. body: all of it as it was before, None of what stands and where no evidence has that."""
+        resource, _, rest = key.partition("/")
+        namespace, _, name = rest.rpartition("/")
+        whole = self._whole_of(key)
+        kind = "deleted" if ("deleted", key) in self.held.affected else "changed"
+        return LostObject(kind, resource, namespace or None, name, None, whole.body if whole else None)
+
+    def _whole_of(self, key: str) -> WholeObject | None:
+        """An object that the attacker deleted as it stood before the attacker wrote to it; None where it stands, or no evidence has all of it."""
         resource, _, rest = key.partition("/")
         namespace, _, name = rest.rpartition("/")
         named = self.inventory.named(resource, namespace or None, name)
-        deleted = ("deleted", key) in self.held.affected and ("changed", key) not in self.held.affected
-        body = (
-            named[-1].body
-            if named and deleted and resource not in ("pods", "secrets") and named[-1].standing is False
-            else None
-        )
-        kind = OBJECT_KINDS.get(resource)
-        whole = {"apiVersion": kind.api_version, "kind": kind.kind} | body if body and kind else None
-        return LostObject("deleted" if deleted else "changed", resource, namespace or None, name, None, whole)
+        if ("deleted", key) not in self.held.affected or (named and named[-1].standing is True):
+            return None
+        calls = (call.event for call in self.held.scope.attacker.calls.values())
+        written = [event["received_at"] for event in calls if path_of(event) == key and event["verb"] in _WRITES]
+        before = min(written, default=named[-1].deleted_at if named else None)
+        known = named[-1].uid if named and named[-1].body else None
+        return whole_before(self.store, resource, namespace or None, name, known, before)
 
     def _subjects_of_hostile(self, binding: Thing) -> list[dict[str, Any]]:
         names = {one.identity.user_name: one.identity for scope in self.scopes for one in self.held.hostile(scope)}

@@ -102,6 +102,15 @@ FROM writes WHERE {one_of("uid", "uids")}
 """
 )
 """What was written to those $uids and answered with something."""
+WHOLE_BODIES = """
+SELECT received_at, audit_id, file, item, user_name, response_object FROM audit
+WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR AND name = $name
+  AND verb IN ('create', 'update', 'patch', 'delete') AND list_contains($bodies, coalesce(subresource, ''))
+  AND response_code BETWEEN 200 AND 299 AND NOT dry_run AND response_object IS NOT NULL
+  AND ($before::TIMESTAMPTZ IS NULL OR received_at < $before::TIMESTAMPTZ OR verb = 'delete' AND received_at = $before::TIMESTAMPTZ)
+ORDER BY received_at DESC, file, item LIMIT 20
+"""
+"""What was answered to the last writes of one object up to $before, the last first. $bodies: subresources whose answers have all of it."""
 BODIES_WRITTEN = """
 SELECT uid, received_at, file, item, response_object FROM audit
 WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource) AND verb IN ('create', 'update', 'patch')

@@ -12,8 +12,7 @@ from kit.live.changes.objects import CreateObject, DeleteObject, remade
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction
-
-_MADE_BY_OTHERS = ("pods", "nodes", "events", "endpoints", "endpointslices", "secrets")
+from kit.plan.whole_object import MADE_BY_OTHERS
 
 
 def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
@@ -53,8 +52,10 @@ def _restore(live: Connection, planned: PlannedAction) -> list[CreateObject]:
         )
     if not body or not resource or not name:
         raise Refused("for a person: the evidence does not hold its content; make it again from its source or a backup")
-    if resource in _MADE_BY_OTHERS:
-        raise Refused(f"for a person: {resource} are made by their controllers, or their content is secret")
+    if resource in MADE_BY_OTHERS:
+        raise Refused(
+            f"for a person: {resource} are made by their controllers, run once more, or their content is secret or gone"
+        )
     content = body | {"metadata": body.get("metadata", {}) | {"name": name}}
     if namespace:
         content["metadata"]["namespace"] = namespace
