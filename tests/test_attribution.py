@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.command import RECORDINGS
 from tests.variation import said, scope_of, varied
 
@@ -55,6 +57,27 @@ def test_where_the_log_names_no_access_keys_the_session_tells(tmp_path: Path) ->
         return log
 
     assert _calls(scope_of(varied("shared_nat", tmp_path, events=keyless))) == set(NAT["attacker_calls"])
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["key and session in the finding", "neither"])
+def test_an_owners_call_is_not_taken_for_the_findings_own_that_the_log_has_not_got(tmp_path: Path, named: bool) -> None:
+    def terse(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for finding in findings if not named else ():
+            del finding["Resource"]["AccessKeyDetails"]
+            finding["Resource"]["KubernetesDetails"]["KubernetesUserDetails"]["SessionName"] = []
+        return findings
+
+    gone = set(NAT["attacker_calls"])
+    evidence = varied(
+        "shared_nat", tmp_path, events=lambda log: [one for one in log if one["auditID"] not in gone], findings=terse
+    )
+    scope = scope_of(evidence)
+    assert _calls(scope) == set()
+    for finding in scope.values():
+        assert len(finding["possible_calls"]) == 52  # the owner's, with the same client from the same address
+        assert "The finding's own call is not in the audit log" in said(finding)
+        made = {one["kind"] for one in finding["subjects"] if one["certainty"] == "affected"}
+        assert not made & {"secret", "created", "changed", "deleted", "exec", "token", "granted"}
 
 
 def test_a_token_that_the_kubelet_renewed_is_still_the_credential_of_its_pod(tmp_path: Path) -> None:

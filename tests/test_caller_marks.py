@@ -55,6 +55,19 @@ def test_a_call_that_is_not_the_attackers_is_left_out_and_shown_without_the_mark
     assert "MARKED: this follows what people marked" in kit("brief", case).stdout
 
 
+def test_answers_follow_a_mark_and_are_shown_without_it(case: Path) -> None:
+    _mark(case, "--credential", KEY, "--as", "not-attacker")
+    asked = {
+        how: {one["question"]: one["verdict"] for one in kit_json("answers", case, *how)["answers"]}
+        for how in ((), ("--without-marks",))
+    }
+    assert asked[("--without-marks",)]["secrets_read"] == "observed" != asked[()]["secrets_read"]
+    assert [one["as"] for one in kit_json("answers", case)["marks"]] == ["not-attacker"]
+    assert not kit_json("answers", case, "--without-marks")["marks"]
+    assert kit("answers", case).stdout.startswith("MARKED  ")
+    assert "MARKED" not in kit("answers", case, "--without-marks").stdout
+
+
 def test_an_address_that_is_not_the_attackers_takes_the_attacker_out_of_scope_and_plan(case: Path) -> None:
     before = {one["action"] for one in kit_json("plan", case)["actions"]}
     _mark(case, "--address", f"::ffff:{ADDRESS}", "--as", "not-attacker")

@@ -265,6 +265,8 @@ FOUND_BY_THE_CROSS = [
     ("default_sa_admin", "without the namespace and the dump"),
     ("anonymous_access", "findings without workload and the dump"),
     ("exec_kube_system", "findings without workload and the log"),
+    ("cluster_creator", "without CloudTrail"),
+    ("shared_nat", "without 10% to 90%"),
 ]
 
 

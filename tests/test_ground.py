@@ -173,6 +173,26 @@ def test_a_line_that_the_authenticator_cannot_use_maps_nobody(tmp_path: Path, te
     assert "Find what lets" in take_away(case) and "maps nobody" in take_away(case)
 
 
+def test_of_two_lines_for_one_arn_the_last_counts_and_the_other_is_told(tmp_path: Path) -> None:
+    """The authenticator keeps one line an ARN, whatever the case of a role's."""
+    first = f"- rolearn: {IAM}:role/TeamAdmin\n  username: team-admin\n  groups: [system:masters]\n"
+    second = f"- rolearn: {IAM}:role/teamadmin\n  username: team-viewer\n  groups: [viewers]\n"
+    case = made(tmp_path, TEAM, aws_auth={"mapRoles": first + second})
+    told = {way["user_name"]: way["maps_nobody"] for way in caller(case)["ways_in"]}
+    assert told == {"team-admin": "a later line of mapRoles for the same ARN takes its place", "team-viewer": None}
+
+
+def test_a_member_of_aws_auth_that_is_no_yaml_is_unread_alone_and_named(tmp_path: Path) -> None:
+    roles = f"- rolearn: {IAM}:role/TeamAdmin\n  username: team-admin\n"
+    case = made(tmp_path, TEAM, aws_auth={"mapRoles": roles, "mapUsers": "- userarn: x\n groups: [a\n"})
+    assert ways(case) == [("aws_auth", f"{IAM}:role/TeamAdmin")]
+    (limit,) = [one for one in scoped(case)["limits"] if "mapUsers of aws-auth is no YAML in line 2" in one["says"]]
+    assert "let_in" in limit["about"] and "aws-auth" in limit["collect"]
+    (tmp_path / "whole").mkdir()
+    whole = made(tmp_path / "whole", TEAM, aws_auth={"mapRoles": roles, "mapUsers": ""})
+    assert not [one for one in scoped(whole)["limits"] if "is no YAML" in one["says"]]
+
+
 def test_aliases_that_unfold_without_end_are_not_followed() -> None:
     text = "- &a0 [x, x]\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     merged = "- &a0 {k: v}\n" + "".join(f"- &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))

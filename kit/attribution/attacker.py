@@ -82,7 +82,7 @@ class Attacker:
         self.store = store
         self.marked = Marked(store, marks)
         self.cluster_addresses = Addresses(store, inventory)
-        self.own_calls = OwnCalls(store, inventory, self.cluster_addresses)
+        self.own_calls = OwnCalls(store, inventory, self.cluster_addresses, lambda: self.findings)
         self._applied = Applied(store, inventory, self.own_calls)
         self._rules = Rules(store, inventory, self.cluster_addresses)
         self._trail, self._letting_in = Trail(store, self.cluster_addresses, self.marked), LettingIn(store, inventory)

@@ -116,7 +116,9 @@ class LettingIn:
             if call.event["resource"] == "configmaps" and call.event["name"] == "aws-auth"
         }
         for change in self._changes if by_ref else ():
-            for way in change.added if change.ref in by_ref else ():
+            for way in (*change.added, *change.began) if change.ref in by_ref else ():
+                if way.maps_nobody:
+                    continue
                 arns = self._arns_of(way.name)
                 before = self._called_before(arns, change.at)
                 foreign = self._own_account is not None and account_of(way.name) != self._own_account

@@ -2,37 +2,85 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from kit.attribution.calls import CREDENTIALS, OF_CREDENTIALS, Event, address_of, credentials_of, events_where, not_none
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
+from kit.model.identity import ANONYMOUS
 from kit.store.store import Store
 
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
 _ROUND = timedelta(minutes=6)  # controllers list everything anew every five minutes or so, besides what they watch
 _HABIT = timedelta(minutes=5)  # what was done longer than this before a finding is a habit
 MANY_CALLS = 20  # by so many an identity is known somewhere
-AROUND = timedelta(minutes=5)  # a finding's times and the log's may differ by as much
+AROUND = timedelta(minutes=5)  # what belongs to one piece of work lies no further apart
 
 
 class OwnCalls:
     """The own calls of a case's findings, looked for once each."""
 
-    def __init__(self, store: Store, inventory: Inventory, cluster_addresses: Addresses) -> None:
+    def __init__(
+        self,
+        store: Store,
+        inventory: Inventory,
+        cluster_addresses: Addresses,
+        findings: Callable[[], list[Finding]],
+    ) -> None:
+        """findings: all of the case."""
         self.store = store
+        self._findings = findings
         self.inventory = inventory
         self.cluster_addresses = cluster_addresses
         self._known = dict[str, list[Event]]()
+        self._known_alike = dict[str, list[Event]]()
 
     def of(self, finding: Finding) -> list[Event]:
-        """The audit events that can be the finding's call: identity, request, address and user agent as far as it says them; of
-        several of one request those with its object's name, its status and its time, where there are such."""
+        """The audit events that can be the finding's call: identity, credential, request, address and user agent as far as it says them, in
+        its time, with its object's name and status. None where the log has not got it: a call like it at another time, or with another
+        credential, may be somebody else's."""
         if finding.id not in self._known:
-            self._known[finding.id] = self._looked_for(finding)
+            alike = self._alike(finding)
+            self._known[finding.id] = _in_time(finding, alike) or [
+                one for one in alike if self._clocks_differ_by and self._is_off(finding, one, self._clocks_differ_by)
+            ]
         return self._known[finding.id]
+
+    @cached_property
+    def _clocks_differ_by(self) -> timedelta | None:
+        """By how much the log's clock differs from the findings': told by several findings of different requests, all of whose calls are as
+        late or early, and none in time. None where nothing shows that."""
+        offsets = dict[Hashable, set[timedelta]]()
+        for finding in self._findings():
+            alike, first = self._alike(finding), finding.first_seen_at
+            if finding.sample or not alike or not first:
+                continue
+            if _in_time(finding, alike):
+                return None
+            asked = finding.api_call.get("Verb"), finding.api_call.get("RequestUri")
+            offsets.setdefault(asked, set()).update(event["received_at"] - first for event in alike)
+        shared = Counter[timedelta]()
+        for offset in {one for of_one in offsets.values() for one in of_one}:
+            shared[offset] = sum(any(abs(offset - one) <= _SECOND for one in of_one) for of_one in offsets.values())
+        differ, findings = max(shared.items(), key=lambda one: (one[1], -abs(one[0]), one[0]), default=(None, 0))
+        return differ if findings > 1 else None
+
+    @staticmethod
+    def _is_off(finding: Finding, event: Event, by: timedelta) -> bool:
+        """Whether an event was so much later than its finding says."""
+        first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
+        return bool(first and last and first + by - _SECOND <= event["received_at"] <= last + by + _SECOND)
+
+    def _alike(self, finding: Finding) -> list[Event]:
+        """The audit events that are like the finding's call, at any time."""
+        if finding.id not in self._known_alike:
+            self._known_alike[finding.id] = self._looked_for(finding)
+        return self._known_alike[finding.id]
 
     def _looked_for(self, finding: Finding) -> list[Event]:
         call, user = finding.api_call, finding.user.get("Username")
@@ -61,20 +109,15 @@ class OwnCalls:
             )
         name = call.get("ResourceName") or finding.role_binding.get("Name")
         if name:
-            found = [event for event in found if event["name"] == name] or found
+            found = [event for event in found if event["name"] in (name, None)]
         if call.get("StatusCode"):
-            found = [event for event in found if event["response_code"] == call["StatusCode"]] or found
-        key = finding.access_key.get("AccessKeyId")
+            found = [event for event in found if event["response_code"] in (call["StatusCode"], None)]
+        key, sessions = finding.access_key.get("AccessKeyId"), _sessions_of(finding)
+        # A call that the log says was made with another credential is somebody else's, however alike: the finding's own is not there.
         if key:
-            found = [event for event in found if event["access_key_id"] == key] or found
-        sessions = finding.user.get("SessionName")
-        if isinstance(sessions, list) and sessions:
-            signed_in = [event for event in found if str(event["arn"]).rpartition("/")[2] in map(str, sessions)]
-            found = signed_in or found
-        first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
-        if first and last:
-            start, end = first - AROUND, last + AROUND
-            found = [event for event in found if start <= event["received_at"] <= end] or found
+            found = [one for one in found if one["access_key_id"] in (key, None)]
+        if sessions:
+            found = [one for one in found if _session_of(one) in (*sessions, None)]
         return found
 
     def from_inside(self, finding: Finding) -> list[Event]:
@@ -84,11 +127,8 @@ class OwnCalls:
     def exactly(self, finding: Finding) -> list[Event]:
         """The finding's own calls in the seconds that it names, where they are no more than it counts; otherwise nobody can tell which
         of them it is about."""
-        first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
-        if not first or not last:
-            return []
-        then = [event for event in self.of(finding) if first - _SECOND <= event["received_at"] <= last + _SECOND]
-        return then if len(then) <= (finding.count or 1) else []
+        own = self.of(finding)
+        return own if finding.first_seen_at and len(own) <= (finding.count or 1) else []
 
     def callers(self, finding: Finding) -> list[tuple[str, str, str | None]]:
         """Identity, connection address and user agent of a hostile finding's call. What the finding does not say comes from the
@@ -108,8 +148,8 @@ class OwnCalls:
 
     def credentials(self, finding: Finding) -> frozenset[str] | None:
         """What tells the credential of a finding's call from others of its identity: the access key that the finding names, where the log
-        has it; else what the log says of the finding's own call, nothing where it names none; None where several credentials made that
-        call in the finding's time, so that nobody can tell whose it was."""
+        has it; else what the log says of the finding's own call, nothing where it names none; the key or session that the finding names where the log has not
+        got that call; None where it names none then, or several credentials made it in the finding's time, so that nobody can tell whose it was."""
         key = str(finding.access_key.get("AccessKeyId") or "")
         user = finding.user.get("Username")
         if key and self.store.rows(
@@ -117,13 +157,13 @@ class OwnCalls:
         ):
             return frozenset((key,))
         own = self.of(finding)
+        if not own:
+            # The log has not got that call, so no credential in it will do for the one that the finding names.
+            named = key or "".join(_sessions_of(finding)[:1])
+            return frozenset((named,)) if named else frozenset() if user == ANONYMOUS else None
         one = _of_one(own)
-        if one is None and finding.first_seen_at:
-            start, end = finding.first_seen_at - _SECOND, (finding.last_seen_at or finding.first_seen_at) + _SECOND
-            then = [event for event in own if start <= event["received_at"] <= end]
-            one = _of_one(then)
-            if one is None and len({event["audit_id"] for event in then}) <= (finding.count or 1):
-                return frozenset().union(*map(credentials_of, then))  # the finding is about all of them
+        if one is None and finding.first_seen_at and len({event["audit_id"] for event in own}) <= (finding.count or 1):
+            return frozenset().union(*map(credentials_of, own))  # the finding is about all of them
         return one
 
     def is_foreign(self, finding: Finding) -> bool:
@@ -197,6 +237,26 @@ def _of_one(events: list[Event]) -> frozenset[str] | None:
             return None
         found |= credentials
     return found
+
+
+def _in_time(finding: Finding, events: list[Event]) -> list[Event]:
+    """Those of some events that happened when the finding says; all where it says no time."""
+    first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
+    if not first or not last:
+        return events
+    start, end = first - _SECOND, last + _SECOND
+    return [one for one in events if any(start <= at <= end for at in (one["received_at"], one["stage_at"]) if at)]
+
+
+def _sessions_of(finding: Finding) -> list[str]:
+    """The names of the role sessions that a finding's caller had."""
+    named = finding.user.get("SessionName")
+    return [str(one) for one in named if one] if isinstance(named, list) else []
+
+
+def _session_of(event: Event) -> str | None:
+    """The name of the role session that made a call; None where the log names none."""
+    return str(event["arn"]).rpartition("/")[2] if ":assumed-role/" in (event["arn"] or "") else None
 
 
 def _text(value: Any) -> str | None:

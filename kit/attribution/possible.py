@@ -104,7 +104,8 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
             )
             said = f"same identity, address and client as the call of finding {finding.id}"
             if credentials is None:
-                yield same, f"{said}, which several credentials made in the finding's time: it names none of them", user
+                several = "which several credentials made in the finding's time: it names none of them"
+                yield same, f"{said}, {several if own_calls.of(finding) else 'which is not in the log'}", user
             else:
                 theirs = events_where(
                     own_calls.store, "user_name = $user AND source_address = $address", user=user, address=address

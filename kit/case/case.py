@@ -284,12 +284,14 @@ class Case(CaseEvidence):
         """The answers in their JSON form (docs/json.md)."""
         from kit.case.answers import doubted_findings
         from kit.case.answers_json import answers_contract
+        from kit.case.scope_json import marks_json
         from kit.playbooks.playbook import playbook_of
 
         findings = list(map(self.finding, self._chosen_ids))
         doubted = doubted_findings(self._scope, self._incidents[0], self.marks)
         return {
             "case": self.name,
+            "marks": marks_json(self._scope),
             "answers": [one.contract() for one in self.incident_answers],
             "findings": [
                 answers_contract(playbook_of(one.type), one, self.answers(one.id), self.marks, one.id in doubted)

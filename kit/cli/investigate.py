@@ -134,17 +134,20 @@ def _life(subject: SubjectJson) -> str:
 @click.command(epilog="Example: kit answers case-1 --finding 8cb4… --json")
 @CASE
 @chosen
+@WITHOUT_MARKS
 @AS_JSON
 @shows_errors
-def answers(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+def answers(case: Path, finding: str, start: str, end: str, without_marks: bool, as_json: bool) -> None:
     """Ask the playbooks' questions of each incident of CASE: observed, not observed or cannot tell, and what each means next."""
     with ShownProgress() as progress:
         progress("asking the questions", 0, 1)
-        opened = opened_case(case, finding, start, end)
+        opened = opened_case(case, finding, start, end, without_marks)
         said = opened.answers_contract()
     if as_json:
         print_json(said)
         return
+    for mark in opened.followed_marks:
+        click.echo(printable(f"MARKED  {mark.says}."))
     titles = {one["id"]: f"{one['title']} ({one['type']})" for one in said["findings"]}
     shown = ""
     for answer in said["answers"]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, mapped_accounts, mapping_of
+from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, in_effect, mapped_accounts, mapping_of
 from kit.identities.way import Way
 from kit.inventory.cloud import partition_of_case
 from kit.lenient import dict_of, json_of
@@ -48,13 +48,14 @@ def mappings(store: Store) -> Iterator[Way]:
 @dataclass(frozen=True)
 class AwsAuthChange:
     """What one change of aws-auth did. added, removed: mappings. known: whether the evidence has what stood before; without it all
-    that the change left counts as added."""
+    that the change left counts as added. began: mappings that stood before and let somebody in since, as a later line of their ARN went."""
 
     at: datetime
     ref: Ref
     added: tuple[Way, ...]
     removed: tuple[Way, ...]
     known: bool
+    began: tuple[Way, ...] = ()
 
 
 def changes(store: Store) -> list[AwsAuthChange]:
@@ -69,10 +70,27 @@ def changes(store: Store) -> list[AwsAuthChange]:
             stood = before.get(key, {})
             added = tuple(present[place] for place in sorted(present.keys() - stood.keys()))
             removed = tuple(stood[place] for place in sorted(stood.keys() - present.keys()))
+            both = sorted(present.keys() & stood.keys())
+            began = [present[one] for one in both if stood[one].maps_nobody and not present[one].maps_nobody]
             if (added or removed) and (patched is None or key in patched):
-                found.append(AwsAuthChange(at, why.ref, added, removed, key in before))
+                found.append(AwsAuthChange(at, why.ref, added, removed, key in before, tuple(began)))
             before[key] = present
     return found
+
+
+def unread_members(store: Store) -> list[tuple[datetime | None, str, Why]]:
+    """The members of aws-auth that the authenticator could not read, each with the time of the change and what it is instead of a list.
+
+    It then maps nobody by that member, and by the others as before ("Only saving data that was good").
+    """
+    found = dict[str, tuple[datetime | None, str, Why]]()
+    for at, data, why, _, _ in _config_maps(store):
+        for key in sorted(data.keys() & set(_MAPS)):
+            try:
+                elements(data[key])
+            except ValueError as error:
+                found.setdefault(f"{key} {error}", (at, f"{key} of aws-auth {error}", why))
+    return list(found.values())
 
 
 def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str | None) -> tuple[list[Way], list[Way]]:
@@ -166,4 +184,4 @@ def _mapped(key: str, text: Any, why: Why, partition: str) -> Iterator[Way]:
         found = [mapping_of(key, one) for one in elements(text) if isinstance(one, dict)]
     except ValueError:
         return
-    yield from (_way(one, why) for one in found)
+    yield from (_way(one, why) for one in in_effect(key, found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -59,6 +59,9 @@ def elements(text: Any) -> list[Any]:
             return []
         _unfolded(root, {}, set())
         read = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"is no YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"is no YAML: {error}") from None
     finally:
@@ -99,6 +102,21 @@ def mapping_of(member: str, element: Any) -> Mapping:
     elif misspelt and not user:
         nobody = f"the authenticator knows no `{misspelt[0]}`, and no `username` stands in it"
     return Mapping(arn, principal, user, [_text(one) for one in list_of(listed)], nobody, odd)
+
+
+def in_effect(member: str, listed: list[Mapping]) -> list[Mapping]:
+    """The elements of a member, of which the last of each ARN alone lets in: the authenticator keeps one line an ARN (saveMap). It
+    writes a role's ARN in lower case for that, and a user's as it stands."""
+    last = {_kept_under(member, one): number for number, one in enumerate(listed)}
+    later = f"a later line of {member} for the same ARN takes its place"
+    return [
+        one if one.maps_nobody or last[_kept_under(member, one)] == number else replace(one, maps_nobody=later)
+        for number, one in enumerate(listed)
+    ]
+
+
+def _kept_under(member: str, one: Mapping) -> str:
+    return one.arn.lower() if member == "mapRoles" else one.arn
 
 
 def _text(value: Any) -> str:

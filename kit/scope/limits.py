@@ -16,6 +16,7 @@ from kit.model.kinds import CALLS_ON_PODS, DEEDS, EVERYTHING, PODS
 from kit.model.kubernetes import WORKLOADS
 from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.model.window import Window
+from kit.scope.access_limits import limits_of_aws_auth, limits_without_trail
 from kit.store.store import Store
 from kit.words import Names, few, utc
 
@@ -96,9 +97,7 @@ class Limits:
             yield from self._of_caller(finding)
             yield from self._of_namespaces(namespaces)
         yield from self._of_dump
-        if not self.store.rows("SELECT 1 FROM trail LIMIT 1"):
-            says = "There is no CloudTrail: what was done in AWS with the roles cannot be told"
-            yield Limit(("iam_role",), says, "CloudTrail management events of account and region for that time")
+        yield from self._of_access
         if "exec" in kinds:
             says = (
                 "What was typed in an interactive session cannot be told: the audit log has its first command line only"
@@ -320,6 +319,10 @@ class Limits:
                 "the finding in full, with its remoteIpDetails and userAgent",
                 *seen,
             )
+
+    @cached_property
+    def _of_access(self) -> list[Limit]:
+        return [*limits_without_trail(self.store, self.attacker), *limits_of_aws_auth(self.store)]
 
     @cached_property
     def _of_dump(self) -> list[Limit]:

@@ -1,0 +1,58 @@
+"""What the evidence does not tell of who was let in: without CloudTrail, and by members of aws-auth that nobody can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from kit.attribution.attacker import Attacker
+from kit.identities.aws_auth import unread_members
+from kit.model.arn import signed_in_as
+from kit.model.kinds import EVERYTHING
+from kit.model.why import Limit
+from kit.store.store import Store
+from kit.words import few
+
+_TRAIL = "CloudTrail management events of account and region for that time"
+
+
+def limits_without_trail(store: Store, attacker: Attacker) -> Iterator[Limit]:
+    """What is open without CloudTrail; also whose the calls are of principals and long-term keys that came after the attacker's first call."""
+    if store.rows("SELECT 1 FROM trail LIMIT 1"):
+        return
+    says = "There is no CloudTrail: what was done in AWS with the roles, and whom the attacker let in there, cannot be told"
+    yield Limit(("iam_role", "let_in", "credential"), says, _TRAIL)
+    if new := _new_principals(store, attacker):
+        says = (
+            f"There is no CloudTrail, and {few(new, 4)} first called after the attacker did:"
+            " whether the attacker let them in or made their keys, so that their calls are the attacker's, cannot be told"
+        )
+        yield Limit((*EVERYTHING, "source_ip"), says, _TRAIL)
+
+
+def _new_principals(store: Store, attacker: Attacker) -> list[str]:
+    """IAM principals, and long-term access keys of known ones, whose first call came after the attacker's first and is not attributed."""
+    key = "CASE WHEN starts_with(access_key_id, 'AKIA') THEN access_key_id END"
+    rows = store.rows(
+        f"SELECT arn, {key} AS key, min(received_at) AS first_at FROM audit WHERE arn IS NOT NULL GROUP BY arn, {key}"
+    )
+    events = [call.event for call in attacker.calls.values()]
+    attributed = {signed_in_as(one["arn"]) for one in events} | {one["access_key_id"] for one in events}
+    first = dict[str, datetime]()
+    for row in rows:
+        for one in {signed_in_as(row["arn"]), row["key"]} - attributed - {None}:
+            first[str(one)] = min(row["first_at"], first.get(str(one), row["first_at"]))
+    begun = attacker.first_call_at
+    return sorted(one for one, at in first.items() if begun and at > begun)
+
+
+def limits_of_aws_auth(store: Store) -> Iterator[Limit]:
+    """Members of aws-auth that are no YAML, or no list."""
+    for at, says, why in unread_members(store):
+        yield Limit(
+            ("let_in", "identity"),
+            f"{says} ({why.says}): the authenticator lets nobody in by that member, and whom its lines are meant for is not told",
+            "`kubectl get configmap aws-auth -n kube-system -o yaml`, and read that member by hand",
+            at,
+            at,
+        )
