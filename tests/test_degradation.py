@@ -267,6 +267,8 @@ FOUND_BY_THE_CROSS = [
     ("exec_kube_system", "findings without workload and the log"),
     ("cluster_creator", "without CloudTrail"),
     ("shared_nat", "without 10% to 90%"),
+    ("webhook_backdoor", "without secrets"),
+    ("two_incidents", "without the namespace"),
 ]
 
 

@@ -240,12 +240,16 @@ def _of_one(events: list[Event]) -> frozenset[str] | None:
 
 
 def _in_time(finding: Finding, events: list[Event]) -> list[Event]:
-    """Those of some events that happened when the finding says; all where it says no time."""
+    """Those of some events that happened when the finding says, or a second beside it where none did; all where it says no time."""
     first, last = finding.first_seen_at, finding.last_seen_at or finding.first_seen_at
     if not first or not last:
         return events
-    start, end = first - _SECOND, last + _SECOND
-    return [one for one in events if any(start <= at <= end for at in (one["received_at"], one["stage_at"]) if at)]
+    for beside in (_SECOND, 2 * _SECOND):
+        start, end = first - beside, last + beside
+        then = [one for one in events if any(start <= at <= end for at in (one["received_at"], one["stage_at"]) if at)]
+        if then:
+            return then
+    return []
 
 
 def _sessions_of(finding: Finding) -> list[str]:

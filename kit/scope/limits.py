@@ -22,7 +22,7 @@ from kit.words import Names, few, utc
 
 USUAL = (
     ("resource = 'pods'", "pods", CALLS_ON_PODS),
-    ("resource = 'secrets'", "secrets", ("secret",)),
+    ("resource = 'secrets'", "secrets", ("secret", "credential", "created", "changed", "deleted")),
     ("verb = 'create'", "a creation", (*CALLS_ON_PODS, "granted", "token", "identity")),
     ("verb IN ('delete', 'deletecollection')", "a deletion", ("deleted", *PODS)),
     ("verb IN ('update', 'patch')", "a change", ("changed", "granted", "introduced", *PODS)),
@@ -294,8 +294,10 @@ class Limits:
             yield Limit(PODS, says, WHOLE_FINDING)
 
     def _of_namespaces(self, namespaces: Names) -> Iterator[Limit]:
-        """Namespaces of which the log of the cluster has nothing: perhaps somebody chose what to export."""
-        for namespace in sorted(set(namespaces) - self._logged_namespaces):
+        """Namespaces of this finding or of another one, of which the log has nothing: perhaps somebody chose what to export."""
+        others = {one.workload.get("Namespace") for one in self._findings}
+        others |= {one.api_call.get("Namespace") for one in self._findings}
+        for namespace in sorted({*namespaces, *map(str, others - {None, ""})} - self._logged_namespaces):
             says = f"The audit log has not a single event of namespace {namespace}: either there was none, or they were left out"
             yield Limit(EVERYTHING, says, AUDIT_LOG)
 
