@@ -287,7 +287,6 @@ class Case(CaseEvidence):
         from kit.case.scope_json import marks_json
         from kit.playbooks.playbook import playbook_of
 
-        findings = list(map(self.finding, self._chosen_ids))
         doubted = doubted_findings(self._scope, self._incidents[0], self.marks)
         return {
             "case": self.name,
@@ -295,7 +294,7 @@ class Case(CaseEvidence):
             "answers": [one.contract() for one in self.incident_answers],
             "findings": [
                 answers_contract(playbook_of(one.type), one, self.answers(one.id), self.marks, one.id in doubted)
-                for one in findings
+                for one in map(self.finding, self._chosen_ids)
             ],
         }
 
