@@ -4,7 +4,6 @@ KitError                 what went wrong, where, and what to do next; the comman
 ├── EvidenceError        a piece of evidence cannot be read, or none of it can be taken
 ├── CaseError            a case folder is missing, exists already, is damaged or cannot be written
 ├── PlaybookError        a playbook cannot be used: a missing member, an unknown question, a finding type that stands twice
-├── PlaybookError        a playbook cannot be used: a missing member, an unknown question, a finding type that stands twice
 ├── CallError            the call is wrong: an unknown finding, an empty window, a parameter that does not exist
 └── WorkError            the work itself failed although the input was right (a notebook cell raised); exit code 1
 """

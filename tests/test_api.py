@@ -167,6 +167,13 @@ def test_objects_have_their_lives(case: kit.Case) -> None:
     assert len(case.objects("AccessEntry"))
 
 
+@pytest.mark.parametrize("kind", ["pods", "secrets", "RoleBinding", "namespaces", "AccessEntry"])
+def test_objects_are_the_same_before_and_after_the_whole_inventory_is_worked_out(kind: str) -> None:
+    fresh = kit.Case(cases.shared(RECORDINGS / "vanished_deployment"))
+    alone = fresh.objects(kind)
+    assert len(fresh.inventory.things) > len(alone.columns) and alone.equals(fresh.objects(kind))
+
+
 def test_who_read_which_secret_agrees_with_the_scope(case: kit.Case) -> None:
     read = case.secrets_read()
     known = case.subjects[(case.subjects["kind"] == "secret") & (case.subjects["certainty"] == "affected")]
@@ -191,6 +198,20 @@ def test_sql_reads_the_case_and_nothing_else(case: kit.Case, tmp_path: Path) -> 
         with pytest.raises(KitError):
             case.sql(sql)
     assert set(case.tables["table"]) == set(TABLES)
+
+
+def test_sums_and_lengths_of_time_in_sql_are_numbers_that_pandas_reckons_with(case: kit.Case) -> None:
+    found = case.sql(
+        "SELECT verb, sum(response_code) AS codes, max(stage_at - received_at) AS longest, avg(response_code)::DECIMAL(6, 2) AS mean"
+        " FROM audit WHERE response_code > 0 GROUP BY verb"
+    ).set_index("verb")
+    every = case.audit(stages=True, columns=["verb", "response_code", "received_at", "stage_at"])
+    every["took"] = every["stage_at"] - every["received_at"]
+    rows = every[(every["verb"] == "delete") & (every["response_code"] > 0)]
+    assert found["codes"]["delete"] == rows["response_code"].sum() and str(found["codes"].dtype) == "int64[pyarrow]"
+    assert found["longest"]["delete"] == rows["took"].max() and "days" in found.to_string()
+    assert found["mean"]["delete"] == pytest.approx(rows["response_code"].mean(), abs=0.01)
+    assert case.sql("SELECT 1e30::DECIMAL(38, 0) AS big")["big"][0] == pytest.approx(1e30)
 
 
 def test_a_ref_leads_to_the_record(case: kit.Case) -> None:
@@ -253,6 +274,7 @@ BAD: dict[str, tuple[Callable[[kit.Case], Any], str]] = {
     "ref": (lambda case: case.raw("audit:of-another-case"), "has no audit:of-another-case"),
     "line": (lambda case: case.raw("line:0a0a:1"), "has no line:0a0a:1"),
     "no ref": (lambda case: case.show("nothing"), "is not a ref"),
+    "months": (lambda case: case.sql("SELECT INTERVAL 2 MONTH AS span"), "column span has months"),
     "too many": (lambda case: case.audit(most=10), "14,579 rows, more than 10"),
     "finding": (lambda case: case.answer("secrets_read", "nope"), "no finding 'nope'"),
 }
@@ -298,6 +320,13 @@ def test_the_sample_case_is_made_where_nothing_can_be_kept(monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert kit.open_case("sample").path.is_relative_to(tmp_path)
+
+
+def test_what_is_said_of_an_unknown_cluster_names_the_parameter(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes((RECORDINGS / "stolen_sa_token" / "audit.jsonl.gz").read_bytes())
+    with pytest.warns(UserWarning, match='cluster is unknown: no evidence names it.*cluster="NAME"') as seen:
+        kit.new_case(tmp_path / "case", tmp_path / "log")
+    assert seen[0].filename == __file__ and "--" not in str(seen[0].message)
 
 
 def test_a_case_is_made_of_evidence(tmp_path: Path) -> None:

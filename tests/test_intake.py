@@ -107,7 +107,7 @@ def test_files_of_one_name_from_two_places(tmp_path: Path) -> None:
 def test_the_cluster_is_said_or_asked_for(tmp_path: Path) -> None:
     log = RECORDING / "audit.jsonl.gz"
     unknown = kit("new", tmp_path / "unknown", log)
-    assert "The cluster is unknown" in unknown.stderr
+    assert "The cluster is unknown: no evidence names it" in unknown.stderr and "--cluster NAME" in unknown.stderr
     named = kit("new", tmp_path / "named", log, "--cluster", "prod")
     assert "unknown" not in named.stderr
     assert Store(tmp_path / "named").rows("SELECT DISTINCT cluster FROM audit") == [{"cluster": "prod"}]

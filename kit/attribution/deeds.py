@@ -216,6 +216,11 @@ class Deeds:
         """namespace/name of the secrets or config maps that there were at any moment of a stretch of time."""
         return sorted({life.key for life in self._lives(resource) if life.overlaps(start, end)})
 
+    def moments(self, resource: str) -> list[datetime]:
+        """When a secret or config map was made or deleted, in order: equal reads return the same between two of these."""
+        lives = self._lives(resource)
+        return sorted({at for life in lives for at in (life.created_at, life.deleted_at) if at})
+
     def _lives(self, resource: str) -> list[_Life]:
         if resource not in self._known_lives:
             self._known_lives[resource] = self._lives_of(resource)

@@ -32,6 +32,8 @@ from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE
 from kit.store.store import Store
 
+USED_FROM = "concat_ws(chr(31), coalesce({}, ''), coalesce(source_address, ''))"
+"""In SQL, a credential's column and the address: a node's credential makes very many calls, and only those from elsewhere are looked at."""
 _CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, ''), coalesce(user_agent, ''))"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kit.attribution.calls import Event, creates, let_through
-from kit.attribution.rules import AttackerRule
+from kit.attribution.rules import USED_FROM, AttackerRule
 from kit.identities.sessions import Session, Sessions
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -104,4 +104,5 @@ def follow_from(stolen: list[Stolen]) -> Iterator[AttackerRule]:
         def holds(event: Event, key: str = one.session.access_key_id, places: frozenset[str] = one.addresses) -> bool:
             return event["access_key_id"] == key and event["source_address"] in places
 
-        yield AttackerRule("access_key_id", {one.session.access_key_id}, holds, one.says)
+        used = {f"{one.session.access_key_id}\x1f{address}" for address in one.addresses}
+        yield AttackerRule(USED_FROM.format("access_key_id"), used, holds, one.says)

@@ -21,7 +21,7 @@ from kit.attribution.calls import (
 )
 from kit.attribution.ends import Ends
 from kit.attribution.own_call import MANY_CALLS, seen_before
-from kit.attribution.rules import AttackerRule
+from kit.attribution.rules import USED_FROM, AttackerRule
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE, SERVICE_ACCOUNT
@@ -110,20 +110,19 @@ class Taken:
         """The uses of a pod's token, of a Secret's or of a node's credential from addresses where it was not used before."""
         if not self.cluster_addresses.own:
             return  # what is outside cannot be told
-        before = {address for address, first in self._uses(column, credential) if first < at}
+        inside, uses = self.cluster_addresses.own.keys(), self._uses(column, credential)
+        new = {address for address, _ in uses} - {address for address, first in uses if first < at} - inside
         namespace, _, name = credential.partition("/")
         end = self._ends.after("secrets", namespace, name, at) if column == LEGACY else None
-        inside = self.cluster_addresses.own.keys()
 
         def holds(event: Event) -> bool:
             used = token_secret_of(event) if column == LEGACY else event[column]  # type: ignore[literal-required]
-            address = event["source_address"]
-            new = address is not None and address not in inside and address not in before
-            return bool(
-                used == credential and new and at <= event["received_at"] and (not end or event["received_at"] < end)
-            )
+            is_new = used == credential and event["source_address"] in new
+            return bool(is_new and at <= event["received_at"] and (not end or event["received_at"] < end))
 
-        yield AttackerRule(column, {name if column == LEGACY else credential}, holds, says)
+        if new:
+            value = name if column == LEGACY else credential
+            yield AttackerRule(USED_FROM.format(column), {f"{value}\x1f{address}" for address in new}, holds, says)
 
     def _uses(self, column: str, credential: str) -> list[tuple[str, datetime]]:
         """The addresses that a credential was used from, each with its first use."""

@@ -15,6 +15,7 @@ from kit.case.frames import arrow_frame
 from kit.errors import CallError
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.model.window import Time, checked_window
+from kit.store.queries import LAST_STAGE
 from kit.store.store import Store
 from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, Table, quoted
 from kit.words import Names, nearest
@@ -46,11 +47,6 @@ _KNOWN = {
     "level": ("Metadata", "Request", "RequestResponse"),
 }  # fmt: skip
 """Column → values that are none of a misspelling, whether this log has them or not; another one has to stand in the log."""
-_LAST_STAGE = (
-    "row_number() OVER (PARTITION BY audit_id, date_trunc('millisecond', received_at), user_name, verb, request_uri"
-    " ORDER BY CASE stage WHEN 'RequestReceived' THEN 0 WHEN 'ResponseStarted' THEN 1 ELSE 2 END DESC, stage_at DESC, file, item)"
-)
-"""A request has one event a stage, under one auditID; OCSF cuts times to milliseconds. The last one tells what came of it."""
 
 
 @dataclass
@@ -96,7 +92,7 @@ def events(
     inner = [_selected(name) for name in inner if name != "ref"]
     source = f"(SELECT {', '.join(inner)} FROM {log}{where})"
     if one_a_call:
-        source = f"(SELECT * FROM (SELECT {', '.join([*inner, f'{_LAST_STAGE} AS place'])} FROM {log}{where}) AS staged WHERE place = 1)"
+        source = f"(SELECT * FROM (SELECT {', '.join([*inner, f'{LAST_STAGE} AS place'])} FROM {log}{where}) AS staged WHERE place = 1)"
     narrow = f"narrow it with start, end or a filter such as {_SUGGESTED[log]}"
 
     def asked_for(ref: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ from kit.attribution.calls import credential_named
 from kit.attribution.deeds import Deed
 from kit.attribution.written import Written, changes_by
 from kit.case.columns import FRAMES, REPEATS, type_of
+from kit.errors import CallError
 from kit.lenient import utc_time
 from kit.store.store import Store
 from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, array_of
@@ -41,12 +43,35 @@ def arrow_frame(table: pa.Table, categories: bool = False) -> pd.DataFrame:
     for place, column in enumerate(table.schema):
         if categories and column.name in REPEATS and column.type == TEXT:
             table = table.set_column(place, column.name, table[place].combine_chunks().dictionary_encode())
+        elif pa.types.is_interval(column.type):
+            table = table.set_column(place, column.name, _spans(column.name, table[place]))
+        elif pa.types.is_decimal(column.type):
+            table = table.set_column(place, column.name, _numbers(table[place]))
     frame: pd.DataFrame = table.to_pandas(
         types_mapper=lambda kind: None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind),
         self_destruct=True,
         split_blocks=True,
     )
     return frame
+
+
+def _spans(name: str, column: pa.ChunkedArray) -> pa.Array:
+    """What lies between times, as SQL's `stage_at - received_at` gives it, as lengths: pandas can neither show nor add Arrow's intervals."""
+    parts = column.to_pylist()
+    if any(part.months for part in parts if part is not None):
+        raise CallError(
+            f"the column {name} has months, which are not equally long", next=f"ask for {name}::VARCHAR, its text"
+        )
+    lengths = [None if part is None else (part.days * 86_400 * 10**9 + part.nanoseconds) // 1000 for part in parts]
+    return pa.array(lengths, pa.duration("us"), from_pandas=False)
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """SQL's sums and decimals as numbers that pandas reckons with and figures draw: whole where they are and fit, else floating."""
+    if column.type.scale == 0:
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(pa.int64())
+    return column.cast(pa.float64())
 
 
 def typed(frame: str, rows: list[dict[str, Any]]) -> pd.DataFrame:

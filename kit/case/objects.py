@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect, bisect_left
+from collections.abc import Container
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from kit.attribution.calls import Event, events_where, place_of
+from kit.attribution.calls import Event, Place, place_of
 from kit.attribution.deeds import Deed, Deeds
 from kit.case.frames import typed
 from kit.errors import CallError
@@ -15,6 +18,8 @@ from kit.inventory.thing import Thing
 from kit.lenient import dict_of, time_of
 from kit.model.kinds import Certainty
 from kit.model.kubernetes import FOLLOWED, OBJECT_KINDS
+from kit.store.queries import SECRET_READS
+from kit.store.store import Store
 from kit.words import nearest
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ def objects(inventory: Inventory, kind: str, namespace: str | None, at: datetime
     }
     found = []
     if resource in FOLLOWED:
-        found = [_row(one, name, dumped.pop(one.uid, {}).get("object")) for one in inventory.of(resource)]
+        found = [_row(one, name, dumped.pop(one.uid, {}).get("object")) for one in inventory.alone(resource)]
     found += [_dumped(row) for row in dumped.values()]
     rows = [row for row in found if _is_chosen(row, namespace, at)]
     return typed("objects", sorted(rows, key=lambda row: (row["namespace"] or "", row["name"] or "", row["uid"] or "")))
@@ -96,26 +101,56 @@ def _is_chosen(row: dict[str, Any], namespace: str | None, at: datetime | None) 
     return existed and (not namespace or row["namespace"] == namespace)
 
 
+@dataclass
+class _Reads:
+    """Calls that were given the same secrets: of one caller, for the same, while the same secrets were there. events: the first of them."""
+
+    events: list[Event]
+    last_at: datetime
+    calls: int = 0
+    attackers: bool = False
+
+
 def who_read_secrets(inventory: Inventory, attacker: Attacker) -> pd.DataFrame:
     """Who was given which secret, by name or in a list or watch, anyone in the log; one row an identity and secret."""
-    read = "resource = 'secrets' AND subresource IS NULL AND verb IN ('get', 'list', 'watch') AND NOT coalesce(dry_run, false)"
-    # A long request has one event a stage; the last one tells how long it went on.
-    calls = {
-        (event["audit_id"], event["received_at"], event["user_name"], event["request_uri"]): event
-        for event in events_where(inventory.store, read)
-    }
-    deeds, found = Deeds(inventory.store, inventory), dict[tuple[str, str], dict[str, Any]]()
-    for event in calls.values():
-        for deed in deeds.of(event):
+    store, deeds = inventory.store, Deeds(inventory.store, inventory)
+    found = dict[tuple[str, str], dict[str, Any]]()
+    # Controllers ask for the same again and again: what was given is worked out once for all of these calls.
+    for read in _reads_alike(store, attacker.calls, deeds.moments("secrets")).values():
+        for deed in deeds.of(read.events[0]):
             is_deed = isinstance(deed, Deed)
             secret, certainty = (deed.key, deed.certainty) if isinstance(deed, Deed) else (None, "possible")
-            row = found.setdefault((event["user_name"] or "", secret or deed.says), _new(event, secret))
-            ref = str(inventory.store.event_ref(event))
-            _add(
-                row, event, ref, certainty, deed.says if is_deed else f"{deed.says}.", place_of(event) in attacker.calls
-            )
+            user = read.events[0]["user_name"] or ""
+            row = found.setdefault((user, secret or deed.says), _new(read.events[0], secret))
+            _add(row, read, certainty, deed.says if is_deed else f"{deed.says}.")
     rows = sorted(found.values(), key=lambda row: (not row["attacker"], row["user_name"] or "", row["secret"] or "~"))
-    return typed("secrets_read", [{**row, "how": "; ".join(row["how"])} for row in rows])
+    return typed("secrets_read", [_shown(store, row) for row in rows])
+
+
+def _reads_alike(store: Store, hostile: Container[Place], moments: list[datetime]) -> dict[tuple[Any, ...], _Reads]:
+    """The calls that read secrets, in groups by what tells what they were given, in the order of each group's first."""
+    groups = dict[tuple[Any, ...], _Reads]()
+    for batch in store.batches(SECRET_READS, size=20_000):
+        for event in cast("list[Event]", batch):
+            start, by_name = event["received_at"], event["verb"] == "get" and event["name"]
+            end = max(start, event["stage_at"] or start) if event["verb"] == "watch" else start
+            there = () if by_name else (bisect_left(moments, start), bisect(moments, start), bisect(moments, end))
+            key = (
+                event["user_name"],
+                event["source_address"],
+                event["verb"],
+                event["namespace"],
+                event["name"],
+                "" if by_name else event["request_uri"],
+                there,
+            )
+            group = groups.setdefault(key, _Reads([], start))
+            group.calls += 1
+            group.last_at = start
+            group.attackers = group.attackers or place_of(event) in hostile
+            if len(group.events) < _MOST_REFS:
+                group.events.append(event)
+    return groups
 
 
 def _new(event: Event, secret: str | None) -> dict[str, Any]:
@@ -130,18 +165,24 @@ def _new(event: Event, secret: str | None) -> dict[str, Any]:
         "attacker": False,
         "calls": 0,
         "first_at": event["received_at"],
+        "last_at": event["received_at"],
         "source_addresses": list[str](),
-        "refs": list[str](),
+        "events": list[Event](),
     }
 
 
-def _add(row: dict[str, Any], event: Event, ref: str, certainty: Certainty | str, how: str, is_attackers: bool) -> None:
+def _add(row: dict[str, Any], read: _Reads, certainty: Certainty | str, how: str) -> None:
+    address = read.events[0]["source_address"]
     row["certainty"] = "affected" if certainty == "affected" else row["certainty"]
     row["how"][how] = None
-    row["attacker"] = row["attacker"] or is_attackers
-    row["calls"] += 1
-    row["last_at"] = event["received_at"]
-    if event["source_address"] and event["source_address"] not in row["source_addresses"]:
-        row["source_addresses"].append(event["source_address"])
-    if len(row["refs"]) < _MOST_REFS:
-        row["refs"].append(ref)
+    row["attacker"] = row["attacker"] or read.attackers
+    row["calls"] += read.calls
+    row["last_at"] = max(row["last_at"], read.last_at)
+    if address and address not in row["source_addresses"]:
+        row["source_addresses"].append(address)
+    row["events"] += read.events
+
+
+def _shown(store: Store, row: dict[str, Any]) -> dict[str, Any]:
+    first = sorted(row["events"], key=lambda event: (event["received_at"], event["file"], event["item"]))[:_MOST_REFS]
+    return {**row, "how": "; ".join(row["how"]), "refs": [str(store.event_ref(event)) for event in first]}

@@ -71,7 +71,8 @@ def new_case(case_dir: str | Path, evidence: str | Path | Names, cluster: str | 
 
     given = [str(evidence)] if isinstance(evidence, str | Path) else [str(one) for one in evidence]
     for sentence in intake.load_new_case(Path(case_dir), given, cluster).says:
-        warnings.warn(sentence, UserWarning, stacklevel=2)
+        says = f'{sentence} kit.new_case with cluster="NAME" makes the case with it.'
+        warnings.warn(says, UserWarning, stacklevel=2)
     return open_case(case_dir)
 
 

@@ -76,7 +76,7 @@ def upgrade(case: Path, as_json: bool) -> None:
 
 def _print_ledger(made: Any, case: Path, as_json: bool) -> None:
     for sentence in made.says:
-        click.echo(printable(sentence), err=True)
+        click.echo(printable(f"{sentence} `kit new` with --cluster NAME makes the case with it."), err=True)
     if as_json:
         print_json({"case": str(case), "files": [vars(entry) for entry in made.ledger]})
         return

@@ -35,15 +35,13 @@ def origin_of(store: Path, number: int, database: duckdb.DuckDBPyConnection, tol
                 return of[column][0]
             if of[column] and column == "cluster" and told is None:
                 listed = ", ".join(of[column])
-                says.append(
-                    f"The cluster is unknown: the {source} name several ({listed}). Say which with --cluster NAME."
-                )
+                says.append(f"The cluster is unknown: the {source} name several ({listed}).")
                 return None
         return None
 
     name = told or only("cluster")
     if name is None and not says:
-        says.append("The cluster is unknown: no evidence names it. Say which with --cluster NAME.")
+        says.append("The cluster is unknown: no evidence names it, as a finding would.")
     return Origin(name, only("account"), only("region"), says)
 
 

@@ -72,6 +72,13 @@ class Inventory:
         found = [thing for thing in self.things.values() if thing.resource in resources]
         return sorted(found, key=_age)
 
+    def alone(self, resource: str) -> list[Thing]:
+        """The objects of one resource as `of` has them, but for what was different before: the others' lives are not worked out for it."""
+        known = self.__dict__.get("things")
+        if known is None:
+            known = lives(self.store, self.is_dumped, (resource,), with_earlier=False)
+        return sorted((thing for thing in known.values() if thing.resource == resource), key=_age)
+
     @cached_property
     def pods(self) -> list[Thing]:
         """All pods that the evidence shows."""

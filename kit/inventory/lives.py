@@ -26,11 +26,17 @@ from kit.store.store import Store
 from kit.words import Names
 
 
-def lives(store: Store, is_dumped: Callable[[str, str | None], bool]) -> dict[str, Thing]:
-    """Every object by uid. is_dumped: whether the dump would have an object of a resource and namespace."""
+def lives(
+    store: Store, is_dumped: Callable[[str, str | None], bool], resources: Names = FOLLOWED, with_earlier: bool = True
+) -> dict[str, Thing]:
+    """Every object of some resources by uid. is_dumped: whether the dump would have an object of a resource and namespace.
+
+    with_earlier: what was different before, too, for which every body that was written is read.
+    """
     found = _from_dump(store)
     taken_at = max((thing.created_at for thing in found.values() if thing.created_at), default=None)
-    for uid, logged in _from_log(store).items():
+    found = {uid: thing for uid, thing in found.items() if thing.resource in resources}
+    for uid, logged in _from_log(store, resources, with_earlier).items():
         known = found.get(uid)
         if known:
             found[uid] = _both(known, logged)
@@ -42,8 +48,8 @@ def lives(store: Store, is_dumped: Callable[[str, str | None], bool]) -> dict[st
             and logged.created_at <= taken_at
         )
         found[uid] = replace(logged, standing=False if gone else None)
-    _delete_together(store, found)
-    for uid, claimed in _from_claims(store).items():
+    _delete_together(store, found, resources)
+    for uid, claimed in _from_claims(store).items() if "pods" in resources else ():
         found.setdefault(uid, replace(claimed, standing=False if is_dumped("pods", claimed.namespace) else None))
     return found
 
@@ -93,8 +99,8 @@ _BODIES = ("", "status", "ephemeralcontainers", "resize")
 _CHANGED_LATER = ("pods", "services", "rolebindings", "clusterrolebindings")
 
 
-def _from_log(store: Store) -> dict[str, Thing]:
-    asked: dict[str, Any] = {"resources": sorted(FOLLOWED), "bodies": list(_BODIES)}
+def _from_log(store: Store, resources: Names, with_earlier: bool) -> dict[str, Thing]:
+    asked: dict[str, Any] = {"resources": sorted(resources), "bodies": list(_BODIES)}
     lives = {row["uid"]: row for row in store.rows(LIVES, **asked)}
     times = sorted({row[name] for row in lives.values() for name in row if name.endswith("_at") and row[name]})
     _put_events(lives, store.batches(WRITES_AT, **asked, times=times) if times else ())
@@ -105,21 +111,21 @@ def _from_log(store: Store) -> dict[str, Thing]:
         if row["body_at"] and not ("body" in row and row["body"]["received_at"] >= row["body_at"])
     ]
     _put_events(lives, store.batches(WRITES_OF, **asked, uids=unsure) if unsure else (), whole=unsure)
-    parts = _parts(store) if lives else {}
-    found = dict[str, Thing]()
+    parts = _parts(store) if lives and with_earlier else {}
+    found, refs = dict[str, Thing](), _refs_of(store, lives.values())
     for uid, row in lives.items():
         body = row["body"]["body"] if "body" in row else {}
         metadata = dict_of(body.get("metadata"))
         placed = dict_of(row.get("placed"))
         why = list[Why]()
         if row.get("created"):
-            why.append(Why(store.event_ref(row["created"]), f"created by {row['created']['user_name']}"))
+            why.append(Why(refs[_place(row["created"])], f"created by {row['created']['user_name']}"))
         if placed:
-            why.append(Why(store.event_ref(placed), f"ran on node {placed['node']}"))
+            why.append(Why(refs[_place(placed)], f"ran on node {placed['node']}"))
         if row.get("deleted"):
-            why.append(Why(store.event_ref(row["deleted"]), f"deletion asked for by {row['deleted']['user_name']}"))
+            why.append(Why(refs[_place(row["deleted"])], f"deletion asked for by {row['deleted']['user_name']}"))
         if not why:
-            why.append(Why(store.event_ref(row["first"]), "was changed"))
+            why.append(Why(refs[_place(row["first"])], "was changed"))
         found[uid] = Thing(
             resource=row["resource"],
             namespace=row["namespace"] or None,
@@ -137,7 +143,7 @@ def _from_log(store: Store) -> dict[str, Thing]:
     return found
 
 
-def _delete_together(store: Store, found: dict[str, Thing]) -> None:
+def _delete_together(store: Store, found: dict[str, Thing], resources: Names) -> None:
     """End the lives of what a deletecollection deleted: the items of its response; without one and without a selector, as when a
     namespace is deleted, all that there was of its resource and namespace and that the dump does not have."""
     of_place = defaultdict[tuple[str, str | None], list[str]](list)
@@ -149,7 +155,7 @@ def _delete_together(store: Store, found: dict[str, Thing]) -> None:
         " WHERE verb = 'deletecollection' AND list_contains($resources, resource) AND response_code BETWEEN 200 AND 299"
         " AND NOT dry_run ORDER BY received_at, file, item",
         size=20,
-        resources=sorted(FOLLOWED),
+        resources=sorted(resources),
     ):
         for row in batch:
             at, says = row["received_at"], f"deletion with others of its kind asked for by {row['user_name']}"
@@ -183,6 +189,12 @@ def _put_events(lives: dict[str, dict[str, Any]], batches: Iterable[list[dict[st
         for name, tells in (("placed", event["node"]), ("body", body and is_asked)):
             if tells and (name not in row or place > _place(row[name])):
                 row[name] = event | ({"body": essence(orjson.loads(body))} if name == "body" else {})
+
+
+def _refs_of(store: Store, lives: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], Ref]:
+    """The Refs of the events that tell of lives, by their places."""
+    events = [row[name] for row in lives for name in ("first", "created", "placed", "deleted") if name in row]
+    return dict(zip(map(_place, events), store.event_refs(events), strict=True))
 
 
 def _place(event: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import site
 import sys
+import sysconfig
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -17,7 +19,15 @@ from kit.errors import CaseError, WorkError
 from kit.evidence.intake import Progress
 from kit.whole_file import write_whole
 
-NOTEBOOK_FOLDER = Path(kit.__file__).parent.parent / "notebooks"
+
+def _notebook_folder() -> Path:
+    """Where the notebooks lie: beside the package in a clone, in share/ where a wheel was installed (with --target, as usual, with --user)."""
+    beside, share = Path(kit.__file__).parent.parent, Path("share", "eks-forensic-kit", "notebooks")
+    places = [beside / "notebooks", beside / share, sysconfig.get_path("data") / share, site.getuserbase() / share]
+    return next((place for place in places if (place / "00_triage.ipynb").is_file()), places[0])
+
+
+NOTEBOOK_FOLDER = _notebook_folder()
 NOTEBOOKS = tuple(sorted(path.stem for path in NOTEBOOK_FOLDER.glob("[0-4][0-9]_*.ipynb")))
 """Those of the report, by their numbers; from 50 on they are for a person alone."""
 
@@ -51,7 +61,7 @@ def make_report(
         raise WorkError(
             "no such notebook",
             where=str(missing[0] if missing else notebooks),
-            next="the notebooks lie beside the package: run kit from a full clone",
+            next="the notebooks lie beside the package: run kit from a full clone, or install its wheel again",
         )
     for path in paths:
         check_parameters(path, parameters)

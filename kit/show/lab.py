@@ -19,6 +19,7 @@ from kit.playbooks.playbook import playbook_of
 from kit.show import answers, show
 from kit.show.figures.counts import counts_chart
 from kit.show.html_table import Shown, safe
+from kit.show.libraries import apart, is_brought_here
 from kit.store.marks import MARK_WORDS
 from kit.words import nearest
 
@@ -37,7 +38,7 @@ def explore(case: Case) -> widgets.Widget:
 
     def draw(change: Any = None) -> None:
         area.clear_output(wait=True)
-        with area:
+        with area, apart():
             try:
                 chosen = open_case(case.path, finding.value, start.value, end.value, baseline.value)
                 for part in (show.summary, show.graph, show.timeline, answers.verdicts):
@@ -56,7 +57,8 @@ def browse(frame: pd.DataFrame) -> Any:
     """A frame as a table that sorts and filters, offline; of very many rows the first ones, and how many there are."""
     import itables
 
-    itables.init_notebook_mode(connected=False)
+    if is_brought_here("DataTables"):
+        itables.init_notebook_mode(connected=False)
     shown = frame.head(_MOST_ROWS).map(_cell)
     if len(frame) > len(shown):
         display(

@@ -55,6 +55,11 @@ def groups(
     return [row | {"first": firsts[(*(row[name] for _, name in named), row["first_at"])]} for row in rows]
 
 
+LAST_STAGE = (
+    "row_number() OVER (PARTITION BY audit_id, date_trunc('millisecond', received_at), user_name, verb, request_uri"
+    " ORDER BY CASE stage WHEN 'RequestReceived' THEN 0 WHEN 'ResponseStarted' THEN 1 ELSE 2 END DESC, stage_at DESC, file, item)"
+)
+"""A request has one event a stage, under one auditID; OCSF cuts times to milliseconds. The last one tells what came of it."""
 _WRITES = """
 WITH writes AS (
   SELECT coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, resource, namespace, name, received_at, audit_id,
@@ -117,3 +122,15 @@ WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource) 
   AND NOT dry_run AND subresource IS NULL AND uid IS NOT NULL AND response_object IS NOT NULL
 """
 """Objects as they were answered when somebody wrote them."""
+_OF_READS = (
+    "audit_id, received_at, stage_at, user_name, source_address, verb, resource, coalesce(subresource, '') AS subresource,"
+    " namespace, name, request_uri, response_code, dry_run, file, line, item"
+)
+SECRET_READS = f"""
+SELECT * FROM (
+  SELECT {_OF_READS}, {LAST_STAGE} AS place FROM audit
+  WHERE resource = 'secrets' AND subresource IS NULL AND verb IN ('get', 'list', 'watch') AND NOT coalesce(dry_run, false)
+) AS staged
+WHERE place = 1 AND (response_code BETWEEN 200 AND 299 OR response_code = 101) ORDER BY received_at, file, item
+"""
+"""The calls that were given secrets, by name or in lists and watches, oldest first."""

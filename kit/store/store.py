@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,15 @@ class Store:
 
     def event_ref(self, event: Mapping[str, Any]) -> Ref:
         """The Ref of an audit event (audit_id, file, item): by auditID, or by its place where other requests bear that auditID too."""
-        if event["audit_id"] in self.reused_audit_ids:
+        return self._event_ref(event, self.reused_audit_ids)
+
+    def event_refs(self, events: Sequence[Mapping[str, Any]]) -> list[Ref]:
+        """The Refs of some audit events, for which the whole log is not looked through."""
+        reused = self.reused_among(list({event["audit_id"] for event in events}))
+        return [self._event_ref(event, reused) for event in events]
+
+    def _event_ref(self, event: Mapping[str, Any], reused: Set[str]) -> Ref:
+        if event["audit_id"] in reused:
             digest = next(entry["sha256"] for entry in self.ledger if entry["path"] == event["file"])
             return Ref.of("line", f"{digest}:{event['item']}")
         return Ref.of("audit", event["audit_id"])

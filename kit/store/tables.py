@@ -258,11 +258,23 @@ def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    if column.type != TIME:
-        return list(column.to_pylist())
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    ticks = (tick for chunk in chunks for tick in chunk.view(COUNT).to_pylist())
-    return [None if tick is None else _EPOCH + tick * _TICK for tick in ticks]
+    if column.type == TIME:
+        ticks = (tick for chunk in chunks for tick in chunk.view(COUNT).to_pylist())
+        return [None if tick is None else _EPOCH + tick * _TICK for tick in ticks]
+    return [value for chunk in chunks for value in _values_of(chunk)]
+
+
+def _values_of(chunk: pa.Array) -> list[Any]:
+    """The values of a column's chunk: equal texts are one object, as a million events have few users, agents and files."""
+    if not pa.types.is_string(chunk.type) or chunk.nbytes > _LONG * len(chunk):
+        return list(chunk.to_pylist())
+    encoded = chunk.dictionary_encode()
+    texts = [*encoded.dictionary.to_pylist(), None]
+    return [texts[place] for place in encoded.indices.fill_null(len(texts) - 1).to_numpy().tolist()]
+
+
+_LONG = 500  # bytes of a text, such as a body, which hardly comes twice
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -13,8 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect, sync_playwright
+from traitlets.config import Config
 
 from kit.report.run import NOTEBOOK_FOLDER
 from tests import cases
@@ -99,6 +104,43 @@ def test_an_analyst_runs_triage_and_picks_another_finding(lab: str) -> None:
         assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
         browser.close()
     assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
+
+
+def test_a_notebook_holds_each_library_once_and_draws_all_figures_and_tables_offline(tmp_path: Path) -> None:
+    """As papermill by hand or a person leaves it: saved, and opened again without a kernel."""
+    executed, html = tmp_path / "out.ipynb", tmp_path / "out.html"
+    papermill.execute_notebook(
+        NOTEBOOK_FOLDER / "50_own_questions.ipynb",
+        executed,
+        {"case_dir": "sample"},
+        progress_bar=False,
+    )
+    notebook = nbformat.read(executed, as_version=4)
+    shown = [
+        output.data.get("text/html", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    assert sum(len(one) > 4_000_000 for one in shown) == 1 and sum(len(one) > 500_000 for one in shown) == 2
+    html.write_text(HTMLExporter(config=Config()).from_notebook_node(notebook)[0])
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(offline=True).new_page()
+        page.goto(html.as_uri())
+        expect(page.locator(".js-plotly-plot .main-svg:first-child")).to_have_count(8, timeout=_MINUTE)
+        expect(page.locator("table.dataTable tbody tr:first-child td:first-child").last).to_be_visible(timeout=_MINUTE)
+        assert page.locator(".kit-chart:not([data-drawn])").count() == page.get_by_text("Not drawn yet").count() == 0
+        browser.close()
+
+
+def test_the_cell_that_brings_a_library_brings_it_again_when_it_runs_again() -> None:
+    first, other = "lab.bars(frame, 'a')", "lab.browse(frame); lab.bars(frame, 'a')"
+    head = "import pandas as pd; from kit.show import lab; frame = pd.DataFrame({'a': [1, 2]})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in (head, first, other, first)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    figures = [len(cell.outputs[-1].data["text/html"]) for cell in notebook.cells[1:]]
+    assert [size > 4_000_000 for size in figures] == [True, False, True]
 
 
 def _run_all(page: Page) -> None:

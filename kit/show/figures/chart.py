@@ -23,6 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from kit.attribution.calls import Did, did
+from kit.show.libraries import is_brought_here
 
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
 FONT = '-apple-system, "Segoe UI", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif'
@@ -103,12 +104,15 @@ def plotly_js() -> Markup:
 HEADLESS = "KIT_HEADLESS"
 """Set in the environment of a kernel that makes a report: there a chart has PLOTLY_HERE in place of plotly.js, which is 5 MB."""
 PLOTLY_HERE = Markup("<!-- plotly.js -->")
-# Draws every chart of the page that is not drawn yet; the figure lies in the page as data, never as code.
+# Draws every chart of the page that is not drawn yet, once plotly.js is there; the figure lies in the page as data, never as code.
 DRAW = Markup("""(() => {
   for (const box of document.querySelectorAll(".kit-chart:not([data-drawn])")) {
+    const place = box.querySelector("div");
+    place.textContent = window.Plotly ? "" : "Not drawn yet: the notebook's first figure brings what draws it. Run the cells from the top.";
+    if (!window.Plotly) continue;
     box.dataset.drawn = "yes";
     const figure = JSON.parse(box.querySelector("script").textContent);
-    Plotly.newPlot(box.querySelector("div"), figure.data, figure.layout, figure.config);
+    Plotly.newPlot(place, figure.data, figure.layout, figure.config);
   }
 })();""")
 # plotly's own mode bar can send a chart's data to plotly's cloud: the button goes, and the address that it would use.
@@ -139,7 +143,8 @@ class Chart:
         ).format(self.name, drawn, height)
 
     def _repr_html_(self) -> Markup:
-        script = PLOTLY_HERE if os.environ.get(HEADLESS) else plotly_js()
+        here = plotly_js() if is_brought_here("plotly.js") else Markup()
+        script = PLOTLY_HERE if os.environ.get(HEADLESS) else here
         return Markup("{}{}<script>{}</script>").format(script, self.drawing(), DRAW)
 
     def __repr__(self) -> str:
