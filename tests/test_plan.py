@@ -347,6 +347,34 @@ def test_which_instance_types_have_disks_of_their_own(instance_type: str, has: b
     assert NodeFacts(instance_type=instance_type).has_instance_store is has
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_of_several_containers_only_the_one_of_the_attack_is_blocked(told: bool, tmp_path: Path) -> None:
+    """Runtime Monitoring lists all containers of a pod: a neighbour's image is left alone, and so are both where the finding tells neither."""
+    images = [f"docker.io/library/{name}:1" for name in ("mesh", "shell")]
+    seen = json.loads((RECORDINGS / "vanished_deployment" / "findings-runtime.json").read_text())["Findings"][0]
+    born_at = seen["Service"]["EventFirstSeen"][:19] + "Z"
+    late = {"name": "late", "namespace": "market", "uid": "0d4ad2a6-0000-4000-8000-00000000000a", "creationTimestamp": born_at}  # fmt: skip
+
+    def with_a_pod(resource: str, items: list[Event]) -> list[Event]:
+        spec = {"nodeName": items[0]["spec"]["nodeName"], "containers": [{"name": one, "image": one} for one in images]} if resource == "pods" else {}  # fmt: skip
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": late, "spec": spec, "status": {"phase": "Running"}}
+        return [*items, pod] if resource == "pods" else items
+
+    evidence = varied("vanished_deployment", tmp_path, dump=with_a_pod)
+    path = evidence / "findings-runtime.json"
+    finding = seen | {"Type": "Execution:Runtime/NewBinaryExecuted"}
+    workload = finding["Resource"]["KubernetesDetails"]["KubernetesWorkloadDetails"]
+    workload |= {"Name": "late", "Namespace": "market", "Uid": late["uid"], "Containers": [{"Name": one, "Image": one} for one in images]}  # fmt: skip
+    if told:
+        finding["Resource"]["ContainerDetails"] = {"Name": "shell", "Image": images[1]}
+    path.write_text(json.dumps({"Findings": [finding]}))
+    kit_json("new", tmp_path / "case", evidence)
+    plan = kit_json("plan", tmp_path / "case")
+    blocked = {one["name"] for one in plan["actions"] if one["action"] in ("deny_image", "block_image")}
+    assert set(images) <= {one["name"] for one in plan["actions"] if one["action"] == "keep_image"}
+    assert (images[1] in blocked) is told and images[0] not in blocked
+
+
 def test_marks_of_findings_become_actions_in_guardduty(tmp_path: Path) -> None:
     cases.copied(tmp_path / "case", RECORDINGS / STOLEN)
     findings = [one["id"] for one in kit_json("findings", tmp_path / "case")["findings"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,40 @@ def test_new_secrets_come_as_soon_as_access_has_ended(planned: tuple[Path, list[
         assert not later & {"freeze", "contain"}
     first_capture = next((number for number, one in enumerate(actions) if one["stage"] == "capture"), len(actions))
     assert not rotated or max(rotated) < first_capture
+
+
+def test_no_image_is_blocked_that_a_pod_of_yours_runs(planned: tuple[Path, list[dict[str, Any]]]) -> None:
+    recording, actions = planned
+    dumped = json.loads((recording / "cluster" / "pods.json").read_text())["items"]
+    truth = json.loads((recording / "ground_truth.json").read_text())
+    first = truth["window"]["start"]
+    own = {
+        container["image"]
+        for pod in dumped
+        if pod["metadata"]["uid"] not in touched(recording) and pod["metadata"]["creationTimestamp"] < first
+        for sort in ("initContainers", "containers")
+        for container in pod["spec"].get(sort, [])
+    }
+    blocked = {one["parameters"]["image"] for one in actions if one["action"] in ("block_image", "deny_image")}
+    assert own and not own & blocked
+    brought = {image for one in truth["attacker_touched_pods"] for image in one["images"]}
+    assert blocked <= brought | {one["name"] for one in actions if one["action"] == "keep_image"}
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("vanished_deployment", {"docker.io/library/ubuntu:22.04"}), ("exec_kube_system", set())],
+)  # fmt: skip
+def test_a_public_image_of_the_attackers_is_refused_and_none_of_the_clusters_own(
+    name: str, refused: set[str], tmp_path: Path
+) -> None:
+    plan = kit_json("plan", cases.copied(tmp_path / "case", EVERY[name]))
+    denied = [one for one in plan["actions"] if one["action"] == "deny_image"]
+    assert {one["name"] for one in denied} == refused
+    for one in denied:
+        policy, binding = (json.loads(shlex.split(line)[1]) for line in one["command"])
+        assert policy["kind"] == "ValidatingAdmissionPolicy" and one["name"] in json.dumps(policy)
+        assert binding["spec"]["policyName"] == policy["metadata"]["name"] and one["undo"]
 
 
 def test_what_the_attacker_made_and_gives_access_is_undone_before_captures(

@@ -90,6 +90,10 @@ class Held(Protocol):
     def hostile_accounts(self) -> set[str]:
         """Service accounts (namespace/name) with hostile calls."""
 
+    @property
+    def own_images(self) -> set[str]:
+        """Images that a workload of yours ran before the first hostile call."""
+
     def is_unbound(self, account: str) -> bool | None:
         """Whether the attacker minted a token of a service account that is bound to no object; None: not in the log."""
 

@@ -1,12 +1,14 @@
-"""What is done to images: kept by their digest, taken out of the registry."""
+"""What is done to images: refused at admission, kept by their digest, taken out of the registry."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 
-from kit.actions.action import SIMULATED, Action, Held, Keeps
+from kit.actions.action import DRY, SIMULATED, Action, Held, Keeps, Wait, Where
 from kit.actions.effect import Effect
+from kit.actions.image_policy import image_policy, image_policy_binding
 from kit.actions.target import ImageParameters, Target
 
 
@@ -27,10 +29,26 @@ def _block_image(target: Target) -> list[str]:
     ]
 
 
-def _elsewhere(target: Target, held: Held) -> str:
-    if target.known(ImageParameters).repository:
+def _deny_image(target: Target) -> list[str]:
+    known = target.known(ImageParameters)
+    made = (image_policy(known.image, known.digests), image_policy_binding(known.image))
+    return [f"echo {shlex.quote(json.dumps(one))} | kubectl apply -f -" for one in made]
+
+
+def _has_tag_of_yours(target: Target, held: Held) -> bool:
+    """Whether pods get it by a tag in a registry of yours: by a digest they get it all the same, elsewhere no tag is yours to take away."""
+    known = target.known(ImageParameters)
+    return bool(known.repository and known.tag and "@" not in known.image)
+
+
+def _only_by_policy(target: Target, held: Held) -> bool:
+    return not _has_tag_of_yours(target, held)
+
+
+def _is_yours(target: Target, held: Held) -> str:
+    if target.key not in held.own_images:
         return ""
-    return "it is in no registry of yours: deny it by an admission rule (docs/actions.md) and at your registry's proxy"
+    return "a workload of yours ran it before the first hostile call: it is kept, not blocked"
 
 
 def _person(target: Target) -> str:
@@ -40,6 +58,12 @@ def _person(target: Target) -> str:
 
 
 ACTIONS = (
+    Action("deny_image", "contain", "Refuse every new pod, and every new template of a workload, that asks for the image: by an admission policy, as no tag of yours names it. What runs goes on", "whoever starts a pod of that image", undo="delete the policy and its binding", kinds=("image", "introduced"),
+           effects=(Effect.BLOCKS_IMAGE,),
+           commands=_deny_image, precondition="the cluster is 1.30 or newer, and nothing of yours has to start from it",
+           permissions=tuple(f"kubernetes:admissionregistration.k8s.io/{kind}:{verb}" for kind, verbs in (("validatingadmissionpolicies", ("get", "list", "create", "delete")), ("validatingadmissionpolicybindings", ("get", "create", "delete"))) for verb in verbs),
+           preview=DRY, check="policy and binding stand as they were made",
+           applies=_only_by_policy, impossible=_is_yours),
     Action("keep_image", "capture", "Keep each affected image by its digest where nobody pulls it from", "nothing", stops_nothing=True, undo="take the extra tag off the digest", kinds=("image", "introduced"),
            effects=(Effect.NONE,),
            commands=_keep_image,
@@ -49,8 +73,9 @@ ACTIONS = (
            keeps=Keeps.TARGET, person=_person),
     Action("block_image", "eradicate", "Take the image's tags away in your registry, so that nobody pulls it by them. The image stays under kit-keep-…: who pulls by digest still gets it, and nodes keep cached copies", "every workload that uses it", undo="put the tags back", kinds=("image", "introduced"),
            effects=(Effect.BLOCKS_IMAGE,),
-           precondition="nothing of yours runs it any more, and its manifest is kept", destroys=True, commands=_block_image,
-           permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:BatchDeleteImage", "aws:ecr:PutImage"),
+           precondition="nothing asks for it any more, and its manifest is kept", destroys=True, commands=_block_image,
+           permissions=("kubernetes:pods:list", *(f"kubernetes:apps/{one}:list" for one in ("daemonsets", "deployments", "replicasets", "statefulsets")), "kubernetes:batch/cronjobs:list", "kubernetes:batch/jobs:list",
+                        "aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:BatchDeleteImage", "aws:ecr:PutImage"),
            preview=SIMULATED, check="no tag but kit-keep-… names it",
-           impossible=_elsewhere),
+           applies=_has_tag_of_yours, impossible=_is_yours, waits=(Wait("delete_workload", Where.ANY), Wait("delete_pod", Where.ANY))),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from kit.actions.action import STAGES, Action
 # Within a stage: what ends the attacker's work soonest comes first, and what others stand on (a node, an image in use) last.
 _ORDER = {
     "freeze": (nodes, pods, workloads),
-    "contain": (cluster_endpoint, exposure, isolation, pods, nodes),
+    "contain": (cluster_endpoint, exposure, isolation, pods, images, nodes),
     "revoke": (bindings, cluster_access, principals, service_accounts, workloads),
     "capture": (pods, nodes, images),
     "eradicate": (workloads, pods, images, nodes),

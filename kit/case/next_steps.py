@@ -40,6 +40,7 @@ _SHORT = {
     "capture_container": "Take a checkpoint of each container",
     "capture_node": "Keep the console output of each node",
     "snapshot_checkpoints": "Start a snapshot of each node's volumes once more",
+    "deny_image": "Refuse every new pod of the image",
     "block_image": "Take the image's tags away in your registry",
     "terminate_node": "Drain each node that the attacker may hold and terminate its instance",
 }

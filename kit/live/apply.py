@@ -88,6 +88,8 @@ class Remediation:
             refused = act.refuses(self.live, planned)
             if refused:
                 return Outcome(planned.id, "refused", refused)
+            against = act.stands_against(self.live, planned)
+            says += [f"not yet: {against}"] if against else []
             for change in act.changes(self.live, planned):
                 state = change.look(self.live)
                 if change.refuses(state):
@@ -162,7 +164,7 @@ class Remediation:
             or not record.changes
             or any(one.outcome not in ("done", "already") for one in record.changes)
         ):
-            refused = act.refuses(self.live, planned)
+            refused = act.refuses(self.live, planned) or act.stands_against(self.live, planned)
             if refused:
                 raise Refused(refused)
         if record is None or not any(one.open or one.outcome in ("done", "already") for one in record.changes):

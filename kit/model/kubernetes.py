@@ -45,7 +45,8 @@ _LISTED = {
     "policy/v1": "poddisruptionbudgets PodDisruptionBudget",
     "autoscaling/v2": "horizontalpodautoscalers HorizontalPodAutoscaler",
     "admissionregistration.k8s.io/v1": "mutatingwebhookconfigurations* MutatingWebhookConfiguration, "
-    "validatingwebhookconfigurations* ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations* ValidatingWebhookConfiguration, validatingadmissionpolicies* ValidatingAdmissionPolicy, "
+    "validatingadmissionpolicybindings* ValidatingAdmissionPolicyBinding",
     "apiextensions.k8s.io/v1": "customresourcedefinitions* CustomResourceDefinition",
     "certificates.k8s.io/v1": "certificatesigningrequests* CertificateSigningRequest",
     "eks.amazonaws.com/v1": "nodeclasses* NodeClass",

@@ -14,7 +14,7 @@ from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
-from kit.lenient import utc_time
+from kit.lenient import dicts_of, utc_time
 from kit.model.address import is_address
 from kit.model.arn import compared
 from kit.model.identity import NODE
@@ -195,6 +195,19 @@ class Compromised:
     def used_images(self) -> set[str]:
         """Images of the pods that were the attacker's tools."""
         return {image for pod in self.things_of_used_pods for image in pod.images}
+
+    @cached_property
+    def own_images(self) -> set[str]:
+        """Images that a workload of yours ran before the first hostile call: of containers that a pod was made with, as one may be added later."""
+        seen = [finding.first_seen_at for finding in self.findings if finding.first_seen_at]
+        first = self.scope.attacker.first_call_at or min(seen, default=None)
+        found = set[str]()
+        for pod in self.inventory.pods:
+            ran_before = first is not None and pod.created_at is not None and pod.created_at < first
+            if ran_before and ("changed", pod.path) not in self.affected and not self.is_made_by_attacker(pod):
+                made_with = [*dicts_of(pod.spec.get("initContainers")), *dicts_of(pod.spec.get("containers"))]
+                found |= {str(one["image"]) for one in made_with if one.get("image")}
+        return found
 
     @cached_property
     def used_pods(self) -> set[str]:

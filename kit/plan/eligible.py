@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kit.actions.action import Action
+from kit.actions.effect import Effect
 from kit.actions.target import Target
-from kit.lenient import dicts_of
+from kit.lenient import dict_of, dicts_of
 from kit.model.arn import is_role
 from kit.plan.compromised import Compromised
 from kit.playbooks.playbook import playbook_of
@@ -27,7 +28,7 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
     if kind == "node":
         return key in held.reached or key in (held.unclear if action.only_held else held.nodes_of_used_pods)
     if kind == "image":
-        return key in (_named_images(action, scope) if action.destroys else held.used_images)
+        return key in (_named_images(scope) if Effect.BLOCKS_IMAGE in action.effects else held.used_images)
     if kind == "token":
         return held.is_unbound(key) is not False and key not in held.hostile_accounts
     if kind in ("deleted", "changed"):
@@ -40,11 +41,17 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
     return True
 
 
-def _named_images(action: Action, scope: FindingScope) -> set[str]:
-    """Images that the finding itself names, where its playbook wants them stopped; the images of other pods are only kept."""
-    if not any(do.action is action for do in playbook_of(scope.finding.type).actions):
+def _named_images(scope: FindingScope) -> set[str]:
+    """Images that the finding itself names, where its playbook wants them stopped; the images of other pods are only kept.
+
+    Runtime Monitoring lists all containers of a pod: of several, only the one in which the attack was seen counts, where the finding tells."""
+    if not any(Effect.BLOCKS_IMAGE in do.action.effects for do in playbook_of(scope.finding.type).actions):
         return set()
-    return {str(one.get("Image")) for one in dicts_of(scope.finding.workload.get("Containers"))}
+    seen_in = dict_of(dict_of(scope.finding.raw.get("Resource")).get("ContainerDetails")).get("Image")
+    listed = [str(one.get("Image")) for one in dicts_of(scope.finding.workload.get("Containers"))]
+    if ":Runtime/" not in scope.finding.type or len(listed) < 2:
+        return set(listed)
+    return {str(seen_in)} if seen_in else set()
 
 
 def impossible(action: Action, held: Compromised, target: Target) -> str:

@@ -21,7 +21,8 @@ _BUILT_IN = {
     "storage.k8s.io/v1": "StorageClass storageclasses*, VolumeAttachment volumeattachments*, CSINode csinodes*",
     "coordination.k8s.io/v1": "Lease leases",
     "admissionregistration.k8s.io/v1": "ValidatingWebhookConfiguration validatingwebhookconfigurations*, "
-    "MutatingWebhookConfiguration mutatingwebhookconfigurations*, ValidatingAdmissionPolicy validatingadmissionpolicies*",
+    "MutatingWebhookConfiguration mutatingwebhookconfigurations*, ValidatingAdmissionPolicy validatingadmissionpolicies*, "
+    "ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings*",
     "certificates.k8s.io/v1": "CertificateSigningRequest certificatesigningrequests*",
     "apiregistration.k8s.io/v1": "APIService apiservices*",
     "scheduling.k8s.io/v1": "PriorityClass priorityclasses*",

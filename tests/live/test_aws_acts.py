@@ -81,6 +81,7 @@ REVERSIBLE: dict[str, PlannedAction] = {
     "keep an image": planned("keep_image", **IMAGE),
     "keep an image by its tag": planned("keep_image", **IMAGE | {"digests": []}),
     "block an image": planned("block_image", **IMAGE),
+    "refuse an image": planned("deny_image", image="docker.io/library/ubuntu:22.04", digests=[DIGEST]),
     "archive": planned("archive_finding", finding="f1", useful=True),
     "suppress": planned("suppress", finding="f1", useful=False, name="kit-expected-1", criteria=CRITERIA),
 }  # fmt: skip
@@ -157,7 +158,7 @@ class Cutter:
         return self.has_cut
 
 
-SEVERAL_CALLS = ("quarantine", "remove a role from the cluster", "block an image")
+SEVERAL_CALLS = ("quarantine", "remove a role from the cluster", "block an image", "refuse an image")
 
 
 def cut_everywhere(here: Scene, action: PlannedAction, phase: str) -> int:
@@ -738,6 +739,54 @@ def test_a_node_that_registered_itself_anew_is_still_its_instance(here: Scene) -
     again["metadata"]["uid"] = "registered-again"
     here.cluster.add(again)
     assert [one.word for one in here.apply(REVERSIBLE["quarantine"], REVERSIBLE["cordon"])] == ["done", "done"]
+
+
+def test_an_image_that_is_still_used_is_not_blocked_and_says_by_whom(here: Scene) -> None:
+    name = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/shop:v1"
+    template = {"spec": {"containers": [{"name": "a", "image": name}]}}
+    by_template = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "shop", "uid": "u-1"}, "spec": {"jobTemplate": {"spec": {"template": template}}}}  # fmt: skip
+    by_digest = pod("web-2", NODE, "ReplicaSet") | {"status": {"phase": "Running", "containerStatuses": [{"image": "other", "imageID": f"x/shop@{DIGEST}"}]}}  # fmt: skip
+    ended = pod("job-1", NODE, "Job") | {"status": {"phase": "Succeeded"}}
+    ended["spec"] = ended["spec"] | {"containers": [{"name": "a", "image": name}]}
+    here.cluster.add(by_template, by_digest, ended)
+    before, action = here.state(), planned("block_image", **IMAGE, image=name)
+    (tried,) = here.preview(action)
+    assert tried.word == "would be done" and "not yet: these still use it: cronjobs/shop/nightly" in tried.says
+    (refused,) = here.apply(action)
+    assert refused.word == "refused" and refused.says.endswith("cronjobs/shop/nightly, pods/shop/web-2"), refused
+    assert here.state() == before
+    for key in ("cronjobs.batch/shop/nightly", "pods/shop/web-2"):
+        here.cluster.remove(key)
+    assert [one.word for one in here.apply(action)] == ["done"]
+    assert here.calls() <= here.permitted(action)
+
+
+def test_an_image_of_no_registry_of_yours_is_refused_by_a_policy_that_leaves_what_runs(here: Scene) -> None:
+    """What the expressions let through was tried by a CEL interpreter; here it is that nobody loosens them unseen."""
+    action = REVERSIBLE["refuse an image"]
+    here.apply(action)
+    made = here.cluster.objects()
+    (policy,) = [one for key, one in made.items() if key.startswith("validatingadmissionpolicies.")]
+    (binding,) = [one for key, one in made.items() if key.startswith("validatingadmissionpolicybindings.")]
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+    kinds = {one for rule in policy["spec"]["matchConstraints"]["resourceRules"] for one in rule["resources"]}
+    assert {"pods", "pods/ephemeralcontainers", "deployments", "cronjobs", "jobs", "daemonsets", "statefulsets"} <= kinds  # fmt: skip
+    (rule,) = policy["spec"]["validations"]
+    assert "!(one in variables.before)" in rule["expression"] and '"ubuntu:22.04"' in rule["expression"]
+    assert f'one.endsWith("@{DIGEST}")' in rule["expression"] and policy["spec"]["failurePolicy"] == "Ignore"
+    changed = policy | {"spec": policy["spec"] | {"validations": [{"expression": "true"}]}}
+    here.cluster.add(changed)
+    assert [one.check.word for one in here.check() if one.check] == [DOES_NOT_HOLD]
+
+
+def test_a_cluster_without_admission_policies_says_so(here: Scene) -> None:
+    def old(call: Any, phase: str) -> Any:
+        gone = kubernetes_emulator.Refusal(404, "NotFound", "the server could not find the requested resource")
+        return gone if "validatingadmissionpolicies" in call.path else None
+
+    here.cluster.faults[:] = [old]
+    (refused,) = here.apply(REVERSIBLE["refuse an image"])
+    assert refused.word == "refused" and "Kubernetes 1.30" in refused.says
 
 
 def test_a_blocked_image_keeps_its_layers_and_its_digest(here: Scene) -> None:

@@ -31,12 +31,16 @@ Refuses = Callable[[Connection, PlannedAction], str]
 
 @dataclass(frozen=True)
 class Act:
-    """The parts of one action. refuses: why it may not be done now, "" when it may. keeps: file name and content, for the case."""
+    """The parts of one action. refuses: why it may not be done now, "" when it may. keeps: file name and content, for the case.
+
+    stands_against: why it may not be done yet, which what the plan does before it may end: said by a preview, a refusal when it is done.
+    """
 
     changes: Changes
     check: Checks
     refuses: Refuses
     keeps: FilesKept
+    stands_against: Refuses
 
 
 ACTS = dict[str, Act]()
@@ -62,10 +66,11 @@ def act(
     changes: Changes = _no_changes,
     refuses: Refuses = _no_reason,
     keeps: FilesKept = _no_files,
+    stands_against: Refuses = _no_reason,
 ) -> None:
     """Register what is done for an action."""
     assert name not in ACTS, name
-    ACTS[name] = Act(changes, check, refuses, keeps)
+    ACTS[name] = Act(changes, check, refuses, keeps, stands_against)
 
 
 def all_hold(live: Connection, changes: Iterable[Change], says: str) -> Check:

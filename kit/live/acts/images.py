@@ -12,14 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kit.actions.image_policy import image_policy, image_policy_binding, policy_name
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
+from kit.live.acts.cluster import title
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import Change, State
+from kit.live.changes.objects import CreateObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, Missing
+from kit.model.kubernetes import WORKLOADS
+from kit.model.pod_spec import containers, pod_spec
 from kit.plan.plan import PlannedAction
+from kit.words import few
 
 _KEEP = "kit-keep-"
+_MOST_USERS = 8  # that are named
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _MEDIA_TYPES = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -190,6 +198,30 @@ def _cannot_block(live: Connection, planned: PlannedAction) -> str:
     return "the evidence does not tell the digest that ran, and the tag may name another image by now"
 
 
+def _users(live: Connection, planned: PlannedAction) -> str:
+    """Who still asks for the image, "" when nobody does: pods that have not ended, and templates that would make new ones."""
+    names, digests = {str(planned.parameters.get("image"))}, planned.parameters.get("digests") or []
+    told = planned.parameters
+    names.add(f"{told['registry_account']}.dkr.ecr.{told['region']}.amazonaws.com/{told['repository']}:{told['tag']}")
+
+    def is_it(one: dict[str, Any]) -> bool:
+        image = str(one.get("image") or "")
+        return image in names or any(str(one.get(key) or "").endswith(f"@{digest}") for key in ("image", "imageID") for digest in digests)  # fmt: skip
+
+    found = list[str]()
+    for resource in ("pods", *WORKLOADS.values()):
+        if resource == "replicationcontrollers":
+            continue
+        for thing in live.listed(url_path(resource, None)):
+            spec, status = thing.get("spec") or {}, thing.get("status") or {}
+            ended = status.get("phase") in ("Succeeded", "Failed") or bool(status.get("completionTime"))
+            idle = resource == "replicasets" and not spec.get("replicas")
+            ran = [one for sort in _STATUSES for one in status.get(sort) or []] if resource == "pods" else []
+            if not (ended or idle) and any(map(is_it, [*containers(pod_spec(spec)), *ran])):
+                found.append(f"{resource}/{title(thing)}")
+    return f"these still use it: {few(sorted(found), _MOST_USERS)}" if found else ""
+
+
 def _ids(planned: PlannedAction) -> list[dict[str, str]]:
     told = planned.parameters
     tagged = [{"imageTag": told["tag"]}] if told.get("tag") else []
@@ -249,4 +281,36 @@ def _is_blocked(live: Connection, planned: PlannedAction) -> Check:
 
 
 act("keep_image", changes=_keeping, keeps=_kept, refuses=_cannot_keep, check=_is_kept)
-act("block_image", changes=_blocking, refuses=_cannot_block, check=_is_blocked)
+act("block_image", changes=_blocking, refuses=_cannot_block, check=_is_blocked, stands_against=_users)
+
+
+# deny_image
+
+
+def _denying(live: Connection, planned: PlannedAction) -> list[Change]:
+    """First the policy, which does nothing without its binding."""
+    image, digests = str(planned.parameters["image"]), list(planned.parameters.get("digests") or [])
+    name = policy_name(image)
+    policy, binding = image_policy(image, digests), image_policy_binding(image)
+    return [
+        CreateObject("validatingadmissionpolicies", None, name, None, policy),
+        CreateObject("validatingadmissionpolicybindings", None, name, None, binding),
+    ]
+
+
+def _cannot_deny(live: Connection, planned: PlannedAction) -> str:
+    try:
+        live.listed(url_path("validatingadmissionpolicies", None))
+    except Missing:
+        return "this cluster has no admission policies of version v1, which came with Kubernetes 1.30: deny the image by your own admission webhook"
+    except Failed:
+        return ""  # it may be made and not listed
+    return ""
+
+
+def _is_denied(live: Connection, planned: PlannedAction) -> Check:
+    says = f"policy and binding stand, for {planned.parameters['image']}; what runs goes on. Try it: `kubectl run kit-try --image=IMAGE --dry-run=server` has to be refused"
+    return all_hold(live, _denying(live, planned), says)
+
+
+act("deny_image", changes=_denying, refuses=_cannot_deny, check=_is_denied)
