@@ -58,7 +58,7 @@ def _person(target: Target) -> str:
 
 
 ACTIONS = (
-    Action("deny_image", "contain", "Refuse every new pod, and every new template of a workload, that asks for the image: by an admission policy, as no tag of yours names it. What runs goes on", "whoever starts a pod of that image", undo="delete the policy and its binding", kinds=("image", "introduced"),
+    Action("deny_image", "contain", "Refuse each new pod, and each new template of pods, that asks for the image, by an admission policy. What runs goes on", "whoever starts a pod of that image", undo="delete the policy and its binding", kinds=("image", "introduced"),
            effects=(Effect.BLOCKS_IMAGE,),
            commands=_deny_image, precondition="the cluster is 1.30 or newer, and nothing of yours has to start from it",
            permissions=tuple(f"kubernetes:admissionregistration.k8s.io/{kind}:{verb}" for kind, verbs in (("validatingadmissionpolicies", ("get", "list", "create", "delete")), ("validatingadmissionpolicybindings", ("get", "create", "delete"))) for verb in verbs),
