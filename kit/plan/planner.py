@@ -17,8 +17,10 @@ from kit.errors import CallError
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
+from kit.plan.lock_out import with_what_it_takes_down, without_lock_outs
 from kit.plan.order import merged, selected, with_the_others, with_what_it_waits_for, without_what_goes_with_its_node
 from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
+from kit.plan.serving import Serving
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
 from kit.scope.scope import Scope
@@ -58,7 +60,12 @@ def make_plan(
         )
     made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
-    actions = tuple(selected(one, chosen) for one in every if one.action in chosen)
+    serving = Serving(targets.held)
+    kept, refused = without_lock_outs(serving, [selected(one, chosen) for one in every if one.action in chosen])
+    actions = tuple(with_what_it_takes_down(serving, kept))
+    impossible += [
+        {"action": one.action, "target": one.target, "name": one.name, "says": reason} for one, reason in refused
+    ]
     only_exposed = {("pod", uid) for uid in targets.held.exposed_pods}
     review = [
         str(Ref.of(*place))

@@ -1,0 +1,112 @@
+"""A plan is played on the evidence before it is shown: after each stage what still serves, and what the attacker can still do.
+
+The steps of people are played like the kit's own. The same plan and evidence give the same simulation, which is in no digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kit.actions.action import STAGES, Stage
+from kit.plan.compromised import Compromised
+from kit.plan.plan import Plan, PlannedAction
+from kit.plan.played import Played
+from kit.plan.serving import Served, Serving, still_serves
+from kit.plan.still_open import Fate, FateState, StillOpen
+from kit.statements.open_entry import OpenEntry
+from kit.words import counted, few, iso, utc
+
+_MOST = 4  # entries that are written out
+_IN_WORDS: dict[FateState, str] = {
+    "still works": "",
+    "cannot tell": "cannot tell of ",
+    "dies": "until it ends by itself: ",
+    "shut out": "alive, and shut out for as long as the endpoint or the isolation stays: ",
+}
+"""How an entry that has not ended is told, the gravest first."""
+NOTHING_LEFT = "nothing that the evidence shows"
+
+
+@dataclass(frozen=True)
+class SimulatedStage:
+    """What stands after a stage of a plan. serves: what does not serve, or serves less. attacker: each open entry with its fate."""
+
+    stage: Stage
+    serves: tuple[Served, ...]
+    attacker: tuple[tuple[OpenEntry, Fate], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form of docs/json.md."""
+        fates = [
+            {
+                "entry": entry.id,
+                "kind": entry.kind,
+                "key": entry.key,
+                "state": fate.state,
+                "because": fate.because,
+                "until": iso(fate.until),
+                "by": list(fate.by),
+            }
+            for entry, fate in self.attacker
+        ]
+        return {"stage": self.stage, "serves": [asdict(one) for one in self.serves], "attacker": fates}
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A plan as it was played: its stages that do anything, and what works at the end, for both sides."""
+
+    stages: tuple[SimulatedStage, ...]
+    for_you: str
+    for_attacker: str
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """What still works, for people."""
+        return f"Still works for you: {self.for_you}.", f"Still works for the attacker: {self.for_attacker}."
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form of docs/json.md."""
+        return {
+            "simulated": [one.as_json() for one in self.stages],
+            "still_works": {"for_you": self.for_you, "for_attacker": self.for_attacker},
+        }
+
+
+def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Simulation:
+    """Play a plan. entries: the open ones of all incidents; those that have ended before are left out."""
+    serving = Serving(held)
+    judge = StillOpen(held, serving.standing)
+    found = {one.id: one for one in entries if one.state != "ended"}
+    stages, done = list[SimulatedStage](), list[PlannedAction]()
+    for stage in STAGES:
+        of_stage = [one for one in plan.actions if one.stage == stage]
+        done += of_stage
+        if of_stage:
+            played = Played(serving.standing, done)
+            fates = tuple((entry, judge.fate(entry, played)) for entry in found.values())
+            stages.append(SimulatedStage(stage, tuple(serving.left(played)), fates))
+    played = Played(serving.standing, done)
+    at_end = [(entry, judge.fate(entry, played)) for entry in found.values()]
+    by_person = {one.id for one in done if one.by_person}
+    return Simulation(tuple(stages), still_serves(serving, played), _for_attacker(at_end, by_person))
+
+
+def _for_attacker(fates: list[tuple[OpenEntry, Fate]], by_person: set[str]) -> str:
+    if not fates:
+        return "cannot tell: no entry of the evidence shows what the attacker has"
+    parts = list[str]()
+    for state, words in _IN_WORDS.items():
+        named = [_named(entry, fate) for entry, fate in fates if fate.state == state]
+        if named:
+            parts.append(f"{words}{few(list(dict.fromkeys(named)), _MOST)}")
+    people = len({id_ for _, fate in fates for id_ in fate.by} & by_person)
+    once = f", once people have done their {counted(people, 'action')}" if people else ""
+    return ("; ".join(parts) or NOTHING_LEFT) + once
+
+
+def _named(entry: OpenEntry, fate: Fate) -> str:
+    until = f" until {utc(fate.until)}" if fate.until else ""
+    return f"{entry.kind.replace('_', ' ')} {entry.key}{until}"
