@@ -58,6 +58,7 @@ def test_a_frame_has_the_columns_that_are_documented(case: kit.Case, name: str) 
         "secrets_read": case.secrets_read,
         "actions": lambda: case.plan().actions,
         "stages": lambda: case.plan().stages,
+        "simulated": lambda: case.plan().simulated,
     }
     frame = given[name]() if name in given else getattr(case, name)
     assert list(frame.columns) == list(FRAMES[name])

@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from kit.case.next_steps import Chooser
+from kit.case.plan_frames import PlanFrames
 from kit.case.scope_json import marks_json
 from kit.lenient import dict_of, json_of
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
-from kit.plan.plan import Plan
 from kit.playbooks.playbook import playbook_of
 from kit.scope.incident import Incident
 from kit.scope.ring import Ring, Rings
@@ -40,17 +40,18 @@ class Brief:
         self,
         scope: Scope,
         incidents: tuple[list[Incident], list[tuple[Finding, str]]],
-        plan: Plan,
+        plan: PlanFrames,
         case: dict[str, Any],
         marks: Iterable[Mark],
         notes: list[Note],
         now: datetime,
     ) -> None:
         self._incidents, self._apart = incidents
-        self.scope, self.plan, self.case, self.now, self.notes = scope, plan, case, now, notes
+        self.scope, self.plan, self.case, self.now, self.notes = scope, plan.plan, case, now, notes
+        self._simulation = plan.simulation
         self._marked = {one.finding: one.word for one in marks if not one.question}
         self._rings, self._moments, self._entries = Rings(scope), Moments(scope), OpenEntries(scope)
-        self._chooser = Chooser(scope, plan)
+        self._chooser = Chooser(scope, plan.plan)
 
     def contract(self) -> dict[str, Any]:
         """The brief as JSON-ready data, in the stable form that docs/json.md describes."""
@@ -70,6 +71,7 @@ class Brief:
             },
             "no_incident": [{"finding": finding.id, "says": because} for finding, because in self._apart],
             "incidents": [self._incident(one, counted) for one in self._incidents],
+            "still_works": self._simulation.still_works,
             "marks": marks_json(self.scope),
             "notes": [
                 {

@@ -301,7 +301,7 @@ class Case(CaseEvidence):
     def plan(
         self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False
     ) -> PlanFrames:
-        """What is to be done about the chosen findings, in order, as frames `actions` and `stages`; it changes nothing.
+        """What is to be done about the chosen findings, in order, as frames `actions`, `stages` and `simulated`; it changes nothing.
 
         keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant. Raises CallError.
 
@@ -310,7 +310,8 @@ class Case(CaseEvidence):
         from kit.case.plan_frames import PlanFrames
         from kit.plan.planner import make_plan
 
-        return PlanFrames(make_plan(self._scope, self._targets(keep_addresses, wide), only, without))
+        targets = self._targets(keep_addresses, wide)
+        return PlanFrames(make_plan(self._scope, targets, only, without), targets.held, lambda: self._incidents[0])
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
@@ -319,7 +320,7 @@ class Case(CaseEvidence):
         named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
         about = named | {"evidence": self.evidence_digest}
         return Brief(
-            self._scope, self._incidents, self.plan().plan, about, self.marks, self.notes, now or datetime.now(UTC)
+            self._scope, self._incidents, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)
         ).contract()
 
     def _targets(self, keep: Names | None = None, wide: bool = False) -> Targets:

@@ -156,6 +156,15 @@ FRAMES: dict[str, dict[str, str]] = {
         "for_person": "how many of them a person does",
         "no_undo": "how many of them cannot be taken back",
     },
+    "simulated": {
+        "stage": "after which stage: freeze, contain, revoke, capture, eradicate or recover",
+        "side": "`you`: what serves you; `attacker`: what gives the attacker something",
+        "kind": "service, workload, node …; of the attacker's side as in the open entries of `kit brief`",
+        "key": "which one of its kind",
+        "state": "of yours `stopped` by the plan or `before` it; of the attacker's ended, shut out, dies, cannot tell or still works",
+        "says": "why",
+        "until": "when it ends by itself; empty where no evidence tells, or it has ended",
+    },
     "limits": {
         "about": "kinds of subjects that it is about",
         "start": "start of the stretch that it is about; empty for all of the window",
@@ -240,7 +249,7 @@ _TYPES = {
     TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to deeds blast_radius command waits_for when_not permissions names",
     COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects line item actions for_person no_undo",
     pa.bool_(): "standing gone_before outside attacker",
-    TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end received_at event_at",
+    TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end until received_at event_at",
     pa.int32(): "response_code",
 }
 """Type → the columns of the frames that have it; the others are text."""

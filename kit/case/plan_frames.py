@@ -1,23 +1,35 @@
-"""A plan as frames, for people: what is done, an action a row, and how much of it in each stage."""
+"""A plan as frames, for people: what is done, an action a row, how much of it in each stage, and what stands after each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kit.actions.action import STAGES
 from kit.case.frames import typed
+from kit.plan.compromised import Compromised
 from kit.plan.plan import Plan, PlannedAction
+from kit.plan.simulate import Simulation, simulate
+from kit.scope.incident import Incident
+from kit.statements.open_entries import OpenEntries
+from kit.words import iso
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class PlanFrames:
-    """A plan. `actions` and `stages` are frames; `plan` is the plan itself, whose digest is approved."""
+    """A plan. `actions`, `stages` and `simulated` are frames; `plan` is the plan itself, whose digest is approved."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, held: Compromised, incidents: Callable[[], Iterable[Incident]]) -> None:
+        self.plan, self._held, self._incidents = plan, held, incidents
+
+    @cached_property
+    def simulation(self) -> Simulation:
+        """The plan as it was played on the evidence."""
+        entries = OpenEntries(self._held.scope)
+        return simulate(self._held, self.plan, [entry for one in self._incidents() for entry in entries.of(one)])
 
     @cached_property
     def actions(self) -> pd.DataFrame:
@@ -40,6 +52,19 @@ class PlanFrames:
                 }
             )
         return typed("stages", [row for row in rows if row["actions"]])
+
+    @cached_property
+    def simulated(self) -> pd.DataFrame:
+        """What no longer serves after each stage, and what the attacker can still do then: one row a thing."""
+        rows = list[dict[str, Any]]()
+        for one in self.simulation.stages:
+            for served in one.serves:
+                state = "before" if served.before else "stopped"
+                rows.append({"stage": one.stage, "side": "you", "state": state} | vars(served))
+            for entry, fate in one.attacker:
+                about = {"stage": one.stage, "side": "attacker", "kind": entry.kind, "key": entry.key}
+                rows.append(about | {"state": fate.state, "says": fate.because, "until": iso(fate.until)})
+        return typed("simulated", rows)
 
     def __repr__(self) -> str:
         of_stages = (f"{row['actions']} {row['stage']}" for row in self.stages.to_dict("records"))

@@ -76,6 +76,9 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
         every = _incident_lines(one, whole)
         most = len(every) if whole else _LINES[number] - (number == 0) if number < len(_LINES) else 1
         lines += every[:most]
+    if said["incidents"]:
+        lines.append(f"STILL WORKS once the plan is done, for you: {said['still_works']['for_you']}.")
+        lines.append(f"STILL WORKS once the plan is done, for the attacker: {said['still_works']['for_attacker']}.")
     for one in said["no_incident"][: None if whole else 3]:
         lines.append(f"no incident: finding {one['finding']}: {one['says']}")
     if len(said["no_incident"]) > 3 and not whole:

@@ -62,7 +62,8 @@ def plan(
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end, without_marks)
-        made = opened.plan(only, without, keep, wide).plan
+        frames = opened.plan(only, without, keep, wide)
+        made, simulation = frames.plan, frames.simulation
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
         if without_marks:
@@ -74,10 +75,12 @@ def plan(
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
     if as_json:
-        print_json(plan_contract(opened.name, made) | {"marks": opened.scope["marks"]})
+        print_json(plan_contract(opened.name, made) | simulation.as_json() | {"marks": opened.scope["marks"]})
     else:
         said = [one.says for one in opened.followed_marks]
-        click.echo("\n".join(printable(line) for line in markdown(made, opened.name_of, said).split("\n")))
+        click.echo(
+            "\n".join(printable(line) for line in markdown(made, opened.name_of, said, simulation.lines).split("\n"))
+        )
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")

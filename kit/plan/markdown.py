@@ -12,9 +12,9 @@ from kit.words import Names, counted, few
 _MOST = 3  # names and sentences that are written out
 
 
-def markdown(plan: Plan, name_of: dict[str, str], marks: Names = ()) -> str:
+def markdown(plan: Plan, name_of: dict[str, str], marks: Names = (), simulated: Names = ()) -> str:
     """A plan as Markdown. name_of: ref → the name that a person knows it by, for what is only looked at. marks: what people marked and the
-    plan follows, in sentences. Text from evidence is as it is."""
+    plan follows, in sentences. simulated: what still works once all is done, in sentences. Text from evidence is as it is."""
     place = f"account {plan.account or 'not known'}, region {plan.region or 'not known'}, cluster {plan.cluster or 'not known'}"
     kits = sum(not one.by_person for one in plan.actions)
     lines = [
@@ -27,6 +27,7 @@ def markdown(plan: Plan, name_of: dict[str, str], marks: Names = ()) -> str:
         "",
         *(f"It follows a mark: {one}." for one in marks),
         *([""] if marks else []),
+        *(part for line in simulated for part in (f"**{line.partition(': ')[0]}:** {line.partition(': ')[2]}", "")),
         *_summary(plan),
     ]
     number = 0

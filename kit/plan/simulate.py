@@ -67,12 +67,14 @@ class Simulation:
         """What still works, for people."""
         return f"Still works for you: {self.for_you}.", f"Still works for the attacker: {self.for_attacker}."
 
+    @property
+    def still_works(self) -> dict[str, str]:
+        """What works at the end, in the form of docs/json.md."""
+        return {"for_you": self.for_you, "for_attacker": self.for_attacker}
+
     def as_json(self) -> dict[str, Any]:
         """In the form of docs/json.md."""
-        return {
-            "simulated": [one.as_json() for one in self.stages],
-            "still_works": {"for_you": self.for_you, "for_attacker": self.for_attacker},
-        }
+        return {"simulated": [one.as_json() for one in self.stages], "still_works": self.still_works}
 
 
 def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Simulation:

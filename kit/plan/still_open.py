@@ -75,8 +75,7 @@ class StillOpen:
         ids = tuple(one.id for one in by)
         if entry.until:
             return Fate("dies", f"{says}, until {utc(entry.until)}", entry.until, ids)
-        state: FateState = "cannot tell" if entry.state == "cannot tell" else "still works"
-        return Fate(state, f"{says}; when it ends is in no evidence", None, ids)
+        return Fate("cannot tell" if entry.state == "cannot tell" else "still works", says, None, ids)
 
     def _in_cluster(self, entry: OpenEntry, played: Played, alive: Fate) -> Fate:
         """What signs in to the cluster and is not ended: whether it reaches the endpoint."""
@@ -90,7 +89,7 @@ class StillOpen:
             return Fate(alive.state, f"{alive.because}; {few(open_to, _MOST)} still reaches the endpoint", alive.until)
         if inside:
             return Fate(alive.state, f"{alive.because}; {few(inside, _MOST)} still reaches it from inside", alive.until)
-        says = f"{_done(by)}: the endpoint takes no call from the attacker's addresses; {alive.because}"
+        says = f"shut out {_done(by)}: no address of the attacker's reaches the endpoint; {alive.because}"
         return Fate("shut out", says, alive.until, (by.id,))
 
     @cached_property
@@ -145,8 +144,7 @@ class StillOpen:
             return None
         done = {**played.all_by(Effect.UNBINDS), **played.all_by(Effect.DELETES)}
         by = {one.id: one for key, one in done.items() if key.partition(" ")[0] in before}
-        says = f"{_done(*by.values())}: it signs in, and no binding gives it rights any more"
-        return Fate("ended", says, None, tuple(by))
+        return _ended("it signs in, and no binding gives it rights any more", *by.values())
 
     def _pods(self, entry: OpenEntry) -> list[Running]:
         wanted = {key for kind, key in entry.targets if kind == "pod"}
@@ -161,12 +159,12 @@ class StillOpen:
         if gone or (by and by.parameters.get("recreate")):
             ends = gone or by
             assert ends is not None
-            return Fate("ended", f"{_done(ends)}: its service account is another one since", None, (ends.id,))
+            return _ended("its service account is another one since", ends)
         pods, is_bound = self._pods(entry), any(kind == "pod" for kind, _ in entry.targets)
         ended = [one for one in map(played.ended, pods) if one]
         if pods and len(ended) == len(pods):
             last = ended[-1]
-            return Fate("ended", f"{_done(last)}: it ends about a minute after its pod", None, (last.id,))
+            return _ended("it ends about a minute after its pod", last)
         namespace = account.partition("/")[0]
         groups = [ACCOUNT_GROUP, f"{ACCOUNT_GROUP}:{namespace}", _EVERYBODY]
         user = ("User", SERVICE_ACCOUNT + account.replace("/", ":", 1))
@@ -185,7 +183,7 @@ class StillOpen:
 
     def _person(self, entry: OpenEntry, played: Played) -> Fate:
         by = played.by(Effect.ENDS_SIGN_IN, entry.key)
-        says = f"{_done(by)} gives no new sign-in, and the token at hand lives on" if by else "its sign-in is not ended"
+        says = f"{by.action} gives no new sign-in, and the token at hand lives on" if by else "its sign-in is not ended"
         return self._in_cluster(entry, played, self._alive(entry, says, *([by] if by else [])))
 
     def _node(self, entry: OpenEntry, played: Played) -> Fate:
@@ -205,7 +203,7 @@ class StillOpen:
         by = played.by(Effect.DENIES_SESSIONS, compared(role)) if role else None
         denied = set(by.parameters.get("instances") or ()) if by else set[str]()
         if by and (not denied or instances & denied):
-            return Fate("ended", f"{_done(by)} denies it everything in AWS", None, (by.id,))
+            return _ended("it may do nothing in AWS", by)
         return Fate("still works", f"its session of {role or 'its role'} is not denied in AWS")
 
     # ── keys and sessions of AWS ───────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +211,7 @@ class StillOpen:
     def _key(self, entry: OpenEntry, played: Played) -> Fate:
         by = played.by(Effect.STOPS_KEY, entry.key)
         if by:
-            return Fate("ended", f"{_done(by)}: the key signs nothing, in AWS and in the cluster", None, (by.id,))
+            return _ended("the key signs nothing, in AWS and in the cluster", by)
         return _worse(self._signs_in(entry, played), self._in_aws(entry, played))
 
     def _signs_in(self, entry: OpenEntry, played: Played) -> Fate:
@@ -225,7 +223,7 @@ class StillOpen:
             return Fate("ended", "it has no way into the cluster")
         by = played.by(Effect.SHUTS_OUT, compared(role)) if role else None
         if by:
-            return Fate("ended", f"{_done(by)}: it has no way into the cluster any more", None, (by.id,))
+            return _ended("it has no way into the cluster any more", by)
         return self._in_cluster(entry, played, self._alive(entry, "it signs in to the cluster"))
 
     def _in_aws(self, entry: OpenEntry, played: Played) -> Fate:
@@ -236,13 +234,15 @@ class StillOpen:
         narrow = {*(by.parameters.get("instances") or ()), *(by.parameters.get("pods") or ())}
         own = {instance_of(session.session or ""), session.pod_uid} if session else set[str | None]()
         if narrow and not narrow & own:
-            return self._alive(entry, f"{_done(by)} denies other sessions of its role, and this one works in AWS")
+            return self._alive(entry, f"{by.action} denies other sessions of its role, and this one works in AWS")
         if session and session.pod_uid in narrow and self._is_untagged(session):
-            return self._alive(entry, f"{_done(by)} denies by a tag that its sessions do not have")
+            return self._alive(entry, f"{by.action} denies by a tag that its sessions do not have: it works in AWS")
         if session and session.kind == "irsa" and not self._is_closed(session, played):
-            says = f"{_done(by)} denies this session, and the web token behind it gets new ones until the token expires"
+            says = (
+                f"{by.action} denies this session, and the web token behind it gets new ones until that token expires"
+            )
             return Fate("still works", says, None, (by.id,))
-        return Fate("ended", f"{_done(by)} denies it everything in AWS", None, (by.id,))
+        return _ended("it may do nothing in AWS", by)
 
     def _session(self, key: str) -> Session | None:
         if key not in self._sessions:
@@ -276,7 +276,7 @@ class StillOpen:
             return gone or self._alive(entry, f"{paths[0]} still gives it rights")
         by = played.by(Effect.SHUTS_OUT, compared(entry.key)) or played.by(Effect.ENDS_POD_IDENTITY, entry.key)
         if by:
-            return Fate("ended", f"{_done(by)}: its way in is gone", None, (by.id,))
+            return _ended("its way in is gone", by)
         return self._alive(entry, "its way in stands")
 
     def _binding_of(self, path: str, name: str, played: Played) -> Fate | None:
@@ -285,7 +285,7 @@ class StillOpen:
         left = self._subjects_left(path, played)
         if by is None and taken and not left:
             by = taken[-1]
-        return Fate("ended", f"{_done(by)}: {path} gives it nothing any more", None, (by.id,)) if by else None
+        return _ended(f"{path} gives it nothing any more", by) if by else None
 
     def _subjects_left(self, path: str, played: Played) -> list[str]:
         binding = self.held.thing_at(path)
@@ -302,23 +302,29 @@ class StillOpen:
         pods = self._pods(entry)
         by = played.by(Effect.DELETES, path) or next(filter(None, map(played.ended, pods)), None)
         if by:
-            return Fate("ended", f"{_done(by)}: it is gone", None, (by.id,))
+            return _ended("it is gone", by)
         closed = played.by(Effect.CLOSES_SERVICE, path)
         if closed:
-            return Fate("ended", f"{_done(closed)}: nobody reaches it from outside", None, (closed.id,))
+            return _ended("nobody reaches it from outside", closed)
         cut = [one for one in map(played.cut_off, pods) if one]
         if pods and len(cut) == len(pods) and all(self._is_silent(one, played) for one in pods):
-            return Fate("shut out", f"{_done(cut[-1])}: it runs, and no traffic leaves it", None, (cut[-1].id,))
+            return Fate(
+                "shut out", f"shut out {_done(cut[-1])}: it runs, and no traffic leaves it", None, (cut[-1].id,)
+            )
         if cut:
-            says = f"{_done(cut[-1])}, which the VPC CNI does not enforce on a pod without an owner: it runs"
+            says = f"it runs: the VPC CNI does not enforce {cut[-1].action} on a pod without an owner"
             return self._alive(entry, says, cut[-1])
         return self._alive(entry, "it stands")
 
     def _secret(self, entry: OpenEntry, played: Played) -> Fate:
         by = played.by(Effect.ROTATES, entry.key)
         if by:
-            return Fate("ended", f"{_done(by)}: its old value is good for nothing", None, (by.id,))
+            return _ended("its old value is good for nothing", by)
         return self._alive(entry, "its value is known to the attacker")
+
+
+def _ended(says: str, *by: PlannedAction) -> Fate:
+    return Fate("ended", f"ended {_done(*by)}: {says}", None, tuple(one.id for one in by))
 
 
 def _done(*actions: PlannedAction) -> str:

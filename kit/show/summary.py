@@ -60,6 +60,11 @@ def summary(case: Case) -> Shown:
         ("Still going on?", _still(case)),
         ("Open now", _stands(brief)),
         ("Next steps", _next_steps(brief)),
+        (
+            "Still works for you, once the plan is done",
+            Markup("{}.").format(safe(brief["still_works"]["for_you"], 600)),
+        ),
+        ("Still works for the attacker", Markup("{}.").format(safe(brief["still_works"]["for_attacker"], 600))),
     ]
     listed = Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(term, fact) for term, fact in facts)
     return Shown(
