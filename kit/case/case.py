@@ -385,11 +385,8 @@ class Case(CaseEvidence):
     @property
     def name_of(self) -> dict[str, str]:
         """Ref of each subject → namespace/name, or its key."""
-        every = [one for finding in self.scope["findings"] for one in finding["subjects"]]
-        return {
-            one["ref"]: "/".join(part for part in (one["namespace"], one["name"]) if part) or one["key"]
-            for one in every
-        }
+        every = (one for finding in self.scope["findings"] for one in finding["subjects"])
+        return {one["ref"]: "/".join(filter(None, (one["namespace"], one["name"]))) or one["key"] for one in every}
 
     def targets(self, action: Action) -> list[Target]:
         """What an action would be done to: the affected subjects of its kinds that it can be done to."""
