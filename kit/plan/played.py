@@ -41,7 +41,7 @@ class Running(NamedTuple):
         return bool(self.owners) and self.owners[0].startswith("daemonsets/")
 
 
-class Standing:
+class ClusterState:
     """What the evidence shows to stand before the plan: pods with their owners, and nodes."""
 
     def __init__(self, store: Store, inventory: Inventory) -> None:
@@ -156,7 +156,7 @@ _KEYS: dict[Effect, Callable[[PlannedAction], Iterable[str]]] = {
 class Played:
     """What stands once some actions of a plan are done, in their order."""
 
-    def __init__(self, standing: Standing, done: Iterable[PlannedAction] = ()) -> None:
+    def __init__(self, standing: ClusterState, done: Iterable[PlannedAction] = ()) -> None:
         self.standing = standing
         self._done = dict[Effect, dict[str, PlannedAction]]()
         self._place = dict[str, int]()

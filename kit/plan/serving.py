@@ -19,7 +19,7 @@ from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import compared, in_words, name_in
 from kit.plan.compromised import Compromised
-from kit.plan.played import Played, Running, Standing, subject_key
+from kit.plan.played import ClusterState, Played, Running, subject_key
 from kit.words import counted, few
 
 _MOST = 3  # names that are written out
@@ -40,7 +40,7 @@ class Served:
     before: bool
 
 
-Found = Iterator[tuple[str, str, str]]
+MissingRows = Iterator[tuple[str, str, str]]
 """Kind, key and sentence of what does not serve."""
 
 
@@ -49,7 +49,7 @@ class Serving:
 
     def __init__(self, held: Compromised) -> None:
         self.held, self.scope, self.inventory, self.store = held, held.scope, held.inventory, held.store
-        self.standing = Standing(held.store, held.inventory)
+        self.standing = ClusterState(held.store, held.inventory)
         self.access = Access(held.store, held.inventory)
 
     def left(self, played: Played) -> list[Served]:
@@ -63,7 +63,7 @@ class Serving:
         return self._missing(Played(self.standing))
 
     def _missing(self, played: Played) -> dict[tuple[str, str], str]:
-        parts: tuple[Callable[[Played], Found], ...] = (
+        parts: tuple[Callable[[Played], MissingRows], ...] = (
             self._services, self._names, self._workloads, self._budgets, self._nodes, self._administrators, self._rights, self._endpoint,
         )  # fmt: skip
         found = dict[tuple[str, str], str]()
@@ -107,7 +107,7 @@ class Serving:
             found.setdefault(str(one.pod.namespace), []).append(one)
         return found
 
-    def _services(self, played: Played) -> Found:
+    def _services(self, played: Played) -> MissingRows:
         for service, selector, behind in self.services:
             if not any(played.serves(one, selector) for one in behind):
                 key = f"{service.namespace}/{service.name}"
@@ -123,7 +123,7 @@ class Serving:
         found |= {one.pod.uid: one for service, _, behind in self.services if service.path == _DNS[0] for one in behind}
         return list(found.values())
 
-    def _names(self, played: Played) -> Found:
+    def _names(self, played: Played) -> MissingRows:
         if self.dns and not any(map(played.serves, self.dns)):
             yield "dns", "kube-system/coredns", self._why(played, self.dns, "no pod resolves names in the cluster")
 
@@ -133,7 +133,7 @@ class Serving:
         named = list(dict.fromkeys(f"{one.action} of {one.name}" for one in by if one))
         return f"{says} after {few(named, _MOST)}" if named else says
 
-    def _workloads(self, played: Played) -> Found:
+    def _workloads(self, played: Played) -> MissingRows:
         for workload in self.inventory.of("deployments", "statefulsets"):
             owned = self._of_workload.get(workload.path, [])
             wanted = workload.spec.get("replicas", 1)
@@ -167,7 +167,7 @@ class Serving:
             found.append((f"{row['namespace']}/{row['name']}", spec, behind))
         return found
 
-    def _budgets(self, played: Played) -> Found:
+    def _budgets(self, played: Played) -> MissingRows:
         for key, spec, behind in self._stated_budgets:
             least = _share(spec.get("minAvailable"), len(behind))
             most = _share(spec.get("maxUnavailable"), len(behind))
@@ -179,7 +179,7 @@ class Serving:
 
     # ── nodes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _nodes(self, played: Played) -> Found:
+    def _nodes(self, played: Played) -> MissingRows:
         open_before = [node for node, takes in self.standing.nodes.items() if takes]
         left = sum(map(played.takes_pods, open_before))
         known = counted(len(open_before), "node")
@@ -239,7 +239,7 @@ class Serving:
         described = all(way.policies or way.groups or way.user_name for way in ways if way.kind == "access_entry")
         return self.access.mode is not None and has_map and described
 
-    def _administrators(self, played: Played) -> Found:
+    def _administrators(self, played: Played) -> MissingRows:
         before, now = self._administrators_before, self.administrators(played)
         gone = [name for name in before if name not in now]
         if gone and not now:
@@ -258,7 +258,7 @@ class Serving:
     def _administrators_before(self) -> dict[str, Way]:
         return self.administrators(Played(self.standing))
 
-    def _rights(self, played: Played) -> Found:
+    def _rights(self, played: Played) -> MissingRows:
         """What workloads lose: rights by a binding, tokens, sessions in AWS."""
         for key, by in played.all_by(Effect.UNBINDS).items():
             path, kind, name = key.split(" ", 2)
@@ -282,7 +282,7 @@ class Serving:
                 f"its sessions {whom} do nothing in AWS",
             )
 
-    def _endpoint(self, played: Played) -> Found:
+    def _endpoint(self, played: Played) -> MissingRows:
         for cluster, by in played.all_by(Effect.NARROWS_ENDPOINT).items():
             keep = by.parameters["keep"]
             whom = f"takes calls from {few(keep, _MOST)} alone" if keep else "is reached from inside its VPC alone"

@@ -24,7 +24,7 @@ from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND
 from kit.plan.compromised import Compromised
 from kit.plan.plan import PlannedAction
-from kit.plan.played import Played, Running, Standing, subject_key
+from kit.plan.played import ClusterState, Played, Running, subject_key
 from kit.statements.open_entry import OpenEntry
 from kit.words import few, utc
 
@@ -48,7 +48,7 @@ class Fate:
 class StillOpen:
     """Judges the open entries of one case."""
 
-    def __init__(self, held: Compromised, standing: Standing) -> None:
+    def __init__(self, held: Compromised, standing: ClusterState) -> None:
         self.held, self.standing, self.inventory = held, standing, held.inventory
         self.access = Access(held.store, held.inventory)
         self._sessions = dict[str, Session | None]()
