@@ -53,6 +53,12 @@ def test_a_mapping_that_the_attacker_wrote_and_an_impersonation_stand_in_the_bri
     assert any("aws-auth: added" in row["says"] and "system:masters" in row["says"] for row in one["story"])
     (mapping,) = [entry for entry in one["open"] if entry["kind"] == "let_in"]
     assert mapping["state"] == "usable" and mapping["ends_by"]
+    (impersonation,) = [entry for entry in one["open"] if entry["key"] == "kubernetes-admin"]
+    assert (
+        impersonation["of"] == "ops-erin"
+        and impersonation["ends_by"]
+        and "may call as kubernetes-admin" in impersonation["says"]
+    )
     ended = {id_ for step in one["next"] if step["effect"] == "ends access" for id_ in step["actions"]}
     assert set(mapping["ends_by"]) & ended
 

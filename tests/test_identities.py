@@ -47,7 +47,7 @@ KINDS = [
         "system:serviceaccount:store:api",
         "service_account",
         "token that is bound to pod store/api-",
-        ["kubectl edit rolebindings api-reader -n store", "kubectl delete pod api-", "trust policy", "judged by STS alone"],
+        ["kubectl edit rolebindings api-reader -n store", "No token has to be ended: the token of a pod has ended, its pod is gone since", "trust policy", "judged by STS alone"],
     ),
     (
         "exec_kube_system",

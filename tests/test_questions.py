@@ -178,6 +178,41 @@ def test_rights_of_all_that_sign_in_are_those_of_default_accounts_too(tmp_path: 
     assert commands and all("'everybody is admin'" in command for command in commands)
 
 
+@pytest.mark.parametrize(
+    ("version", "told"), [("v1.31.4-eks-aeac579", True), ("v1.32.0-eks-5ca49cb", False), (None, False)]
+)
+def test_whether_a_binding_helps_anonymous_callers_depends_on_the_clusters_version(
+    tmp_path: Path, version: str | None, told: bool
+) -> None:
+    def silent(events: list[Event]) -> list[Event]:
+        return [event for event in events if event["user"].get("username") != "system:anonymous"]
+
+    def aged(resource: str, items: list[Event]) -> list[Event]:
+        for one in items if resource == "nodes" else ():
+            one["status"]["nodeInfo"]["kubeletVersion"] = version
+        return items
+
+    without = ["aws"] if version is None else ["aws", "other"]
+    kit_json("new", tmp_path / "case", varied("anonymous_access", tmp_path, without=without, events=silent, dump=aged))
+    case = Case(tmp_path / "case")
+    answer = case.answer("anonymous_access", str(case.findings["id"].iloc[0]))
+    assert answer.says.startswith("1 binding gives rights to anonymous callers")
+    limits = [limit.says for limit in answer.verdict.limits if "takes anonymous calls" in limit.says]
+    assert bool(limits) != told
+    assert all(("Kubernetes 1.32" if version else "version is in no evidence") in says for says in limits)
+
+
+def test_an_aggregated_role_says_to_which_role_its_rules_are_added() -> None:
+    case = Case(cases.shared(RECORDINGS / "webhook_backdoor"))
+    rows = [row for id_ in case.findings["id"] for row in case.answer("permissions_given", str(id_)).rows]
+    allows = {one: row["Allows"] for row in rows for one in [row["Permission"].partition("/")[0]]}
+    assert "its rules are added to role view" in allows["clusterroles"]
+    assert allows["mutatingwebhookconfigurations"] == ["sees, and may change, what is written to the cluster"]
+    assert {row["To"] for row in rows if row["Permission"].startswith("secrets/")} == {
+        "service account kube-system/metrics-server"
+    }
+
+
 # Question → the heading of what it names, the list in the ground truth.
 DONE = {
     "secrets_read": ("Secret", "secrets_read"),

@@ -12,7 +12,6 @@ from typing import Any
 from kit.case.next_steps import Chooser
 from kit.case.plan_frames import PlanFrames
 from kit.case.scope_json import marks_json
-from kit.lenient import dict_of, json_of
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
 from kit.playbooks.playbook import playbook_of
@@ -60,7 +59,7 @@ class Brief:
             "schema": 1,
             "case": self.case
             | {
-                "kubernetes": self._kubernetes,
+                "kubernetes": self.scope.inventory.kubernetes_version,
                 "kit": version("eks-forensic-kit"),
                 "sample": bool(self.scope.scopes) and all(one.finding.sample for one in self.scope.scopes),
             },
@@ -93,18 +92,6 @@ class Brief:
             "SELECT source, max(end_at) AS at FROM coverage WHERE end_at IS NOT NULL GROUP BY source"
         )
         return {row["source"]: row["at"] for row in rows}
-
-    @cached_property
-    def _kubernetes(self) -> str | None:
-        """The version of Kubernetes: of the described cluster, else of a node."""
-        for kind, path in (("Cluster", ("version",)), ("Node", ("status", "nodeInfo", "kubeletVersion"))):
-            for row in self.scope.store.rows("SELECT object FROM objects WHERE kind = $kind LIMIT 1", kind=kind):
-                value: Any = json_of(row["object"])
-                for name in path:
-                    value = dict_of(value).get(name)
-                if isinstance(value, str):
-                    return value
-        return None
 
     def _incident(self, incident: Incident, counted: set[str]) -> dict[str, Any]:
         numbers = counts(incident, self._rings, "audit" in self._ends, "trail" in self._ends, counted)

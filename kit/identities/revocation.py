@@ -41,16 +41,26 @@ class Step:
     why: Why | None = None
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a service account that the attacker has or had: the pods that live ones are bound to, whether a live one is bound to
+    nothing, the Secrets (namespace/name) that live ones are in, and why those that have ended did."""
+
+    pods: tuple[Thing, ...] = ()
+    unbound: bool = False
+    secrets: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+
+
 def revocation(
-    access: Access, identity: Identity, groups: list[str], pods: list[Thing], credentials: list[str]
+    access: Access, identity: Identity, groups: list[str], tokens: Tokens, credentials: list[str]
 ) -> list[Step]:
-    """How an identity's access is taken away, in order. groups: those that the API server saw it with. pods: those whose tokens
-    were used. credentials: access keys."""
+    """How an identity's access is taken away, in order. groups: those that the API server saw it with. credentials: access keys."""
     match identity.kind:
         case "anonymous":
             return list(_of_anonymous(access))
         case "service_account":
-            return list(_of_account(access, identity, pods))
+            return list(_of_account(access, identity, tokens))
         case "node":
             return list(_of_node(access.inventory, identity))
         case "iam":
@@ -82,25 +92,33 @@ def _of_anonymous(access: Access) -> Iterator[Step]:
     )
 
 
-def _of_account(access: Access, identity: Identity, pods: list[Thing]) -> Iterator[Step]:
+def _of_account(access: Access, identity: Identity, tokens: Tokens) -> Iterator[Step]:
     account = identity.service_account or "/"
     namespace, _, name = account.partition("/")
     yield from _cut(
         access.bindings(("ServiceAccount", account), ("User", identity.user_name)), f"service account {account}"
     )
-    for pod in pods:
+    for pod in tokens.pods:
         says = f"Delete pod {pod.namespace}/{pod.name}, once captured: the token bound to it ends about a minute later"
         why = pod.why[0] if pod.why else None
         yield Step(says, kubectl("delete", "pod", pod.name, namespace), why)
-    if not pods:
+    is_known = bool(tokens.pods or tokens.secrets)
+    if tokens.ended and not is_known and not tokens.unbound:
+        yield Step(
+            f"No token has to be ended: {'; '.join(dict.fromkeys(tokens.ended))}",
+        )
+    elif tokens.unbound or not is_known:
         yield Step(
             "Its token is bound to no pod that the evidence shows: it lives until it expires, or until the account is deleted"
             " and made again, after which all its pods must restart",
             kubectl("delete", "serviceaccount", name, namespace),
         )
-    for secret in _token_secrets(access.inventory, namespace, name):
-        says = f"Delete Secret {secret.namespace}/{secret.name}: a token in a Secret does not expire"
-        yield Step(says, kubectl("delete", "secret", secret.name, namespace), secret.why[0])
+    known = {f"{one.namespace}/{one.name}": one for one in _token_secrets(access.inventory, namespace, name)}
+    for secret in sorted({*known, *tokens.secrets}):
+        where, _, named = secret.partition("/")
+        why = known[secret].why[0] if secret in known else None
+        says = f"Delete Secret {secret}: a token in a Secret does not expire"
+        yield Step(says, kubectl("delete", "secret", named, where), why)
     for role, grant in access.inventory.service_account_roles.get(account, {}).items():
         if grant.by_pod_identity:
             says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"

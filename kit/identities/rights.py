@@ -168,6 +168,16 @@ def _takes_on_more(rule: dict[str, Any]) -> bool:
     return bool(other or mints or {"nodes/proxy", "*/proxy"} & resources)
 
 
+def lets_impersonate(role: Thing) -> bool:
+    """Whether a role lets call in the name of others."""
+    group, named = _TAKES_ON["impersonate"]
+    for rule in dicts_of(role.body.get("rules")):
+        groups, resources, verbs = (set(texts_of(rule.get(name))) for name in ("apiGroups", "resources", "verbs"))
+        if {"impersonate", "*"} & verbs and {"*", group} & groups and ({"*"} | named) & resources:
+            return True
+    return False
+
+
 def mounted_secrets(pod: Thing) -> list[str]:
     """Names of the secrets that a pod mounts, has in variables, or pulls its images with."""
     volumes = dicts_of(pod.spec.get("volumes"))

@@ -12,7 +12,7 @@ from kit.inventory.cloud import RoleGrant
 from kit.inventory.lives import lives
 from kit.inventory.node_facts import Budget, NodeFacts, budgets, node_facts
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, list_of
+from kit.lenient import dict_of, json_of, list_of
 from kit.model.arn import principal_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import ACCOUNT_GROUP, WORKLOADS, plural
@@ -66,6 +66,20 @@ class Inventory:
     def has_namespace(self, namespace: str) -> bool:
         """Whether the dump has anything of a namespace; each has a service account at least."""
         return any(namespace in namespaces for namespaces in self._dumped.values())
+
+    @cached_property
+    def kubernetes_version(self) -> str | None:
+        """The version of Kubernetes: of the described cluster, else of a node; None where no evidence has it."""
+        for kind, path in (("Cluster", ("version",)), ("Node", ("status", "nodeInfo", "kubeletVersion"))):
+            for row in self.store.rows(
+                "SELECT object FROM objects WHERE kind = $kind ORDER BY file, item LIMIT 1", kind=kind
+            ):
+                value = json_of(row["object"])
+                for name in path:
+                    value = dict_of(value).get(name)
+                if isinstance(value, str):
+                    return value
+        return None
 
     def of(self, *resources: str) -> list[Thing]:
         """The objects of some resources (plural names), oldest first."""

@@ -7,19 +7,21 @@ system:basic-user were bound to system:unauthenticated, and an upgrade keeps tha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, texts_of
-from kit.model.identity import NOT_SIGNED_IN
+from kit.model.identity import ANONYMOUS, NOT_SIGNED_IN
 from kit.model.kinds import Certainty, Needs
-from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES
+from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLES, WEBHOOKS
 from kit.model.refs import Ref
 from kit.model.why import DUMP, Limit, Standing
 from kit.questions.identity import LOG
 from kit.questions.question import Asked, Found, question, row, whys
 from kit.questions.verdict import SHOWN_BY
+from kit.scope.subject import Subject
 from kit.store.queries import groups
 from kit.store.tables import Row
 from kit.words import counted, few
@@ -28,6 +30,7 @@ _UNKNOWN = "cannot tell: no evidence has its rules"
 _HARMLESS = ("system:public-info-viewer",)
 _OF_EVERYBODY = ("system:basic-user", "system:discovery", "system:service-account-issuer-discovery")  # of a new cluster
 _DUMP = Needs("dump")
+_MAY_LIMIT_ANONYMOUS = 32  # Kubernetes 1.32
 _DASHBOARDS = (
     "kubernetes-dashboard",
     "kubeflow",
@@ -41,14 +44,13 @@ _WAYS = {
     "access_entry": "an access entry", "aws_auth": "a mapping in aws-auth", "access_key": "an access key", "login_profile": "a console password",
     "trust_policy": "a role's trust", "pod_identity": "a Pod Identity association", "identity_provider": "an identity provider",
 }  # fmt: skip
+_AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"  # of the starting roles; others name labels of their own
 _TAKES_ON = ("bind", "escalate", "impersonate")
 
 
-@question(
-    "Which bindings and roles were written, and what do they allow?", *SHOWN_BY["granted"], about=("granted", "let_in")
-)
+@question("Which permissions were written, and what do they allow?", *SHOWN_BY["granted"], about=("granted", "let_in"))
 def permissions_given(asked: Asked) -> Found:
-    """Bindings, roles, mappings and access entries that the attacker's calls wrote, with what is dangerous in them."""
+    """Bindings, roles, mappings, access entries, webhooks and token Secrets that the attacker's calls wrote, with what is dangerous in them."""
     rows = []
     for one in asked.subjects("granted"):
         role, _, to = one.key.rpartition(" to ")
@@ -56,11 +58,18 @@ def permissions_given(asked: Asked) -> Found:
         where = name.partition(" in ")
         rows.append(row([why.ref for why in one.why], one.certainty, Permission=role, To=to, What=whys(list(one.why)[:1]),
                         Allows=_allows(asked, kind, where[2] or None, where[0])))  # fmt: skip
+    tokens = {
+        f"secrets/{one.key}": one.account
+        for part in asked.parts
+        for one in part.credentials
+        if one.kind == "secret_token"
+    }
     for one in asked.subjects("created", "changed"):
-        resource = one.key.partition("/")[0]
-        if resource in ROLES and one.thing:
-            rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To="", What=whys(list(one.why)[:1]),
-                            Allows=too_much(one.thing)))  # fmt: skip
+        gives = _given_by(one, tokens)
+        if gives is not None:
+            to, allows = gives
+            rows.append(row([why.ref for why in one.why], one.certainty, Permission=one.key, To=to, What=whys(list(one.why)[:1]),
+                            Allows=allows))  # fmt: skip
     groups = {way.name: list(way.groups) for way in asked.scope.access.ways}
     by = {one.key: one.by for one in asked.scope.attacker.let_in}
     for one in asked.subjects("let_in"):
@@ -76,6 +85,19 @@ def permissions_given(asked: Asked) -> Found:
     return Found(rows, says, "No role, binding, mapping or access entry of the attacker's is shown.")
 
 
+def _given_by(one: Subject, tokens: Mapping[str, str]) -> tuple[str, list[str]] | None:
+    """To whom an object that is no binding gives what, itself; None where it gives nobody anything. tokens: Secret → whose token it holds."""
+    resource, thing = one.key.partition("/")[0], one.thing
+    if resource in WEBHOOKS:
+        verb = "change" if resource.startswith("mutating") else "refuse"
+        return "", [f"sees, and may {verb}, what is written to the cluster"]
+    if thing and resource in ROLES:
+        return "", too_much(thing)
+    if one.key in tokens:
+        return f"service account {tokens[one.key]}", ["a token without an end"]
+    return None
+
+
 def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[str]:
     if (kind, name) == ("ClusterRole", "cluster-admin"):
         return ["everything"]
@@ -86,8 +108,13 @@ def _allows(asked: Asked, kind: str, namespace: str | None, name: str) -> list[s
 
 
 def too_much(role: Thing) -> list[str]:
-    """What in a role's rules reaches far: wildcards, secrets, escalation, commands in pods, tokens."""
+    """What in a role's rules reaches far: wildcards, secrets, escalation, commands in pods, tokens; and to which roles they are added."""
     found = dict[str, None]()
+    for label, value in role.labels.items() if role.resource == "clusterroles" else ():
+        if label.startswith(_AGGREGATED) and value == "true":
+            found[f"its rules are added to role {label.removeprefix(_AGGREGATED)}"] = None
+    if role.body.get("aggregationRule"):
+        found["has the rules of all roles with certain labels"] = None
     for rule in dicts_of(role.body.get("rules")):
         verbs, resources = texts_of(rule.get("verbs")), texts_of(rule.get("resources"))
         if "*" in verbs and "*" in resources:
@@ -129,13 +156,32 @@ def anonymous_access(asked: Asked) -> Found:
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=Standing.UNTOLD))  # fmt: skip
     bindings = [one for one in rows if one["Stands"] is not Standing.UNTOLD]
     stand, kinds = sum(map(_stands, bindings)), len(rows) - len(bindings)
-    says = f"{counted(stand, 'binding lets', 'bindings let')} anonymous callers in; {counted(kinds, 'kind')} of their calls let through."
+    says = f"{counted(stand, 'binding gives', 'bindings give')} rights to anonymous callers; {counted(kinds, 'kind')} of their calls let through."
     return Found(
         rows,
         says,
         "No binding that stands but system:public-info-viewer names anonymous callers, and none of their calls on objects was let through.",
         stand + kinds,
+        limits=_limited(asked) if stand and not kinds else (),
     )
+
+
+def _limited(asked: Asked) -> tuple[Limit, ...]:
+    """Whether bindings help anonymous callers at all cannot be told where the API server may take them for health checks alone and no
+    call shows otherwise. Source: KEP-4633, anonymous authentication of configured endpoints alone (beta in Kubernetes 1.32)."""
+    version = re.match(r"v?1\.(\d+)", asked.inventory.kubernetes_version or "")
+    if version and int(version[1]) < _MAY_LIMIT_ANONYMOUS:
+        return ()
+    # 403 is an answer of authorization: the call was taken as anonymous before. Not taken, it is a 401.
+    if asked.store.rows(
+        "SELECT 1 FROM audit WHERE user_name = $anonymous AND response_code <> 401 AND NOT starts_with(request_uri, '/healthz')"
+        " AND NOT starts_with(request_uri, '/livez') AND NOT starts_with(request_uri, '/readyz') LIMIT 1",
+        anonymous=ANONYMOUS,
+    ):
+        return ()
+    of = f"the cluster has Kubernetes 1.{version[1]}" if version else "the cluster's version is in no evidence"
+    says = f"Whether the API server takes anonymous calls at all cannot be told: {of}, from 1.{_MAY_LIMIT_ANONYMOUS} on it may take them for health checks alone, and the log has none of anything else"
+    return (Limit(("identity",), says, "the answer to a call without a credential: 401 means that it takes none"),)
 
 
 @question("Which default service accounts have rights?", *SHOWN_BY["granted"], _DUMP)

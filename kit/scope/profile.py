@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from kit.attribution.attacker import Attacker
 from kit.attribution.calls import Event, let_through
+from kit.attribution.credential import Credential, CredentialKind
+from kit.attribution.credentials import Credentials
 from kit.identities.access import Access
-from kit.identities.revocation import Step, is_on_fargate, revocation
+from kit.identities.revocation import Step, Tokens, is_on_fargate, revocation
 from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
@@ -30,6 +33,11 @@ from kit.words import Names
 
 _USUAL = 12  # calls (verb and resource) that are listed as normal
 _CERTIFICATE = "X509SHA256="
+_NAMES: dict[CredentialKind, str] = {
+    "token": "the minted token",
+    "pod_token": "the token of a pod",
+    "secret_token": "the token in a Secret",
+}
 
 
 @dataclass
@@ -91,8 +99,15 @@ class Profiles:
     """The profiles of a case's identities."""
 
     def __init__(
-        self, store: Store, inventory: Inventory, attacker: Attacker, access: Access, sessions: Sessions
+        self,
+        store: Store,
+        inventory: Inventory,
+        attacker: Attacker,
+        access: Access,
+        sessions: Sessions,
+        credentials: Credentials,
     ) -> None:
+        self.credentials = credentials
         self.store = store
         self.inventory = inventory
         self.attacker = attacker
@@ -151,7 +166,6 @@ class Profiles:
         keys = [one.key for one in used or credentials if one.kind == "access_key"]
         chain = [step for key in dict.fromkeys(keys) for step in self.sessions.chain(key)]
         is_elsewhere = identity.kind == "control_plane" or is_on_fargate(self.inventory, identity)
-        pods = [self.inventory.things[one.pod_uid] for one in used if one.pod_uid in self.inventory.things]
         return Profile(
             identity=identity,
             why=why,
@@ -165,12 +179,27 @@ class Profiles:
             groups=groups,
             steps=[
                 *_steps_at_sources(applied),
-                *revocation(self.access, identity, groups, pods, keys),
+                *revocation(self.access, identity, groups, self._tokens_of(identity), keys),
                 *_session_steps([] if is_elsewhere else chain),
             ],
             chain=chain,
             patient_zero=[*self._sources_of(applied), *self._patient_zero(identity, used, chain)],
         )
+
+    def _tokens_of(self, identity: Identity) -> Tokens:
+        mine = [one for one in self._tokens if identity.service_account and one.account == identity.service_account]
+        live = [one for one in mine if one.state != "ended"]
+        pods = {pod.uid: pod for one in live for pod in one.pods if pod.standing is not False}
+        unbound = any(one.kind == "token" and not one.pods for one in live)
+        ended = [f"{_NAMES[one.kind]} has ended, {one.because}" for one in mine if one.state == "ended"]
+        secrets = tuple(one.key for one in live if one.kind == "secret_token")
+        return Tokens(tuple(pods.values()), unbound, secrets, tuple(ended))
+
+    @cached_property
+    def _tokens(self) -> list[Credential]:
+        """The tokens that the attacker has or had, of all service accounts."""
+        calls = [call.event for call in self.attacker.calls.values()]
+        return [one for one in self.credentials.of(calls, ()) if one.certainty == "affected" and one.kind in _NAMES]
 
     def _identity(self, name: str, rows: list[dict[str, Any]], finding: Finding) -> tuple[Identity, Why]:
         """The identity and what decides its kind: what the log has of the sign-in, else the finding, else the name's form."""

@@ -61,7 +61,7 @@ class Scope:
         self.sessions = self.attacker.sessions
         self.credentials = Credentials(store, inventory, self.attacker, self.deeds)
         self.access, self.rights = Access(store, inventory), Rights(inventory)
-        self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions)
+        self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions, self.credentials)
         self.given = (start, end)
         self.window = self._window(start, end)
         self.limits = Limits(store, inventory, self.attacker, self.window)

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from kit.attribution.calls import place_of
+from kit.attribution.calls import Event, let_through, place_of
 from kit.attribution.credential import Credential
 from kit.attribution.let_in import LetIn
+from kit.identities.rights import lets_impersonate
+from kit.inventory.thing import Thing
+from kit.model.window import Window
 from kit.scope.incident import Incident
+from kit.scope.profile import Profile
 from kit.scope.scope import Scope
 from kit.statements.lasting import Lasting
 from kit.statements.open_entry import EntryState, OpenEntry
@@ -38,6 +42,7 @@ class OpenEntries:
         made = [
             *self._credentials(incident),
             *self._let_in(incident),
+            *self._impersonated(incident),
             *self._lasting.of(incident),
         ]
         found = {(one.kind, one.key, one.id): one for one in made}
@@ -72,6 +77,34 @@ class OpenEntries:
                 "let_in", key, key, f"a way in by {_WORDS.get(by, by.replace('_', ' '))}", one.at, state, until, (str(one.why.ref),),
                 f"{key}, let in by {_WORDS.get(by, by.replace('_', ' '))}: {said} ({one.why.says}).", targets,
             )  # fmt: skip
+
+    def _impersonated(self, incident: Incident) -> Iterator[OpenEntry]:
+        """In whose name the attacker's calls were let through: they go on for as long as the caller has its right to that."""
+        first = dict[tuple[str, str], Event]()
+        for event in filter(let_through, incident.calls):
+            if event["impersonated_user_name"]:
+                first.setdefault((str(event["user_name"]), event["impersonated_user_name"]), event)
+        profiles = {one.identity.user_name: one for scope in incident.scopes for one in scope.identities}
+        for (user, name), event in first.items():
+            profile = profiles.get(user)
+            by = self._what_lets_impersonate(profile, event["received_at"]) if profile else []
+            is_master = profile is not None and "system:masters" in profile.groups
+            lets = few([one.path for one in by], 2) if by else "its group system:masters" if is_master else ""
+            says = f"{lets} lets it" if lets else "what lets it is in no evidence"
+            targets = (
+                ("identity", user),
+                *((source, one.path) for one in by for source in ("used_binding", "created")),
+            )
+            yield OpenEntry(
+                "identity", name, user, f"the rights of {name}, by impersonation", event["received_at"], "usable" if lets else "cannot tell", None,
+                (str(self.store.event_ref(event)),), f"{user} may call as {name}: {says}.", targets,
+            )  # fmt: skip
+
+    def _what_lets_impersonate(self, profile: Profile, at: datetime) -> list[Thing]:
+        """The bindings that stand and let an identity impersonate."""
+        grants = self.scope.rights.grants(profile.identity, profile.groups, Window(at, at))
+        found = (one.binding for one in grants if one.role and lets_impersonate(one.role))
+        return [one for one in found if one.standing]
 
     def _binding_of(self, one: LetIn) -> str:
         call = self.attacker.calls.get(one.place) if one.place and one.by == "binding" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from kit.attribution.calls import Event, caller_of, credentials_of
+from kit.attribution.calls import Event, caller_of, credentials_of, let_through
 from kit.attribution.own_call import AROUND
 from kit.model.claim import Claim
 from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
@@ -26,9 +26,10 @@ def opened_by(incident: Incident, scope: Scope, moments: Moments) -> Claim:
     user, address = str(first["user_name"]), first["source_address"]
     said = {"who": spoken(user), "address": address, "at": f"{first['received_at']:%H:%M:%S}"}
     if user == ANONYMOUS:
-        return Claim(
-            "The API server let anonymous requests from {address} through, the first at {at} UTC.", said, (ref,)
-        )
+        template = "The API server let anonymous requests from {address} through, the first at {at} UTC."
+        if not let_through(first):
+            template = "Requests without a credential came from {address}, the first at {at} UTC; none was let through."
+        return Claim(template, said, (ref,))
     if user.startswith(SERVICE_ACCOUNT):
         pod = scope.inventory.things.get(first["claimed_pod_uid"] or "")
         if pod:
@@ -68,8 +69,7 @@ def _capital(said: dict[str, str | None]) -> dict[str, str | None]:
 
 
 def _first_let_through(incident: Incident) -> Event:
-    through = (event for event in incident.calls if (event["response_code"] or 0) < 400)
-    return next(through, incident.calls[0])
+    return next(filter(let_through, incident.calls), incident.calls[0])
 
 
 def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
