@@ -51,7 +51,9 @@ def page() -> str:
     parts.append(
         "Of `case.findings`, `coverage` and `rejects`, and of the logs, the columns are those of the [tables](tables.md).\n"
     )
-    parts.append("Those of `case.plan()` are [actions](#actions), [stages](#stages) and [simulated](#simulated).\n")
+    parts.append(
+        "Those of `case.plan()` are [actions](#actions), [stages](#stages), [ends](#ends) and [simulated](#simulated).\n"
+    )
     for log, call in (("audit", "audit"), ("trail", "cloudtrail"), ("sign_ins", "sign_ins")):
         parts.append(
             f"Without `columns`, `case.{call}` gives {', '.join(f'`{one}`' for one in columns.SHOWN[log].split())}.\n"

@@ -59,6 +59,7 @@ def test_a_frame_has_the_columns_that_are_documented(case: kit.Case, name: str) 
         "actions": lambda: case.plan().actions,
         "stages": lambda: case.plan().stages,
         "simulated": lambda: case.plan().simulated,
+        "ends": lambda: case.plan().ends,
     }
     frame = given[name]() if name in given else getattr(case, name)
     assert list(frame.columns) == list(FRAMES[name])
@@ -242,6 +243,8 @@ def test_a_ref_names_one_record_where_a_client_chose_the_audit_id(tmp_path: Path
 def test_a_plan_is_read_as_frames(case: kit.Case) -> None:
     plan = case.plan(without=["recover"])
     assert list(plan.stages["actions"]) == [sum(plan.actions["stage"] == stage) for stage in plan.stages["stage"]]
+    ended = plan.ends.dropna(subset=["ends_action"])
+    assert len(ended) and set(ended["ends_action"]) <= set(plan.actions["id"])
     assert "recover" not in set(plan.actions["stage"]) and plan.plan.digest[:12] in repr(plan)
 
 

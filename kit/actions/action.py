@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from kit.actions.effect import Effect
 from kit.actions.target import MadeObject, ObjectParameters, Parameters, Target, TargetSource
@@ -117,6 +117,8 @@ class Action:
     waits, after_stages: what has to be done before. tells_waits: whether it needs to know the ids of those. applies: whether there is anything to do.
     impossible, person: why it cannot be done to a target, and why a person has to do it to that one, "" when neither.
     tells: what the evidence says of a target that whoever approves it has to know.
+    minutes: how long the kit takes for one target. ends: the kinds of open entries that are over once it is done to what they are reached by;
+    KIND:PART where it ends that part alone, `aws` or `cluster`. ends_key: whether, done with these parameters, it ends the entry of a key.
     """
 
     name: str
@@ -149,6 +151,9 @@ class Action:
     impossible: Callable[[Target, Held], str] = field(default=lambda target, held: "", repr=False)
     person: Callable[[Target], str] = field(default=lambda target: "", repr=False)
     tells: Callable[[Target, Held], Iterable[str]] = field(default=lambda target, held: (), repr=False)
+    minutes: int = 1
+    ends: tuple[str, ...] = ()
+    ends_key: Callable[[Mapping[str, Any], str], bool] = field(default=lambda parameters, key: True, repr=False)
 
 
 def permissions_for(action: Action, target: Target) -> list[str]:

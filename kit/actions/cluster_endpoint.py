@@ -30,5 +30,6 @@ ACTIONS = (
            precondition="private access is on, or every node's way out and your own address stay in",
            permissions=("aws:eks:UpdateClusterConfig", "aws:eks:DescribeCluster", "aws:eks:ListUpdates", "aws:eks:DescribeUpdate", "aws:ec2:DescribeNatGateways", "kubernetes:nodes:list"),
            preview=SIMULATED, check="EKS has the new values, and the API server answers from here",
-           comes=Comes.FROM_OUTSIDE, person=_person),
+           comes=Comes.FROM_OUTSIDE, person=_person,
+           minutes=5, ends=("node", "credential")),
 )  # fmt: skip

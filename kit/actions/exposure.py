@@ -10,5 +10,6 @@ ACTIONS = (
            effects=(Effect.CLOSES_SERVICE,),
            precondition="address and access logs of the load balancer are noted",
            permissions=("kubernetes:services:get", "kubernetes:services:patch"), preview=DRY, check="the Service is of type ClusterIP and has no ingress address",
-           comes=Comes.BY_PLAYBOOK),
+           comes=Comes.BY_PLAYBOOK,
+           ends=("created",)),
 )  # fmt: skip

@@ -39,5 +39,6 @@ ACTIONS = (
            precondition="the account with this uid stands", commands=_end_tokens,
            permissions=("kubernetes:secrets:list", "kubernetes:secrets:get", "kubernetes:secrets:delete", "kubernetes:serviceaccounts:get", "kubernetes:serviceaccounts:delete", "kubernetes:serviceaccounts:create", "kubernetes:pods:list"),
            preview=DRY, check="no Secret holds a token of it; what still lives, and for how long, is said",
-           impossible=_untold),
+           impossible=_untold,
+           ends=("token",), ends_key=lambda parameters, key: bool(parameters.get("recreate"))),
 )  # fmt: skip

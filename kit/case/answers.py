@@ -14,7 +14,7 @@ from kit.questions.question import QUESTIONS, Answer, Asked, Question, ask
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.opening import disposition_of, expected_if
-from kit.store.marks import Mark
+from kit.store.marks import Mark, marked_findings
 
 _OF_A_FINDING = ("is_it_a_sample",)  # a sample is in no incident
 _ALWAYS = ("permissions_given", "impersonated", "ways_back")  # whatever the playbooks ask: what was given lasts
@@ -56,7 +56,7 @@ def incident_answers(incident: Incident, asked: Asked, marks: Iterable[Mark]) ->
 
 def doubted_findings(scope: Scope, every: Iterable[Incident], marks: Iterable[Mark]) -> set[str]:
     """The findings of the incidents that are not known to be hostile: what they advise to stop or remove has an "if"."""
-    marked = {one.finding: one.word for one in marks if not one.question}
+    marked = marked_findings(marks)
     return {
         part.finding.id
         for one in every

@@ -11,6 +11,7 @@ from typing import Any
 
 from kit.case.next_steps import Chooser
 from kit.case.plan_frames import PlanFrames
+from kit.case.plan_json import OpenIncident
 from kit.case.scope_json import marks_json
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
@@ -20,11 +21,9 @@ from kit.scope.ring import Ring, Rings
 from kit.scope.scope import Scope
 from kit.statements.counts import Counts, counts
 from kit.statements.moments import Moments
-from kit.statements.open_entries import OpenEntries
 from kit.statements.open_entry import OpenEntry
-from kit.statements.opening import disposition_of, expected_if, opened_by
+from kit.statements.opening import opened_by
 from kit.statements.story import StoryRow, story
-from kit.store.marks import Mark
 from kit.store.notes import Note, open_notes
 from kit.words import iso
 
@@ -38,19 +37,17 @@ class Brief:
     def __init__(
         self,
         scope: Scope,
-        incidents: tuple[list[Incident], list[tuple[Finding, str]]],
         plan: PlanFrames,
+        apart: list[tuple[Finding, str]],
         case: dict[str, Any],
-        marks: Iterable[Mark],
         notes: list[Note],
         now: datetime,
     ) -> None:
-        self._incidents, self._apart = incidents
-        self.scope, self.plan, self.case, self.now, self.notes = scope, plan.plan, case, now, notes
+        self.scope, self.case, self.now, self.notes = scope, case, now, notes
+        self._joined, self._apart = plan.joined, apart
+        self._rings, self._moments = Rings(scope), Moments(scope)
+        self._chooser = Chooser(scope, plan.joined)
         self._simulation = plan.simulation
-        self._marked = {one.finding: one.word for one in marks if not one.question}
-        self._rings, self._moments, self._entries = Rings(scope), Moments(scope), OpenEntries(scope)
-        self._chooser = Chooser(scope, plan.plan)
 
     def contract(self) -> dict[str, Any]:
         """The brief as JSON-ready data, in the stable form that docs/json.md describes."""
@@ -69,7 +66,7 @@ class Brief:
                 "dump": None,
             },
             "no_incident": [{"finding": finding.id, "says": because} for finding, because in self._apart],
-            "incidents": [self._incident(one, counted) for one in self._incidents],
+            "incidents": [self._incident(one, counted) for one in self._joined.incidents],
             "still_works": self._simulation.still_works,
             "marks": marks_json(self.scope),
             "notes": [
@@ -93,15 +90,13 @@ class Brief:
         )
         return {row["source"]: row["at"] for row in rows}
 
-    def _incident(self, incident: Incident, counted: set[str]) -> dict[str, Any]:
+    def _incident(self, standing: OpenIncident, counted: set[str]) -> dict[str, Any]:
+        incident = standing.incident
         numbers = counts(incident, self._rings, "audit" in self._ends, "trail" in self._ends, counted)
         rows = story(incident, self.scope, self._moments)
-        entries = self._entries.of(incident)
-        doubts = expected_if(incident, self.scope)
         way = opened_by(incident, self.scope, self._moments)
         times = sorted([event["received_at"] for event in incident.calls] + [one["event_at"] for one in incident.trail])
-        active, disposition = self._active(times), disposition_of(incident, self._marked, doubts)
-        ends_by = self._chooser.ends_by(entries)
+        active = self._active(times)
         return {
             "id": incident.id,
             "findings": [one.finding.id for one in incident.scopes],
@@ -110,10 +105,10 @@ class Brief:
             "first_at": iso(times[0]) if times else None,
             "last_at": iso(times[-1]) if times else None,
             "active": active,
-            "disposition": disposition,
+            "disposition": standing.disposition,
             "expected_if": [
                 {"says": one.says, "holds": one.holds, "ask": one.values.get("ask"), "refs": list(one.refs)}
-                for one in doubts
+                for one in standing.doubts
             ],
             "way_in": {
                 "says": way.says,
@@ -122,9 +117,9 @@ class Brief:
             },
             "counts": _counts(numbers),
             "story": [_row(one) for one in rows],
-            "open": [_entry(one, ends_by.get(one.id, [])) for one in entries],
-            "next": self._chooser.next(incident, entries, disposition, any(one.holds for one in doubts)),
-            "at_risk": self._chooser.at_risk(incident, entries, numbers),
+            "open": [_entry(one, self._joined.ends_by(one)) for one in standing.entries],
+            "next": self._chooser.next(standing),
+            "at_risk": self._chooser.at_risk(numbers),
             "indicators": _indicators(incident, numbers),
             "cannot_tell": self._cannot_tell(incident, active, times),
         }
@@ -210,7 +205,7 @@ def _entry(entry: OpenEntry, ends_by: list[str]) -> dict[str, Any]:
         "until": iso(entry.until),
         "certainty": entry.certainty,
         "refs": list(entry.refs),
-        "ends_by": ends_by if entry.state != "ended" else [],
+        "ends_by": ends_by,
         "says": entry.says,
     }
 

@@ -17,7 +17,7 @@ from kit.case.stops import stop_of_branch, stop_of_sample
 from kit.errors import CallError
 from kit.model.finding import Finding, finding_of
 from kit.model.window import Time, Window, checked_time
-from kit.store.marks import Mark
+from kit.store.marks import Mark, marked_findings
 from kit.words import Names, nearest
 
 # What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kit.actions.target import Target
     from kit.case.answers import IncidentAnswer
     from kit.case.plan_frames import PlanFrames
+    from kit.case.plan_json import OpenIncident
     from kit.case.scope_json import ScopeJson
     from kit.plan.suppression import Suppression
     from kit.plan.targets import Targets
@@ -231,13 +232,16 @@ class Case(CaseEvidence):
 
         return incidents(self._scope)
 
+    @property
+    def _open_incidents(self) -> list[OpenIncident]:
+        from kit.case.plan_json import open_incidents
+
+        return open_incidents(self._scope, self._incidents[0], marked_findings(self.marks))
+
     @cached_property
     def _states(self) -> dict[str, str]:
         """Ref of what gave the attacker access → whether it is usable, ended, or cannot be told, as the open list has it."""
-        from kit.statements.open_entries import OpenEntries
-
-        entries = OpenEntries(self._scope)
-        every = [entry for one in self._incidents[0] for entry in entries.of(one)]
+        every = [entry for one in self._open_incidents for entry in one.entries]
         by_ref: dict[str, str] = {ref: entry.state for entry in every for ref in entry.refs}
         return by_ref | {f"{entry.kind}:{entry.key}": entry.state for entry in every}
 
@@ -301,7 +305,7 @@ class Case(CaseEvidence):
     def plan(
         self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False
     ) -> PlanFrames:
-        """What is to be done about the chosen findings, in order, as frames `actions`, `stages` and `simulated`; it changes nothing.
+        """What is to be done about the chosen findings, in order, as frames `actions`, `stages`, `ends` and `simulated`; it changes nothing.
 
         keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant. Raises CallError.
 
@@ -311,22 +315,20 @@ class Case(CaseEvidence):
         from kit.plan.planner import make_plan
 
         targets = self._targets(keep_addresses, wide)
-        return PlanFrames(make_plan(self._scope, targets, only, without), targets.held, lambda: self._incidents[0])
+        return PlanFrames(make_plan(self._scope, targets, only, without), targets.held, lambda: self._open_incidents)
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
         from kit.case.brief import Brief
 
-        named = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
-        about = named | {"evidence": self.evidence_digest}
-        return Brief(
-            self._scope, self._incidents, self.plan(), about, self.marks, self.notes, now or datetime.now(UTC)
-        ).contract()
+        about = {"id": self.name, "cluster": self.cluster, "account": self.account, "region": self.region}
+        about["evidence"] = self.evidence_digest
+        return Brief(self._scope, self.plan(), self.no_incident, about, self.notes, now or datetime.now(UTC)).contract()
 
     def _targets(self, keep: Names | None = None, wide: bool = False) -> Targets:
         from kit.plan.targets import Targets
 
-        said = {one.finding: one.word for one in self.marks if not one.question}
+        said = marked_findings(self.marks)
         place = (self.account, self.region, self.cluster)
         return Targets(self._scope, self._rows_of, place, said, lambda id_: self.suppression(id_).criteria, keep, wide)
 

@@ -165,6 +165,14 @@ FRAMES: dict[str, dict[str, str]] = {
         "says": "why",
         "until": "when it ends by itself; empty where no evidence tells, or it has ended",
     },
+    "ends": {
+        "entry": "id of the entry in the brief's open list",
+        "kind": "token, credential, access_key, node, identity, let_in, created or secret",
+        "key": "which one",
+        "state": "usable, or cannot tell",
+        "until": "when it ends by itself; empty where that is in no evidence",
+        "ends_action": "id of an action that ends it or, of a session of AWS and the cluster, one of both; empty where none does",
+    },
     "limits": {
         "about": "kinds of subjects that it is about",
         "start": "start of the stretch that it is about; empty for all of the window",

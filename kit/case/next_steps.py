@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
+from kit.case.plan_json import JoinedPlan, OpenIncident
 from kit.identities.revocation import kubectl
 from kit.model.arn import is_arn
-from kit.plan.plan import Plan, PlannedAction
+from kit.plan.ending import SIGN_IN_KINDS
+from kit.plan.plan import BY_HAND, PlannedAction
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.counts import Counts
@@ -17,8 +18,7 @@ from kit.statements.open_entry import OpenEntry
 from kit.words import Names, counted, few
 
 MOST_NEXT = 5
-_ENDS = {"created": ("contain", "revoke", "eradicate"), "node": ("contain", "revoke", "eradicate")}
-_ACCESS = ("token", "credential", "access_key", "node", "identity", "let_in")
+_ACCESS = (*SIGN_IN_KINDS, "let_in")
 _KEEPS = ("freeze", "capture")
 # In double quotes, so that the shell puts the moment in; `date` of GNU and of BSD alike.
 _DENY = (
@@ -45,83 +45,69 @@ _SHORT = {
     "terminate_node": "Drain each node that the attacker may hold and terminate its instance",
 }
 """What an action does, in a step: the whole sentence stands in the plan."""
+Group = tuple[list[PlannedAction], list[OpenEntry]]
+"""Actions that are said together, with the entries that they end."""
 _KINDS = {"access_key": "access key", "let_in": "the access of"}
-_BY_KIT, _BY_HAND = 2, 15  # minutes an action takes: done by the kit, done by a person
 
 
 class Chooser:
     """Chooses from one plan."""
 
-    def __init__(self, scope: Scope, plan: Plan) -> None:
-        self.scope, self.plan = scope, plan
-        self._by_target = dict[str, list[PlannedAction]]()
-        for one in plan.actions:
-            self._by_target.setdefault(one.target, []).append(one)
-        self._of_id = {one.id: one for one in plan.actions}
+    def __init__(self, scope: Scope, joined: JoinedPlan) -> None:
+        self.scope, self.joined, self.plan = scope, joined, joined.plan
+        self._of_id = {one.id: one for one in self.plan.actions}
 
-    def ends_by(self, entries: Iterable[OpenEntry]) -> dict[str, list[str]]:
-        """Entry → the ids of the actions that end it."""
-        return {entry.id: [one.id for one in self._ending(entry)] for entry in entries if entry.state != "ended"}
+    def next(self, one: OpenIncident) -> list[dict[str, Any]]:
+        """At most five, by effect: what ends access now, what keeps evidence, what closes the way back, what limits the damage."""
+        if one.leans:
+            return [_asks(one.incident, any(doubt.holds for doubt in one.doubts))]
+        groups = self._ending_access(one)
+        now = [action for actions, _ in groups for action in actions]
+        removal = self._removal(one, {action.id for action in now})
+        kept = self._keeping([*now, *(action for _, action in removal)])
+        rest = [*kept, *_closing(removal, "kit"), *_rotating(one.standing)]
+        left = [entry for entry in one.standing if entry.kind in _ACCESS and entry in self.joined.left_open]
+        by_hand = [self._left_over(left)] if left else []
+        while len(groups) + len(by_hand) + len(rest) > MOST_NEXT and (pair := _last_two(groups)):
+            place, (actions, entries), (more, also) = pair
+            groups[place : place + 2] = [(actions + more, list(dict.fromkeys(entries + also)))]
+        access = [_item("ends access", actions, entries) for actions, entries in groups] + by_hand
+        if not access and (one.incident.calls or one.incident.trail):
+            access = [self._by_hand(one.incident)]
+        if not access and not rest and not removal:
+            return [_asks(one.incident, False)]
+        return [*access, *rest, *_closing(removal, "person")][:MOST_NEXT]
 
-    def _ending(self, entry: OpenEntry) -> list[PlannedAction]:
-        stages = _ENDS.get(entry.kind, ("revoke", "eradicate"))
+    def _ending_access(self, one: OpenIncident) -> list[Group]:
+        """What the plan does now about an incident, the actions of a kind together, with the entries that they end."""
+        at_once = self.joined.ending_at_once(one)
+        now = {action.id for action in self.joined.now}
+        # Five for the whole plan may be taken by graver incidents; this one's own still stand in its brief.
+        chosen = [action for action in at_once if action.id in now] or at_once[:1]
+        groups = dict[str, Group]()
+        for action in chosen:
+            entries = [entry for entry in one.standing if action in self.joined.ending.of(entry)]
+            for each in (*self.joined.before(action), action):
+                actions, ended = groups.setdefault(each.action, ([], []))
+                actions += [each] if each not in actions else []
+                ended += [entry for entry in entries if entry not in ended]
+        return sorted(groups.values(), key=lambda group: all(action.by_person for action in group[0]))
+
+    def _removal(self, one: OpenIncident, now: set[str]) -> list[tuple[OpenEntry, PlannedAction]]:
+        """What else the plan does to the things by which the open entries are reached."""
         return [
-            one
-            for kind, key in entry.targets
-            for one in self._by_target.get(f"{kind}:{key}", ())
-            if one.stage in stages and not (one.stage == "eradicate" and kind in ("image", "iam_role"))
+            (entry, action)
+            for entry in one.standing
+            if entry.kind != "secret"
+            for action in self.joined.ending.about(entry)
+            if action.stage in ("revoke", "eradicate") and action.id not in now
         ]
-
-    def next(self, incident: Incident, entries: list[OpenEntry], disposition: str, leans: bool) -> list[dict[str, Any]]:
-        """At most five, by effect: what ends access, what keeps evidence, what closes the way back, what limits the damage."""
-        if disposition == "expected" or leans:
-            return [_asks(incident, leans)]
-        standing = [one for one in entries if one.state != "ended"]
-        access = self._ending_access(incident, standing)
-        removal = [
-            (entry, one)
-            for entry in standing
-            if entry.kind in ("created", "node")
-            for one in self._ending(entry)
-            if one.stage == "eradicate"
-        ]
-        rest = [*self._keeping([one for _, one in removal]), *self._closing(removal), *_rotating(standing)]
-        rest = rest[: MOST_NEXT - 1]
-        left = [one for one in standing if one.kind in _ACCESS and not self._ending(one)]
-        if left:
-            access.insert(min(len(access), MOST_NEXT - len(rest) - 1), self._left_over(left))
-        if not access and (incident.calls or incident.trail):
-            access = [self._by_hand(incident)]
-        if not access and not rest:
-            return [_asks(incident, leans)]
-        return [*access[: MOST_NEXT - len(rest)], *rest]
-
-    def _ending_access(self, incident: Incident, standing: list[OpenEntry]) -> list[dict[str, Any]]:
-        groups = dict[str, dict[str, tuple[PlannedAction, list[OpenEntry]]]]()
-        for entry in standing:
-            for one in self._ending(entry):
-                if one.stage == "revoke" or (
-                    one.stage == "contain" and entry.kind == "created" and not one.target.startswith("pod:")
-                ):
-                    groups.setdefault(one.action, {}).setdefault(one.id, (one, []))[1].append(entry)
-        made = list[tuple[tuple[bool, int], dict[str, Any]]]()
-        for group in groups.values():
-            actions = [action for action, _ in group.values()]
-            ended = list(dict.fromkeys(entry for _, each in group.values() for entry in each))
-            weight = (all(one.by_person for one in actions), -len(ended))
-            made.append((weight, _item("ends access", actions, ended)))
-        made.sort(key=lambda one: one[0])
-        return [item for _, item in made]
 
     def _keeping(self, removal: list[PlannedAction]) -> list[dict[str, Any]]:
         """What keeps what a removal would destroy."""
         ids = dict.fromkeys(id_ for one in removal for id_ in one.after)
         kept = [self._of_id[id_] for id_ in ids if id_ in self._of_id and self._of_id[id_].stage in _KEEPS]
         return [_item("keeps evidence", kept, [])] if kept else []
-
-    def _closing(self, removal: list[tuple[OpenEntry, PlannedAction]]) -> list[dict[str, Any]]:
-        actions = list({one.id: one for _, one in removal}.values())
-        return [_item("closes a way back", actions, [entry for entry, _ in removal])] if actions else []
 
     def _left_over(self, left: list[OpenEntry]) -> dict[str, Any]:
         """What a person ends, because the plan has no action for it."""
@@ -141,7 +127,7 @@ class Chooser:
         unbound = any(one.kind == "token" and not one.of.startswith("pod ") for one in left)
         return made | {
             "objects": objects,
-            "minutes": _BY_HAND * len(left),
+            "minutes": BY_HAND * len(left),
             "command": "\n".join(dict.fromkeys(commands)) or None,
             "stops": "pods of the service account, until they are restarted" if unbound else None,
         }
@@ -159,7 +145,7 @@ class Chooser:
         command = f"aws eks update-cluster-config --name {self.plan.cluster or 'CLUSTER'} --resources-vpc-config publicAccessCidrs=YOUR_ADDRESSES"
         return _person("ends access", says, command, addresses)
 
-    def at_risk(self, incident: Incident, entries: list[OpenEntry], numbers: Counts) -> list[dict[str, Any]]:
+    def at_risk(self, numbers: Counts) -> list[dict[str, Any]]:
         """Evidence that the plan's removals would destroy, with what keeps it."""
         found = list[dict[str, Any]]()
         touched = {key for kind, key in numbers.subjects.get("touched", []) if kind in ("pod", "node")}
@@ -193,8 +179,22 @@ def by_person(entry: OpenEntry, cluster: str) -> str:
     return ""
 
 
+def _last_two(groups: list[Group]) -> tuple[int, Group, Group] | None:
+    """The last two groups in a row that are done by the kit, with the place of the first."""
+    for place in range(len(groups) - 2, -1, -1):
+        if all(action.by == "kit" for each in groups[place : place + 2] for action in each[0]):
+            return place, groups[place], groups[place + 1]
+    return None
+
+
+def _closing(removal: list[tuple[OpenEntry, PlannedAction]], by: str) -> list[dict[str, Any]]:
+    mine = [(entry, one) for entry, one in removal if one.by == by]
+    actions = list({one.id: one for _, one in mine}.values())
+    return [_item("closes a way back", actions, [entry for entry, _ in mine])] if actions else []
+
+
 def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -> dict[str, Any]:
-    hand = all(one.by_person for one in actions)
+    hand = all(one.by == "person" for one in actions)
     names = list(dict.fromkeys(_short_name(one.name) for one in actions))
     does = list(dict.fromkeys(_SHORT.get(one.action, one.does) for one in actions))
     commands = [line for one in actions for line in one.command if not line.startswith(_INTERACTIVE)]
@@ -209,11 +209,11 @@ def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -
         "objects": unique,
         "command": commands[0] if commands else None,
         "by": "person" if hand else "kit",
-        "minutes": sum(_BY_HAND if one.by_person else _BY_KIT for one in actions),
+        "minutes": sum(one.minutes for one in actions),
         "stops": few(stops, 3) or None,
         "loses": "memory and files that no capture kept" if any(one.cannot_undo for one in actions) else None,
         "undo": next((one.undo for one in actions if one.undo), None),
-        "says": f"{'; '.join([*does[:2], *([f'{len(does) - 2} more actions'] if len(does) > 2 else [])])}: {few(names, _NAMED)}.",
+        "says": f"{'; '.join([*does[:2], *([counted(len(does) - 2, 'more action')] if len(does) > 2 else [])])}: {few(names, _NAMED)}.",
     }
 
 
@@ -225,7 +225,7 @@ def _short_name(name: str) -> str:
 def _person(effect: str, says: str, command: str | None, names: Names) -> dict[str, Any]:
     return {
         "effect": effect, "actions": [], "objects": [{"kind": "identity", "key": name} for name in names], "command": command,
-        "by": "person", "minutes": _BY_HAND, "stops": None, "loses": None, "undo": None, "says": says,
+        "by": "person", "minutes": BY_HAND, "stops": None, "loses": None, "undo": None, "says": says,
     }  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
         made
         | {
             "objects": [{"kind": one.kind, "key": one.key} for one in secrets],
-            "minutes": _BY_HAND * len(secrets),
+            "minutes": BY_HAND * len(secrets),
             "stops": "what uses the old values, until it has the new ones",
         }
     ]

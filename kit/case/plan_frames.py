@@ -1,18 +1,17 @@
-"""A plan as frames, for people: what is done, an action a row, how much of it in each stage, and what stands after each."""
+"""A plan as frames, for people: what is done, an action a row, how much of it in each stage, what it ends, and what stands after each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kit.actions.action import STAGES
 from kit.case.frames import typed
+from kit.case.plan_json import JoinedPlan, OpenIncident
 from kit.plan.compromised import Compromised
 from kit.plan.plan import Plan, PlannedAction
 from kit.plan.simulate import Simulation, simulate
-from kit.scope.incident import Incident
-from kit.statements.open_entries import OpenEntries
 from kit.words import iso
 
 if TYPE_CHECKING:
@@ -20,16 +19,20 @@ if TYPE_CHECKING:
 
 
 class PlanFrames:
-    """A plan. `actions`, `stages` and `simulated` are frames; `plan` is the plan itself, whose digest is approved."""
+    """A plan. `actions`, `stages`, `ends` and `simulated` are frames; `plan` is the plan itself, whose digest is approved."""
 
-    def __init__(self, plan: Plan, held: Compromised, incidents: Callable[[], Iterable[Incident]]) -> None:
+    def __init__(self, plan: Plan, held: Compromised, incidents: Callable[[], list[OpenIncident]]) -> None:
         self.plan, self._held, self._incidents = plan, held, incidents
+
+    @cached_property
+    def joined(self) -> JoinedPlan:
+        """The plan with what is open of the case's incidents."""
+        return JoinedPlan(self.plan, self._incidents())
 
     @cached_property
     def simulation(self) -> Simulation:
         """The plan as it was played on the evidence."""
-        entries = OpenEntries(self._held.scope)
-        return simulate(self._held, self.plan, [entry for one in self._incidents() for entry in entries.of(one)])
+        return simulate(self._held, self.plan, [entry for one in self.joined.incidents for entry in one.entries])
 
     @cached_property
     def actions(self) -> pd.DataFrame:
@@ -65,6 +68,16 @@ class PlanFrames:
                 about = {"stage": one.stage, "side": "attacker", "kind": entry.kind, "key": entry.key}
                 rows.append(about | {"state": fate.state, "says": fate.because, "until": iso(fate.until)})
         return typed("simulated", rows)
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:
+        """What is open and which actions end it, one row an entry and action; an entry that no action ends has one row without."""
+        rows = [
+            {"entry": entry.id, "kind": entry.kind, "key": entry.key, "state": entry.state, "until": iso(entry.until), "ends_action": id_}
+            for entry in self.joined.standing
+            for id_ in self.joined.ends_by(entry) or [""]
+        ]  # fmt: skip
+        return typed("ends", rows)
 
     def __repr__(self) -> str:
         of_stages = (f"{row['actions']} {row['stage']}" for row in self.stages.to_dict("records"))

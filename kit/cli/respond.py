@@ -50,7 +50,7 @@ def plan(
     `kit apply` wants approved.
     """
     from kit.plan.markdown import markdown
-    from kit.plan.saved import plan_contract, save_plan, set_older_plan_aside
+    from kit.plan.saved import save_plan, set_older_plan_aside
 
     if keep_addresses and private_endpoint:
         raise CallError(
@@ -75,7 +75,7 @@ def plan(
     except CaseError as error:
         click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
     if as_json:
-        print_json(plan_contract(opened.name, made) | simulation.as_json() | {"marks": opened.scope["marks"]})
+        print_json(frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]})
     else:
         said = [one.says for one in opened.followed_marks]
         click.echo(

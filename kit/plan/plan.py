@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from kit.actions.action import Action, Stage
+from kit.actions.registry import ACTIONS
 from kit.actions.target import Target
 
 ASKS_NOBODY = (
     "the case shows that this is not the attacker's, or somebody who owns it objects: leave it out with --without"
 )
+BY_HAND = 15  # minutes that a person takes for an action, at least
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class PlannedAction:
     after: list[str]
     parameters: dict[str, Any] = field(default_factory=dict)
     by_person: str = ""
+
+    @property
+    def by(self) -> Literal["kit", "person"]:
+        """Who does it."""
+        return "person" if self.by_person else "kit"
+
+    @property
+    def minutes(self) -> int:
+        """How long it takes, as far as that can be said before."""
+        known = ACTIONS[self.action].minutes
+        return max(known, BY_HAND) if self.by_person else known
 
 
 @dataclass(frozen=True)

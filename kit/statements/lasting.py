@@ -42,7 +42,8 @@ class Lasting:
             said = {"usable": "stands", "ended": "gone", "cannot tell": "whether it stands is in no evidence"}[state]
             at = f" since {until:%H:%M:%S}" if state == "ended" and until else ""
             sources = ("created", "anonymous_binding", "default_binding", "used_binding", "exposed", "written_binding")
-            pod = [("pod", subject.thing.uid)] if subject.thing and subject.thing.resource == "pods" else []
+            made = subject.thing if subject.thing and subject.thing.resource == "pods" else None
+            pod = [("pod", made.uid), *([("node", made.node)] if made.node else [])] if made else []
             yield OpenEntry(
                 "created", key, key, gives, since, state, until, tuple(str(why.ref) for why in subject.why)[:3],
                 f"{key}: {said}{at}; {gives}.", (*((source, key) for source in sources), *pod),

@@ -13,6 +13,7 @@ from kit.attribution.credential import Credential
 from kit.attribution.let_in import LetIn
 from kit.identities.rights import lets_impersonate
 from kit.inventory.thing import Thing
+from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.window import Window
 from kit.scope.incident import Incident
 from kit.scope.profile import Profile
@@ -21,6 +22,7 @@ from kit.statements.lasting import Lasting
 from kit.statements.open_entry import EntryState, OpenEntry
 from kit.words import few
 
+BINDING_SOURCES = ("used_binding", "written_binding", "anonymous_binding", "default_binding")
 _WORDS = {"aws_auth": "aws-auth"}
 _STATES: tuple[EntryState, ...] = ("usable", "cannot tell", "ended")
 _ORDER = ("token", "credential", "access_key", "node", "identity", "let_in", "created", "secret")
@@ -68,11 +70,7 @@ class OpenEntries:
             said = {"usable": "stands", "ended": "taken back", "cannot tell": "whether it stands is in no evidence"}[
                 state
             ]
-            path = self._binding_of(one)
-            targets = (
-                *(("mapping", key), ("identity", key), ("iam_role", key)),
-                *((kind, path) for kind in ("created", "changed", "used_binding") if path),
-            )
+            targets = tuple(self._reached_by(one))
             yield OpenEntry(
                 "let_in", key, key, f"a way in by {_WORDS.get(by, by.replace('_', ' '))}", one.at, state, until, (str(one.why.ref),),
                 f"{key}, let in by {_WORDS.get(by, by.replace('_', ' '))}: {said} ({one.why.says}).", targets,
@@ -105,6 +103,15 @@ class OpenEntries:
         grants = self.scope.rights.grants(profile.identity, profile.groups, Window(at, at))
         found = (one.binding for one in grants if one.role and lets_impersonate(one.role))
         return [one for one in found if one.standing]
+
+    def _reached_by(self, one: LetIn) -> Iterator[tuple[str, str]]:
+        """The subjects by which that way in, and no other of the same principal, is closed."""
+        if one.by in ("aws_auth", "access_entry"):
+            yield from ((kind, one.key) for kind in ("mapping", "identity", "iam_role"))
+        elif one.by == "pod_identity":
+            yield "service_account", one.key.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
+        elif path := self._binding_of(one):
+            yield from ((kind, path) for kind in ("created", "changed", *BINDING_SOURCES))
 
     def _binding_of(self, one: LetIn) -> str:
         call = self.attacker.calls.get(one.place) if one.place and one.by == "binding" else None
@@ -139,12 +146,12 @@ def _entry_of(one: Credential) -> OpenEntry:
     if one.kind == "token":
         of = few(pods, 2) if pods else "no pod" if one.bound is False else ""
         says = f"Token of {one.account}, minted at {one.since:%H:%M:%S}: {one.because}."
-        targets = (user, ("service_account", one.account), *(("pod", pod.uid) for pod in one.pods))
+        targets = (user, ("service_account", one.account), *_where(one.pods))
         entry = ("token", one.account, of, f"the rights of service account {one.account}")
     elif one.kind == "pod_token":
         of = pods[0] if pods else f"pod {one.key}"
         says = f"Token of {of} ({one.account}), {'used' if one.is_used else 'read'} by the attacker: {one.because}."
-        targets = (user, ("service_account", one.account), ("pod", one.key))
+        targets = (user, ("service_account", one.account), *(_where(one.pods) or (("pod", one.key),)))
         entry = ("token", one.account, of, f"the rights of service account {one.account}")
     elif one.kind == "node":
         says = f"Credential of node {node}, used from {one.address}: {one.because}."
@@ -167,6 +174,14 @@ def _entry_of(one: Credential) -> OpenEntry:
                 f"Session {one.key} of {one.holder or 'unknown'}, last used at {one.last_at:%H:%M:%S}: {one.because}."
             )
             gives = f"what {one.holder or 'its role'} may do"
-        targets = tuple(each for each in (("iam_role", one.role), user, ("access_key", one.key)) if each[1])
+        # What a node's session gives in the cluster is the entry of the node itself.
+        whose = () if one.user_name.startswith(NODE) else (user,)
+        targets = tuple(each for each in (("iam_role", one.role), *whose, ("access_key", one.key)) if each[1])
         entry = ("access_key", one.key, one.holder, gives)
     return OpenEntry(*entry, one.since, one.state, one.until, (one.ref,), says, targets)
+
+
+def _where(pods: tuple[Thing, ...]) -> tuple[tuple[str, str], ...]:
+    """The pods that a token is bound to, and the node of a single one: the token ends with either."""
+    nodes = [pods[0].node] if len(pods) == 1 and pods[0].node else []
+    return (*(("pod", pod.uid) for pod in pods), *(("node", node) for node in nodes))

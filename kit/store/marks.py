@@ -6,6 +6,7 @@ The kit itself never closes a finding as expected: only such a mark does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +64,11 @@ def _mark(read: dict[str, Any]) -> Mark:
         datetime.fromisoformat(read["at"]),
         read.get("about", ""),
     )
+
+
+def marked_findings(marks: Iterable[Mark]) -> dict[str, str]:
+    """Finding → what was said last of it as a whole."""
+    return {one.finding: one.word for one in marks if not one.question}
 
 
 def add_mark(case: Path, finding: str, question: str, word: str, note: str) -> Mark:

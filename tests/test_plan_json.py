@@ -1,0 +1,121 @@
+"""What a plan ends: `now`, `ends` and `left_open` of `kit plan --json`, held to the open list and the next steps of `kit brief`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.case.case import Case
+from tests import cases
+from tests.command import RECORDINGS, kit, kit_json
+from tests.test_host_access import EVERY
+
+STOLEN = RECORDINGS / "stolen_sa_token"
+DERIVED = {"now", "ends", "minutes", "by"}
+
+
+@pytest.fixture(scope="module", params=sorted(EVERY))
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """The plan and the brief of a recording."""
+    recording = EVERY[request.param]
+    case = cases.copied(tmp_path_factory.mktemp("ends") / "case", recording)
+    return kit_json("plan", case), cases.printed("brief", of=cases.shared(recording))
+
+
+def opened(brief: Any) -> dict[str, Any]:
+    return {one["id"]: one for incident in brief["incidents"] for one in incident["open"]}
+
+
+def test_what_a_plan_ends_is_what_the_brief_says_it_is_ended_by(both: tuple[Any, Any]) -> None:
+    plan, brief = both
+    entries = opened(brief)
+    forwards = {(one["id"], id_) for one in plan["actions"] for id_ in one["ends"]}
+    backwards = {(id_, one["id"]) for one in entries.values() for id_ in one["ends_by"]}
+    assert forwards == backwards
+    assert not [one["id"] for one in entries.values() if one["state"] == "ended" and one["ends_by"]]
+    left = {one["id"]: one["until"] for one in plan["left_open"]}
+    assert {id_ for id_, one in entries.items() if one["state"] != "ended" and not one["ends_by"]} <= left.keys()
+    assert all(entries[id_]["state"] != "ended" and entries[id_]["until"] == until for id_, until in left.items())
+
+
+def test_what_comes_now_is_what_the_brief_calls_next_and_waits_for_no_slow_capture(both: tuple[Any, Any]) -> None:
+    plan, brief = both
+    now = {one["id"]: one for one in plan["actions"] if one["now"]}
+    said = {
+        id_
+        for incident in brief["incidents"]
+        for step in incident["next"]
+        if step["effect"] == "ends access"
+        for id_ in step["actions"]
+    }
+    assert set(now) == said and len(now) <= 5
+    stage = {one["id"]: one["stage"] for one in plan["actions"]}
+    for one in now.values():
+        assert all(stage[id_] == "freeze" or id_ in now for id_ in one["after"])
+        assert one["stage"] in ("freeze", "contain", "revoke")
+
+
+def test_a_person_is_asked_at_once_only_for_what_the_kit_ends_not(both: tuple[Any, Any]) -> None:
+    plan, _ = both
+    by = {one["id"]: one["by"] for one in plan["actions"]}
+    ended_by = dict[str, set[str]]()
+    for one in plan["actions"]:
+        assert one["by"] == ("person" if one["by_person"] else "kit") and one["minutes"] >= 1
+        if one["stage"] in ("freeze", "contain", "revoke"):
+            for id_ in one["ends"]:
+                ended_by.setdefault(id_, set()).add(by[one["id"]])
+    for one in plan["actions"]:
+        if one["now"] and one["by"] == "person":
+            assert [id_ for id_ in one["ends"] if "kit" not in ended_by[id_]]
+
+
+def test_no_isolation_and_no_end_of_a_node_ends_a_credential(both: tuple[Any, Any]) -> None:
+    plan, brief = both
+    kinds = {id_: one["kind"] for id_, one in opened(brief).items()}
+    ended = {one["action"]: {kinds[id_] for id_ in one["ends"]} for one in plan["actions"] if one["ends"]}
+    assert not ended.keys() & {"isolate_pod", "cordon_node", "evict_pods", "quarantine_node", "withdraw_pod"}
+    assert "node" not in ended.get("terminate_node", set())
+
+
+def test_the_digest_covers_what_is_done_and_not_what_follows_from_it(both: tuple[Any, Any]) -> None:
+    plan, _ = both
+    actions = [
+        {name: value for name, value in one.items() if name not in DERIVED}
+        | {name: one[name] or "" for name in ("undo", "cannot_undo")}
+        for one in plan["actions"]
+    ]
+    covered = {name: plan[name] for name in ("account", "region", "cluster")} | {"actions": actions}
+    text = json.dumps(covered, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == plan["digest"]
+
+
+def test_a_webhook_of_the_attackers_ends_with_its_deletion_and_that_comes_now(tmp_path: Path) -> None:
+    recording = EVERY["webhook_backdoor"]
+    plan = kit_json("plan", cases.copied(tmp_path / "case", recording))
+    entries = opened(cases.printed("brief", of=cases.shared(recording)))
+    hooks = {id_ for id_, one in entries.items() if one["key"].startswith("mutatingwebhookconfigurations/")}
+    removed = [one for one in plan["actions"] if one["action"] == "remove_webhook"]
+    assert hooks and hooks <= {id_ for one in removed for id_ in one["ends"]} and all(one["now"] for one in removed)
+
+
+def test_what_is_expected_stops_nothing_now(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", STOLEN)
+    assert any(one["now"] for one in kit_json("plan", case)["actions"])
+    for finding in kit_json("findings", case)["findings"]:
+        kit("mark", case, "--finding", finding["id"], "--as", "expected", "--note", "a drill of the red team")
+    assert not [one["action"] for one in kit_json("plan", case)["actions"] if one["now"]]
+
+
+def test_a_credential_that_the_plan_leaves_stands_in_it_and_in_the_frame(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", STOLEN)
+    (left,) = kit_json("plan", case)["left_open"]
+    assert (left["kind"], left["key"]) == ("token", "store/web")
+    ends = Case(case).plan().ends
+    assert list(ends[ends["ends_action"].isna()]["entry"]) == [left["id"]]
+    without = kit_json("plan", case, "--without", "revoke")
+    assert {one["kind"] for one in without["left_open"]} >= {"token", "access_key", "secret"}
+    assert all(one["until"] for one in without["left_open"] if one["kind"] == "access_key")
