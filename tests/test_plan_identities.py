@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,7 @@ def test_nobody_else_is_said_to_be_nobody(tmp_path: Path) -> None:
     actions = actions_of("cluster_creator", tmp_path)
     planted = next(one for one in actions if one["target"] == "mapping:arn:aws:iam::999988887777:role/Support")
     assert planted["blast_radius"] == ["the logs show nobody else on it"]
-    (creator,) = [
-        one
-        for one in actions
-        if one["target"] == "identity:kubernetes-admin" and one["action"] == "remove_cluster_access"
-    ]
+    (creator,) = [one for one in actions if one["action"] == "end_creator_access"]
     assert any(
         "with ASIAKBERDUIM7HV62JZF, which the attacker used too, the last" in says for says in creator["blast_radius"]
     )
@@ -112,3 +109,111 @@ def test_no_address_of_the_attackers_and_no_large_range_is_kept_open(cidr: str, 
     assert done.returncode == 2 and KEPT[cidr] in done.stderr and "--keep-address" in done.stderr
     wide = kit("plan", shared_nat, "--only", "narrow_endpoint", "--keep-address", cidr, "--wide")
     assert wide.returncode == (2 if "attacker" in KEPT[cidr] else 0)
+
+
+IAM = "arn:aws:iam::777788889999"
+
+
+def test_what_the_attacker_made_in_aws_is_ended(tmp_path: Path) -> None:
+    """The creator's session made an access key of a user and an access entry for it: key, sessions and entry go, the creator has an action of its own."""
+    actions = {(one["action"], one["target"]): one for one in actions_of("cluster_creator", tmp_path)}
+    truth = json.loads((EVERY["cluster_creator"] / "ground_truth.json").read_text())
+    user = f"{IAM}:user/svc-backup"
+    (key,) = [one["access_key_id"] for one in truth["attacker"]["identities"] if one["role_or_user_arn"] == user]
+    stopped = actions["deactivate_access_key", f"made_key:{key}"]
+    denied = actions["deny_user_sessions", f"iam_user:{user}"]
+    assert stopped["parameters"]["access_key_ids"] == [key] and stopped["id"] in denied["after"]
+    assert "--user-name svc-backup" in denied["command"][0] and "aws:TokenIssueTime" in denied["command"][0]
+    entry = actions["remove_cluster_access", f"mapping:{user}"]
+    assert not entry["by_person"] and entry["why"][0]["ref"].startswith("trail:")
+    looks = actions["review_iam_user", f"iam_user:{user}"]
+    assert looks["by_person"] and {line.split()[2] for line in looks["command"]} >= {
+        "list-access-keys",
+        "get-login-profile",
+        "list-mfa-devices",
+    }
+    assert ("undo_iam_changes", f"iam_change:{user}") not in actions, "the policy goes with the entry"
+    assert not any(target == f"mapping:{IAM}:role/QA" for _, target in actions), "an entry that the owner made stays"
+
+
+@pytest.mark.parametrize("mode", ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"])
+def test_the_clusters_creator_is_taken_out_by_authentication_mode(mode: str, tmp_path: Path) -> None:
+    evidence = varied(EVERY["cluster_creator"], tmp_path)
+    described = evidence / "aws" / "eks-describe-cluster.json"
+    described.write_text(described.read_text().replace("API_AND_CONFIG_MAP", mode))
+    kit_json("new", tmp_path / "case", evidence)
+    every = [
+        one for one in kit_json("plan", tmp_path / "case")["actions"] if one["target"] == "identity:kubernetes-admin"
+    ]
+    assert "remove_cluster_access" not in {one["action"] for one in every}
+    (creator,) = [one for one in every if one["action"] == "end_creator_access"]
+    commands = " ".join(creator["command"])
+    assert f"delete-access-entry --cluster-name core-eks --principal-arn {IAM}:role/cluster-creator" in commands
+    assert ("authenticationMode=API_AND_CONFIG_MAP" in commands) is (mode == "CONFIG_MAP")
+    assert bool(creator["by_person"]) is (mode == "CONFIG_MAP")
+    assert mode != "CONFIG_MAP" or "which cannot be undone" in creator["by_person"]
+
+
+def test_a_role_that_was_taken_on_with_a_stolen_session_is_revoked_after_that(tmp_path: Path) -> None:
+    actions = actions_of("pod_identity_theft", tmp_path)
+    revoked = [one for one in actions if one["action"] == "revoke_role_sessions"]
+    assert [one["target"] for one in revoked] == [
+        f"iam_role:{IAM}:role/core-eks-redis-pod-identity",
+        f"iam_role:{IAM}:role/core-eks-backup-operator",
+    ]
+    says = revoked[1]["why"][0]["says"]
+    assert "took it on as session ASIA7SHR2BEVK2KTBJAD, which lives on when that is revoked" in says
+    assert not revoked[1]["by_person"] and not revoked[1]["parameters"]["pods"]
+
+
+def test_a_chained_role_of_another_account_is_for_a_person(tmp_path: Path) -> None:
+    def elsewhere(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        text = json.dumps(records).replace(
+            f"{IAM}:role/core-eks-backup-operator", "arn:aws:iam::999988887777:role/backup"
+        )
+        return list(json.loads(text))
+
+    kit_json("new", tmp_path / "case", varied(EVERY["pod_identity_theft"], tmp_path, trail=elsewhere))
+    plan = kit_json("plan", tmp_path / "case")
+    role = "iam_role:arn:aws:iam::999988887777:role/backup"
+    (told,) = [one for one in plan["actions"] if one["target"] == role]
+    assert told["action"] == "end_sessions_elsewhere" and "of account 999988887777" in told["by_person"]
+    assert not [one for one in plan["not_possible"] if one["target"] == role]
+
+
+def test_what_else_was_changed_in_iam_is_undone_by_printed_lines(tmp_path: Path) -> None:
+    hostile = "svc;reboot '$(id)"
+
+    def more(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = next(one for one in records if one["eventName"] == "CreateAccessKey")
+        asked: dict[str, dict[str, str]] = {
+            "CreateLoginProfile": {"userName": hostile},
+            "AttachUserPolicy": {"userName": hostile, "policyArn": "arn:aws:iam::aws:policy/AdministratorAccess"},
+            "UpdateAssumeRolePolicy": {"roleName": "ci"},
+        }
+        return records + [
+            made | {"eventID": f"more-{name}", "eventName": name, "requestParameters": given, "responseElements": None}
+            for name, given in asked.items()
+        ]
+
+    kit_json("new", tmp_path / "case", varied(EVERY["cluster_creator"], tmp_path, trail=more))
+    actions = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "undo_iam_changes"]
+    lines = {one["target"]: sorted(shlex.split(line) for line in one["command"]) for one in actions}
+    assert all(one["by_person"] for one in actions)
+    assert lines == {
+        f"iam_change:{IAM}:user/{hostile}": [
+            ["aws", "iam", "delete-login-profile", "--user-name", hostile],
+            [
+                "aws",
+                "iam",
+                "detach-user-policy",
+                "--user-name",
+                hostile,
+                "--policy-arn",
+                "arn:aws:iam::aws:policy/AdministratorAccess",
+            ],
+        ],
+        f"iam_change:{IAM}:role/ci": [
+            ["aws", "iam", "get-role", "--role-name", "ci", "--query", "Role.AssumeRolePolicyDocument"]
+        ],
+    }

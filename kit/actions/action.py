@@ -59,6 +59,7 @@ class Where(StrEnum):
     ON_NODE = "pods on the node"
     OWNER = "the workload that starts the pod anew"
     USER = "service accounts that take on the role"
+    HOLDER = "the IAM user whose key or session it is"
     BEFORE = "the one before, of the action itself"
 
 
@@ -93,6 +94,9 @@ class Held(Protocol):
     @property
     def own_images(self) -> set[str]:
         """Images that a workload of yours ran before the first hostile call."""
+
+    def is_creator(self, user_name: str) -> bool:
+        """Whether a hostile caller is in the cluster as its creator."""
 
     def is_unbound(self, account: str) -> bool | None:
         """Whether the attacker minted a token of a service account that is bound to no object; None: not in the log."""

@@ -6,7 +6,7 @@ import shlex
 
 from kit.actions.action import DRY, SIMULATED, Action, Held
 from kit.actions.effect import Effect
-from kit.actions.target import AdmittedPrincipal, Target
+from kit.actions.target import AdmittedPrincipal, ClusterCreator, Target
 from kit.model.arn import in_words, principal_of
 
 
@@ -27,6 +27,22 @@ def _of_account(target: Target) -> str:
     )
 
 
+def _creator_access(target: Target) -> list[str]:
+    known = target.known(ClusterCreator)
+    name, quoted = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(known.arn or "ARN")
+    switch = f"aws eks update-cluster-config --name {name} --access-config authenticationMode=API_AND_CONFIG_MAP"
+    wait = f"aws eks wait cluster-active --name {name}"
+    look = f"aws eks list-associated-access-policies --cluster-name {name} --principal-arn {quoted}"
+    delete = f"aws eks delete-access-entry --cluster-name {name} --principal-arn {quoted}"
+    return [*((switch, wait) if known.mode == "CONFIG_MAP" else ()), look, delete]
+
+
+def _no_way_back(target: Target) -> str:
+    if target.known(ClusterCreator).mode != "CONFIG_MAP":
+        return _of_account(target)
+    return "in mode CONFIG_MAP the creator's mapping is hidden, and nothing takes it out: change the mode to API_AND_CONFIG_MAP, which cannot be undone, then delete the creator's access entry; give another administrator a mapping or an entry first"
+
+
 def _nameless(target: Target, held: Held) -> str:
     return "" if target.known(AdmittedPrincipal).arn else "no evidence names the IAM role or user behind it"
 
@@ -39,7 +55,16 @@ ACTIONS = (
            permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
                         "aws:eks:AssociateAccessPolicy", "kubernetes:rbac.authorization.k8s.io/clusterrolebindings:list", "kubernetes:configmaps:get", "kubernetes:configmaps:patch"),
            preview=f"{DRY} of aws-auth, shown as a diff; EKS has {SIMULATED}", check="neither entry nor mapping is there",
-           needs=AdmittedPrincipal, impossible=_nameless, person=_of_account,
+           needs=AdmittedPrincipal, applies=lambda target, held: target.kind != "identity" or not held.is_creator(target.key), impossible=_nameless, person=_of_account,
+           ends=("let_in", "identity", "access_key:cluster")),
+    Action("end_creator_access", "revoke", "Take away the cluster creator's right to administer it: its access entry, with the policy on that", "all that this IAM principal does in the cluster, automation that made the cluster too",
+           effects=(Effect.SHUTS_OUT,),
+           undo="create the entry again from the saved one; a change of the authentication mode stays", kinds=("identity",), identities=("iam",), commands=_creator_access,
+           precondition="another administrator is left, with an entry or a mapping of its own; it is not the identity that you work with",
+           permissions=("aws:eks:DescribeCluster", "aws:eks:ListAccessEntries", "aws:eks:DescribeAccessEntry", "aws:eks:ListAssociatedAccessPolicies", "aws:eks:DeleteAccessEntry", "aws:eks:CreateAccessEntry",
+                        "aws:eks:AssociateAccessPolicy", "kubernetes:rbac.authorization.k8s.io/clusterrolebindings:list", "kubernetes:configmaps:get", "kubernetes:configmaps:patch"),
+           preview=f"EKS has {SIMULATED}", check="neither entry nor mapping is there",
+           needs=ClusterCreator, applies=lambda target, held: held.is_creator(target.key), impossible=_nameless, person=_no_way_back,
            ends=("let_in", "identity", "access_key:cluster")),
     Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=("unclear_mapping",),
            effects=(Effect.NONE,),

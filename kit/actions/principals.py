@@ -95,9 +95,6 @@ def _unused_identity(target: Target, held: Held) -> str:
 
 def _too_wide(target: Target, held: Held) -> str:
     known = target.known(RoleSessions)
-    elsewhere = not_from_here(known.role, held.account)
-    if elsewhere:
-        return elsewhere
     if target.kind == "node":
         if known.role and known.instances:
             return ""
@@ -148,13 +145,14 @@ ACTIONS = (
            ends=("let_in",)),
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role, by instance or pod where these can be told apart. Else deny all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
            effects=(Effect.DENIES_SESSIONS,),
-           undo="delete the deny policy", kinds=("iam_role", "credential_in_reach"), commands=_revoke,
+           undo="delete the deny policy", kinds=("iam_role", "chained_role", "credential_in_reach"), commands=_revoke,
            precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy"),
            preview=SIMULATED, check="the role has the deny policy",
+           applies=lambda target, held: not not_from_here(target.known(RoleSessions).role, held.account),
            impossible=_too_wide, person=_of_node, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER)),
            ends=("access_key:aws",)),
-    Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity",), identities=("iam",), commands=_deactivate,
+    Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity", "made_key"), identities=("iam",), commands=_deactivate,
            effects=(Effect.STOPS_KEY,),
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),

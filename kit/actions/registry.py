@@ -12,6 +12,7 @@ from kit.actions import (
     cluster_endpoint,
     exposure,
     findings,
+    iam,
     images,
     isolation,
     nodes,
@@ -26,7 +27,7 @@ from kit.actions.action import STAGES, Action
 _ORDER = {
     "freeze": (nodes, pods, workloads),
     "contain": (cluster_endpoint, exposure, isolation, pods, images, nodes),
-    "revoke": (bindings, cluster_access, principals, service_accounts, workloads),
+    "revoke": (bindings, cluster_access, principals, iam, service_accounts, workloads),
     "capture": (pods, nodes, images),
     "eradicate": (workloads, pods, images, nodes),
     "recover": (workloads, findings),

@@ -16,7 +16,7 @@ from kit.model.why import Why
 # fmt: off
 TargetSource = Literal[
     "written_binding", "written_webhook", "written_secret", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group",
+    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
 # fmt: on
@@ -132,6 +132,13 @@ class AdmittedPrincipal(PrincipalParameters):
 
 
 @dataclass(frozen=True)
+class ClusterCreator(AdmittedPrincipal):
+    """The cluster's creator. mode: the cluster's authentication mode, None where no evidence tells."""
+
+    mode: str | None
+
+
+@dataclass(frozen=True)
 class SignedInPrincipal(PrincipalParameters):
     """A caller with who asked for its sessions."""
 
@@ -168,6 +175,22 @@ class RoleSessions(Parameters):
     role: str | None
     instances: list[str]
     pods: list[str]
+
+
+@dataclass(frozen=True)
+class ForeignRole(Parameters):
+    """A role that cannot be changed from the case's account. says: why, and where it can; "" for one that can."""
+
+    role: str
+    says: str
+
+
+@dataclass(frozen=True)
+class ChangedInAws(Parameters):
+    """What the attacker changed of a principal or an account, with the commands that undo it."""
+
+    of: str
+    commands: list[str]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     cluster_endpoint,
     exposure,
     findings,
+    iam,
     images,
     isolation,
     nodes,

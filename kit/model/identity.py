@@ -14,6 +14,7 @@ NODE = "system:node:"
 NODES = "system:nodes"
 ANONYMOUS = "system:anonymous"
 UNAUTHENTICATED = "system:unauthenticated"
+CREATOR = "kubernetes-admin"  # whom EKS made of a cluster's creator before there were access entries
 NOT_SIGNED_IN = (ANONYMOUS, UNAUTHENTICATED)  # user and group of every call without a credential
 AUTHENTICATORS = (
     "aws-iam-authenticator:",

@@ -10,6 +10,7 @@ from functools import cached_property
 from kit.attribution.calls import creates
 from kit.attribution.deeds import SAME_BIRTH, path_of
 from kit.identities.access import Access
+from kit.identities.sessions import Session
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE, node_kind_of
@@ -17,7 +18,7 @@ from kit.inventory.thing import Thing
 from kit.lenient import dicts_of, utc_time
 from kit.model.address import is_address
 from kit.model.arn import compared
-from kit.model.identity import NODE
+from kit.model.identity import CREATOR, NODE
 from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
@@ -57,7 +58,14 @@ class Compromised:
             for scope in self.scopes
             for one in scope.sessions
             if one.certainty == "affected" and one.session.role
-        }
+        } | {one.role for one in self._hostile_sessions.values() if one.role}
+
+    @cached_property
+    def _hostile_sessions(self) -> dict[str, Session]:
+        """Access key → the session, of the keys that hostile CloudTrail events were made with."""
+        attacker, ids = self.scope.attacker, {event_id for scope in self.scopes for event_id in scope.aws_calls}
+        keys = {row["access_key_id"] for event_id, (row, _) in attacker.trail.items() if event_id in ids}
+        return attacker.sessions.of_keys(sorted(key for key in keys if key))
 
     @cached_property
     def hostile_accounts(self) -> set[str]:
@@ -343,7 +351,22 @@ class Compromised:
         roles = {
             principal_behind(one) for scope in self.scopes for one in self.hostile(scope) if one.identity.kind == "iam"
         }
-        return sorted({role for role in roles if role} | {way.name for way in self.written_mappings[0]})
+        let_in = {one.key for one in self.scope.attacker.let_in if one.by == "access_entry" and one.sure}
+        return sorted({role for role in roles if role} | {way.name for way in self.written_mappings[0]} | let_in)
+
+    def is_creator(self, user_name: str) -> bool:
+        """Whether a hostile caller is in the cluster as its creator, which no list of entries and mappings shows."""
+        for profile in (one for scope in self.scopes for one in self.hostile(scope)):
+            listed = any(way.kind in ("access_entry", "aws_auth") and not way.maps_nobody for way in profile.ways)
+            made = profile.identity.user_name == CREATOR or any(way.kind == "cluster_creator" for way in profile.ways)
+            if profile.identity.user_name == user_name and profile.identity.kind == "iam" and made and not listed:
+                return True
+        return False
+
+    @cached_property
+    def access_mode(self) -> str | None:
+        """The cluster's authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API; None where no evidence tells."""
+        return Access(self.store, self.inventory).mode
 
     def thing_at(self, path: str) -> Thing | None:
         """The object at a path that stands, the last of that name."""

@@ -9,6 +9,7 @@ from kit.actions.action import Action, Keeps, Wait, Where
 from kit.actions.registry import action_of
 from kit.actions.target import EditedBinding, ExpectedObject, Target
 from kit.inventory.inventory import Inventory
+from kit.model.arn import compared
 from kit.plan.blast_radius import BlastRadius
 from kit.plan.plan import Made, PlannedAction
 from kit.plan.targets import Targets
@@ -117,6 +118,9 @@ def _is_waited_for(inventory: Inventory, wait: Wait, target: Target, other: Acti
             return of.thing is not None and of.thing.node == target.key
         case Where.OWNER:
             return _runs(inventory, of, target)
+        case Where.HOLDER:
+            mine, theirs = (str(getattr(one.parameters, "arn", None) or "") for one in (target, of))
+            return bool(mine) and compared(mine) == compared(theirs)
         case Where.USER:
             return target.key in inventory.service_account_roles.get(of.key, {})
         case _:

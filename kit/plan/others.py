@@ -34,6 +34,7 @@ _BY = "user_name, arn, session_name, claimed_pod_name, claimed_pod_uid, credenti
 _BECOMES = {
     Effect.SHUTS_OUT: "this stops it in the cluster",
     Effect.STOPS_KEY: "this stops it",
+    Effect.DENIES_SESSIONS: "this stops it where it works with a session, not with a key",
     Effect.UNBINDS: "it loses what this binding gives",
     Effect.CLOSES_TRUST: "it gets no new session",
     Effect.ENDS_POD_IDENTITY: "it gets no new session",
@@ -72,7 +73,8 @@ class Others:
 
     def of(self, action: Action, target: Target) -> Iterator[str]:
         """Sentences on those whom an action on a role, a group or an account hits beside the attacker; none for other targets."""
-        rows = self._rows(action, target)
+        changes = action.effects != (Effect.NONE,) or isinstance(target.parameters, MappingParameters)
+        rows = self._rows(action, target) if changes else None
         if rows is None:
             return
         rows = list(rows)
@@ -106,12 +108,13 @@ class Others:
             case PrincipalParameters(access_key_ids=keys) if Effect.STOPS_KEY in action.effects:
                 return [*self._audit("list_contains($keys, access_key_id)", keys=keys), *self._trail(keys=keys)]
             case PrincipalParameters(user_name=user_name, arn=arn):
+                in_aws = isinstance(known, SignedInPrincipal) or Effect.DENIES_SESSIONS in action.effects
                 found = self._audit(
                     "user_name = $user OR list_contains($arns, arn)", user=user_name, arns=self._arns("audit", arn)
                 )
                 return [
                     *found,
-                    *(self._trail(arns=self._arns("trail", arn)) if isinstance(known, SignedInPrincipal) else []),
+                    *(self._trail(arns=self._arns("trail", arn)) if in_aws else []),
                 ]
             case RoleSessions(role=role) | TrustedRole(role=role) if role:
                 return [

@@ -14,9 +14,11 @@ from kit.actions.target import (
     AccountOfTokens,
     AccountParameters,
     AdmittedPrincipal,
+    ClusterCreator,
     EditedBinding,
     EndpointParameters,
     ExpectedObject,
+    ForeignRole,
     ImageParameters,
     LostObject,
     MadeObject,
@@ -33,6 +35,7 @@ from kit.actions.target import (
     TrustedRole,
 )
 from kit.attribution.deeds import path_of
+from kit.identities.revocation import not_from_here
 from kit.inventory.node_kind import node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
@@ -80,6 +83,8 @@ class Knowledge:
                 return self._of_node(key)
             case "identity":
                 return self._of_identity(action, key)
+            case "iam_role" if action.needs is ForeignRole:
+                return ForeignRole(key, not_from_here(key, self.account))
             case "iam_role":
                 return self._of_role(action, key)
             case "token":
@@ -187,9 +192,14 @@ class Knowledge:
                 if one.kind == "access_key" and one.hostile and one.key.startswith("AKIA")
             }
         )
-        if action.needs is AdmittedPrincipal:
+        if action.needs in (AdmittedPrincipal, ClusterCreator):
             arn = next((found for found in map(principal_behind, profiles) if found), None)
-            return AdmittedPrincipal(user_name, arn, keys, self.held.hostile_principals)
+            admitted = AdmittedPrincipal(user_name, arn, keys, self.held.hostile_principals)
+            return (
+                ClusterCreator(**vars(admitted), mode=self.held.access_mode)
+                if action.needs is ClusterCreator
+                else admitted
+            )
         if action.needs is not SignedInPrincipal:
             return PrincipalParameters(user_name, identity.role, keys)
         sessions = {one.asked_by or one.session or one.access_key_id for each in profiles for one in each.chain}

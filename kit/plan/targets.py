@@ -18,9 +18,11 @@ from typing import Any
 from kit.actions.action import Action
 from kit.actions.target import (
     AdmittedPrincipal,
+    ChangedInAws,
     FindingParameters,
     MappingParameters,
     NodeGroupParameters,
+    PrincipalParameters,
     RoleSessions,
     SuppressedFinding,
     Target,
@@ -34,6 +36,7 @@ from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
 from kit.model.why import Standing
 from kit.plan.compromised import Compromised
 from kit.plan.eligible import impossible, is_meant
+from kit.plan.in_aws import InAws
 from kit.plan.parameters import Knowledge
 from kit.scope.scope import Scope
 from kit.words import Names, few
@@ -67,6 +70,7 @@ class Targets:
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
         kept = None if keep is None else checked_addresses(keep, sorted(self.held.hostile_addresses), wide)
+        self.in_aws = InAws(self.held)
         self._knowledge = Knowledge(self.held, place, kept)
         self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
@@ -77,6 +81,10 @@ class Targets:
             "credential_in_reach": self._credentials_in_reach,
             "used_binding": self._used_bindings,
             "mapping": self._written_mappings,
+            "made_key": self._made_keys,
+            "chained_role": self._chained_roles,
+            "iam_user": self._iam_users,
+            "iam_change": self._iam_changes,
             "unclear_mapping": self._unclear_mappings,
             "workload": self._workloads,
             "finding": self._marked_findings,
@@ -87,7 +95,7 @@ class Targets:
     def of(self, action: Action) -> tuple[list[Target], list[tuple[Target, str]]]:
         """What an action is done to, and what it cannot be done to, with the reason; each in the order of kind and key."""
         done, cannot = list[Target](), list[tuple[Target, str]]()
-        for target in sorted(self._all(action), key=lambda one: (one.kind == "reachable", one.kind, one.key)):
+        for target in sorted(self._all(action), key=self._place):
             reason = impossible(action, self.held, target)
             if reason:
                 cannot.append((target, reason))
@@ -96,6 +104,11 @@ class Targets:
         cannot += self._of_groups() if "used_binding" in action.kinds else []
         return done, cannot + (self._of_callers_unseen() if action.needs is AdmittedPrincipal else [])
 
+    def _place(self, target: Target) -> tuple[bool, bool, str, str]:
+        """Its place among the targets of an action: a session that another one asked for is ended after that, which could ask for it again."""
+        is_chained = target.kind == "iam_role" and target.key in self.in_aws.chained
+        return target.kind == "reachable", is_chained, target.kind, target.key
+
     def _all(self, action: Action) -> Iterator[Target]:
         found = dict[tuple[str, str], Target]()
         elsewhere = (source(action) for kind, source in self._sources.items() if kind in action.kinds)
@@ -103,11 +116,14 @@ class Targets:
             found.setdefault((target.kind, target.key), target)
         # A bare pod of the attacker's is kept and deleted as a pod, an image that was brought in is kept as that: one action on one object.
         pods = {key for kind, key in self.held.affected if kind == "pod"}
+        known = (one.parameters for (kind, _), one in found.items() if kind == "identity")
+        used = {key for one in known if isinstance(one, PrincipalParameters) for key in one.access_key_ids}
         for (kind, key), target in found.items():
             twice = (
                 (kind == "created" and target.thing is not None and target.thing.uid in pods)
                 or (kind == "image" and ("introduced", key) in found)
                 or (kind == "reachable" and ("secret", key) in found)
+                or (kind == "made_key" and key in used)
             )
             if not twice and action.applies(target, self.held):
                 yield target
@@ -151,6 +167,28 @@ class Targets:
         for way in self.held.written_mappings[0]:
             mapped = AdmittedPrincipal(way.user_name, way.name, [], self.held.hostile_principals)
             yield Target("mapping", way.name, None, self.cluster, None, mapped, (way.why,))
+
+        for arn, whys in self.in_aws.entries.items():
+            entered = AdmittedPrincipal(arn, arn, [], self.held.hostile_principals)
+            yield Target("mapping", arn, None, self.cluster, None, entered, whys)
+
+    def _made_keys(self, action: Action) -> Iterator[Target]:
+        for key, made in self.in_aws.made_keys.items():
+            yield Target(
+                "made_key", key, None, self.cluster, None, PrincipalParameters(made.user, made.user, [key]), (made.why,)
+            )
+
+    def _chained_roles(self, action: Action) -> Iterator[Target]:
+        for role, whys in self.in_aws.chained.items():
+            yield self._knowledge.target(action, "iam_role", role, None, whys)
+
+    def _iam_users(self, action: Action) -> Iterator[Target]:
+        for user, whys in self.in_aws.users.items():
+            yield Target("iam_user", user, None, self.cluster, None, PrincipalParameters(user, user, []), whys[:3])
+
+    def _iam_changes(self, action: Action) -> Iterator[Target]:
+        for of, (whys, commands) in self.in_aws.changes.items():
+            yield Target("iam_change", of, None, self.cluster, None, ChangedInAws(of, commands), whys[:5])
 
     def _unclear_mappings(self, action: Action) -> Iterator[Target]:
         for way in self.held.written_mappings[1]:

@@ -108,6 +108,8 @@ class OpenEntries:
         """The subjects by which that way in, and no other of the same principal, is closed."""
         if one.by in ("aws_auth", "access_entry"):
             yield from ((kind, one.key) for kind in ("mapping", "identity", "iam_role"))
+        elif one.by in ("login_profile", "trust_policy", "identity_provider"):
+            yield "iam_change", one.key
         elif one.by == "pod_identity":
             yield "service_account", one.key.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1)
         elif path := self._binding_of(one):
@@ -176,7 +178,14 @@ def _entry_of(one: Credential) -> OpenEntry:
             gives = f"what {one.holder or 'its role'} may do"
         # What a node's session gives in the cluster is the entry of the node itself.
         whose = () if one.user_name.startswith(NODE) else (user,)
-        targets = tuple(each for each in (("iam_role", one.role), *whose, ("access_key", one.key)) if each[1])
+        reached = (
+            ("iam_role", one.role),
+            ("iam_user", one.role),
+            *whose,
+            ("access_key", one.key),
+            ("made_key", one.key),
+        )
+        targets = tuple(each for each in reached if each[1])
         entry = ("access_key", one.key, one.holder, gives)
     return OpenEntry(*entry, one.since, one.state, one.until, (one.ref,), says, targets)
 

@@ -16,6 +16,7 @@ import pytest
 import kit.live.acts.cluster_access
 import kit.live.acts.cluster_endpoint
 import kit.live.acts.findings
+import kit.live.acts.iam
 import kit.live.acts.images
 import kit.live.acts.nodes
 import kit.live.acts.principals  # noqa: F401 - each registers its acts

@@ -73,6 +73,8 @@ REVERSIBLE: dict[str, PlannedAction] = {
     "cordon a node of Karpenter": planned("cordon_node", **OF_KARPENTER),
     "quarantine": planned("quarantine_node", **OF_NODE),
     "remove a role from the cluster": planned("remove_cluster_access", user_name="kubernetes-admin", arn=INTRUDER),
+    "take the creator's right away": planned("end_creator_access", user_name="kubernetes-admin", arn=INTRUDER, mode="API_AND_CONFIG_MAP"),
+    "deny a user's sessions": planned("deny_user_sessions", user_name="lost", arn=f"{IAM}:user/lost", access_key_ids=[]),
     "change a role's trust": planned("change_role_trust", role=ROLE, service_accounts=["shop/till"], issuer=None),
     "remove a Pod Identity": planned("remove_pod_identity", namespace="shop", name="till", uid=None),
     "revoke all sessions": planned("revoke_role_sessions", role=ROLE, instances=[], pods=[]),
@@ -232,6 +234,10 @@ REFUSED: dict[str, tuple[PlannedAction, str]] = {
     "no service account": (planned("change_role_trust", role=ROLE, service_accounts=[], issuer=None), "is not said"),
     "another way in": (planned("change_role_trust", role=INTRUDER, service_accounts=["a/b"], issuer=None), "does not trust the tokens"),
     "a user's sessions": (planned("revoke_role_sessions", role=f"{IAM}:user/lost"), "is no role"),
+    "a role instead of a user": (planned("deny_user_sessions", arn=ROLE), "is no IAM user"),
+    "another account's user": (planned("deny_user_sessions", arn="arn:aws:iam::999999999999:user/x"), "is of account 999999999999"),
+    "the user that runs this": (planned("deny_user_sessions", arn=f"{IAM}:user/responder"), "runs as"),
+    "no such user": (planned("deny_user_sessions", arn=f"{IAM}:user/gone"), "has no IAM user gone"),
     "no such role": (planned("revoke_role_sessions", role=f"{IAM}:role/gone"), "has no role gone"),
     "another account's role": (planned("revoke_role_sessions", role="arn:aws:iam::999999999999:role/x"), "is of account 999999999999"),
     "no address": (planned("narrow_endpoint", keep=None), "is not said"),
@@ -592,6 +598,26 @@ def test_roles_of_aws_are_left_alone(here: Scene, path: str, why: str) -> None:
     here.aws.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument="{}", Path=path)
     (refused,) = here.apply(planned("revoke_role_sessions", role=f"{IAM}:role/theirs", instances=[], pods=[]))
     assert refused.word == "refused" and why in refused.says
+
+
+def test_sessions_of_a_user_are_denied_by_the_time_when_they_were_issued(here: Scene) -> None:
+    """A call that a long-term key signs has no aws:TokenIssueTime, and a condition on an absent key without IfExists does not hold."""
+    here.apply(REVERSIBLE["deny a user's sessions"])
+    (denied,) = here.aws.state()["users"]["lost"]["inline"]["kit-revoke-0000000000"]["Statement"]
+    assert set(denied["Condition"]) == {"DateLessThan"} and set(denied["Condition"]["DateLessThan"]) == {
+        "aws:TokenIssueTime"
+    }
+    until = datetime.fromisoformat(denied["Condition"]["DateLessThan"]["aws:TokenIssueTime"])
+    assert timedelta(seconds=30) < until - datetime.now(UTC) <= timedelta(seconds=61)
+    here.aws.client("iam").delete_user_policy(UserName="lost", PolicyName="kit-revoke-0000000000")
+    assert [one.check.word for one in here.check() if one.check] == [DOES_NOT_HOLD]
+
+
+def test_a_creators_hidden_mapping_is_not_said_to_be_gone(here: Scene) -> None:
+    here.aws.account.clusters[CLUSTER].description["accessConfig"]["authenticationMode"] = "CONFIG_MAP"
+    stranger = planned("end_creator_access", user_name="kubernetes-admin", arn=f"{IAM}:role/Runner", mode=None)
+    (refused,) = here.apply(stranger)
+    assert refused.word == "refused" and "change the authentication mode to API_AND_CONFIG_MAP" in refused.says
 
 
 def test_the_role_that_runs_the_command_is_left_alone(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,3 +219,4 @@ def _has_no_access(live: Connection, planned: PlannedAction) -> Check:
 
 
 act("remove_cluster_access", changes=_removal, refuses=_cannot_remove, check=_has_no_access)
+act("end_creator_access", changes=_removal, refuses=_cannot_remove, check=_has_no_access)
