@@ -17,6 +17,7 @@ from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dicts_of, json_of
 from kit.model.arn import compared
+from kit.model.pod_spec import images, pod_spec
 from kit.plan.plan import PlannedAction
 from kit.store.store import Store
 
@@ -63,6 +64,15 @@ class ClusterState:
                 owners = (f"{one.resource}/{pod.namespace}/{one.name}" for one in self.inventory.owners(pod))
                 found.append(Running(pod, tuple(owners), ready is not False))
         return found
+
+    def images_of_next(self, running: Running) -> list[str]:
+        """The images of the pod that comes in the place of one: those of its owner's template, which a webhook may have added to."""
+        for path in reversed(running.owners):
+            resource, namespace, name = path.split("/", 2)
+            for workload in self.inventory.named(resource, namespace, name)[-1:]:
+                if pod_spec(workload.spec).get("containers"):
+                    return images(pod_spec(workload.spec))
+        return running.pod.images
 
     @cached_property
     def nodes(self) -> dict[str, bool]:
@@ -204,7 +214,7 @@ class Played:
         """Whether a new pod stands in for one that an action ended."""
         if not running.starts_again or any(self.by(Effect.DELETES, owner) for owner in running.owners):
             return False
-        blocked = (self.by(Effect.BLOCKS_IMAGE, image) for image in running.pod.images)
+        blocked = (self.by(Effect.BLOCKS_IMAGE, image) for image in self.standing.images_of_next(running))
         if any(one and self._place[one.id] < self._place[by.id] for one in blocked):
             return False
         if running.is_of_daemon_set:

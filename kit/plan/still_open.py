@@ -31,7 +31,10 @@ from kit.words import few, utc
 FateState = Literal["ended", "shut out", "dies", "cannot tell", "still works"]
 _WORST: tuple[FateState, ...] = ("still works", "cannot tell", "dies", "shut out", "ended")
 _MOST = 3  # names that are written out
-_FOR_EVERYBODY = {"system:basic-user", "system:discovery", "system:public-info-viewer"}
+_FOR_EVERYBODY = {  # Kubernetes "Using RBAC Authorization", API discovery roles
+    *("system:basic-user", "system:discovery", "system:public-info-viewer"),
+    "system:service-account-issuer-discovery",
+}
 _EVERYBODY = "system:authenticated"
 
 
