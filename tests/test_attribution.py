@@ -18,6 +18,11 @@ def _calls(scope: dict[str, Any], kind: str = "calls") -> set[str]:
     return {call for finding in scope.values() for call in finding[kind]}
 
 
+def _told_apart(scope: dict[str, Any], user: str) -> list[dict[str, Any]]:
+    (first, *_) = [one for finding in scope.values() for one in finding["identities"] if one["user_name"] == user]
+    return list(first["told_apart_by"])
+
+
 def test_behind_one_address_with_one_client_the_access_key_tells_the_attacker_from_the_owner(tmp_path: Path) -> None:
     scope = scope_of(varied("shared_nat", tmp_path))
     assert _calls(scope) == set(NAT["attacker_calls"])
@@ -25,6 +30,12 @@ def test_behind_one_address_with_one_client_the_access_key_tells_the_attacker_fr
     for finding in scope.values():
         assert len(finding["possible_calls"]) == 52  # the owner's, with the same client from the same address
         assert "with another credential: the owner may sit behind that address" in said(finding)
+    told = {tuple(one["by"]): one for one in _told_apart(scope, NAT["attacker"]["identities"][0]["username"])}
+    key = NAT["attacker"]["identities"][0]["access_key_id"]
+    assert told["credential", "session"]["same"] == ["account", "client", "address"]
+    assert (told["credential", "session"]["calls"], told["credential", "session"]["possible_calls"]) == (59, 59)
+    assert f"(the attacker's: access key {key})" in told["credential", "session"]["says"]
+    assert told["account",]["same"] == ["address"] and "kubernetes-admin" in told["account",]["says"]
 
 
 def test_a_finding_that_names_no_access_key_takes_that_of_its_own_call(tmp_path: Path) -> None:
@@ -48,6 +59,8 @@ def test_where_the_log_names_no_credentials_and_the_owner_is_there_too_all_but_t
     scope, hostile = scope_of(varied("shared_nat", tmp_path, events=nameless)), set(NAT["attacker_calls"])
     assert _calls(scope) < hostile  # and none of the owner's 59 with that client
     assert hostile <= _calls(scope) | _calls(scope, "possible_calls")
+    told = [one for one in _told_apart(scope, NAT["attacker"]["identities"][0]["username"]) if one["by"] == ["time"]]
+    assert told and "nothing but time tells them apart" in told[0]["says"]
 
 
 def test_where_the_log_names_no_access_keys_the_session_tells(tmp_path: Path) -> None:

@@ -269,6 +269,7 @@ FOUND_BY_THE_CROSS = [
     ("shared_nat", "without 10% to 90%"),
     ("webhook_backdoor", "without secrets"),
     ("two_incidents", "without the namespace"),
+    ("two_incidents", "without 0% to 40%"),
 ]
 
 

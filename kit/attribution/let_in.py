@@ -72,7 +72,7 @@ class LettingIn:
 
     def follow_from(self, calls: dict[Place, Call], trail: FoundTrail, let_in: list[LetIn]) -> Iterator[AttackerRule]:
         """What makes audit events the attacker's by what the attacker did in AWS and by whom the attacker let in."""
-        issued = self._followed(calls, {row["issued"] for row, _ in trail.values() if row["issued"]})
+        issued = self._followed(calls, {row["issued"]: row["event_at"] for row, _ in trail.values() if row["issued"]})
         if issued:
             says = "its access key was issued to the attacker"
             yield AttackerRule("access_key_id", issued, lambda event: event["access_key_id"] in issued, says)
@@ -83,10 +83,10 @@ class LettingIn:
             if one.user_names:
                 yield AttackerRule("user_name", set(one.user_names), one.called, says)
 
-    def _followed(self, calls: dict[Place, Call], issued: set[str]) -> set[str]:
-        """Of the keys that calls of the attacker issued, those that nobody used in the cluster before the attacker did: where somebody
-        did, the sign-in was the owner's, and the attacker has a copy."""
-        new = sorted(issued - self._is_followed.keys())
+    def _followed(self, calls: dict[Place, Call], issued: dict[str, datetime]) -> set[str]:
+        """Of the keys that calls of the attacker issued at a time, those that nobody used in the cluster before the attacker did: where
+        somebody did, the sign-in was the owner's, and the attacker has a copy. Where the log is missing between the two, nobody can tell."""
+        new = sorted(issued.keys() - self._is_followed.keys())
         if new:
             hostile = dict[str, datetime]()
             for call in calls.values():
@@ -101,8 +101,20 @@ class LettingIn:
                     keys=new,
                 )
             }
-            self._is_followed |= {key: key not in hostile or hostile[key] <= first[key] for key in new}
+            for key in new:
+                alone = key in hostile and hostile[key] <= first[key] and self._is_recorded(issued[key], first[key])
+                self._is_followed[key] = key not in hostile or alone
         return {key for key in issued if self._is_followed[key]}
+
+    def _is_recorded(self, start: datetime, end: datetime) -> bool:
+        """Whether the log has all of a stretch of time, as far as it shows."""
+        return any(one["start_at"] <= start + _SECOND and end <= one["end_at"] for one in self._recorded)
+
+    @cached_property
+    def _recorded(self) -> list[dict[str, Any]]:
+        return self.store.rows(
+            "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' AND log_stream IS NULL"
+        )
 
     def by(self, calls: dict[Place, Call], trail: Names) -> list[LetIn]:
         """Whom these calls (audit events by place, CloudTrail events by id) let in, oldest first."""

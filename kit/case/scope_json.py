@@ -12,6 +12,7 @@ from kit.scope.profile import Profile
 from kit.scope.ring import Ring, Rings
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject, UsedSession
+from kit.scope.told_apart import Trait
 from kit.words import iso
 
 
@@ -124,6 +125,16 @@ class StepJson(TypedDict):
     why: WhyJson | None
 
 
+class ToldApartJson(TypedDict):
+    """Calls that are not attributed, and by what they differ from the attacker's."""
+
+    calls: int
+    possible_calls: int
+    same: list[Trait]
+    by: list[Trait]
+    says: str
+
+
 class IdentityJson(TypedDict):
     """Who made the attacker's calls."""
 
@@ -142,6 +153,7 @@ class IdentityJson(TypedDict):
     ways_in: list[WayInJson]
     take_away: list[StepJson]
     came_from: list[WhyJson]
+    told_apart_by: list[ToldApartJson]
 
 
 class UseJson(TypedDict):
@@ -350,6 +362,16 @@ def _identity_contract(profile: Profile) -> IdentityJson:
             {"says": step.says, "command": step.command or None, "why": _known_why(step.why)} for step in profile.steps
         ],
         "came_from": [_why_contract(step.why) for step in profile.chain if step.why],
+        "told_apart_by": [
+            {
+                "calls": one.calls,
+                "possible_calls": one.possible,
+                "same": list(one.same),
+                "by": list(one.by),
+                "says": one.says,
+            }
+            for one in profile.told_apart_by
+        ],
     }
 
 

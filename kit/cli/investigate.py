@@ -112,6 +112,8 @@ def _print_whole_scope(result: ScopeJson) -> None:
             for number, step in enumerate(identity["take_away"] if hostile else (), 1):
                 command = f"  $ {step['command']}" if step["command"] else ""
                 click.echo(printable(f"    {number}. {step['says']}{command}"))
+            for apart in identity["told_apart_by"]:
+                click.echo(printable(f"    apart: {apart['says']}"))
         outside = [
             session["access_key_id"]
             for session in one["sessions"]

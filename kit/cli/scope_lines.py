@@ -15,6 +15,7 @@ MOST_LINES = 60
 _NAMED = 6  # of one kind, or of one workload
 _LIMITS = 5
 _WORKLOADS = 20
+_APART = 4
 _ORDER = (
     ("Secrets", ("secret", "config_map")),
     ("Tokens and credentials", ("token", "credential")),
@@ -41,6 +42,7 @@ def scope_lines(result: ScopeJson) -> list[str]:
     ]
     for title, kinds in _ORDER:
         lines += _section(title, affected, kinds)
+    lines += list(_apart(result))
     lines += list(_pods(affected))
     limits = list(dict.fromkeys(limit["says"] for one in result["findings"] for limit in one["limits"]))
     lines += [f"cannot tell: {says}." for says in limits[:_LIMITS]]
@@ -81,6 +83,19 @@ def _section(title: str, subjects: list[SubjectJson], kinds: tuple[str, ...]) ->
         if names:
             lines.append(f"  {kind.replace('_', ' ')} ({len(names)}): {few(names, _NAMED)}")
     return [title, *lines] if lines else []
+
+
+def _apart(result: ScopeJson) -> Iterator[str]:
+    """What separates the attacker from others of the same name or address, the most calls first."""
+    told = [
+        apart for one in result["findings"] for identity in one["identities"] for apart in identity["told_apart_by"]
+    ]
+    says = list(dict.fromkeys(one["says"] for one in sorted(told, key=lambda one: -one["calls"])))
+    if says:
+        yield "Told apart"
+    yield from (f"  {one}" for one in says[:_APART])
+    if len(says) > _APART:
+        yield f"  {len(says) - _APART} more groups of calls (--all)"
 
 
 def _pods(affected: list[SubjectJson]) -> Iterator[str]:

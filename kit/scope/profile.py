@@ -27,6 +27,7 @@ from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of
 from kit.model.refs import Ref
 from kit.model.why import Why
+from kit.scope.told_apart import ToldApart, told_apart
 from kit.store.queries import groups
 from kit.store.store import Store
 from kit.words import Names
@@ -78,6 +79,7 @@ class Profile:
     """One identity over the whole log. usual: what it did before the first hostile call, most often first: (verb resource, calls).
 
     patient_zero: the pod, node or session whose credential the attacker used, oldest first. chain: where its AWS session comes from.
+    told_apart_by: what separates its other calls, and others at its addresses, from the attacker's.
     """
 
     identity: Identity
@@ -93,6 +95,7 @@ class Profile:
     steps: list[Step]
     chain: list[Session]
     patient_zero: list[Why]
+    told_apart_by: list[ToldApart]
 
 
 class Profiles:
@@ -142,10 +145,11 @@ class Profiles:
             users=user_names,
         )
         usual = self._usual(user_names)
+        apart = told_apart(self.store, self.attacker, user_names)
         for name in user_names:
             mine = [row for row in rows if row["user_name"] == name]
             by = [str(row["user_name"]) for row in behind if row["impersonated"] == name]
-            self._made[name] = self._profile(name, mine, by, usual, finding)
+            self._made[name] = self._profile(name, mine, by, usual, apart.get(name, []), finding)
 
     def _profile(
         self,
@@ -153,6 +157,7 @@ class Profiles:
         rows: list[dict[str, Any]],
         by: list[str],
         usual: tuple[dict[str, list[tuple[str, int]]], datetime | None],
+        apart: list[ToldApart],
         finding: Finding,
     ) -> Profile:
         identity, why = self._identity(name, rows, finding)
@@ -184,6 +189,7 @@ class Profiles:
             ],
             chain=chain,
             patient_zero=[*self._sources_of(applied), *self._patient_zero(identity, used, chain)],
+            told_apart_by=apart,
         )
 
     def _tokens_of(self, identity: Identity) -> Tokens:

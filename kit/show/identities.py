@@ -37,6 +37,8 @@ SESSION_WORDS = {
 }
 
 
+_APART = 5  # groups of other calls that are listed
+
 _Entry = TypeVar("_Entry", IdentityJson, SessionJson)
 
 
@@ -89,6 +91,13 @@ def _profile(case: Case, one: IdentityJson) -> Markup:
     if not hostile:
         lead = Markup("No call of it is attributed to an attacker. Should its access have to go, in this order:")
     parts.append(Markup("<p>{}</p><ol>{}</ol>").format(lead, steps))
+    if one["told_apart_by"]:
+        says = Markup("").join(
+            Markup("<li>{}.</li>").format(safe(apart["says"])) for apart in one["told_apart_by"][:_APART]
+        )
+        more = len(one["told_apart_by"]) - _APART
+        says += Markup("<li>{} more in <code>kit scope --json</code>.</li>").format(more) if more > 0 else ""
+        parts.append(Markup("<p>What separates other calls from the attacker's:</p><ul>{}</ul>").format(says))
     parts.append(_sources(one))
     parts.append(fold(counted(len(one["credentials"]), "credential"), _credentials(case, one)))
     if one["usual"]["calls"]:
