@@ -5,6 +5,7 @@ python -m tests.attackers [NAME...]      the table: right, wrong and missed of e
 
 from __future__ import annotations
 
+import base64
 import gzip
 import re
 import shutil
@@ -14,11 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from kit.case.case import Case
 from kit.evidence.intake import load_new_case
@@ -471,8 +477,15 @@ def through_kubelet(told: Told) -> None:
     told.add(last, hostile=True, **_bare(last, verb="get", requestURI=f"{base}/runningpods/", objectRef=reference))
     run = f"{base}/run/{where}/{name}/{pod['spec']['containers'][0]['name']}?cmd=id"
     told.add(last, hostile=True, after=2 * SECOND, **_bare(last, verb="create", requestURI=run, objectRef=reference))
-    for one in told.told_of(last["user"]["username"]):
-        one["exec_into"] = [*one["exec_into"], f"pods/{where}/{name}"]
+    _ran_in(told, last, pod)
+
+
+def _ran_in(told: Told, event: Event, pod: Event, *also: str) -> None:
+    """The truth of a command in a pod, by the caller of a call; also: what else it did to the pod."""
+    path = f"pods/{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    for one in told.told_of(event["user"]["username"]):
+        for listed in ("exec_into", *also):
+            one[listed] = [*one[listed], path]
     _touched(told, pod)
 
 
@@ -508,10 +521,7 @@ def debugs(told: Told) -> None:
         hostile=True,
         **_bare(last, verb="patch", requestURI=uri, objectRef=reference, requestObject=body, responseObject=pod),
     )
-    for one in told.told_of(last["user"]["username"]):
-        one["exec_into"] = [*one["exec_into"], f"pods/{where}/{name}"]
-        one["objects_changed"] = [*one["objects_changed"], f"pods/{where}/{name}"]
-    _touched(told, pod)
+    _ran_in(told, last, pod, "objects_changed")
 
 
 def refused(told: Told) -> None:
@@ -781,6 +791,120 @@ def signs_in_with_the_token(told: Told) -> None:
     ]
 
 
+def _in_aws(told: Told, event: Event, source: str, name: str, asked: Event, answered: Event | None = None) -> Event:
+    """Another call in AWS by the attacker, with the key, from the address and a second after a call in the cluster."""
+    extra = event["user"]["extra"]
+    made = deepcopy(told.trail[0]) | {
+        "eventName": name, "eventSource": source, "eventID": f"00000000-0000-4000-c000-{len(told.trail):012}",
+        "eventTime": (at(_moment(event)) + SECOND).strftime("%Y-%m-%dT%H:%M:%SZ"), "sourceIPAddress": address_of(event),
+        "userIdentity": {"type": "AssumedRole", "arn": extra["arn"][0], "accountId": told.truth["account"], "accessKeyId": extra[KEY][0]},
+        "requestParameters": asked, "responseElements": answered, "readOnly": False,
+    }  # fmt: skip
+    told.trail.append(made)
+    known = told.truth.get("cloudtrail_attacker_events") or []
+    told.truth["cloudtrail_attacker_events"] = [*known, made["eventID"]]
+    return made
+
+
+def _signed_in(told: Told) -> Event:
+    """The last call of the attacker that was let through with an access key, by whom a finding names."""
+    keyed = [one for one in told.hostile if KEY in one["user"].get("extra", {}) and one["responseStatus"]["code"] < 300]
+    named = {user for user in map(caller, told.findings) if user}
+    return cast("Event", _fits([one for one in keyed if one["user"]["username"] in named])[-1])
+
+
+def session_on_a_node(told: Told) -> None:
+    """The attacker opens an SSM session on a node and lists secrets with its kubelet's credential, from the node's own address."""
+    last = _signed_in(told)
+    node = _fits(told.dump["nodes"]["items"])[0]
+    name, instance = node["metadata"]["name"], node["spec"]["providerID"].rpartition("/")[2]
+    _in_aws(told, last, "ssm.amazonaws.com", "StartSession", {"target": instance})
+    for one in told.told_of(last["user"]["username"]):
+        one["nodes"] = sorted({*one["nodes"], name})
+    own = _fits(told.by_owner(f"system:node:{name}"))[-1]
+    when = at(_moment(last)) + 20 * SECOND - at(_moment(own))
+    listed: Any = _bare(
+        own, verb="list", requestURI="/api/v1/nodes", objectRef={"resource": "nodes", "apiVersion": "v1"}, userAgent=ANOTHER
+    )  # fmt: skip
+    told.add(own, hostile=True, after=when, **listed)
+
+
+def static_pod(told: Told) -> None:
+    """From that session the attacker writes a static pod, whose mirror the kubelet creates: the pod is the attacker's, the call the kubelet's."""
+    session_on_a_node(told)
+    node = told.dump["nodes"]["items"][0]["metadata"]["name"]
+    own = told.by_owner(f"system:node:{node}")[-1]
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"node-tools-{node}", "namespace": "kube-system", "uid": "33333333-0000-4000-8000-000000000001",
+            "annotations": {"kubernetes.io/config.mirror": "abc", "kubernetes.io/config.source": "file"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": "1", "controller": True}],
+        },
+        "spec": {"nodeName": node, "hostPID": True, "containers": [{"name": "tools", "image": "docker.io/library/busybox:1.36"}]},
+    }  # fmt: skip
+    reference = {"resource": "pods", "namespace": "kube-system", "name": f"node-tools-{node}", "apiVersion": "v1"}
+    when = at(_moment(_signed_in(told))) + 30 * SECOND - at(_moment(own))
+    created: Any = _bare(
+        own, verb="create", requestURI="/api/v1/namespaces/kube-system/pods", objectRef=reference,
+        requestObject=body, responseObject=body, responseStatus={"code": 201},
+    )  # fmt: skip
+    told.add(own, after=when, **created)
+    _touched(told, body)
+
+
+def uses_a_certificate(told: Told) -> None:
+    """The attacker asks for a certificate in the name of somebody who works here, approves it, and uses it from elsewhere."""
+    last, known = _strong(told), {one["user"]["username"] for one in told.hostile}
+    others = (one["user"]["username"] for one in told.log if KEY in one["user"].get("extra", {}))
+    user = _fits([one for one in others if one not in known])[0]
+    request, certificate, credential = certificate_of(user)
+    named = {"resource": "certificatesigningrequests", "name": "renewal", "apiGroup": "certificates.k8s.io", "apiVersion": "v1"}  # fmt: skip
+    uri = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    body: Event = {"metadata": {"name": "renewal"}, "spec": {"request": request}}
+    issued = body | {"status": {"certificate": certificate, "conditions": [{"type": "Approved"}]}}
+    asked: Any = _bare(last, objectRef=named, requestObject=body, responseObject=body)
+    told.add(last, hostile=True, **asked | {"verb": "create", "requestURI": uri, "responseStatus": {"code": 201}})
+    approved = asked | {"verb": "update", "requestURI": f"{uri}/renewal/approval", "objectRef": named | {"subresource": "approval"}}  # fmt: skip
+    told.add(last, hostile=True, after=2 * SECOND, **approved)
+    signer = {"username": "system:serviceaccount:kube-system:certificate-controller", "groups": ["system:authenticated"]}  # fmt: skip
+    status = asked | {"verb": "update", "requestURI": f"{uri}/renewal/status", "objectRef": named | {"subresource": "status"}}  # fmt: skip
+    told.add(last, after=3 * SECOND, **status | {"responseObject": issued, "user": signer, "sourceIPs": ["10.0.9.9"]})
+    signed_in = {"username": user, "groups": ["system:authenticated"], "extra": {TOKEN: [credential]}}
+    used = _bare(last, verb="list", requestURI="/api/v1/nodes", objectRef={"resource": "nodes", "apiVersion": "v1"})
+    told.add(last, hostile=True, after=9 * SECOND, **used | {"user": signed_in, "sourceIPs": [ELSEWHERE]})
+    for one in told.told_of(last["user"]["username"]):
+        one["objects_created"] = [*one["objects_created"], "certificatesigningrequests/renewal"]
+        one["objects_changed"] = [*one["objects_changed"], "certificatesigningrequests/renewal"]
+
+
+def certificate_of(user: str) -> tuple[str, str, str]:
+    """A request for a certificate and the certificate as the API has them, and the certificate's credential id."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ops"), x509.NameAttribute(NameOID.COMMON_NAME, user)]
+    )
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2027, 11, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(x509.Name([])).public_key(key.public_key())
+        .serial_number(1).not_valid_before(start).not_valid_after(end).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    texts = [base64.b64encode(one.public_bytes(Encoding.PEM)).decode() for one in (request, certificate)]
+    return texts[0], texts[1], f"X509SHA256={certificate.fingerprint(hashes.SHA256()).hex()}"
+
+
+def pod_identity(told: Told) -> None:
+    """The attacker gives a service account of the cluster a role by EKS Pod Identity; its pods, which ask for it, do their own work."""
+    last = _signed_in(told)
+    pod = _fits(_victims(told))[0]
+    account = pod["spec"].get("serviceAccountName", "default")
+    role = f"arn:aws:iam::{told.truth['account']}:role/data-export"
+    asked = {"clusterName": told.truth["cluster"], "namespace": pod["metadata"]["namespace"], "serviceAccount": account, "roleArn": role}  # fmt: skip
+    _in_aws(told, last, "eks.amazonaws.com", "CreatePodIdentityAssociation", asked, {"association": asked})
+
+
 @dataclass(frozen=True)
 class Foe:
     """One kind of attacker. undecidable: the evidence does not tell all that the truth knows, so that some may be possible only."""
@@ -846,6 +970,19 @@ FOES = (
     Foe("binds a quiet account", "rights for an account whose pods had not called yet", binds_a_quiet_account),
     Foe("own pods call", "the attacker's pods call from inside", own_pods_call),
     Foe("signs in with the token", "a stolen token buys a session, used from elsewhere", signs_in_with_the_token),
+    Foe(
+        "session on a node",
+        "SSM onto a node, and its kubelet's credential from its own address",
+        session_on_a_node,
+        True,
+    ),
+    Foe("static pod", "and a static pod, whose mirror the kubelet creates", static_pod, True),
+    Foe(
+        "uses a certificate",
+        "a certificate in somebody's name, asked for, approved and used elsewhere",
+        uses_a_certificate,
+    ),
+    Foe("Pod Identity", "a role for somebody's service account by EKS Pod Identity", pod_identity),
 )
 
 

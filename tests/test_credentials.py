@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
-
 from kit.case.case import Case
 from tests import cases
+from tests.attackers import certificate_of
 from tests.cases import printed
 from tests.command import RECORDINGS, SAMPLE
 from tests.variation import Event, scope_of, varied
@@ -114,29 +107,12 @@ def test_whom_the_attacker_let_in_is_a_table() -> None:
 REQUEST, NEW = "break-glass", "00000000-0000-4000-8000-0000000001{:02}"
 
 
-def _certificate(user: str) -> tuple[str, str, str]:
-    """A request for a certificate and the certificate as the API has them, and the certificate's credential id."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ops"), x509.NameAttribute(NameOID.COMMON_NAME, user)]
-    )
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2027, 11, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(x509.Name([])).public_key(key.public_key())
-        .serial_number(1).not_valid_before(start).not_valid_after(end).sign(key, hashes.SHA256())
-    )  # fmt: skip
-    pem = Encoding.PEM
-    texts = [base64.b64encode(one.public_bytes(pem)).decode() for one in (request, certificate)]
-    return texts[0], texts[1], f"X509SHA256={certificate.fingerprint(hashes.SHA256()).hex()}"
-
-
 def _asked_for(log: list[Event], user: str, *, made: bool = True, told: bool = True) -> list[Event]:
     """The log of cluster_creator, in which the attacker makes (or only approves) a request, and its certificate is used from elsewhere."""
     hostile = set(json.loads((RECORDINGS / "cluster_creator" / "ground_truth.json").read_text())["attacker_calls"])
     mine = next(event for event in log if event["auditID"] in hostile)
     other = next(event for event in log if event["user"]["username"] == "ops-carol")
-    request, certificate, credential = _certificate(user)
+    request, certificate, credential = certificate_of(user)
     body: dict[str, Any] = {"metadata": {"name": REQUEST}, "spec": {"request": request}}
     issued = body | {"status": {"certificate": certificate, "conditions": [{"type": "Approved"}]}}
     named = {

@@ -57,6 +57,7 @@ from kit.attribution.calls import (
     token_secret_of,
 )
 from kit.attribution.certificates import Certificates
+from kit.attribution.ground import Ground, decides
 from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.marked import Marked
 from kit.attribution.own_call import OwnCalls
@@ -121,20 +122,24 @@ class Attacker:
         return self._settled[3]
 
     @cached_property
-    def _settled(self) -> tuple[dict[Place, Call], FoundTrail, list[LetIn], list[Stolen]]:
-        """Calls, CloudTrail events, who was let in and stolen sessions, each of which leads to more of the others, until nothing more follows."""
-        found = dict[Place, Call]()
+    def _settled(self) -> tuple[dict[Place, Call], FoundTrail, list[LetIn], list[Stolen], dict[Place, Call]]:
+        """Calls, CloudTrail events, who was let in and stolen sessions, each of which leads to more of the others, until nothing more
+        follows; and the calls for which one rule speaks that is right too seldom to decide alone, from which nothing follows."""
+        found, undecided = dict[Place, Call](), dict[Place, Call]()
 
-        def take(events: Iterable[Event], rule: str) -> bool:
+        def take(events: Iterable[Event], rule: str, ground: Ground) -> bool:
             grown = False
             for event in events:
-                call = found.get(place_of(event))
+                place = place_of(event)
+                call = found.get(place) or undecided.get(place)
                 if call is None and self.marked.is_out(event):
                     continue
                 if call is None:
-                    call = found[place_of(event)] = Call(event)
+                    call = undecided[place] = Call(event)
+                call.rules[rule] = ground
+                if place in undecided and decides(call.rules.values()):
+                    found[place] = undecided.pop(place)
                     grown = True
-                call.rules[rule] = None
             return grown
 
         asked = [*self.marked.rules(), *self._named(take)]
@@ -143,6 +148,7 @@ class Attacker:
                 take(
                     change.events,
                     f"it is of the change to {change.source} that finding {finding.id} is about; a controller applied it",
+                    Ground.APPLIED,
                 )
                 for event in change.events:
                     if place_of(event) in found:
@@ -165,7 +171,7 @@ class Attacker:
                     *self._given_rights(let_in),
                 ]
                 may_fit = self._matching(rules)
-                grown = sum(take(filter(rule.holds, may_fit), rule.says) for rule in rules) > 0
+                grown = sum(take(filter(rule.holds, may_fit), rule.says, rule.ground) for rule in rules) > 0
             events = [call.event for call in found.values()]
             own = [call.event for call in found.values() if not call.source]
             more_stolen = self._theft.of(counted, own)
@@ -175,7 +181,7 @@ class Attacker:
                 break
             trail, let_in, stolen = more_trail, more_let_in, more_stolen
         ordered = dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
-        return ordered, trail, let_in, stolen
+        return ordered, trail, let_in, stolen, undecided
 
     @cached_property
     def _changes(self) -> dict[str, AppliedChange]:
@@ -192,7 +198,7 @@ class Attacker:
         call = self.calls.get(place_of(event))
         return call.source if call else ""
 
-    def _named(self, take: Callable[[Iterable[Event], str], bool]) -> Iterator[AttackerRule]:
+    def _named(self, take: Callable[[Iterable[Event], str, Ground], bool]) -> Iterator[AttackerRule]:
         """Rule 1: the callers of the findings."""
         named = dict[tuple[Caller, frozenset[str]], list[Finding]]()
         for finding in self.findings:
@@ -203,16 +209,17 @@ class Attacker:
                     inside = self.own_calls.from_inside(finding)
                     exactly = self.own_calls.exactly(finding)
                     own = [one for one in inside if may_be_of(one, credentials)] if credentials is not None else exactly
-                    take(own, f"it is the call of finding {finding.id}")
+                    take(own, f"it is the call of finding {finding.id}", Ground.OWN_CALL)
                     self._inside.append((caller, credentials or frozenset(), finding))
                 elif credentials is not None and self.own_calls.is_at_home(finding, *caller[:2], credentials):
-                    take(self.own_calls.exactly(finding), f"it is the call of finding {finding.id}")
+                    says = f"it is the call of finding {finding.id}"
+                    take(self.own_calls.exactly(finding), says, Ground.OWN_CALL)
                 elif credentials is not None:
                     named.setdefault((caller, credentials), []).append(finding)
         for (named_caller, credentials), findings in named.items():
             same = f"same identity, {'credential, ' if credentials else ''}address and user agent"
             says = f"{same} as the call of finding {few([one.id for one in findings], 2)}"
-            yield of_caller(named_caller, credentials, None, says)
+            yield of_caller(named_caller, credentials, None, says, Ground.CALLER)
 
     def _given_rights(self, let_in: list[LetIn]) -> Iterator[AttackerRule]:
         """Callers inside whose habits are not known, of findings, to whom the attacker gave rights before they made any call."""
@@ -220,7 +227,7 @@ class Attacker:
             for caller, credentials, finding in self._inside:
                 if one.by == "binding" and one.key == caller[0] and not self._letting_in.user_called_before(one):
                     says = f"{one.why.says}, before which it made no call; and finding {finding.id} is about a call of this caller"
-                    yield of_caller(caller, credentials, one.at, says)
+                    yield of_caller(caller, credentials, one.at, says, Ground.GIVEN_RIGHTS)
 
     def _matching(self, rules: list[AttackerRule]) -> list[Event]:
         """The events that may fit any of some rules, and those asked for before, in one pass over the log for what is new."""
@@ -240,7 +247,12 @@ class Attacker:
     @cached_property
     def possible(self) -> dict[Place, Call]:
         """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
-        found = possible_calls(self.own_calls, self.certificates, self.findings, self.calls, self.let_in)
+        users = {str(call.event["user_name"]) for call in self.calls.values()}
+        for call in self._settled[4].values():
+            call.whose |= users
+        found = possible_calls(
+            self.own_calls, self.certificates, self.findings, self.calls, self.let_in, self._settled[4]
+        )
         return {place: call for place, call in found.items() if not self.marked.is_out(call.event)}
 
     @cached_property

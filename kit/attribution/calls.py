@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 
+from kit.attribution.ground import Ground
 from kit.lenient import dict_of, json_of
 from kit.model.address import canonical
 from kit.model.identity import SERVICE_ACCOUNT
@@ -230,13 +231,15 @@ def address_of(call: dict[str, Any]) -> tuple[str, str] | None:
 
 @dataclass
 class Call:
-    """An audit event with the rules that made it the attacker's. whose: of a possible one, the identities that it may come from.
+    """An audit event with what made it the attacker's, each with the rule of the kit that it is (None: one that makes possible alone).
+
+    whose: of a possible one, the identities that it may come from.
 
     source: what a controller applied it from; then the deed is the attacker's, and the controller's identity and credential need not be.
     """
 
     event: Event
-    rules: dict[str, None] = field(default_factory=dict)
+    rules: dict[str, Ground | None] = field(default_factory=dict)
     whose: set[str] = field(default_factory=set)
     source: str = ""
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kit.attribution.calls import Event, creates, events_where, let_through
+from kit.attribution.ground import Ground
 from kit.attribution.rules import AttackerRule
 from kit.identities.certificate import credential_id_of, der_of, end_of, named_in
 from kit.inventory.inventory import Inventory
@@ -103,10 +104,10 @@ class Certificates:
         for one in self.requests(events):
             if one.made and one.certificates:
                 says = f"it was made with a certificate: {one.says}"
-                yield AttackerRule("credential_id", set(one.certificates), self._is_with(one), says)
+                yield AttackerRule("credential_id", set(one.certificates), self._is_with(one), says, Ground.CERTIFICATE)
             elif one.made and one.issued is None and self._is_new(one):
                 says = f"it has a name that made no call before: {one.says}"
-                yield AttackerRule("user_name", {one.user_name}, self._is_since(one), says)
+                yield AttackerRule("user_name", {one.user_name}, self._is_since(one), says, Ground.CERTIFICATE_NAME)
 
     def possible(self, events: Iterable[Event]) -> Iterator[tuple[list[Event], str, str]]:
         """Calls that may be made with a certificate that the attacker approved, or whose fingerprint is in no evidence."""

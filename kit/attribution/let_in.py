@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from kit.attribution.calls import Call, Event, Place, creates, let_through, place_of
+from kit.attribution.ground import Ground
 from kit.attribution.rules import AttackerRule
 from kit.attribution.trail import FoundTrail
 from kit.identities.access import Access
@@ -75,13 +76,15 @@ class LettingIn:
         issued = self._followed(calls, {row["issued"]: row["event_at"] for row, _ in trail.values() if row["issued"]})
         if issued:
             says = "its access key was issued to the attacker"
-            yield AttackerRule("access_key_id", issued, lambda event: event["access_key_id"] in issued, says)
+            yield AttackerRule(
+                "access_key_id", issued, lambda event: event["access_key_id"] in issued, says, Ground.ISSUED_KEY
+            )
         for one in (one for one in let_in if one.sure):
             says = f"the attacker let {one.key} in, which had no way in before: {one.why.says}"
             if one.arns:
-                yield AttackerRule("arn", set(one.arns), one.called, says)
+                yield AttackerRule("arn", set(one.arns), one.called, says, Ground.LET_IN)
             if one.user_names:
-                yield AttackerRule("user_name", set(one.user_names), one.called, says)
+                yield AttackerRule("user_name", set(one.user_names), one.called, says, Ground.LET_IN)
 
     def _followed(self, calls: dict[Place, Call], issued: dict[str, datetime]) -> set[str]:
         """Of the keys that calls of the attacker issued at a time, those that nobody used in the cluster before the attacker did: where

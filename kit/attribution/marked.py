@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from kit.attribution.calls import LEGACY, AwsEvent, Event, credentials_of, token_secret_of
+from kit.attribution.ground import Ground
 from kit.attribution.rules import AttackerRule
 from kit.model.refs import Ref
 from kit.store.marks import ATTACKER, Mark
@@ -58,7 +59,7 @@ class Marked:
             says = f"a person marked {mark.thing} as the attacker's{f': {mark.note}' if mark.note else ''}"
             if mark.word == ATTACKER:
                 for column, value in self._columns(kind, key):
-                    yield AttackerRule(column, {value}, self._holds, says)
+                    yield AttackerRule(column, {value}, self._holds, says, Ground.MARKED)
 
     def _holds(self, event: Event) -> bool:
         return bool(self.is_attackers(event))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal
 
 from kit.attribution.calls import (
     Call,
@@ -36,9 +38,13 @@ def possible_calls(
     findings: list[Finding],
     calls: dict[Place, Call],
     let_in: list[LetIn],
+    undecided: dict[Place, Call],
 ) -> dict[Place, Call]:
-    """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
-    found = dict[Place, Call]()
+    """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so.
+
+    undecided: calls for which a single rule speaks that is right too seldom to decide alone.
+    """
+    found = {place: _with_reason(call) for place, call in undecided.items()}
     hostile = [call.event for call in calls.values()]
     for events, rule, whose in (
         *_from_inside(own_calls, findings),
@@ -55,6 +61,11 @@ def possible_calls(
                 call.rules[rule] = None
                 call.whose.add(whose)
     return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
+
+
+def _with_reason(call: Call) -> Call:
+    alone = "; this rule has decided too few cases to count without another one beside it"
+    return replace(call, rules={f"{rule}{alone}": ground for rule, ground in call.rules.items()})
 
 
 def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Found]:
@@ -130,7 +141,7 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
 
 def _from_elsewhere(own_calls: OwnCalls, calls: dict[Place, Call]) -> Iterator[_Found]:
     """Calls with a credential that the attacker used outside, or by the same anonymous caller, from where that identity had not been
-    before: the credential has changed hands, the attacker has moved, or the owner has."""
+    before: the attacker has another address now, somebody got the credential from the attacker, or its owner has another address."""
     first, used = dict[str, Event](), defaultdict[str, set[str]](set)
     for call in calls.values():
         user, address = call.event["user_name"], call.event["source_address"]
@@ -141,30 +152,14 @@ def _from_elsewhere(own_calls: OwnCalls, calls: dict[Place, Call]) -> Iterator[_
         anonymous = user == ANONYMOUS
         if not used[user] and not anonymous:
             continue
-        known = {
-            row["source_address"]
-            for row in own_calls.store.rows(
-                "SELECT DISTINCT source_address FROM audit WHERE user_name = $user AND received_at < $at",
-                user=user,
-                at=event["received_at"],
-            )
-        }
-        later = events_where(
-            own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=event["received_at"]
-        )
         moved = [
             one
-            for one in later
-            if one["source_address"] not in known
-            and one["source_address"] not in own_calls.cluster_addresses.own
-            and (let_through(one) and one["resource"] if anonymous else credentials_of(one) & used[user])
+            for one in _new_outside(own_calls, user, event["received_at"], "source_address")
+            if (let_through(one) and one["resource"] if anonymous else credentials_of(one) & used[user])
         ]
         what = "it is anonymous too" if anonymous else "same credential as the attacker's"
-        yield (
-            moved,
-            f"{what}, from where {user} had not been before: it may have been handed on, or its owner have moved",
-            user,
-        )
+        says = f"{what}, from where {user} had not been before: the attacker, whoever got it from the attacker, or its owner may call from there"
+        yield moved, says, user
 
 
 def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Found]:
@@ -174,29 +169,26 @@ def _perhaps_minted(own_calls: OwnCalls, hostile: list[Event]) -> Iterator[_Foun
         if not is_mint or event["issued_credential_id"] or (event["namespace"], event["name"]) in seen:
             continue
         seen.add((event["namespace"], event["name"]))
-        user = account_user(event)
-        known = {
-            row["credential_id"]
-            for row in own_calls.store.rows(
-                "SELECT DISTINCT credential_id FROM audit WHERE user_name = $user AND received_at < $at"
-                " AND credential_id IS NOT NULL",
-                user=user,
-                at=event["received_at"],
-            )
-        }
-        later = events_where(
-            own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=event["received_at"]
+        says = f"it may be the token that the attacker minted for {event['namespace']}/{event['name']}: the log does not name that credential"
+        outside = _new_outside(own_calls, account_user(event), event["received_at"], "credential_id")
+        yield outside, says, str(event["user_name"])
+
+
+def _new_outside(
+    own_calls: OwnCalls, user: str, at: datetime, column: Literal["source_address", "credential_id"]
+) -> list[Event]:
+    """The calls of a user since a moment, from outside, with an address or credential that its earlier calls had not got."""
+    known = {
+        row[column]
+        for row in own_calls.store.rows(
+            f"SELECT DISTINCT {column} FROM audit WHERE user_name = $user AND received_at < $at AND {column} IS NOT NULL",
+            user=user,
+            at=at,
         )
-        outside = [
-            one
-            for one in later
-            if one["source_address"] not in own_calls.cluster_addresses.own and one["credential_id"] not in known
-        ]
-        yield (
-            outside,
-            f"it may be the token that the attacker minted for {event['namespace']}/{event['name']}: the log does not name that credential",
-            str(event["user_name"]),
-        )
+    }
+    later = events_where(own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=at)
+    inside = own_calls.cluster_addresses.own
+    return [one for one in later if one["source_address"] not in inside and one[column] not in known]
 
 
 def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> Iterator[_Found]:

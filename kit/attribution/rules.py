@@ -27,6 +27,7 @@ from kit.attribution.calls import (
     token_secret_of,
 )
 from kit.attribution.ends import Ends
+from kit.attribution.ground import Ground
 from kit.inventory.addresses import CONTROL_PLANE, Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE
@@ -39,22 +40,28 @@ _CALLER = "concat_ws(chr(31), coalesce(user_name, ''), coalesce(source_address, 
 
 @dataclass(frozen=True)
 class AttackerRule:
-    """What makes events the attacker's. column, values: one of the values stands in this column (SQL) of each. holds: and this is true of it."""
+    """What makes events the attacker's. column, values: one of the values stands in this column (SQL) of each. holds: and this is true of it.
+
+    ground: which rule of the kit it is; says: what it rests on here.
+    """
 
     column: str
     values: set[str]
     holds: Callable[[Event], bool]
     says: str
+    ground: Ground
 
 
-def of_caller(caller: Caller, credentials: frozenset[str], since: datetime | None, says: str) -> AttackerRule:
+def of_caller(
+    caller: Caller, credentials: frozenset[str], since: datetime | None, says: str, ground: Ground
+) -> AttackerRule:
     """That an event has this identity, address, user agent and one of these credentials; with since: from then on."""
 
     def holds(event: Event) -> bool:
         same = caller_of(event) == caller and may_be_of(event, credentials)
         return same and (since is None or event["received_at"] >= since)
 
-    return AttackerRule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says)
+    return AttackerRule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says, ground)
 
 
 class Rules:
@@ -83,12 +90,14 @@ class Rules:
     def _minted(self, events: list[Event]) -> Iterator[AttackerRule]:
         minted = not_none(event["issued_credential_id"] for event in events)
         says = "its credential was minted by a call of the attacker"
-        yield AttackerRule("credential_id", minted, lambda event: event["credential_id"] in minted, says)
+        yield AttackerRule("credential_id", minted, lambda event: event["credential_id"] in minted, says, Ground.MINTED)
 
     def _of_made_pods(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = self.pods_made_by(events)
         says = "it was made with the token of a pod that the attacker created"
-        yield AttackerRule("claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says)
+        yield AttackerRule(
+            "claimed_pod_uid", made, lambda event: event["claimed_pod_uid"] in made, says, Ground.MADE_POD
+        )
 
     def _of_made_secrets(self, events: list[Event]) -> Iterator[AttackerRule]:
         says = "its token is that of a Secret that the attacker created"
@@ -103,7 +112,8 @@ class Rules:
             return any(start <= at and (end is None or at < end) for start, end in made)
 
         if lives:
-            yield AttackerRule(LEGACY, {key.partition("/")[2] for key in lives}, holds, says)
+            names = {key.partition("/")[2] for key in lives}
+            yield AttackerRule(LEGACY, names, holds, says, Ground.MADE_LEGACY)
 
     def _of_made_accounts(self, events: list[Event]) -> Iterator[AttackerRule]:
         made = defaultdict[tuple[str, str | None], list[Event]](list)
@@ -124,7 +134,7 @@ class Rules:
                 return same and any(start <= at and (end is None or at < end) for start, end in lives)
 
             says = f"the attacker created its service account {created[0]['namespace']}/{created[0]['name']}"
-            yield AttackerRule("user_name", {user}, holds, says)
+            yield AttackerRule("user_name", {user}, holds, says, Ground.MADE_ACCOUNT)
 
     def _alone(self, events: list[Event]) -> Iterator[AttackerRule]:
         for address in self.addresses_of(events):
@@ -133,7 +143,7 @@ class Rules:
             def holds(one: Event, address: str = address) -> bool:
                 return bool(one["source_address"] == address)
 
-            yield AttackerRule("source_address", {address}, holds, says)
+            yield AttackerRule("source_address", {address}, holds, says, Ground.ALONE)
 
     def _before(self, events: list[Event]) -> Iterator[AttackerRule]:
         """Whoever minted the credentials or made the pods that hostile events used, from one of their addresses; and what the same
@@ -148,7 +158,7 @@ class Rules:
             what = "minted the credential" if maker["issued_credential_id"] else "made the pod"
             says = f"its caller {what} that the attacker used from the same address {maker['source_address']}"
             since = None if (maker["issued_credential_id"], caller) in used else maker["received_at"]
-            yield of_caller(caller, credentials_of(maker), since, says)
+            yield of_caller(caller, credentials_of(maker), since, says, Ground.BEFORE)
 
     def _is_at_home(self, maker: Event) -> bool:
         """Whether a node's credential is used from nowhere else: then that may be the node itself, behind what it shares with others."""
@@ -187,6 +197,7 @@ class Rules:
                 addresses,
                 lambda event: event["source_address"] in addresses and event["user_name"] in CONTROL_PLANE,
                 says,
+                Ground.PRETENDING,
             )
 
     def addresses_of(self, hostile: list[Event]) -> list[str]:

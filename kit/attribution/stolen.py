@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kit.attribution.calls import Event, creates, let_through
+from kit.attribution.ground import Ground
 from kit.attribution.rules import USED_FROM, AttackerRule
 from kit.identities.sessions import Session, Sessions
 from kit.inventory.inventory import Inventory
@@ -105,4 +106,4 @@ def follow_from(stolen: list[Stolen]) -> Iterator[AttackerRule]:
             return event["access_key_id"] == key and event["source_address"] in places
 
         used = {f"{one.session.access_key_id}\x1f{address}" for address in one.addresses}
-        yield AttackerRule(USED_FROM.format("access_key_id"), used, holds, one.says)
+        yield AttackerRule(USED_FROM.format("access_key_id"), used, holds, one.says, Ground.STOLEN_SESSION)

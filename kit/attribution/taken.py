@@ -20,6 +20,7 @@ from kit.attribution.calls import (
     token_secret_of,
 )
 from kit.attribution.ends import Ends
+from kit.attribution.ground import Ground
 from kit.attribution.own_call import MANY_CALLS, seen_before
 from kit.attribution.rules import USED_FROM, AttackerRule
 from kit.inventory.addresses import Addresses
@@ -68,7 +69,7 @@ class Taken:
                     entered[pod.uid] = min(event["received_at"], entered.get(pod.uid, event["received_at"]))
         for uid, at in sorted(entered.items()):
             says = "it was made from outside with the token of a pod that the attacker had entered"
-            yield from self._used_outside("claimed_pod_uid", uid, at, says)
+            yield from self._used_outside("claimed_pod_uid", uid, at, says, Ground.ENTERED_POD)
 
     def _of_read_secrets(self, events: list[Event]) -> Iterator[AttackerRule]:
         read = dict[str, datetime]()
@@ -85,7 +86,7 @@ class Taken:
                         read[key] = min(event["received_at"], read.get(key, event["received_at"]))
         for key, at in sorted(read.items()):
             says = f"it was made from outside with the token of Secret {key}, which the attacker had read"
-            yield from self._used_outside(LEGACY, key, at, says)
+            yield from self._used_outside(LEGACY, key, at, says, Ground.READ_LEGACY)
 
     def _of_used_credentials(self, events: list[Event]) -> Iterator[AttackerRule]:
         """What has its place in the cluster, a pod's token or a node's credential, and a Secret's token, does not move once the attacker
@@ -104,9 +105,11 @@ class Taken:
                         first[column, used] = min(at, first.get((column, used), at))
         for (column, used), at in sorted(first.items()):
             says = f"it was made from outside with the {_WORDS[column]} that the attacker had used outside before"
-            yield from self._used_outside(column, used, at, says)
+            yield from self._used_outside(column, used, at, says, Ground.USED_OUTSIDE)
 
-    def _used_outside(self, column: str, credential: str, at: datetime, says: str) -> Iterator[AttackerRule]:
+    def _used_outside(
+        self, column: str, credential: str, at: datetime, says: str, ground: Ground
+    ) -> Iterator[AttackerRule]:
         """The uses of a pod's token, of a Secret's or of a node's credential from addresses where it was not used before."""
         if not self.cluster_addresses.own:
             return  # what is outside cannot be told
@@ -122,7 +125,9 @@ class Taken:
 
         if new:
             value = name if column == LEGACY else credential
-            yield AttackerRule(USED_FROM.format(column), {f"{value}\x1f{address}" for address in new}, holds, says)
+            yield AttackerRule(
+                USED_FROM.format(column), {f"{value}\x1f{address}" for address in new}, holds, says, ground
+            )
 
     def _uses(self, column: str, credential: str) -> list[tuple[str, datetime]]:
         """The addresses that a credential was used from, each with its first use."""
@@ -165,7 +170,7 @@ class Taken:
 
             if own:
                 says = f"same identity and credential as a call of the attacker from {address}, where its owner is not"
-                yield AttackerRule("source_address", {address}, holds, says)
+                yield AttackerRule("source_address", {address}, holds, says, Ground.ANOTHER_CLIENT)
 
     def _since(self, user: str, address: str, credential: str, first: datetime) -> datetime | None:
         """From when on a credential is the attacker's alone at an address, given the attacker's first call with it there; None: never."""

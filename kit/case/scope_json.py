@@ -363,16 +363,10 @@ def _identity_contract(profile: Profile) -> IdentityJson:
         ],
         "came_from": [_why_contract(step.why) for step in profile.chain if step.why],
         "told_apart_by": [
-            {
-                "calls": one.calls,
-                "possible_calls": one.possible,
-                "same": list(one.same),
-                "by": list(one.by),
-                "says": one.says,
-            }
+            {"calls": one.calls, "possible_calls": one.possible, "same": list(one.same), "by": list(one.by), "says": one.says}
             for one in profile.told_apart_by
         ],
-    }
+    }  # fmt: skip
 
 
 def _session_contract(one: UsedSession) -> SessionJson:

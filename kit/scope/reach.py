@@ -9,7 +9,8 @@ from kit.identities.rights import Rights
 from kit.identities.sessions import Session, Sessions
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import in_window
-from kit.model.kinds import Certainty
+from kit.lenient import dict_of, json_of, texts_of
+from kit.model.kinds import EVERYTHING, Certainty
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.model.window import Window
@@ -17,6 +18,8 @@ from kit.scope.caller import identity_of_caller
 from kit.scope.pods import FoundPod, add_pods
 from kit.scope.subject import FindingScope, UsedSession
 from kit.words import few
+
+_OPENS = ("StartSession", "SendCommand", "SendSSHPublicKey", "SendSerialConsoleSSHPublicKey")
 
 
 def add_possible(scope: FindingScope, inventory: Inventory) -> None:
@@ -124,6 +127,38 @@ def add_sessions(scope: FindingScope, attacker: Attacker, sessions: Sessions) ->
             ("iam_role",),
             says,
             "CloudTrail of the whole cluster (calls of its nodes), or the addresses of its NAT gateways",
+        )
+
+
+def add_opened_nodes(scope: FindingScope, attacker: Attacker, inventory: Inventory) -> None:
+    """The nodes on which calls of the attacker in AWS opened a session or ran a command; what was done there with the node's credentials
+    looks like the node's own work.
+
+    Sources: AWS Systems Manager API (StartSession, SendCommand), EC2 Instance Connect API.
+    """
+    named = [one for one in scope.aws_calls if one in attacker.trail and attacker.trail[one][0]["event_name"] in _OPENS]
+    opened = dict[str, str]()
+    for row in inventory.store.rows(
+        "SELECT event_id, event_name, request_parameters FROM trail WHERE list_contains($ids, event_id) AND error_code IS NULL"
+        " ORDER BY event_at, event_id",
+        ids=named,
+    ):
+        asked = dict_of(json_of(row["request_parameters"]))
+        instances = [asked.get("target"), asked.get("instanceId"), *texts_of(asked.get("instanceIds"))]
+        for node in (inventory.node_of_instance.get(str(one)) for one in instances if one):
+            if node:
+                says = f"{row['event_name']}: the attacker opened a session or ran a command on its instance"
+                scope.add("node", node, Why(Ref.of("trail", row["event_id"]), says, Rule.ATTACKER))
+                opened.setdefault(node, row["event_name"])
+    if opened:
+        says = (
+            f"The attacker was on {few(sorted(opened), 3)} by {few(sorted(set(opened.values())), 3)}:"
+            " what was done there with the credentials of the node and of its pods cannot be told from their own work"
+        )
+        scope.limit(
+            (*EVERYTHING, "source_ip"),
+            says,
+            "the logs of these sessions and commands, Runtime Monitoring findings of the node",
         )
 
 

@@ -31,7 +31,7 @@ from kit.scope.index import Index
 from kit.scope.limits import Limits
 from kit.scope.pods import add_pods, injected_pods, pods_of_finding, pods_of_sequence, touched_pods
 from kit.scope.profile import Profiles
-from kit.scope.reach import add_possible, add_reach, add_sessions
+from kit.scope.reach import add_opened_nodes, add_possible, add_reach, add_sessions
 from kit.scope.subject import FindingScope
 from kit.store.marks import Mark
 from kit.store.store import Store
@@ -140,6 +140,7 @@ class Scope:
     def _add_rest(self, scope: FindingScope) -> None:
         add_possible(scope, self.inventory)
         self._add_stolen(scope)
+        add_opened_nodes(scope, self.attacker, self.inventory)
         add_sessions(scope, self.attacker, self.sessions)
         self._add_identities(scope)
         self._add_credentials(scope)

@@ -1,0 +1,185 @@
+"""How often each rule of attribution was right, over recordings and attackers of our own: writes docs/accuracy.md.
+
+python -m tests.accuracy [--only PART] [--every NUMBER]     PART: rules, scope or statements; what an earlier run measured of the others stays
+
+A rule fires once for each call in the audit log that it makes the attacker's. It is right when the ground truth has that call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kit.attribution.ground import DEFINITIONS, SAYS, Ground
+from kit.case.case import Case
+from kit.evidence.intake import load_new_case
+from tests.attackers import FOES, Told, Unfit
+from tests.truth import Count, recordings, score
+
+PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
+KEPT = Path(__file__).parents[1] / "out" / "accuracy.json"
+LEAST, LEAST_RECORDINGS = 30, 4
+HEAD = "| rule | it says | fired | right | at least (95 %) | recordings | counts alone |"
+
+
+def lower_bound(right: int, fired: int) -> float:
+    """The lower end of the 95 % interval of a part (Wilson 1927, "Probable inference", J. Am. Stat. Assoc. 22)."""
+    if not fired:
+        return 0.0
+    z, part = 1.959964, right / fired
+    middle = part + z * z / (2 * fired)
+    spread = z * math.sqrt(part * (1 - part) / fired + z * z / (4 * fired * fired))
+    return max(0.0, (middle - spread) / (1 + z * z / fired))
+
+
+def is_few(fired: int, of_recordings: int) -> bool:
+    """Whether a rule fired too seldom, or in too few recordings, to be trusted alone."""
+    return fired < LEAST or of_recordings < LEAST_RECORDINGS
+
+
+def fired_in(evidence: Path, hostile: set[str], folder: Path) -> Iterator[tuple[Ground, bool]]:
+    """Each rule that fired for a call, also where the gate left that call undecided, and whether it was right."""
+    load_new_case(folder / "case", [str(evidence)])
+    attacker = Case(folder / "case")._scope.attacker
+    calls = {**attacker.possible, **attacker.calls}
+    seen = set[tuple[Ground, str]]()
+    for call in calls.values():
+        for ground in call.rules.values():
+            audit_id = call.event["audit_id"]
+            if ground is not None and (ground, audit_id) not in seen:
+                seen.add((ground, audit_id))
+                yield ground, audit_id in hostile
+
+
+def measured_rules(every: int) -> dict[str, Any]:
+    """Rule → how often it fired, how often it was right, and in which recordings, over recordings and their variations."""
+    fired, right, where = Counter[str](), Counter[str](), dict[str, set[str]]()
+    cases = 0
+    for recording in recordings():
+        name = "long_incident" if recording.name == "case" else recording.name
+        for change in (None, *FOES[::every]):
+            told = Told(recording)
+            try:
+                if change:
+                    change.change(told)
+            except Unfit:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                made = told.save(Path(folder))
+                (made / "ground_truth.json").unlink()
+                for ground, is_right in fired_in(made, set(told.truth["attacker_calls"]), Path(folder)):
+                    fired[ground] += 1
+                    right[ground] += is_right
+                    where.setdefault(ground, set()).add(name)
+            cases += 1
+            print(f"{cases} {name} {change.name if change else 'as it is'}", file=sys.stderr, flush=True)
+    return {
+        "recordings": len(recordings()),
+        "cases": cases,
+        "attackers": [one.name for one in FOES[::every]],
+        "rules": {
+            one: {"fired": fired[one], "right": right[one], "recordings": sorted(where.get(one, ()))} for one in Ground
+        },
+    }
+
+
+def measured_scope() -> dict[str, Any]:
+    """Kind of subject → right, wrong, missed, over the recordings."""
+    total = dict[str, Count]()
+    for recording in recordings():
+        for kind, count in score(recording).counts.items():
+            total[kind] = total.get(kind, Count()) + count
+    return {kind: [count.right, count.wrong, count.missed] for kind, count in total.items()}
+
+
+def measured_statements() -> dict[str, Any]:
+    """Topic of statements → right, wrong or missed, over the recordings."""
+    from tests.statements import judged
+
+    right, wrong = Counter[str](), Counter[str]()
+    for recording in recordings():
+        made = judged(recording)
+        right.update(made.right)
+        wrong.update(topic for topic, _ in made.wrong)
+    return {topic: [right[topic], wrong[topic]] for topic in sorted({*right, *wrong})}
+
+
+MEASURED = {"scope": measured_scope, "statements": measured_statements}
+
+
+def page(kept: dict[str, Any]) -> str:
+    """docs/accuracy.md, of what was measured."""
+    lines = [
+        "<!-- Generated by `python -m tests.accuracy`, which is slow. -->\n",
+        "# How often the rules were right\n",
+        "Measured against the recordings' ground truths. These recordings are few and made for this: other clusters will differ.\n",
+    ]
+    if "rules" in kept:
+        lines += list(_rules(kept["rules"]))
+    if "scope" in kept:
+        lines += ["\n## Subjects\n", "Over the recordings as they are.\n"]
+        lines += [
+            "| kind | right | wrong | missed | precision | at least (95 %) | recall |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for kind, (right, wrong, missed) in kept["scope"].items():
+            count = Count(right, wrong, missed)
+            lines.append(
+                f"| {kind} | {right} | {wrong} | {missed} | {count.precision:.3f} | {lower_bound(right, right + wrong):.3f} | {count.recall:.3f} |"
+            )
+    if "statements" in kept:
+        lines += ["\n## Statements\n", "What briefs and answers say, over the recordings as they are.\n"]
+        lines += ["| topic | right | wrong or missed | part | at least (95 %) |", "|---|---|---|---|---|"]
+        for topic, (right, wrong) in kept["statements"].items():
+            lines.append(
+                f"| {topic} | {right} | {wrong} | {right / (right + wrong):.3f} | {lower_bound(right, right + wrong):.3f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _rules(kept: dict[str, Any]) -> Iterator[str]:
+    yield "## Rules of attribution\n"
+    yield (
+        f"Over {kept['recordings']} recordings and {len(kept['attackers'])} variations of each that fits ({', '.join(kept['attackers'])}): {kept['cases']} cases."
+        " A rule fires once for each call that it makes the attacker's; several may speak for one call.\n"
+    )
+    yield (
+        f"A rule that fired under {LEAST} times, or in fewer than {LEAST_RECORDINGS} recordings, is *few*: a call for which it alone speaks is possible,"
+        " and affected only with a second rule beside it. A *definition* holds by what its evidence is.\n"
+    )
+    yield HEAD
+    yield "|---|---|---|---|---|---|---|"
+    for ground in Ground:
+        one = kept["rules"][ground]
+        fired, right, where = one["fired"], one["right"], len(one["recordings"])
+        alone = "few" if is_few(fired, where) else "yes"
+        if ground in DEFINITIONS:
+            alone = f"definition: {DEFINITIONS[ground]}"
+        least = f"{lower_bound(right, fired):.3f}" if fired else "–"
+        yield f"| {ground} | {SAYS[ground]} | {fired} | {right} | {least} | {where} | {alone} |"
+
+
+def main(arguments: Iterable[str]) -> int:
+    """Measure, keep what was measured, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.accuracy")
+    parser.add_argument("--only", choices=("rules", *MEASURED), help="measure this alone")
+    parser.add_argument("--every", type=int, default=1, help="of the attackers of our own each so many-th")
+    given = parser.parse_args(list(arguments))
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for part in (given.only,) if given.only else ("rules", *MEASURED):
+        kept[part] = measured_rules(given.every) if part == "rules" else MEASURED[part]()
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(kept, indent=1))
+    PAGE.write_text(page(kept))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
