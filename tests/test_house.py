@@ -218,7 +218,11 @@ def test_the_lock_pins_every_package_by_hash_and_names_no_host() -> None:
 def test_conda_takes_its_versions_from_the_lock() -> None:
     import yaml
 
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    text = (ROOT / "environment.yml").read_text()
+    assert "Not tried with a solver" in text and "not tried with a solver" in " ".join(
+        (ROOT / "README.md").read_text().split()
+    )
+    listed = yaml.safe_load(text)["dependencies"]
     assert listed == ["python=3.11", "pip", {"pip": ["-r requirements.lock"]}]
 
 
