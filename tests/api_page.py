@@ -27,6 +27,9 @@ a frame too. The examples below run in this order, on the sample case, in a test
   the texts that repeat are categories. Lists are lists of texts.
 * An empty cell is `NA`, in every column, and means one thing: the record has nothing there. An empty text is never in a frame. What an empty
   cell of one column says beyond that stands with the column. The tables that `case.sql` reads are as the log has them.
+* Empty cells are chosen in pandas, `made[made["subresource"].isna()]`, since a filter takes None and "" as not given. `merge` joins empty
+  cells with each other: drop them before, `calls.dropna(subset=["access_key_id"])`.
+* A column of times is compared with a time, `calls[calls["received_at"] >= pd.Timestamp("2026-11-23T16:40Z")]`; with a text pandas raises.
 * `ref` names a record: `case.show(ref)` renders it, `case.raw(ref)` has its text.
 * What is wrong with a call is one sentence, and in a notebook nothing else is shown. Its class is below `kit.errors.KitError`.
 """

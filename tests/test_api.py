@@ -216,6 +216,17 @@ def test_sums_and_lengths_of_time_in_sql_are_numbers_that_pandas_reckons_with(ca
     assert case.sql("SELECT 1e30::DECIMAL(38, 0) AS big")["big"][0] == pytest.approx(1e30)
 
 
+def test_what_the_docs_say_of_pandas_itself_is_so(case: kit.Case) -> None:
+    calls, in_aws = case.audit(), case.cloudtrail()
+    assert (calls["subresource"].isna() & (calls["resource"] == "pods")).any()
+    keyed = calls.dropna(subset=["access_key_id"]).merge(in_aws, on="access_key_id")
+    assert 0 < len(keyed) < len(calls.merge(in_aws, on="access_key_id"))
+    at = pd.Timestamp("2026-11-23T16:40Z")
+    assert len(calls[calls["received_at"] >= at]) == len(case.audit(start=at))
+    with pytest.raises(TypeError):
+        calls["received_at"] >= "2026-11-23T16:40Z"  # noqa: B015 - it raises
+
+
 def test_a_ref_leads_to_the_record(case: kit.Case) -> None:
     ref = case.audit(verb="create", resource="pods")["ref"][0]
     record = case.raw(ref)

@@ -143,7 +143,7 @@ class CaseEvidence:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """What became of each file (columns: kit.store.ledger.LedgerEntry)."""
+        """What became of each file that was given, in that order."""
         return frames.typed("ledger", self.store.ledger)
 
     @cached_property
@@ -154,7 +154,7 @@ class CaseEvidence:
 
     @cached_property
     def coverage(self) -> pd.DataFrame:
-        """Which spans the sources cover, and their gaps (columns: kit.store.tables.COVERAGE)."""
+        """Which spans the sources cover, and their gaps (columns: docs/tables.md)."""
         return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
 
     @cached_property
@@ -169,7 +169,7 @@ class CaseEvidence:
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
-        """Records that could not become rows, with place and reason (columns: kit.store.tables.REJECTS)."""
+        """Records that could not become rows, with place and reason (columns: docs/tables.md)."""
         return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
 
     @cached_property
