@@ -242,6 +242,45 @@ print(json.dumps({'pass': min(passes), 'scope': time.monotonic() - began, 'calls
 """
 
 
+# Calls of the front door, each in a Python of its own with a case as argument: CPU seconds of the call, megabytes at the peak, rows.
+FRAMES = {
+    "open_case": "case",
+    "findings": "case.findings",
+    "audit, an address": 'case.audit(source_address="203.0.113.6")',
+    "audit, pods created in a namespace": 'case.audit(verb="create", resource="pods", namespace="kube-system")',
+    "audit, an hour": 'case.audit(start="2026-11-23T16:30Z", end="2026-11-23T17:30Z")',
+    "cloudtrail, an access key": 'case.cloudtrail(access_key_id="A*")',
+    "sign_ins": "case.sign_ins()",
+    "objects": 'case.objects("pods", namespace="kube-system")',
+    "secrets_read, with the scope": "case.secrets_read()",
+    "sql": 'case.sql("SELECT verb, count(*) AS events FROM audit GROUP BY verb")',
+    "raw": 'case.raw("audit:00000000-47b0-4d14-968a-5af47ba8fb6a")',
+}
+_FRAME = """
+import json, resource, sys, time, warnings
+import kit
+warnings.simplefilter('ignore')
+case = kit.open_case(sys.argv[1])
+began = time.process_time()
+found = eval(sys.argv[2])
+cpu = time.process_time() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([cpu, peak, len(found) if hasattr(found, 'columns') else 1]))
+"""
+
+
+def of_frames(case: Path, faults: list[str]) -> None:
+    """What the calls of the front door take on a case."""
+    for name, call in FRAMES.items():
+        ran = subprocess.run(
+            [sys.executable, "-c", _FRAME, str(case), call], check=True, capture_output=True, text=True
+        )
+        cpu, peak, rows = json.loads(ran.stdout)
+        print(f"{name:36} {cpu:>7.1f} CPU s {peak:>6,.0f} MB at the peak {rows:>8,} rows", flush=True)
+        if peak >= LIMIT_MEGABYTES:
+            faults.append(f"{name}: {peak:,.0f} MB resident, the limit is {LIMIT_MEGABYTES} MB")
+
+
 def _of_scope(log: Path, folder: Path, lines: int, size: int, faults: list[str]) -> tuple[Measured, dict[str, float]]:
     """The scope of one finding of the sample on a log of that many lines, in full passes over the columns that it reads; and the
     seconds of both."""
@@ -259,6 +298,7 @@ def _of_scope(log: Path, folder: Path, lines: int, size: int, faults: list[str])
     )
     if not told["calls"]:
         faults.append("the scope has no call of the attacker: nothing was measured")
+    of_frames(case, faults)
     shutil.rmtree(evidence)
     shutil.rmtree(case)
     return taken, told
