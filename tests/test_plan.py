@@ -277,11 +277,17 @@ def test_the_kind_of_a_node_decides_what_can_be_done_to_it(kind: str, tmp_path: 
     if kind == "fargate":
         assert not done and "Fargate" in impossible["cordon_node"]
     if kind == "hybrid":
-        assert done == {"cordon_node", "evict_pods"} and "switch it off where it stands" in impossible["terminate_node"]
+        assert (
+            done == {"cordon_node", "evict_pods", "capture_processes"}
+            and "switch it off where it stands" in impossible["terminate_node"]
+        )
     if kind in ("auto", "karpenter"):
         warned = {says for one in of_nodes if one["action"] == "protect_node" for says in one["blast_radius"]}
         assert any("consolidation and drift alone" in says for says in warned)
         assert any("nobody can switch that off: have its disk captured" in says for says in warned) is (kind == "auto")
+    if kind == "auto":
+        read = {says for one in of_nodes if one["action"] == "capture_processes" for says in one["blast_radius"]}
+        assert any("EKS Auto Mode has neither SSH nor SSM" in says for says in read)
     if kind == "auto":
         assert "AWS forbids" in impossible["quarantine_node"] and "terminate_node" in done
     if kind in ("auto", "karpenter"):
@@ -345,6 +351,44 @@ def test_a_disk_that_is_in_no_snapshot_and_what_a_node_alone_runs_are_said(tmp_p
 )  # fmt: skip
 def test_which_instance_types_have_disks_of_their_own(instance_type: str, has: bool) -> None:
     assert NodeFacts(instance_type=instance_type).has_instance_store is has
+
+
+SYSTEMS = {
+    "Amazon Linux 2023.9": "memory is for a person, by SSM or SSH",
+    "Bottlerocket OS 1.49.0 (aws-k8s-1.33)": "Bottlerocket has no shell",
+    "Windows Server 2022 Datacenter": "Get-Process",
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("runtime", ["containerd://1.7.27", "containerd://2.1.5"])
+def test_the_plan_says_of_each_node_before_what_can_be_captured(system: str, runtime: str, tmp_path: Path) -> None:
+    def renewed(resource: str, items: list[Event]) -> list[Event]:
+        for item in items if resource == "nodes" else ():
+            item["status"]["nodeInfo"] |= {"osImage": system, "containerRuntimeVersion": runtime}
+        return items
+
+    kit_json("new", tmp_path / "case", varied("webhook_backdoor", tmp_path, dump=renewed))
+    plan = kit_json("plan", tmp_path / "case")
+    impossible = {one["action"]: one["says"] for one in plan["not_possible"]}
+    read = [one for one in plan["actions"] if one["action"] == "capture_processes"]
+    said = [says for one in read for says in one["blast_radius"]] or [impossible["capture_processes"]]
+    assert any(SYSTEMS[system] in says for says in said) and bool(read) is not system.startswith("Windows")
+    done = {one["action"] for one in plan["actions"]}
+    if runtime == "containerd://1.7.27":
+        assert not {"capture_container", "snapshot_checkpoints"} & done
+        assert "containerd 1.7.27, which makes no checkpoints" in impossible["capture_container"]
+    else:
+        assert {"capture_container", "snapshot_checkpoints"} <= done
+    of_node = {one["target"]: one["id"] for one in read}
+    for one in plan["actions"]:
+        if one["action"] in ("quarantine_node", "terminate_node") and read:
+            assert of_node[one["target"]] in one["after"]
+    on_node = {one["parameters"]["node"] for one in plan["actions"] if one["action"] == "delete_pod"}
+    assert on_node and all(not read or f"node:{node}" in of_node for node in on_node)
+    for one in read:
+        manifest = json.loads(shlex.split(one["command"][0])[1])
+        assert manifest["spec"]["hostPID"] and manifest["metadata"]["labels"] == {"kit-action": one["id"]}
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -47,7 +47,7 @@ class Keeps(StrEnum):
 
     NOTHING = "nothing"
     TARGET = "its target"
-    DISK = "the disk of its target, and what lies on it of pods"
+    DISK = "the disk of its target or what runs on it, with what is there of pods"
 
 
 class Where(StrEnum):

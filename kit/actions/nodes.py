@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
 from kit.actions.effect import Effect
+from kit.actions.node_capture import capture_commands, is_checkpointed, what_is_left, why_not_read
 from kit.actions.node_warnings import (
     what_a_cut_off_node_does,
     what_runs_on_it,
@@ -149,6 +150,11 @@ def _impossible(
     return why
 
 
+def _reads(why: Callable[[Target, Held], str]) -> Callable[[Target, Held], str]:
+    """Why a node cannot be read by a pod: for what makes it impossible anywhere, or for its system."""
+    return lambda target, held: why(target, held) or why_not_read(target, held)
+
+
 def _is_replaced(target: Target) -> bool:
     """Whether its controller would replace a node that is cordoned."""
     return target.known(NodeParameters).node_kind in BY_KARPENTER
@@ -201,7 +207,15 @@ ACTIONS = (
            impossible=_impossible(on_hybrid=True, without_instance=True),
            waits=(Wait("cordon_node", Where.SAME), Wait("add_nodes", Where.ANY), Wait("keep_objects", Where.LOST)), tells=what_runs_on_it,
            minutes=5),
-    Action("capture_node", "capture", "Keep the console output of each node; memory, process tree and open ports are for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
+    Action("capture_processes", "capture", "Read what runs on each node by a pod on it: processes with hashes of their programs, sockets, mounts, files of the writable layers", "nothing; a pod on the host's network runs there for a minute", stops_nothing=True,
+           effects=(Effect.NONE,),
+           undo="delete the pod that read it; what it read stays", kinds=("node",), commands=lambda target: capture_commands(target.key, action_id("capture_processes", target)),
+           precondition="the node's kubelet answers, and it can pull a public image",
+           permissions=("kubernetes:nodes:get", "kubernetes:pods:get", "kubernetes:pods:create", "kubernetes:pods:delete", "kubernetes:pods/log:get"),
+           preview=DRY, check="what it read is in the case, hashed in its journal",
+           impossible=_reads(_impossible(on_hybrid=True, without_instance=True)), keeps=Keeps.DISK, waits=(Wait("remove_webhook", Where.ANY),), tells=what_is_left,
+           minutes=3),
+    Action("capture_node", "capture", "Keep the console output of each node; memory is for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
            precondition="the instance runs; for memory it is reached by SSM", only_held=True,
            permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get"), preview=LOOKED, check="the output is in the case, hashed in its journal",
@@ -217,14 +231,14 @@ ACTIONS = (
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get"),
            preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on",
            impossible=_impossible(on_auto=False), takes_out=True,
-           waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY), Wait("pause_node_repair", Where.ANY), Wait("quarantine_node", Where.BEFORE)), tells=what_a_cut_off_node_does),
+           waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_processes", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY), Wait("pause_node_repair", Where.ANY), Wait("quarantine_node", Where.BEFORE)), tells=what_a_cut_off_node_does),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
            precondition="the checkpoints are made",
            permissions=_SNAPSHOTS,
            preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
-           impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("capture_container", Where.ON_NODE),)),
+           applies=is_checkpointed, impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("capture_container", Where.ON_NODE),)),
     Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
            commands=_instance("aws ec2 describe-snapshots --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].[SnapshotId,State,Progress]'"),
            precondition="the snapshots were started",

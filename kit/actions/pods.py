@@ -6,6 +6,7 @@ import shlex
 
 from kit.actions.action import DELETED_IS_GONE, DRY, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
 from kit.actions.effect import Effect
+from kit.actions.node_capture import why_no_checkpoint
 from kit.actions.target import PodParameters, ServedPod, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import FARGATE, node_kind_of
@@ -48,7 +49,11 @@ def why_not_on_fargate(target: Target, held: Held) -> str:
     node = target.known(PodParameters).node
     if not node or node_kind_of(node, held.thing_at(f"nodes/{node}")) != FARGATE:
         return ""
-    return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: its security group and its deletion are what is left"
+    return "it runs on Fargate, which enforces no network policy and has no kubelet of yours: logs, YAML and what `kubectl exec` shows can be kept; its security group and its deletion cut it off"
+
+
+def _cannot_checkpoint(target: Target, held: Held) -> str:
+    return why_not_on_fargate(target, held) or why_no_checkpoint(target, held)
 
 
 def _is_owners(target: Target, held: Held) -> str:
@@ -70,13 +75,13 @@ ACTIONS = (
            permissions=("kubernetes:pods:get", "kubernetes:pods:patch", "kubernetes:discovery.k8s.io/endpointslices:list"),
            preview=DRY, check="no EndpointSlice of the namespace names its address",
            only_held=True, needs=ServedPod, applies=lambda target, held: bool(target.known(ServedPod).labels or target.known(ServedPod).services), impossible=_is_owners),
-    Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where the cluster allows it", "nothing; the container pauses for seconds", stops_nothing=True,
+    Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where its runtime may make one", "nothing; the container pauses for seconds", stops_nothing=True,
            undo=READS, reads_only=True, kinds=("pod",),
            commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.known(PodParameters).containers] if target.thing and target.thing.node else [],
            precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
            permissions=("kubernetes:pods:get", "kubernetes:nodes/proxy:create"),
            preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it",
-           only_held=True, impossible=why_not_on_fargate, keeps=Keeps.TARGET,
+           only_held=True, impossible=_cannot_checkpoint, keeps=Keeps.TARGET,
            minutes=2),
     Action("delete_pod", "eradicate", "Delete each affected pod, by its uid, once captured", "what the pod serves; its owner starts a new one from the same image", cannot_undo=DELETED_IS_GONE, kinds=("pod",),
            effects=(Effect.DELETES,),

@@ -20,7 +20,7 @@ from kit.live.acts.act import ACTS, DOES_NOT_HOLD, Check
 from kit.live.acts.cluster import made_by_undo
 from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
-from kit.live.errors import Conflict, Failed, LiveError, Missing, Refused, Unknown
+from kit.live.errors import IMPOSSIBLE, Conflict, Failed, LiveError, Missing, Refused, Unknown
 from kit.live.undo import seen_after, taken_back, unforeseen
 from kit.live.yourself import about_you
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
@@ -35,7 +35,7 @@ _CONFLICTS = 4
 _OUTAGES = (
     3  # actions in a row that a service throttled or did not answer, after which the others that need it are held
 )
-_IMPOSSIBLE = ("404", "405", "501", "impossible")
+_IMPOSSIBLE = ("404", "405", "501", IMPOSSIBLE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Remediation:
     def __init__(self, case: Path, journal: Journal, live: Connection, tell: Tell) -> None:
         self.case, self.journal, self.live, self._tell = case, journal, live, tell
         self._outages = dict[str, int]()  # service → answers in a row that did not come
-        self._impossible = set[str]()
+        self._impossible = dict[str, str]()  # action → the code with which it failed
         self._remember()
 
     def _remember(self) -> None:
@@ -199,7 +199,7 @@ class Remediation:
         if isinstance(error, Unknown) or error.throttled or error.code == "unreached":
             self._outages[error.service] = self._outages.get(error.service, 0) + 1
         if error.code in _IMPOSSIBLE:
-            self._impossible.add(planned.id)
+            self._impossible[planned.id] = error.code
         if isinstance(error, Unknown):
             self.journal.write("unanswered", action=planned.id, says=error.says)
             return Outcome(planned.id, "unknown", f"{error.says}; it is looked up when the same command runs again")
@@ -214,8 +214,10 @@ class Remediation:
         known = action_of(before)
         if known is None or known.stage not in ("freeze", "capture"):
             return False
-        # What cuts the attacker off does not wait for a capture that this cluster cannot make; what destroys does, or says why not.
-        return without_capture or (before in self._impossible and not ACTIONS[planned.action].destroys)
+        # Nothing waits for a capture that cannot be made here, of which the journal has why. What is merely not found may have another cause:
+        # what destroys waits then.
+        code = self._impossible.get(before)
+        return without_capture or code == IMPOSSIBLE or (code is not None and not ACTIONS[planned.action].destroys)
 
     def _is_done(self, id_: str) -> bool:
         record = self.journal.actions.get(id_)

@@ -19,6 +19,8 @@ THROTTLED = {
     "SlowDown",
     "EC2ThrottledException",
 }
+IMPOSSIBLE = "impossible"
+"""The code of what cannot be done here at all, so that nothing waits for it."""
 _DENIED = {
     "AccessDenied",
     "AccessDeniedException",

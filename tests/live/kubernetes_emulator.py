@@ -316,7 +316,8 @@ class KubernetesEmulator(KubernetesState):
         if previous and (namespace, name, container, True) not in self.logs:
             said = f'previous terminated container "{container}" in pod "{name}" not found'
             raise Refusal(400, "BadRequest", said)
-        lines = self.logs.get((namespace, name, container, previous), "").splitlines(keepends=True)
+        said = "# end\n" if pod.get("spec", {}).get("restartPolicy") == "Never" and "nodeName" in pod["spec"] else ""
+        lines = self.logs.get((namespace, name, container, previous), said).splitlines(keepends=True)
         if "tailLines" in call.query:
             lines = lines[len(lines) - min(len(lines), int(call.query["tailLines"])) :]
         if call.query.get("timestamps") in ("true", "True", "1"):

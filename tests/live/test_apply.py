@@ -16,13 +16,25 @@ from tests.live.aws_emulator import CUT as CUT_AWS
 from tests.live.aws_emulator import Refusal as AwsRefusal
 from tests.live.kubernetes_emulator import CUT, Refusal
 from tests.live.scene import STOLEN, Scene, add_access_key, comparable, refused, said, standing
-from tests.variation import entered
+from tests.variation import entered, varied
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     with standing(STOLEN, tmp_path) as made:
         yield made
+
+
+def on_new_runtime(tmp_path: Path) -> Path:
+    """A case whose nodes may make checkpoints: those of the recordings run containerd 1.7, which makes none."""
+
+    def newer(resource: str, items: list[Any]) -> list[Any]:
+        for item in items if resource == "nodes" else ():
+            item["status"]["nodeInfo"]["containerRuntimeVersion"] = "containerd://2.1.5"
+        return items
+
+    assert kit("new", tmp_path / "newer", varied(STOLEN, tmp_path / "varied", dump=newer)).returncode == 0
+    return tmp_path / "newer"
 
 
 def words(outcomes: list[dict[str, Any]]) -> dict[str, str]:
@@ -103,33 +115,47 @@ def test_subjects_that_are_not_as_planned_are_not_edited(scene: Scene) -> None:
     assert outcomes[0]["word"] == "refused" and scene.kubernetes.objects()[key] == before
 
 
-def test_what_is_forbidden_holds_up_only_what_depends_on_it(scene: Scene) -> None:
-    plan = scene.plan("--without", "keep_image", "--without", "recover")
-    scene.kubernetes.denied.add(("create", "", "nodes", "proxy"))
-    outcomes = scene.apply(plan["digest"])
-    by_word = {
-        word: {id_.rpartition("-")[0] for id_, each in words(outcomes).items() if each == word}
-        for word in set(words(outcomes).values())
-    }
-    assert by_word["failed"] == {"capture_container"} and by_word["held"] == {"delete_pod"}
-    assert {"isolate_pod", "unbind_identity", "revoke_role_sessions", "finish_snapshots"} <= by_word["done"]
-    assert any("403" in one["says"] for one in outcomes if one["word"] == "failed")
-    scene.kubernetes.denied.clear()
-    assert set(words(scene.apply(plan["digest"])).values()) == {"done", "done before", "for a person"}
+def test_what_is_forbidden_holds_up_only_what_depends_on_it(tmp_path: Path) -> None:
+    with standing(STOLEN, tmp_path, case=on_new_runtime(tmp_path)) as scene:
+        plan = scene.plan("--without", "keep_image", "--without", "recover")
+        scene.kubernetes.denied.add(("create", "", "nodes", "proxy"))
+        outcomes = scene.apply(plan["digest"])
+        by_word = {
+            word: {id_.rpartition("-")[0] for id_, each in words(outcomes).items() if each == word}
+            for word in set(words(outcomes).values())
+        }
+        assert by_word["failed"] == {"capture_container"} and by_word["held"] == {"delete_pod"}
+        assert {"isolate_pod", "unbind_identity", "revoke_role_sessions", "finish_snapshots"} <= by_word["done"]
+        assert any("403" in one["says"] for one in outcomes if one["word"] == "failed")
+        scene.kubernetes.denied.clear()
+        assert set(words(scene.apply(plan["digest"])).values()) == {"done", "done before", "for a person"}
 
 
 def test_what_destroys_waits_for_its_capture_or_for_a_reason(tmp_path: Path) -> None:
-    with standing(STOLEN, tmp_path, checkpoints=False) as scene:
+    with standing(STOLEN, tmp_path, case=on_new_runtime(tmp_path)) as scene:
         plan = scene.plan("--without", "keep_image", "--without", "recover")
+        scene.kubernetes.denied.add(("create", "", "nodes", "proxy"))
         held = [one["id"] for one in scene.apply(plan["digest"]) if one["word"] == "held"]
         assert held and all(id_.startswith("delete_pod") for id_ in held)
         pods = {one["name"] for one in plan["actions"] if one["action"] == "delete_pod"}
         assert all(f"pods/{name}" in scene.kubernetes.objects() for name in pods)
-        outcomes = words(scene.apply(plan["digest"], "--without-capture", "the kubelets have no checkpoint API"))
+        outcomes = words(scene.apply(plan["digest"], "--without-capture", "nobody here may ask the kubelets"))
         assert {outcomes[id_] for id_ in held} == {"done"}
         assert not any(f"pods/{name}" in scene.kubernetes.objects() for name in pods)
         reasons = [line["members"]["without_capture"] for line in journal(scene) if line["what"] == "approved"]
-        assert reasons == ["", "the kubelets have no checkpoint API"]
+        assert reasons == ["", "nobody here may ask the kubelets"]
+
+
+def test_no_reason_is_asked_for_where_no_capture_was_possible(tmp_path: Path) -> None:
+    """The kubelets answer 404: the journal says so, the processes were read by a pod, and what destroys goes on."""
+    with standing(STOLEN, tmp_path, checkpoints=False, case=on_new_runtime(tmp_path)) as scene:
+        plan = scene.plan("--without", "keep_image", "--without", "recover")
+        outcomes = scene.apply(plan["digest"])
+        found = {one["id"].rpartition("-")[0]: one["word"] for one in outcomes}
+        assert found["capture_container"] == "failed" and found["delete_pod"] == found["capture_processes"] == "done"
+        assert [line for line in journal(scene) if line["what"] == "failed_action"]
+        kept = [line["members"]["file"] for line in journal(scene) if line["what"] == "kept"]
+        assert any(file.endswith(".processes.txt") for file in kept)
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
@@ -377,7 +403,7 @@ def test_a_node_that_was_reached_is_kept_cut_off_and_ended(tmp_path: Path) -> No
         done = {name for name, one in outcomes.items() if one["word"] == "done"}
         assert {
             "snapshot_volumes",
-            "snapshot_checkpoints",
+            "capture_processes",
             "quarantine_node",
             "terminate_node",
             "deactivate_access_key",

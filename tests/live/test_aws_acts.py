@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from kit.actions.node_capture import capture_pod
 from kit.live import yourself
-from kit.live.acts import captures, cluster_endpoint
+from kit.live.acts import captures, cluster_endpoint, node_capture
 from kit.live.acts.act import ACTS, DOES_NOT_HOLD, HOLDS
 from kit.live.changes.change import journaled
 from kit.plan.plan import PlannedAction
@@ -69,6 +72,7 @@ REVERSIBLE: dict[str, PlannedAction] = {
     "protect a node of a group": planned("protect_node", **OF_NODE),
     "protect a Spot node": planned("protect_node", **OF_SPOT),
     "protect a node of Karpenter": planned("protect_node", **OF_KARPENTER),
+    "read what runs": planned("capture_processes", **OF_NODE),
     "cordon": planned("cordon_node", **OF_NODE),
     "cordon a node of Karpenter": planned("cordon_node", **OF_KARPENTER),
     "quarantine": planned("quarantine_node", **OF_NODE),
@@ -404,6 +408,44 @@ def test_a_quarantine_group_of_somebody_else_is_not_used(here: Scene) -> None:
     (refused,) = here.apply(REVERSIBLE["quarantine"])
     assert refused.word == "refused" and "was not made by the kit" in refused.says
     assert here.state() == before
+
+
+def test_what_runs_on_a_node_is_kept_and_read_by_a_pod_without_a_token(here: Scene) -> None:
+    action = REVERSIBLE["read what runs"]
+    (done,) = here.apply(action)
+    assert done.word == "done", done
+    (made,) = [one for key, one in here.cluster.objects().items() if key.startswith("pods/kube-system/kit-capture-")]
+    assert made["spec"]["automountServiceAccountToken"] is False and made["spec"]["nodeName"] == NODE
+    assert made["spec"]["volumes"][0]["hostPath"] and made["spec"]["containers"][0]["volumeMounts"][0]["readOnly"]
+    assert (here.case / "captures" / action.id / f"{NODE}.processes.txt").read_text() == "# end\n"
+
+
+@pytest.mark.parametrize(("reason", "word"), [("ErrImagePull", "cannot pull"), ("ContainerCreating", "yet")])
+def test_a_pod_that_does_not_come_to_run_says_why(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, reason: str, word: str
+) -> None:
+    monkeypatch.setattr(node_capture, "_SECONDS", 0)
+    waiting = {"phase": "Pending", "containerStatuses": [{"name": "capture", "state": {"waiting": {"reason": reason}}}]}
+
+    def stuck(call: Any, phase: str) -> None:
+        key = next((one for one in here.cluster.objects() if one.startswith("pods/kube-system/kit-capture-")), None)
+        if key and call.method == "GET" and phase == "before":
+            here.cluster.add(here.cluster.objects()[key] | {"status": waiting})
+
+    here.cluster.faults[:] = [stuck]
+    (failed,) = here.apply(REVERSIBLE["read what runs"])
+    assert failed.word == "failed" and word in failed.says, failed
+
+
+def test_what_the_pod_runs_lists_processes_networks_and_mounts() -> None:
+    """The script itself, run here: this process is among what it lists, with the hash of its program."""
+    script = capture_pod("n", "a")["spec"]["containers"][0]["command"][-1]
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
+    program = Path("/proc/self/exe").resolve()
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    lines = [line.split("\t") for line in said.splitlines() if line.startswith(f"{os.getpid()}\t")]
+    assert lines and lines[0][2] == digest and lines[0][3] == str(program)
+    assert "## net:" in said and " tcp\n" in said and " mounts\n" in said and said.rstrip().endswith("# end")
 
 
 def test_capture_keeps_the_console(here: Scene) -> None:

@@ -19,7 +19,7 @@ from kit.live.acts.cluster import controller, ending, found, image_words, labels
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import DeleteObject, EditObject, url_path
 from kit.live.connection import Connection
-from kit.live.errors import Failed, LiveError, Refused, Unknown
+from kit.live.errors import IMPOSSIBLE, Failed, LiveError, Refused, Unknown
 from kit.model.pod_spec import containers
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
@@ -215,8 +215,8 @@ class Checkpoint(Change):
             if error.code not in ("404", "405", "500", "501"):
                 raise
             raise Failed(
-                f"no checkpoint: this cluster's kubelets have no checkpoint API, or their runtime cannot (feature gate ContainerCheckpoint; CRI-O, or containerd 2 with criu); take the node's memory (capture_node) and its volumes (snapshot_volumes) instead: {error.says}",
-                error.code,
+                f"no checkpoint: this cluster's kubelets have no checkpoint API, or their runtime cannot (feature gate ContainerCheckpoint; CRI-O, or containerd 2 with criu); capture_processes and snapshot_volumes keep what can be kept: {error.says}",
+                IMPOSSIBLE,
             ) from None
         return ", ".join(str(one) for one in (answer or {}).get("items") or []) or _UNNAMED
 
@@ -226,7 +226,8 @@ def _capture(live: Connection, planned: PlannedAction) -> list[Checkpoint]:
     metadata, status, node = pod["metadata"], pod.get("status", {}), pod.get("spec", {}).get("nodeName")
     if on_fargate(pod):
         raise Refused(
-            "Fargate lets nobody reach its kubelets: keep logs and objects, and take what the application can give"
+            "Fargate lets nobody reach its kubelets: keep logs and objects, and take what the application can give",
+            IMPOSSIBLE,
         )
     if not node:
         raise Refused(f"pod {title(pod)} runs on no node")
@@ -235,7 +236,7 @@ def _capture(live: Connection, planned: PlannedAction) -> list[Checkpoint]:
     wanted = planned.parameters.get("containers") or running
     chosen = [one for one in running if one in wanted]
     if not chosen:
-        raise Refused(f"no container of pod {title(pod)} runs: there is no memory to capture")
+        raise Refused(f"no container of pod {title(pod)} runs: there is no memory to capture", IMPOSSIBLE)
     return [Checkpoint(metadata["namespace"], metadata["name"], metadata["uid"], node, one) for one in chosen]
 
 
