@@ -23,7 +23,6 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     iam,
     images,
     isolation,
-    node_capture,
     nodes,
     pods,
     principals,

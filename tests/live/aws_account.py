@@ -18,7 +18,6 @@ import kit.live.acts.cluster_endpoint
 import kit.live.acts.findings
 import kit.live.acts.iam
 import kit.live.acts.images
-import kit.live.acts.node_capture
 import kit.live.acts.nodes
 import kit.live.acts.principals  # noqa: F401 - each registers its acts
 from kit.actions.registry import ACTIONS

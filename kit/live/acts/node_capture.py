@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.actions.node_capture import MADE_FOR, NAMESPACE, capture_pod, capture_pod_name
-from kit.live.acts.act import HOLDS, Check, act
+from kit.live.acts.act import HOLDS, Check
 from kit.live.acts.cluster import found
 from kit.live.acts.machine import is_another, node_of, why_another
 from kit.live.changes.change import Change, State
@@ -47,7 +47,8 @@ class ReadNode(CreateObject):
         return there and {"uid": there["metadata"]["uid"], "content": {"metadata": {"labels": labels}}}
 
 
-def _reading(live: Connection, planned: PlannedAction) -> list[Change]:
+def node_reading(live: Connection, planned: PlannedAction) -> list[Change]:
+    """The pod that reads the node."""
     name, node = planned.parameters["node"], node_of(live, planned)
     if node is None:
         raise Refused(f"there is no node {name} now: nothing runs there", IMPOSSIBLE)
@@ -74,7 +75,8 @@ def _ended(live: Connection, planned: PlannedAction) -> dict[str, Any]:
         time.sleep(_PAUSE)
 
 
-def _read(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes]]:
+def node_read(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes]]:
+    """What it wrote, once it has ended. Raises Failed where it has not, or not whole."""
     pod = _ended(live, planned)
     query = {"container": "capture", "limitBytes": _MOST}
     path = url_path("pods", NAMESPACE, pod["metadata"]["name"], "log")
@@ -84,7 +86,8 @@ def _read(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes
         raise Failed("the pod that reads the node ended before its end: what it had read is kept; undo this action and do it again")  # fmt: skip
 
 
-def _is_read(live: Connection, planned: PlannedAction) -> Check:
+def is_node_read(live: Connection, planned: PlannedAction) -> Check:
+    """Whether its output is in the case."""
     files: list[tuple[str, str]] = getattr(live, "kept", {}).get(planned.id) or []
     if not files:
         return Check(CANNOT_TELL, "the journal does not tell which file was kept")
@@ -92,6 +95,3 @@ def _is_read(live: Connection, planned: PlannedAction) -> Check:
     if not sizes:
         return Check(CANNOT_TELL, "the file is not in the case any more")
     return Check(HOLDS, f"{max(sizes)} bytes are in the case: processes, sockets, mounts and files; memory is for a person")  # fmt: skip
-
-
-act("capture_processes", changes=_reading, keeps=_read, check=_is_read)

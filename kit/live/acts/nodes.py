@@ -46,6 +46,7 @@ from kit.live.acts.machine import (
     why_another,
     why_not_there,
 )
+from kit.live.acts.node_capture import is_node_read, node_read, node_reading
 from kit.live.changes.change import Change
 from kit.live.changes.instance_change import (
     ENDED,
@@ -250,9 +251,10 @@ def _is_quarantined(live: Connection, planned: PlannedAction) -> Check:
 act("quarantine_node", changes=_quarantine, refuses=_cannot_quarantine, check=_is_quarantined)
 
 
-# capture_node
+# capture_processes, capture_node
 
 
+act("capture_processes", changes=node_reading, keeps=node_read, check=is_node_read)
 act("capture_node", keeps=node_captured, refuses=why_not_there, check=is_captured)
 
 
