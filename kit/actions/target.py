@@ -77,6 +77,14 @@ class LostObject(Parameters):
 
 
 @dataclass(frozen=True)
+class SecretParameters(ObjectParameters):
+    """A Secret. keys: the names of its keys, never values; None where no evidence has them. restart: what has the old value until it restarts, resource/namespace/name."""
+
+    keys: list[str] | None
+    restart: list[str]
+
+
+@dataclass(frozen=True)
 class PodParameters(ObjectParameters):
     """A pod."""
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from kit.actions.action import DRY, Action, on_object
 from kit.actions.effect import Effect
-from kit.actions.target import LostObject, Target
+from kit.actions.target import LostObject, SecretParameters, Target
+from kit.identities.revocation import kubectl
 
 
 def _person(target: Target) -> str:
     if target.known(LostObject).body:
         return ""
     return "your repository or your backup has it as it should be: no evidence has all of it, or it is a pod, a Secret, a volume, or a Job, which would run once more"
+
+
+def _in_reach(target: Target) -> str:
+    if target.kind != "reachable":
+        return ""
+    return "it was within reach, and no read of it is in the log: rotate it after those that were read; the kit does not hold new values"
+
+
+def _restarts(target: Target) -> list[str]:
+    """What brings the new value to whatever has the old one until it restarts."""
+    known = target.parameters
+    paths = known.restart if isinstance(known, SecretParameters) else []
+    parts = [path.split("/", 2) for path in paths]
+    return [
+        kubectl("rollout restart", resource, name, namespace)
+        if resource != "pods"
+        else kubectl("delete", "pods", name, namespace)
+        for resource, namespace, name in parts
+    ]
 
 
 _DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create")
@@ -50,7 +70,7 @@ ACTIONS = (
            effects=(Effect.ROTATES,),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
-           by_person="the kit does not hold new values: their owners make them",
+           by_person="the kit does not hold new values: their owners make them", person=_in_reach, commands=_restarts,
            after_stages=("contain", "revoke"),
            ends=("secret",)),
     Action("roll_out_fixed", "recover", "Roll out a fixed image or version of the workload, with hardened settings: its pods come back from the same image", "the old version", undo="`kubectl rollout undo`", kinds=("workload",),

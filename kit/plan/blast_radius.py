@@ -13,11 +13,11 @@ from ipaddress import ip_network
 
 from kit.actions.action import Action
 from kit.actions.target import EndpointParameters, RoleSessions, Target
-from kit.identities.rights import mounted_secrets
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.address import is_in
 from kit.plan.others import Others
+from kit.plan.secret_uses import SecretUsers
 from kit.scope.scope import Scope
 from kit.words import counted, few
 
@@ -30,7 +30,7 @@ class BlastRadius:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.inventory = scope.inventory
-        self._others = Others(scope)
+        self._others, self._users = Others(scope), SecretUsers(scope.store, scope.inventory)
 
     def of(self, action: Action, target: Target) -> list[str]:
         """Sentences, none when nothing is known to hang on it."""
@@ -176,10 +176,7 @@ class BlastRadius:
                     return
 
     def _of_secret(self, target: Target) -> Iterator[str]:
-        namespace, _, name = target.key.partition("/")
-        pods = [pod for pod in self._standing if pod.namespace == namespace and name in mounted_secrets(pod)]
-        if pods:
-            yield f"{counted(len(pods), 'standing pod')} use it: {few([f'{pod.namespace}/{pod.name}' for pod in pods], _MOST)}"
+        yield from self._users.of(target.key).says
 
     def _of_account(self, target: Target) -> Iterator[str]:
         pods = [pod for pod in self._standing if pod.service_account == target.key]

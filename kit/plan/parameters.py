@@ -28,6 +28,7 @@ from kit.actions.target import (
     PodParameters,
     PrincipalParameters,
     RoleSessions,
+    SecretParameters,
     ServedPod,
     SignedInPrincipal,
     Target,
@@ -45,6 +46,7 @@ from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised, principal_behind
+from kit.plan.secret_uses import SecretUsers
 from kit.plan.whole_object import WholeObject, whole_before
 
 _ECR = re.compile(
@@ -97,6 +99,8 @@ class Knowledge:
                 return EndpointParameters(list(self.keep) if self.keep is not None else None)
             case "deleted" | "changed":
                 return self._of_lost(key)
+            case "secret" | "reachable":
+                return self._of_secret(key, thing)
             case _:
                 return self._of_object(action, kind, key, thing)
 
@@ -260,6 +264,16 @@ class Knowledge:
             tag=parts.get("tag"),
             digests=digests,
         )
+
+    def _of_secret(self, key: str, thing: Thing | None) -> SecretParameters:
+        namespace, _, name = key.partition("/")
+        used = self._users.of(key)
+        uid = thing.uid if thing and thing.body else None
+        return SecretParameters("secrets", namespace, name, uid, used.keys, used.restart)
+
+    @cached_property
+    def _users(self) -> SecretUsers:
+        return SecretUsers(self.store, self.inventory)
 
     def _of_object(
         self, action: Action, kind: SubjectName | TargetSource, key: str, thing: Thing | None
