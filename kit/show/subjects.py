@@ -10,7 +10,6 @@ from markupsafe import Markup
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SubjectName
 from kit.model.kubernetes import workload_pattern
-from kit.model.refs import Ref
 from kit.show import cited as evidence_of
 from kit.show import console
 from kit.show.figures import frame_rows, user_words
@@ -25,10 +24,9 @@ _GROUP_FROM = 13  # pods; fewer are listed one by one
 
 def subjects(case: Case, kind: SubjectName) -> Shown:
     """The subjects of a kind: a sentence, the affected ones, and the possible ones folded away; each with its why."""
-    rows = case.subjects[case.subjects["kind"] == kind]
-    if rows.empty:
+    affected, possible = rows_of_kind(case, kind), rows_of_kind(case, kind, "possible")
+    if affected.empty and possible.empty:
         return Shown(Markup("<p>{}</p>").format(nothing_shown(case, kind)), f"no {NOUNS[kind][1]}")
-    affected, possible = rows[rows["certainty"] == "affected"], rows[rows["certainty"] == "possible"]
     says = _subjects_sentence(case, kind)
     shown = _subjects_table(case, kind, _sorted(affected), f"{kind}-affected")
     shown += fold(
@@ -56,7 +54,7 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     order = rows.assign(
         _named=-rows["findings"].map(len),
         are_gone=are_gone(rows) if len(rows) else False,
-        _through=rows["through"].notna(),
+        _through=rows["by"].map(lambda of: None not in of),
     )
     return order.sort_values(["_through", "_named", "are_gone", "namespace", "name", "key"], kind="stable").drop(
         columns=["_named", "are_gone", "_through"]
@@ -137,14 +135,16 @@ def _subject_columns(case: Case, kind: SubjectName, rows: pd.DataFrame) -> dict[
     ):
         columns["Lived (UTC)"] = _life
     if rows["through"].notna().any():
-        columns["By"] = lambda row: (
-            Markup("through {}").format(safe(user_words(str(row["through"]).partition(":")[2])))
-            if isinstance(row["through"], str)
-            else "the finding's caller"
-        )
+        columns["By"] = lambda row: Markup("<br>").join(map(_through, row["by"]))
     columns["Why"] = lambda row: _why(case, row)
     columns["Findings"] = lambda row: f"{len(row['findings']):,}"
     return columns
+
+
+def _through(ref: str | None) -> Markup:
+    if ref is None:
+        return Markup("the finding's caller")
+    return Markup("through {}").format(safe(user_words(ref.partition(":")[2])))
 
 
 def _name(row: Row) -> Markup:
@@ -174,8 +174,7 @@ def _life(row: Row) -> Markup:
 
 
 def _why(case: Case, row: Row, most: int = 2) -> Markup:
-    through = Ref(row["through"]) if isinstance(row["through"], str) else None
-    reasons = case.index.shared[row["kind"], row["key"], through].reasons
+    reasons = case.index.places[row["kind"], row["key"]].reasons
     said = [Markup("{} {}").format(safe(why.says, 260), evidence_of.link(case, why.ref)) for why in reasons[:most]]
     rest = counted(len(reasons) - most, "more reason")
     more = Markup(' <span class="quiet">and {}</span>').format(rest) if len(reasons) > most else ""

@@ -60,16 +60,11 @@ def summary(case: Case) -> Shown:
         ("Still going on?", _still(case)),
         ("Open now", _stands(brief)),
         ("Next steps", _next_steps(brief)),
-        (
-            "Still works for you, once the plan is done",
-            Markup("{}.").format(safe(brief["still_works"]["for_you"], 600)),
-        ),
-        ("Still works for the attacker", Markup("{}.").format(safe(brief["still_works"]["for_attacker"], 600))),
     ]
     listed = Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(term, fact) for term, fact in facts)
     return Shown(
-        Markup('{}{}{}<div class="two"><dl class="facts">{}</dl>{}</div>').format(
-            head, verdict, _tiles(case), listed, _cannot(case)
+        Markup('{}{}{}<div class="two"><dl class="facts">{}</dl><div>{}{}</div></div>').format(
+            head, verdict, _tiles(case), listed, _once_done(brief), _cannot(case)
         ),
         "summary",
     )
@@ -305,6 +300,15 @@ def _left(case: Case, kind: SubjectName) -> str:
     rows = rows_of_kind(case, kind)
     number = len(rows) - int(are_gone(rows).sum())
     return counted(number, *NOUNS[kind]) if number else ""
+
+
+def _once_done(brief: dict[str, Any]) -> Markup:
+    """What still works once the plan is done."""
+    works = brief["still_works"]
+    said = Markup("<li><b>For you:</b> {}.</li><li><b>For the attacker:</b> {}.</li>").format(
+        safe(works["for_you"], 600), safe(works["for_attacker"], 600)
+    )
+    return Markup('<div class="limits"><h4>Still works, once the plan is done</h4><ul>{}</ul></div>').format(said)
 
 
 def _cannot(case: Case) -> Markup:

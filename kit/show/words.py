@@ -100,11 +100,22 @@ def with_code(text: str) -> Markup:
 
 
 def rows_of_kind(case: Case, kind: SubjectName, certainty: Certainty = "affected") -> pd.DataFrame:
-    """The subjects of a kind and certainty, each key once; possible ones only where the key is not affected too."""
+    """The subjects of a kind and certainty, each key once; possible ones only where the key is not affected too.
+
+    findings: of all its rows; by: whoever they came through, None for the finding's own caller.
+    """
     rows = case.subjects[case.subjects["kind"] == kind]
-    chosen = rows[rows["certainty"] == certainty].drop_duplicates("key")
-    return (
-        chosen if certainty == "affected" else chosen[~chosen["key"].isin(rows[rows["certainty"] == "affected"]["key"])]
+    chosen = rows[rows["certainty"] == certainty]
+    if certainty == "possible":
+        chosen = chosen[~chosen["key"].isin(rows[rows["certainty"] == "affected"]["key"])]
+    findings, by = dict[str, set[str]](), dict[str, list[str | None]]()
+    for key, named, through in zip(chosen["key"], chosen["findings"], chosen["through"], strict=True):
+        findings.setdefault(key, set()).update(named)
+        by.setdefault(key, []).append(through if isinstance(through, str) else None)
+    once = chosen.drop_duplicates("key")
+    return once.assign(
+        findings=pd.Series([sorted(findings[key]) for key in once["key"]], index=once.index, dtype=object),
+        by=pd.Series([by[key] for key in once["key"]], index=once.index, dtype=object),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kit.report import make_report
+from tests.report.page_numbers import disagreeing
 from tests.truth import recordings
 
 pytestmark = [pytest.mark.full, pytest.mark.browser]
@@ -30,6 +31,7 @@ def test_a_report_that_can_be_looked_at(
     report = make_report(make_case(recording.name, evidence))
     text = report.read_text(encoding="utf-8")
     assert "This report is incomplete" not in text
+    assert disagreeing(text)[1] == []
     seen = look(report)
     assert (seen["asked"], seen["dead_links"], seen["cloud"], seen["code"]) == ([], 0, 0, False)
     assert seen["overflow"] <= 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import html
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from kit.report import make_report
 from tests.command import RECORDINGS
+from tests.report.page_numbers import disagreeing
 
 pytestmark = pytest.mark.browser
 HOSTILE = (
@@ -60,6 +62,19 @@ def test_the_summary_fits_the_first_screen(seen: dict[str, Any]) -> None:
 def test_the_code_is_hidden_and_every_link_leads_somewhere(seen: dict[str, Any]) -> None:
     assert seen["code"] is False
     assert seen["dead_links"] == 0
+
+
+def test_no_number_of_the_page_disagrees_with_its_table(report: Path) -> None:
+    compared, wrong = disagreeing(report.read_text(encoding="utf-8"))
+    assert wrong == [] and compared > 50
+
+
+def test_a_number_that_disagrees_is_seen(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    tile = re.search(r'<div class="tile"><b>(\d+)', page)
+    assert tile
+    changed = page[: tile.start(1)] + "9999" + page[tile.end(1) :]
+    assert any("9999" in one for one in disagreeing(changed)[1])
 
 
 def test_hostile_names_stay_text(make_case: Callable[..., Path], look: Look, tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markupsafe import Markup
 
 import kit
 from kit.playbooks.playbook import playbooks_by_family
 from kit.show import cited, show, words
 from kit.show.html_table import safe, table, write_csv
+from tests import cases
+from tests.command import RECORDINGS, SAMPLE
+from tests.report.page_numbers import disagreeing
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,17 @@ def test_exports_hold_every_affected_pod(opened: kit.Case) -> None:
     show.subjects(opened, "pod")
     with (opened.path / "exports" / "pod-affected.csv").open(newline="") as file:
         assert {row["key"] for row in csv.DictReader(file)} == set(pods["key"])
+
+
+@pytest.mark.parametrize("recording", [SAMPLE, RECORDINGS / "two_incidents"], ids=lambda path: path.name)
+def test_each_subject_is_listed_once_whoever_it_came_through(recording: Path, tmp_path: Path) -> None:
+    case = kit.open_case(cases.copied(tmp_path / "case", recording))
+    shown = (
+        Markup("").join(show.subjects(case, kind).html for kind in ("pod", "image", "service_account", "iam_role"))
+        + show.deeds(case).html
+    )
+    compared, wrong = disagreeing(Markup("<main>{}</main>").format(shown))
+    assert wrong == [] and compared > 10
 
 
 def test_a_link_leads_to_evidence_that_is_shown(opened: kit.Case) -> None:
