@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import mistune
 import pytest
 
 from kit.case.case import Case
 from tests import cases
-from tests.command import RECORDINGS, kit, kit_json
+from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.test_host_access import EVERY
 
 STOLEN = RECORDINGS / "stolen_sa_token"
@@ -37,9 +41,10 @@ def test_what_a_plan_ends_is_what_the_brief_says_it_is_ended_by(both: tuple[Any,
     backwards = {(id_, one["id"]) for one in entries.values() for id_ in one["ends_by"]}
     assert forwards == backwards
     assert not [one["id"] for one in entries.values() if one["state"] == "ended" and one["ends_by"]]
-    left = {one["id"]: one["until"] for one in plan["left_open"]}
-    assert {id_ for id_, one in entries.items() if one["state"] != "ended" and not one["ends_by"]} <= left.keys()
-    assert all(entries[id_]["state"] != "ended" and entries[id_]["until"] == until for id_, until in left.items())
+    left = {one["id"]: one["state"] for one in plan["left_open"]}
+    at_end = {one["entry"]: one["state"] for one in plan["simulated"][-1]["attacker"]}
+    assert left == {id_: state for id_, state in at_end.items() if state != "ended"}
+    assert {id_ for id_, one in entries.items() if one["state"] != "ended"} == at_end.keys()
 
 
 def test_what_comes_now_is_what_the_brief_calls_next_and_waits_for_no_slow_capture(both: tuple[Any, Any]) -> None:
@@ -119,3 +124,51 @@ def test_a_credential_that_the_plan_leaves_stands_in_it_and_in_the_frame(tmp_pat
     without = kit_json("plan", case, "--without", "revoke")
     assert {one["kind"] for one in without["left_open"]} >= {"token", "access_key", "secret"}
     assert all(one["until"] for one in without["left_open"] if one["kind"] == "access_key")
+
+
+def test_a_long_plan_is_read_in_three_hundred_lines_with_what_to_stop_now_on_top(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", SAMPLE)
+    lines, plan = kit("plan", case).stdout.splitlines(), kit_json("plan", case)
+    assert 100 < len(lines) <= 300
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings[:2] == ["## Stop it now", "## What is done"]
+    now = [one for one in plan["actions"] if one["now"]]
+    first = lines[lines.index(headings[0]) : lines.index(headings[1])]
+    assert [line for line in first if line[:1].isdigit() and f"`{now[int(line[0]) - 1]['name']}`" in line] == [
+        line for line in first if line[:1].isdigit()
+    ]
+    assert sum(line[:1].isdigit() for line in first) == len(now)
+    assert any(plan["still_works"]["for_attacker"][:40] in line for line in first)
+    told = "\n".join(lines)
+    kept = [one["name"] for one in plan["actions"] if one["action"] == "keep_objects" and "api-cb577" in one["name"]]
+    assert len(kept) > 3 and f"{len(kept)} pods of `checkout/api-…`" in told
+    asked = {one["action"] for one in plan["actions"] if one["by"] == "person"}
+    assert all(f"### {action}: " in told for action in asked) and "kit plan CASE --json" in told
+
+
+def test_a_name_of_the_attackers_making_is_no_markdown(tmp_path: Path) -> None:
+    hostile = "trent![x](https://evil.example/p.png)[y](https://evil.example)`<img src=x>|# www.evil.example"
+    evidence = Path(
+        shutil.copytree(
+            RECORDINGS / "oidc_user_impact", tmp_path / "e", ignore=shutil.ignore_patterns("ground_truth.json")
+        )
+    )
+    for path in (one for one in evidence.rglob("*") if one.is_file()):
+        packed = path.suffix == ".gz"
+        text = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        text = text.replace(b"trent@example.com", hostile.encode())
+        path.write_bytes(gzip.compress(text) if packed else text)
+    kit_json("new", tmp_path / "case", evidence)
+    ended = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "end_oidc_access"]
+    assert [one["name"] for one in ended] == [hostile]
+    page = str(
+        mistune.create_markdown(plugins=["table", "url", "strikethrough"])(kit("plan", tmp_path / "case").stdout)
+    )
+    assert "evil.example" in page and "<img" not in page and "<a " not in page
+    rows = [row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if "end_oidc_access" in row]
+    assert rows and all(row.count("<td") == 8 for row in rows)
+
+
+def test_an_empty_plan_says_why(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", STOLEN)
+    assert "There is nothing to do, because " in kit("plan", case, "--only", "remove_webhook").stdout

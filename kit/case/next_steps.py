@@ -69,7 +69,7 @@ class Chooser:
         removal = self._removal(one, {action.id for action in now})
         kept = self._keeping([*now, *(action for _, action in removal)])
         rest = [*kept, *_closing(removal, "kit"), *_rotating(one.standing)]
-        left = [entry for entry in one.standing if entry.kind in _ACCESS and entry in self.joined.left_open]
+        left = [entry for entry in one.standing if entry.kind in _ACCESS and entry in self.joined.unended]
         by_hand = [self._left_over(left)] if left else []
         while len(groups) + len(by_hand) + len(rest) > MOST_NEXT and (pair := _last_two(groups)):
             place, (actions, entries), (more, also) = pair

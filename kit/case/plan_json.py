@@ -1,4 +1,4 @@
-"""A plan joined with the open entries of all incidents: what it ends, what comes now, what it leaves; and its JSON form (docs/json.md)."""
+"""A plan joined with the open entries of all incidents: what it ends and what comes now; and its JSON form (docs/json.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from kit.scope.scope import Scope
 from kit.statements.open_entries import OpenEntries
 from kit.statements.open_entry import OpenEntry
 from kit.statements.opening import disposition_of, expected_if
-from kit.words import iso
 
 MOST_NOW = 5
 _NOW_STAGES = ("freeze", "contain", "revoke")
@@ -84,8 +83,8 @@ class JoinedPlan:
         return found
 
     @cached_property
-    def left_open(self) -> list[OpenEntry]:
-        """What gives the attacker access after all of the plan is done: no action ends it, or not all of it."""
+    def unended(self) -> list[OpenEntry]:
+        """What no action of the plan ends, or not all of it."""
         return [one for one in self.standing if not is_ended_by(one, self.ending.of(one))]
 
     def ends_by(self, entry: OpenEntry) -> list[str]:
@@ -144,6 +143,16 @@ class JoinedPlan:
                 yield from self.before(each)
                 yield each
 
+    def why_empty(self, is_chosen: bool) -> str:
+        """Why there may be nothing to do. is_chosen: whether actions were left out by name."""
+        if is_chosen:
+            return "the chosen stages and actions have nothing to act on here"
+        if not self.incidents:
+            return "the case has no finding, or its findings are samples or about other clusters"
+        if all(one.disposition == "expected" for one in self.incidents):
+            return "every finding is marked as expected"
+        return "nothing that the attacker touched or made is known to stand"
+
     def contract(self, case: str) -> dict[str, Any]:
         """The plan as JSON-ready data, with what it ends."""
         made, now = plan_contract(case, self.plan), {one.id for one in self.now}
@@ -151,12 +160,7 @@ class JoinedPlan:
             said | {"now": one.id in now, "ends": self.ends[one.id], "minutes": one.minutes, "by": one.by}
             for said, one in zip(made["actions"], self.plan.actions, strict=True)
         ]
-        return made | {"actions": actions, "left_open": [left_contract(one) for one in self.left_open]}
-
-
-def left_contract(entry: OpenEntry) -> dict[str, Any]:
-    """An entry that a plan leaves open, as JSON-ready data."""
-    return {"id": entry.id, "kind": entry.kind, "key": entry.key, "says": entry.says, "until": iso(entry.until)}
+        return made | {"actions": actions}
 
 
 def _weight(entry: OpenEntry) -> int:

@@ -49,7 +49,7 @@ def plan(
     commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
     `kit apply` wants approved.
     """
-    from kit.plan.markdown import markdown
+    from kit.plan.markdown import ReadWith, markdown
     from kit.plan.saved import save_plan, set_older_plan_aside
 
     if keep_addresses and private_endpoint:
@@ -78,9 +78,9 @@ def plan(
         print_json(frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]})
     else:
         said = [one.says for one in opened.followed_marks]
-        click.echo(
-            "\n".join(printable(line) for line in markdown(made, opened.name_of, said, simulation.lines).split("\n"))
-        )
+        empty = frames.joined.why_empty(bool(only or without))
+        read = ReadWith(frames.joined.now, simulation.left_open, simulation.lines, empty, opened.name_of, said)
+        click.echo("\n".join(printable(line) for line in markdown(made, read).split("\n")))
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")

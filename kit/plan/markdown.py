@@ -1,90 +1,204 @@
-"""The plan as Markdown, for a person who reads it at three in the morning: first what it comes to, then each action once with its targets."""
+"""The plan as Markdown, for a person who reads it at three in the morning: what to stop now, what it comes to, then each action once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from kit.actions.registry import ACTIONS
+from kit.model.kubernetes import workload_pattern
+from kit.plan.markdown_text import code, fenced, no_markup
 from kit.plan.plan import ASKS_NOBODY, Plan, PlannedAction
+from kit.plan.still_open import Fate
+from kit.statements.open_entry import OpenEntry
 from kit.words import Names, counted, few
 
 _MOST = 3  # names and sentences that are written out
+_LINES = 4  # targets of an action, or entries, that have a line of their own
+_COMMANDS = {"kit": 2, "person": 4}  # that are printed: a person types theirs
+_FULL = "`kit plan CASE --json` has every target, reason, id and command."
 
 
-def markdown(plan: Plan, name_of: dict[str, str], marks: Names = (), simulated: Names = ()) -> str:
-    """A plan as Markdown. name_of: ref → the name that a person knows it by, for what is only looked at. marks: what people marked and the
-    plan follows, in sentences. simulated: what still works once all is done, in sentences. Text from evidence is as it is."""
-    place = f"account {plan.account or 'not known'}, region {plan.region or 'not known'}, cluster {plan.cluster or 'not known'}"
-    kits = sum(not one.by_person for one in plan.actions)
+@dataclass(frozen=True)
+class ReadWith:
+    """What a plan is read with. now: what ends access at once. left: what has not ended once all is done. lines: what still works, in sentences.
+
+    why_empty: why there is nothing to do. name_of: ref → the name that a person knows it by, for what is only looked at.
+    marks: what people marked and the plan follows, in sentences.
+    """
+
+    now: tuple[PlannedAction, ...] = ()
+    left: list[tuple[OpenEntry, Fate]] = field(default_factory=list)
+    lines: Names = ()
+    why_empty: str = ""
+    name_of: dict[str, str] = field(default_factory=dict)
+    marks: Names = ()
+
+
+def markdown(plan: Plan, read: ReadWith) -> str:
+    """A plan as Markdown; what comes from evidence is escaped."""
+    place = f"account {plan.account or 'not known'}, region {plan.region or 'not known'}, cluster {no_markup(plan.cluster or 'not known')}"
+    kits = [one for one in plan.actions if one.by == "kit"]
+    people = [one for one in plan.actions if one.by == "person"]
     lines = [
-        f"# Plan: {counted(len(plan.actions), 'action')}, {kits} by the kit, {len(plan.actions) - kits} by people",
+        f"# Plan: {counted(len(plan.actions), 'action')}, {len(kits)} by the kit, {len(people)} by people",
         "",
-        f"For {place}.",
+        f"For {place}. Nothing of it is done yet. The kit takes about {_minutes(kits)}, people {_minutes(people)}.",
         f"Digest `{plan.digest}`",
         "",
-        "Nothing of it is done yet. `kit preview CASE` tries it, `kit apply CASE --approve DIGEST` does it, `kit undo CASE` takes it back.",
+        f"`kit preview CASE` tries it, `kit apply CASE --approve DIGEST` does it, `kit undo CASE` takes it back. {_FULL}",
         "",
-        *(f"It follows a mark: {one}." for one in marks),
-        *([""] if marks else []),
-        *(part for line in simulated for part in (f"**{line.partition(': ')[0]}:** {line.partition(': ')[2]}", "")),
-        *_summary(plan),
+        *(f"It follows a mark: {no_markup(one)}." for one in read.marks),
+        *([""] if read.marks else []),
     ]
-    number = 0
+    if not plan.actions:
+        lines += [f"There is nothing to do, because {read.why_empty}.", ""]
+    lines += [*_now(plan, read.now), *_still(read), *_summary(plan)]
+    listed = set[frozenset[str]]()  # targets whose reasons were given with an action before
     for stage, of_stage in groupby(plan.actions, key=lambda one: one.stage):
         lines += [f"## {stage.capitalize()}", ""]
         for _, group in groupby(of_stage, key=lambda one: (one.action, one.by_person)):
-            actions = list(group)
-            lines += _action(actions, number)
-            number += len(actions)
-    return "\n".join([*lines, *_left_out(plan), *_review(plan, name_of)]).rstrip()
+            lines += _action(list(group), listed)
+    return "\n".join([*lines, *_left_out(plan), *_review(plan, read.name_of)]).rstrip()
+
+
+def _minutes(actions: Iterable[PlannedAction]) -> str:
+    minutes = sum(one.minutes for one in actions)
+    return counted(minutes, "minute") if minutes < 120 else f"{minutes / 60:.0f} hours"
+
+
+def _now(plan: Plan, now: tuple[PlannedAction, ...]) -> Iterator[str]:
+    """What ends access at once, what is kept before, and who does it."""
+    if not now:
+        return
+    yield from ("## Stop it now", "")
+    for number, one in enumerate(now, 1):
+        who = "a person" if one.by_person else "the kit"
+        yield f"{number}. **{one.does}**: {code(one.name)}. By {who}, {counted(one.minutes, 'minute')}. Why: {_reason([one])}. Stops: {_stops([one], 2)}. Undo: {_undo(one)}."
+    waited = {id_ for one in now for id_ in one.after}
+    kept = [one.action for one in plan.actions if one.id in waited and one.stage == "freeze"]
+    if kept:
+        counts = ", ".join(f"{name} ({kept.count(name)})" for name in dict.fromkeys(kept))
+        yield f"\nBefore that, in about {counted(len(kept), 'minute')}, the kit keeps what these destroy: {counts}."
+    yield ""
+
+
+def _still(read: ReadWith) -> Iterator[str]:
+    """What still works for both sides once all is done, and each entry that has not ended."""
+    for line in read.lines:
+        who, _, says = line.partition(": ")
+        yield from (f"**{who}:** {no_markup(says)}", "")
+    for entry, fate in read.left[:_LINES]:
+        yield f"* {entry.kind.replace('_', ' ')} {code(entry.key)}: {no_markup(fate.because)}"
+    if len(read.left) > _LINES:
+        yield f"* and {len(read.left) - _LINES} more: `left_open` of the JSON form has them all"
+    if read.left:
+        yield ""
 
 
 def _summary(plan: Plan) -> Iterator[str]:
     if not plan.actions:
         return
-    yield from ("| stage | action | targets | by | undo |", "|---|---|---|---|---|")
+    yield from ("## What is done", "", "| stage | action | to | why | by | minutes | stops | undo |")
+    yield "|---|---|---|---|---|---|---|---|"
     for (stage, action, person), group in groupby(
         plan.actions, key=lambda one: (one.stage, one.action, bool(one.by_person))
     ):
         actions = list(group)
-        names = few([_cell(one.name) for one in actions], _MOST)
-        undo = (
-            "**cannot be undone**"
-            if actions[0].cannot_undo
-            else "nothing to undo"
-            if ACTIONS[action].reads_only
-            else "yes"
-        )
-        yield f"| {stage} | {action} | {len(actions)}: {names} | {'a person' if person else 'the kit'} | {undo} |"
+        names = few([code(name, in_table=True) for name in _by_workload(actions)], _MOST)
+        undo = "**no**" if actions[0].cannot_undo else "nothing to undo" if ACTIONS[action].reads_only else "yes"
+        cells = (stage, action, f"{len(actions)}: {names}", _reason(actions), "a person" if person else "the kit")
+        minutes = sum(one.minutes for one in actions)
+        yield f"| {' | '.join(cells)} | {minutes} | {_stops(actions, 1)} | {undo} |"
     yield ""
 
 
-def _action(actions: list[PlannedAction], number: int) -> Iterator[str]:
+def _by_workload(actions: list[PlannedAction]) -> dict[str, list[PlannedAction]]:
+    """The actions by what a person sees as one thing: pods by their workload, secrets by their namespace."""
+    found = dict[str, list[PlannedAction]]()
+    for one in actions:
+        kind = one.target.partition(":")[0]
+        name = one.name
+        if kind == "pod" or one.target.startswith("created:pods/"):
+            name = workload_pattern(name)
+        elif kind in ("secret", "reachable"):
+            name = f"{name.partition('/')[0]}/…"
+        found.setdefault(name, []).append(one)
+    return {(each[0].name if len(each) == 1 else name): each for name, each in found.items()}
+
+
+def _reason(actions: list[PlannedAction]) -> str:
+    return _first((no_markup(why["says"]) for one in actions for why in one.why[:1]), 1)
+
+
+def _first(sentences: Iterator[str] | list[str], most: int) -> str:
+    """The first of some sentences, each once, and how many more."""
+    unique = list(dict.fromkeys(sentences))
+    return "; ".join(unique[:most]) + (f"; {len(unique) - most} more" if len(unique) > most else "")
+
+
+def _stops(actions: list[PlannedAction], most: int = _MOST) -> str:
+    lines = (no_markup(says) for one in actions for says in one.blast_radius if says != "nothing")
+    return _first(lines, most) or "nothing"
+
+
+def _undo(one: PlannedAction) -> str:
+    return one.undo or f"**cannot be undone**, {one.cannot_undo}"
+
+
+def _action(actions: list[PlannedAction], listed: set[frozenset[str]]) -> Iterator[str]:
+    """One kind of action: what holds for all targets in a line, then a line for each workload, then the commands.
+
+    listed: sets of targets that an action before was on; they are in one line, without their reasons.
+    """
     one = actions[0]
-    yield from (f"### {one.action}: {one.does}", "")
+    yield f"### {one.action}: {one.does}"
+    said = [f"before: {one.precondition}" if one.precondition else "", f"undo: {_undo(one)}"]
     if one.by_person:
-        yield f"* **for a person**: {one.by_person}"
-    yield f"* before: {one.precondition}"
-    yield f"* undo: {one.undo}" if one.undo else f"* **cannot be undone**: {one.cannot_undo}"
-    warnings = (
-        dict.fromkeys(warning for each in actions for warning in each.when_not[:1] if warning != ASKS_NOBODY)
-        if one.stage != "freeze"
-        else {}
-    )
-    yield from (f"* not: {warning}" for warning in list(warnings)[:_MOST])
-    yield ""
-    for place, each in enumerate(actions, number + 1):
-        kind = each.target.partition(":")[0].replace("_", " ")
-        yield f"{place}. {kind} `{each.name}` (`{each.id}`)"
-        yield from (f"   * why: {why['says']} (`{why['ref']}`)" for why in each.why[:2])
-        yield from (f"   * stops: {says}" for says in each.blast_radius if says != "nothing")
-        if each.after:
-            yield f"   * after: {few([f'`{id_}`' for id_ in each.after], _MOST)}"
-    yield ""
-    commands = dict.fromkeys(command for each in actions for command in each.command)
+        said.insert(0, f"**for a person**: {no_markup(one.by_person)}")
+    if one.stage != "freeze":
+        warnings = dict.fromkeys(text for each in actions for text in each.when_not[:1] if text != ASKS_NOBODY)
+        said += [f"not: {warning}" for warning in list(warnings)[:_MOST]]
+    yield f"* {'; '.join(filter(None, said))}"
+    targets = frozenset(each.target for each in actions)
+    known = len(actions) > 1 and targets in listed
+    listed.add(targets)
+    groups = [("", actions)] if known else list(_by_workload(actions).items())
+    for name, group in groups[:_LINES]:
+        yield _targets(name, group)
+    if len(groups) > _LINES:
+        rest = [code(name) for name, _ in groups[_LINES:]]
+        yield f"* and {len(rest)} more: {', '.join(rest)}"
+    commands = list(dict.fromkeys(line for each in actions for line in each.command))
     if commands:
-        yield from ("```sh", *commands, "```", "")
+        most = _COMMANDS[one.by]
+        left = [f"# and {len(commands) - most} more: kit plan CASE --json"] if len(commands) > most + 1 else []
+        shown = [*commands[:most], *left] if left else commands
+        yield from fenced(shown)
+    yield ""
+
+
+def _targets(name: str, group: list[PlannedAction]) -> str:
+    """One line for what a person sees as one thing: how many, why, what stops, what is waited for, and the ids that a person gives back."""
+    kind = group[0].target.partition(":")[0].replace("_", " ")
+    names = [code(each.name.rpartition("/")[2] if name else each.name) for each in group]
+    every = len(names) if kind in ("secret", "reachable", "node") else _MOST
+    of = f" of {code(name)}" if name else ""
+    line = f"* {kind} {code(name)}" if len(group) == 1 else f"* {counted(len(group), kind)}{of}: {few(names, every)}"
+    reasons = (
+        [f"{no_markup(why['says'])} ({code(why['ref'])})" for each in group for why in each.why[:2]] if name else []
+    )
+    if reasons:
+        line += f"; why: {_first(reasons, 2)}"
+    if _stops(group) != "nothing":
+        line += f"; stops: {_stops(group)}"
+    after = [id_.rpartition("-")[0] for each in group for id_ in each.after]
+    if after:
+        line += f"; after: {', '.join(f'{action} ({after.count(action)})' for action in dict.fromkeys(after))}"
+    if group[0].by_person:
+        line += f"; id: {few([code(each.id) for each in group], _MOST)}"
+    return line
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
@@ -96,7 +210,7 @@ def _left_out(plan: Plan) -> Iterator[str]:
         actions, names = reasons.setdefault(one["says"], ({}, {}))
         actions[one["action"]], names[one["name"]] = None, None
     for says, (actions, names) in reasons.items():
-        yield f"* {', '.join(actions)} of {few([f'`{name}`' for name in names], _MOST)}: {says}"
+        yield f"* {', '.join(actions)} of {few([code(name) for name in names], _MOST)}: {no_markup(says)}"
     yield ""
 
 
@@ -108,9 +222,4 @@ def _review(plan: Plan, name_of: dict[str, str]) -> Iterator[str]:
     yield ""
     for kind, refs in groupby(plan.review, key=lambda ref: ref.partition(":")[0]):
         names = sorted({name_of.get(ref, ref.partition(":")[2]) for ref in refs})
-        yield f"* {kind.replace('_', ' ')}: {', '.join(f'`{name}`' for name in names)}"
-
-
-def _cell(text: str) -> str:
-    """Text within a cell of a table: no bar and no line break of the evidence ends it."""
-    return text.replace("|", "\\|").replace("\n", " ")
+        yield f"* {kind.replace('_', ' ')}: {', '.join(code(name) for name in names)}"

@@ -59,8 +59,14 @@ class Simulation:
     """A plan as it was played: its stages that do anything, and what works at the end, for both sides."""
 
     stages: tuple[SimulatedStage, ...]
+    at_end: tuple[tuple[OpenEntry, Fate], ...]
     for_you: str
     for_attacker: str
+
+    @property
+    def left_open(self) -> list[tuple[OpenEntry, Fate]]:
+        """What has not ended once all is done, with what becomes of it."""
+        return [(entry, fate) for entry, fate in self.at_end if fate.state != "ended"]
 
     @property
     def lines(self) -> tuple[str, str]:
@@ -74,7 +80,12 @@ class Simulation:
 
     def as_json(self) -> dict[str, Any]:
         """In the form of docs/json.md."""
-        return {"simulated": [one.as_json() for one in self.stages], "still_works": self.still_works}
+        left = [
+            {"id": entry.id, "kind": entry.kind, "key": entry.key, "state": fate.state, "says": fate.because, "until": iso(fate.until)}
+            for entry, fate in self.left_open
+        ]  # fmt: skip
+        simulated = [one.as_json() for one in self.stages]
+        return {"left_open": left, "simulated": simulated, "still_works": self.still_works}
 
 
 def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Simulation:
@@ -91,12 +102,12 @@ def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Sim
             fates = tuple((entry, judge.fate(entry, played)) for entry in found.values())
             stages.append(SimulatedStage(stage, tuple(serving.left(played)), fates))
     played = Played(serving.standing, done)
-    at_end = [(entry, judge.fate(entry, played)) for entry in found.values()]
+    at_end = tuple((entry, judge.fate(entry, played)) for entry in found.values())
     by_person = {one.id for one in done if one.by_person}
-    return Simulation(tuple(stages), still_serves(serving, played), _for_attacker(at_end, by_person))
+    return Simulation(tuple(stages), at_end, still_serves(serving, played), _for_attacker(at_end, by_person))
 
 
-def _for_attacker(fates: list[tuple[OpenEntry, Fate]], by_person: set[str]) -> str:
+def _for_attacker(fates: tuple[tuple[OpenEntry, Fate], ...], by_person: set[str]) -> str:
     if not fates:
         return "cannot tell: no entry of the evidence shows what the attacker has"
     parts = list[str]()
