@@ -131,11 +131,27 @@ def test_a_web_token_gets_new_sessions_unless_the_trust_is_changed(tmp_path: Pat
     assert trusted["state"] == "dies" and trusted["until"]
 
 
-def test_a_session_from_a_revoked_session_goes_on_until_it_expires(tmp_path: Path) -> None:
-    plan = planned("pod_identity_theft", tmp_path)
-    left = {one["key"]: one for one in fates(plan, "recover").values() if one["state"] != "ended"}
-    (key,) = [key for key, one in left.items() if one["state"] == "dies"]
-    assert key in plan["still_works"]["for_attacker"] and left[key]["until"][:10] in plan["still_works"]["for_attacker"]
+def test_a_session_from_another_session_is_judged_by_its_own_role(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", EVERY["pod_identity_theft"])
+    whole = fates(plan_of(case), "revoke")
+    assert {one["state"] for one in whole.values()} == {"ended"} and len(
+        {*(one["by"][0] for one in whole.values())}
+    ) == 2
+    plan = plan_of(case, "--without", "revoke_role_sessions")
+    left = fates(plan, "revoke").values()
+    assert {one["state"] for one in left} == {"dies"} and len({one["until"] for one in left}) == 2
+    said = plan["still_works"]["for_attacker"]
+    assert all(one["key"] in said and one["until"][:19].replace("T", " ") in said for one in left)
+
+
+def test_a_deny_of_sessions_stops_no_long_term_key(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", EVERY["cluster_creator"])
+    keys = [one for one in fates(plan_of(case), "revoke").values() if one["key"].startswith("AKIA")]
+    assert keys and {one["state"] for one in keys} == {"ended"}
+    kept = plan_of(case, "--without", "deactivate_access_key")
+    assert [one for one in kept["actions"] if one["action"] == "deny_user_sessions"]
+    left = {one["key"]: one["state"] for one in fates(kept, "recover").values() if one["state"] != "ended"}
+    assert left == {one["key"]: "still works" for one in keys}
 
 
 def test_a_deny_by_a_tag_that_sessions_do_not_have_ends_none(tmp_path: Path) -> None:
@@ -149,7 +165,7 @@ def test_a_deny_by_a_tag_that_sessions_do_not_have_ends_none(tmp_path: Path) -> 
         sum(one["state"] == "ended" for one in fates(plan, "revoke").values() if one["kind"] == "access_key")
         for plan in (planned("pod_identity_theft", tmp_path / "tagged"), of_evidence(evidence))
     )
-    assert (before, after) == (1, 0)
+    assert (before, after) == (2, 1), "the chained session has its own role"
 
 
 def test_an_isolated_pod_without_an_owner_is_not_cut_off(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Effect(StrEnum):
     NARROWS_ENDPOINT = "the cluster's endpoint takes calls from the kept addresses alone"
     SHUTS_OUT = "the principal has neither access entry nor mapping"
     ENDS_SIGN_IN = "no new sign-in or session comes from where the identity signs in"
+    TAKES_BACK = "what the attacker gave the principal in AWS is taken back"
     BLOCKS_WRITES = "the user's writes are refused, no read is"
     CLOSES_TRUST = "a web token of the role's service accounts gets no new session"
     ENDS_POD_IDENTITY = "the service account gets no new session by Pod Identity"

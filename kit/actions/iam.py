@@ -114,7 +114,7 @@ ACTIONS = (
            by_person="which of them are yours no evidence tells",
            impossible=_foreign),
     Action("undo_iam_changes", "revoke", "Undo what the attacker changed in IAM and in the cluster's access", "whoever works by what the attacker gave", undo="make the change again", kinds=("iam_change",),
-           effects=(Effect.NONE,),
+           effects=(Effect.TAKES_BACK,),
            commands=lambda target: target.known(ChangedInAws).commands,
            precondition="the change stands, and nobody has made it yours since", permissions=(), preview=_BY_HAND, check=_CONFIRMED,
            by_person="CloudTrail has the change, and not always what stood before it",

@@ -152,6 +152,7 @@ _KEYS: dict[Effect, Callable[[PlannedAction], Iterable[str]]] = {
     Effect.NARROWS_ENDPOINT: _of_endpoint,
     Effect.SHUTS_OUT: _of_members("arn"),
     Effect.ENDS_SIGN_IN: _of_members("user_name", "arn"),
+    Effect.TAKES_BACK: _of_members("of"),
     Effect.BLOCKS_WRITES: _of_members("user_name"),
     Effect.CLOSES_TRUST: _of_members("role"),
     Effect.ENDS_POD_IDENTITY: _of_account,

@@ -212,7 +212,7 @@ class Serving:
             is_creator = way.kind == "cluster_creator" and self.access.mode == "CONFIG_MAP"
             is_bound = bool(bound & {("User", way.user_name), *(("Group", group) for group in way.groups)})
             stands = way.until is None and not way.overruled and not way.maps_nobody
-            shut_out = played.by(Effect.SHUTS_OUT, compared(way.name)) and not is_creator
+            shut_out = played.by(Effect.SHUTS_OUT, compared(way.name))
             counts = with_hostile or compared(way.name) not in self._hostile
             if counts and stands and not shut_out and (by_policy or is_bound or is_creator):
                 found.setdefault(way.name, way)

@@ -68,7 +68,10 @@ class StillOpen:
 
     def fate(self, entry: OpenEntry, played: Played) -> Fate:
         """What an entry is good for once some actions are done."""
-        return self._judges[entry.kind](entry, played)
+        judge = self._judges.get(entry.kind)
+        if judge is None:
+            return Fate("cannot tell", "how an entry of this kind ends is not known here", entry.until)
+        return judge(entry, played)
 
     # ── what is judged alike ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -185,9 +188,22 @@ class StillOpen:
         return without or self._in_cluster(entry, played, self._alive(entry, "a certificate cannot be taken back"))
 
     def _person(self, entry: OpenEntry, played: Played) -> Fate:
-        by = played.by(Effect.ENDS_SIGN_IN, entry.key)
+        user = _target(entry, "identity")
+        if user != entry.key:
+            return self._impersonates(entry, played)
+        by = played.by(Effect.ENDS_SIGN_IN, compared(entry.key))
         says = f"{by.action} gives no new sign-in, and the token at hand lives on" if by else "its sign-in is not ended"
         return self._in_cluster(entry, played, self._alive(entry, says, *([by] if by else [])))
+
+    def _impersonates(self, entry: OpenEntry, played: Played) -> Fate:
+        """A right to call in somebody else's name ends with the bindings that give it."""
+        paths = list(dict.fromkeys(key for kind, key in entry.targets if kind == "used_binding"))
+        taken = {key.partition(" ")[0]: one for key, one in played.all_by(Effect.UNBINDS).items()}
+        by = [one for path in paths if (one := played.by(Effect.DELETES, path) or taken.get(path))]
+        if paths and len(by) == len(paths):
+            return _ended(f"no binding lets {entry.of} call in this name any more", *by)
+        says = f"{entry.of} may call in this name as long as it signs in"
+        return self._in_cluster(entry, played, self._alive(entry, says))
 
     def _node(self, entry: OpenEntry, played: Played) -> Fate:
         return _worse(self._node_signs_in(entry, entry.key, played), self._node_in_aws(entry.key, played))
@@ -232,7 +248,7 @@ class StillOpen:
     def _in_aws(self, entry: OpenEntry, played: Played) -> Fate:
         role, session = _target(entry, "iam_role"), self._session(entry.key)
         by = played.by(Effect.DENIES_SESSIONS, compared(role)) if role else None
-        if by is None:
+        if by is None or (session and session.kind == "key"):  # a deny by aws:TokenIssueTime stops no long-term key
             return self._alive(entry, "it works in AWS")
         narrow = {*(by.parameters.get("instances") or ()), *(by.parameters.get("pods") or ())}
         own = {instance_of(session.session or ""), session.pod_uid} if session else set[str | None]()
@@ -277,9 +293,15 @@ class StillOpen:
         if paths:
             gone = self._binding_of(paths[0], entry.key, played)
             return gone or self._alive(entry, f"{paths[0]} still gives it rights")
-        by = played.by(Effect.SHUTS_OUT, compared(entry.key)) or played.by(Effect.ENDS_POD_IDENTITY, entry.key)
-        if by:
-            return _ended("its way in is gone", by)
+        ways = {
+            "mapping": Effect.SHUTS_OUT,
+            "iam_change": Effect.TAKES_BACK,
+            "service_account": Effect.ENDS_POD_IDENTITY,
+        }
+        for kind, effect in ways.items():
+            by = played.by(effect, compared(key)) if (key := _target(entry, kind)) else None
+            if by:
+                return _ended("its way in is gone", by)
         return self._alive(entry, "its way in stands")
 
     def _binding_of(self, path: str, name: str, played: Played) -> Fate | None:
