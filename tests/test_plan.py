@@ -353,6 +353,34 @@ def test_which_instance_types_have_disks_of_their_own(instance_type: str, has: b
     assert NodeFacts(instance_type=instance_type).has_instance_store is has
 
 
+def test_an_image_is_kept_scanned_and_removed_by_the_digest_that_ran(tmp_path: Path) -> None:
+    """The attacker's image came from a registry of the account's own: its tag is taken off, and a person deletes the digest."""
+    own = "777788889999.dkr.ecr.us-east-1.amazonaws.com/tools:1"
+    digest = "sha256:" + "b" * 64
+
+    def renamed(things: list[Event]) -> list[Event]:
+        return [json.loads(json.dumps(one).replace("docker.io/library/ubuntu:22.04", own)) for one in things]
+
+    def with_a_pod(resource: str, items: list[Event]) -> list[Event]:
+        if resource != "pods":
+            return renamed(items)
+        pod = json.loads(json.dumps(items[0]))
+        pod["metadata"] |= {"name": "again", "uid": "0d4ad2a6-0000-4000-8000-00000000000b", "creationTimestamp": "2026-11-23T16:21:40Z"}  # fmt: skip
+        pod["spec"]["containers"] = [{"name": "a", "image": own}]
+        pod["status"]["containerStatuses"] = [{"name": "a", "image": own, "imageID": f"{own.partition(':')[0]}@{digest}"}]  # fmt: skip
+        return [*renamed(items), pod]
+
+    kit_json("new", tmp_path / "case", varied("vanished_deployment", tmp_path, events=renamed, dump=with_a_pod))
+    actions = {one["action"]: one for one in kit_json("plan", tmp_path / "case")["actions"] if one["name"] == own}
+    assert actions.keys() == {"keep_image", "scan_image", "block_image", "remove_image"}
+    assert all(digest in one["parameters"]["digests"] for one in actions.values())
+    assert any(f"tools@{digest}" in line for line in actions["keep_image"]["command"])
+    assert any(f"imageDigest={digest}" in line for line in actions["scan_image"]["command"])
+    removed = actions["remove_image"]
+    assert removed["by_person"] and f"imageDigest={digest}" in removed["command"][-1] and "docker load" in removed["command"][0]  # fmt: skip
+    assert {actions[name]["id"] for name in ("keep_image", "block_image")} <= set(removed["after"])
+
+
 SYSTEMS = {
     "Amazon Linux 2023.9": "memory is for a person, by SSM or SSH",
     "Bottlerocket OS 1.49.0 (aws-k8s-1.33)": "Bottlerocket has no shell",

@@ -6,18 +6,52 @@ import hashlib
 import json
 import shlex
 
-from kit.actions.action import DRY, SIMULATED, Action, Held, Keeps, Wait, Where
+from kit.actions.action import DRY, READS, SIMULATED, Action, Held, Keeps, Wait, Where
 from kit.actions.effect import Effect
 from kit.actions.image_policy import image_policy, image_policy_binding
 from kit.actions.target import ImageParameters, Target
 
 
+def _file(target: Target) -> str:
+    return f"image-{hashlib.sha256(target.key.encode()).hexdigest()[:10]}.tar"
+
+
+def _by_digest(target: Target) -> list[str]:
+    """The image by each digest that ran, as its tag may name another one by now; by its name where no digest is known."""
+    known = target.known(ImageParameters)
+    name, at, _ = target.key.partition("@")
+    last = name.rpartition("/")[2]
+    bare = name[: len(name) - len(last)] + last.partition(":")[0]
+    return [target.key] if at or not known.digests else [f"{bare}@{one}" for one in known.digests]
+
+
 def _keep_image(target: Target) -> list[str]:
-    name = shlex.quote(target.key)
-    return [
-        f"docker pull -- {name}",
-        f"docker save -o image-{hashlib.sha256(target.key.encode()).hexdigest()[:10]}.tar -- {name}",
+    names = [shlex.quote(one) for one in _by_digest(target)]
+    return [*(f"docker pull -- {name}" for name in names), f"docker save -o {_file(target)} -- {' '.join(names)}"]
+
+
+def _scan_image(target: Target) -> list[str]:
+    known = target.known(ImageParameters)
+    scans = [
+        f"aws ecr start-image-scan --registry-id {known.registry_account} --region {known.region} --repository-name {shlex.quote(known.repository)} --image-id imageDigest={digest}"
+        for digest in known.digests
+        if known.repository
     ]
+    return [f"clamscan --recursive --infected --max-filesize=2000M --max-scansize=4000M {_file(target)}", *scans]
+
+
+def _remove_image(target: Target) -> list[str]:
+    known = target.known(ImageParameters)
+    ids = " ".join(f"imageDigest={digest}" for digest in known.digests)
+    return [
+        f"docker load -i {_file(target)} && docker image inspect --format '{{{{json .RepoDigests}}}}' -- {' '.join(shlex.quote(one) for one in _by_digest(target))}",
+        f"aws ecr batch-delete-image --registry-id {known.registry_account} --region {known.region} --repository-name {shlex.quote(known.repository or '')} --image-ids {ids}",
+    ]
+
+
+def _has_digest_of_yours(target: Target, held: Held) -> bool:
+    known = target.known(ImageParameters)
+    return bool(known.repository and known.digests)
 
 
 def _block_image(target: Target) -> list[str]:
@@ -71,6 +105,10 @@ ACTIONS = (
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:PutImage", "aws:ecr:BatchDeleteImage"),
            preview=SIMULATED, check="the manifest is in the case, the digest has the tag; its layers are not copied: the commands do that",
            keeps=Keeps.TARGET, person=_person),
+    Action("scan_image", "capture", "Scan the copy of each image of the attack for malware, and the image in your registry by its digest", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("image", "introduced"),
+           commands=_scan_image, precondition="the copy is saved; it is opened on a machine that holds nothing else",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="GuardDuty scans volumes, not images in a registry: which scanner looks at the copy you decide",
+           applies=lambda target, held: target.key not in held.own_images, waits=(Wait("keep_image", Where.SAME),)),
     Action("block_image", "eradicate", "Take the image's tags away in your registry, so that nobody pulls it by them. The image stays under kit-keep-…: who pulls by digest still gets it, and nodes keep cached copies", "every workload that uses it", undo="put the tags back", kinds=("image", "introduced"),
            effects=(Effect.BLOCKS_IMAGE,),
            precondition="nothing asks for it any more, and its manifest is kept", destroys=True, commands=_block_image,
@@ -78,4 +116,9 @@ ACTIONS = (
                         "aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:BatchDeleteImage", "aws:ecr:PutImage"),
            preview=SIMULATED, check="no tag but kit-keep-… names it",
            applies=_has_tag_of_yours, impossible=_is_yours, waits=(Wait("delete_workload", Where.ANY), Wait("delete_pod", Where.ANY))),
+    Action("remove_image", "eradicate", "Delete the image from your registry by its digest, once its copy was checked", "whoever still pulls it by its digest", cannot_undo="what a registry deletes is gone: push the copy", kinds=("image", "introduced"),
+           effects=(Effect.BLOCKS_IMAGE,),
+           commands=_remove_image, destroys=True, precondition="the saved copy loads, and has the digest that ran; nothing asks for the image",
+           preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the registry's copy is evidence: whether yours is good a person looks first",
+           applies=_has_digest_of_yours, impossible=_is_yours, waits=(Wait("block_image", Where.SAME), Wait("delete_workload", Where.ANY), Wait("delete_pod", Where.ANY))),
 )  # fmt: skip

@@ -142,7 +142,7 @@ def _impossible(
         if known.node_kind in WITHOUT_INSTANCE and not (known.node_kind == HYBRID and on_hybrid):
             return WITHOUT_INSTANCE[known.node_kind]
         if known.node_kind == AUTO and not on_auto:
-            return f"{words}: AWS forbids changing its network interfaces; cordon it and take its pods off"
+            return f"{words}: AWS forbids changing its network interfaces and its instance profile; cordon it and take its pods off"
         if known.instance_id is None and not without_instance:
             return f"{words}, and no evidence names its instance: add `aws ec2 describe-instances` or `kubectl get nodes -o json`"
         return ""
@@ -232,6 +232,15 @@ ACTIONS = (
            preview=EC2_DRY, check="every interface has that group alone; connections that were open may live on",
            impossible=_impossible(on_auto=False), takes_out=True,
            waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_processes", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY), Wait("pause_node_repair", Where.ANY), Wait("quarantine_node", Where.BEFORE)), tells=what_a_cut_off_node_does),
+    Action("detach_instance_role", "capture", "Take the role off each node's instance: it gets no new credentials, and those that it has go on until they expire", "image pulls, SSM, and the node's own sign-in to the cluster", undo="give the instance its instance profile again", kinds=("node",),
+           effects=(Effect.NONE,),
+           commands=_instance("aws ec2 describe-iam-instance-profile-associations --filters Name=instance-id,Values=INSTANCE --query 'IamInstanceProfileAssociations[].[AssociationId,IamInstanceProfile.Arn]'",
+                              "aws ec2 disassociate-iam-instance-profile --association-id ITS_ASSOCIATION"),
+           precondition="what needs SSM is done, and the node is cut off", only_held=True,
+           permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeIamInstanceProfileAssociations", "aws:ec2:DisassociateIamInstanceProfile", "aws:ec2:AssociateIamInstanceProfile", "aws:iam:PassRole", "kubernetes:nodes:get"),
+           preview=SIMULATED, check="EC2 has no instance profile for the instance",
+           impossible=_impossible(on_auto=False), waits=(Wait("quarantine_node", Where.SAME),),
+           minutes=1),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            effects=(Effect.NONE,),
            commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
@@ -12,6 +13,8 @@ from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrinci
 from kit.identities.revocation import not_from_here
 from kit.model.arn import account_of, is_role, is_root, name_in
 from kit.words import Names, counted
+
+_ACCOUNT_STEPS = "https://repost.aws/knowledge-center/potential-account-compromise"
 
 
 def _of_root(target: Target) -> str:
@@ -33,6 +36,15 @@ def _deactivate(target: Target) -> list[str]:
         f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
         for key in known.access_key_ids
     ]
+
+
+def _account_steps(target: Target, held: Held) -> Iterator[str]:
+    """A long-term key of the attacker's puts the account in question, not the cluster alone."""
+    yield f"AWS's steps for an account that may be compromised: {_ACCOUNT_STEPS}"
+
+
+def _providers(target: Target) -> list[str]:
+    return [f"aws eks list-identity-provider-configs --cluster-name {shlex.quote(target.cluster or 'CLUSTER')}"]
 
 
 def _revoke(target: Target) -> list[str]:
@@ -122,7 +134,7 @@ ACTIONS = (
            precondition="somebody at the identity provider can do it; else the role gives a new session at once",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="the role's identity provider or trust policy decides who may take the role, and the evidence does not name the people surely",
            needs=SignedInPrincipal, applies=lambda target, held: ":role/" in (target.known(PrincipalParameters).arn or "")),
-    Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",),
+    Action("end_oidc_access", "revoke", "Disable the user at the identity provider, and end its sessions there", "that user's other work", undo="enable the user again", kinds=("identity",), identities=("oidc",), commands=_providers,
            effects=(Effect.ENDS_SIGN_IN,),
            precondition="somebody at the identity provider can disable the user", permissions=(),
            preview="none: it is done at the provider", check="a person confirms it (`kit apply --by-hand ID`)",
@@ -157,6 +169,6 @@ ACTIONS = (
            precondition="it is not the key that you work with",
            permissions=("aws:iam:ListAccessKeys", "aws:iam:UpdateAccessKey"),
            preview=SIMULATED, check="the key is inactive",
-           applies=lambda target, held: bool(target.known(PrincipalParameters).access_key_ids), impossible=_foreign_key, person=_of_root,
+           applies=lambda target, held: bool(target.known(PrincipalParameters).access_key_ids), impossible=_foreign_key, person=_of_root, tells=_account_steps,
            ends=("access_key",), ends_key=lambda parameters, key: key in (parameters.get("access_key_ids") or ())),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kit.lenient import dict_of, list_of
+from kit.lenient import dict_of, dicts_of, list_of
 from kit.model import pod_spec
 from kit.model.address import canonical
 from kit.model.pod_spec import HostAccess
@@ -116,6 +116,7 @@ class Thing:
 
 _KEPT_OF_CONTAINER = ("name", "image", "securityContext", "volumeMounts", "envFrom", "restartPolicy")
 _KEPT_OF_STATUS = ("podIP", "podIPs", "hostIP", "hostIPs", "addresses")
+_KEPT_OF_RUN = ("name", "image", "imageID")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -126,7 +127,11 @@ def essence(body: dict[str, Any]) -> dict[str, Any]:
     annotations = dict_of(metadata.get("annotations"))
     metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
     spec = _essence_of_spec(spec)
-    status = {name: value for name, value in dict_of(body.get("status")).items() if name in _KEPT_OF_STATUS}
+    whole = dict_of(body.get("status"))
+    status = {name: value for name, value in whole.items() if name in _KEPT_OF_STATUS}
+    for name in pod_spec.STATUSES:  # which digest of an image ran
+        if name in whole:
+            status[name] = [{key: one.get(key) for key in _KEPT_OF_RUN} for one in dicts_of(whole[name])]
     kept: dict[str, Any] = {"metadata": metadata, "spec": spec, "status": status}
     return kept | {name: body[name] for name in ("subjects", "roleRef", "rules", "type") if name in body}
 

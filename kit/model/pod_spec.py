@@ -16,6 +16,7 @@ from typing import Any
 from kit.lenient import dict_of, dicts_of
 
 _KINDS = ("initContainers", "containers", "ephemeralContainers")
+STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _STRONG = ("ALL", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
 _OF_HOST = ("ALL", "SYS_ADMIN", "SYS_MODULE", "DAC_READ_SEARCH", "BPF", "SYS_RAWIO")
 """Capabilities that may reach the host; whether they do hangs on seccomp, AppArmor and the kernel."""
@@ -65,6 +66,11 @@ def pod_spec(spec: Any) -> dict[str, Any]:
 def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """All containers: init and ephemeral ones too."""
     return [container for kind in _KINDS for container in dicts_of(spec.get(kind))]
+
+
+def statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """The statuses of all containers of a pod: which image each runs, and by which digest."""
+    return [one for sort in STATUSES for one in dicts_of(dict_of(pod.get("status")).get(sort))]
 
 
 def images(spec: dict[str, Any]) -> list[str]:

@@ -44,6 +44,7 @@ from kit.model.arn import instance_of
 from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
+from kit.model.pod_spec import statuses
 from kit.model.why import Why
 from kit.plan.compromised import Compromised, principal_behind
 from kit.plan.secret_uses import SecretUsers
@@ -250,8 +251,10 @@ class Knowledge:
         found = _ECR.fullmatch(key)
         ran = set[str]()
         for pod in self.inventory.pods:
-            for status in dicts_of(dict_of(pod.body.get("status")).get("containerStatuses")):
-                if status.get("image") == key and "@sha256:" in str(status.get("imageID")):
+            asked = {str(one.get("name")): one.get("image") for one in pod.containers}
+            for status in statuses(pod.body):
+                is_it = key in (status.get("image"), asked.get(str(status.get("name"))))
+                if is_it and "@sha256:" in str(status.get("imageID")):
                     ran.add("sha256:" + str(status["imageID"]).rpartition("sha256:")[2])
         # Of another account's registry, AWS's own among them, nothing is yours to keep or delete.
         parts = found.groupdict() if found and found["account"] == self.account else {}

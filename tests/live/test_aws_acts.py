@@ -448,6 +448,23 @@ def test_what_the_pod_runs_lists_processes_networks_and_mounts() -> None:
     assert "## net:" in said and " tcp\n" in said and " mounts\n" in said and said.rstrip().endswith("# end")
 
 
+def test_the_role_of_an_instance_is_taken_off_and_given_back(here: Scene) -> None:
+    iam, ec2 = here.aws.client("iam"), here.aws.client("ec2")
+    iam.create_instance_profile(InstanceProfileName="nodes")
+    iam.add_role_to_instance_profile(InstanceProfileName="nodes", RoleName="nodes")
+    ec2.associate_iam_instance_profile(InstanceId=INSTANCE, IamInstanceProfile={"Name": "nodes"})
+    action, before = planned("detach_instance_role", **OF_NODE), here.state()
+    (tried,) = here.preview(action)
+    assert tried.word == "would be done" and here.state() == before, tried
+    (done,) = here.apply(action)
+    assert done.word == "done" and done.check and done.check.word == HOLDS and "until they expire" in done.check.says
+    assert ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"] == []
+    assert [one.word for one in here.undo()] == ["undone"]
+    (back,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    assert back["IamInstanceProfile"]["Arn"].endswith("instance-profile/nodes") and back["InstanceId"] == INSTANCE
+    assert here.calls() <= here.permitted(action)
+
+
 def test_capture_keeps_the_console(here: Scene) -> None:
     (done,) = here.apply(planned("capture_node", **OF_NODE))
     assert done.word == "done" and done.check and "memory is for a person" in done.check.says

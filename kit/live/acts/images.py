@@ -21,13 +21,12 @@ from kit.live.changes.objects import CreateObject, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Failed, Missing
 from kit.model.kubernetes import WORKLOADS
-from kit.model.pod_spec import containers, pod_spec
+from kit.model.pod_spec import STATUSES, containers, pod_spec
 from kit.plan.plan import PlannedAction
 from kit.words import few
 
 _KEEP = "kit-keep-"
 _MOST_USERS = 8  # that are named
-_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _MEDIA_TYPES = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -216,7 +215,7 @@ def _users(live: Connection, planned: PlannedAction) -> str:
             spec, status = thing.get("spec") or {}, thing.get("status") or {}
             ended = status.get("phase") in ("Succeeded", "Failed") or bool(status.get("completionTime"))
             idle = resource == "replicasets" and not spec.get("replicas")
-            ran = [one for sort in _STATUSES for one in status.get(sort) or []] if resource == "pods" else []
+            ran = [one for sort in STATUSES for one in status.get(sort) or []] if resource == "pods" else []
             if not (ended or idle) and any(map(is_it, [*containers(pod_spec(spec)), *ran])):
                 found.append(f"{resource}/{title(thing)}")
     return f"these still use it: {few(sorted(found), _MOST_USERS)}" if found else ""

@@ -50,6 +50,7 @@ from kit.live.acts.node_capture import is_node_read, node_read, node_reading
 from kit.live.changes.change import Change
 from kit.live.changes.instance_change import (
     ENDED,
+    DetachInstanceProfile,
     EndNode,
     ProtectFromScaleIn,
     ProtectInstance,
@@ -233,7 +234,7 @@ def _quarantine(live: Connection, planned: PlannedAction) -> list[Change]:
 def _cannot_quarantine(live: Connection, planned: PlannedAction) -> str:
     refused = why_not_there(live, planned) or is_only_named(planned)
     if not refused and living_machine(live, planned).kind == AUTO:
-        return "EKS Auto Mode lets nobody change the interfaces of its nodes: isolate the pods by network policy, or end the node"
+        return "EKS Auto Mode lets nobody change the interfaces or the role of its nodes: isolate the pods by network policy, or end the node"
     return refused
 
 
@@ -249,6 +250,22 @@ def _is_quarantined(live: Connection, planned: PlannedAction) -> Check:
 
 
 act("quarantine_node", changes=_quarantine, refuses=_cannot_quarantine, check=_is_quarantined)
+
+
+# detach_instance_role
+
+
+def _detaching(live: Connection, planned: PlannedAction) -> list[DetachInstanceProfile]:
+    return [DetachInstanceProfile(living_machine(live, planned).id)]
+
+
+def _is_detached(live: Connection, planned: PlannedAction) -> Check:
+    id_ = planned.parameters.get("instance_id") or machine_of(live, planned).id
+    says = f"instance {id_} has no instance profile; the credentials that it was given last go on until they expire"
+    return all_hold(live, [DetachInstanceProfile(id_)], says)
+
+
+act("detach_instance_role", changes=_detaching, refuses=_cannot_quarantine, check=_is_detached)
 
 
 # capture_processes, capture_node

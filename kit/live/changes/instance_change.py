@@ -15,6 +15,7 @@ from kit.live.changes.change import State
 from kit.live.changes.objects import DeleteObject
 from kit.live.connection import Connection
 from kit.live.errors import Missing
+from kit.live.permission import simulated
 
 ENDED = ("shutting-down", "terminated")
 DRAIN_SECONDS = 60
@@ -140,6 +141,43 @@ class SuspendReplacement(_Protection):
     def switch(self, on: bool) -> AwsCall:
         named = {"AutoScalingGroupName": self.group, "ScalingProcesses": ["ReplaceUnhealthy"]}
         return "suspend_processes" if on else "resume_processes", named
+
+
+@dataclass(frozen=True)
+class DetachInstanceProfile(AwsChange):
+    """The instance profile taken off an instance, and with it the role: EC2 hands out no new credentials. The call has no dry-run."""
+
+    service: ClassVar[str] = "ec2"
+
+    instance: str
+
+    @property
+    def says(self) -> str:
+        return f"take the instance profile off instance {self.instance}"
+
+    def look(self, live: Connection) -> State:
+        asked = {"Filters": [{"Name": "instance-id", "Values": [self.instance]}]}
+        member = "IamInstanceProfileAssociations"
+        for one in live.pages("ec2", "describe_iam_instance_profile_associations", member, **asked):
+            if not one["State"].startswith("disassociat"):
+                return {"profile": one["IamInstanceProfile"]["Arn"], "association": one["AssociationId"]}
+        return {"profile": None, "association": None}
+
+    def holds(self, state: State) -> bool:
+        return state is not None and state["profile"] is None
+
+    def is_as_before(self, before: State, now: State) -> bool:
+        return before is not None and now is not None and before["profile"] == now["profile"]
+
+    def call(self, state: State) -> AwsCall:
+        return "disassociate_iam_instance_profile", {"AssociationId": (state or {})["association"]}
+
+    def back(self, before: State, after: State) -> AwsCall:
+        profile = {"Arn": (before or {})["profile"]}
+        return "associate_iam_instance_profile", {"InstanceId": self.instance, "IamInstanceProfile": profile}
+
+    def dry_run(self, live: Connection, state: State) -> str:
+        return simulated(live, ["ec2:DisassociateIamInstanceProfile"])
 
 
 @dataclass(frozen=True)
