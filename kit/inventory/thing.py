@@ -99,6 +99,11 @@ class Thing:
         return pod_spec.images(self.spec)
 
     @property
+    def statuses(self) -> list[dict[str, Any]]:
+        """The statuses of all containers of a pod: which image each ran, and by which digest."""
+        return [one for sort in pod_spec.STATUSES for one in dicts_of(dict_of(self.body.get("status")).get(sort))]
+
+    @property
     def host_access(self) -> list[HostAccess]:
         """What a pod may do to its node, the gravest first; [] when nothing, or when no body tells."""
         return pod_spec.host_access(self.spec)

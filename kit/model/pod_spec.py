@@ -68,11 +68,6 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [container for kind in _KINDS for container in dicts_of(spec.get(kind))]
 
 
-def statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """The statuses of all containers of a pod: which image each runs, and by which digest."""
-    return [one for sort in STATUSES for one in dicts_of(dict_of(pod.get("status")).get(sort))]
-
-
 def images(spec: dict[str, Any]) -> list[str]:
     """The images as the spec has them, each once."""
     return list(dict.fromkeys(str(one["image"]) for one in containers(spec) if one.get("image")))

@@ -44,7 +44,6 @@ from kit.model.arn import instance_of
 from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
-from kit.model.pod_spec import statuses
 from kit.model.why import Why
 from kit.plan.compromised import Compromised, principal_behind
 from kit.plan.secret_uses import SecretUsers
@@ -252,7 +251,7 @@ class Knowledge:
         ran = set[str]()
         for pod in self.inventory.pods:
             asked = {str(one.get("name")): one.get("image") for one in pod.containers}
-            for status in statuses(pod.body):
+            for status in pod.statuses:
                 is_it = key in (status.get("image"), asked.get(str(status.get("name"))))
                 if is_it and "@sha256:" in str(status.get("imageID")):
                     ran.add("sha256:" + str(status["imageID"]).rpartition("sha256:")[2])
