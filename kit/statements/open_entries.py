@@ -89,8 +89,10 @@ class OpenEntries:
             is_master = profile is not None and "system:masters" in profile.groups
             lets = few([one.path for one in by], 2) if by else "its group system:masters" if is_master else ""
             says = f"{lets} lets it" if lets else "what lets it is in no evidence"
+            role = profile.identity.role if profile else None
             targets = (
                 ("identity", user),
+                *([("iam_role", role)] if role else []),
                 *((source, one.path) for one in by for source in ("used_binding", "created")),
             )
             yield OpenEntry(
