@@ -48,11 +48,13 @@ def test_only_the_age_and_whether_it_goes_on_depend_on_when_it_is_asked() -> Non
 
 
 def test_a_mapping_that_the_attacker_wrote_and_an_impersonation_stand_in_the_brief() -> None:
-    (one,) = kit_json("brief", shared(RECORDINGS / "exec_kube_system"))["incidents"]
+    brief = kit_json("brief", shared(RECORDINGS / "exec_kube_system"))
+    (one,) = brief["incidents"]
     assert "kubernetes-admin" in {row["as"] for row in one["story"]}
     assert any("aws-auth: added" in row["says"] and "system:masters" in row["says"] for row in one["story"])
     (mapping,) = [entry for entry in one["open"] if entry["kind"] == "let_in"]
     assert mapping["state"] == "usable" and mapping["ends_by"]
+    assert "kubernetes-admin" not in brief["still_works"]["for_attacker"]
     (impersonation,) = [entry for entry in one["open"] if entry["key"] == "kubernetes-admin"]
     assert (
         impersonation["of"] == "ops-erin"
