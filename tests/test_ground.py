@@ -351,6 +351,29 @@ def test_what_aws_does_not_let_this_account_change_is_for_a_person_and_it_is_sai
     assert says in take_away(case) and "Revoke the sessions" not in take_away(case)
 
 
+@pytest.mark.parametrize(
+    ("name", "session"),
+    [
+        (
+            "eks:addon-manager",
+            "arn:aws:sts::131300000000:assumed-role/AWSWesleyClusterManagerLambda-AddOn-1A2B3C/addons",
+        ),
+        ("eks:node-manager", "arn:aws:sts::131300000000:assumed-role/AWSWesleyClusterManagerLambda-Node-1A2B3C/nodes"),
+    ],
+)
+def test_an_identity_of_the_control_plane_is_for_aws(tmp_path: Path, name: str, session: str) -> None:
+    """EKS's own sign-ins use roles of AWS's accounts: the account of the case cannot change them, whatever calls with them."""
+    planned, cannot = plan(made(tmp_path, iam_user(name, session), aws_auth={"mapRoles": "[]"}))
+    assert (
+        planned["report_to_aws"]["target"] == f"identity:{name}"
+        and "which AWS runs" in planned["report_to_aws"]["by_person"]
+    )
+    assert not {"remove_cluster_access", "revoke_role_sessions", "end_sessions_elsewhere", "end_sign_in"} & {
+        *planned,
+        *cannot,
+    }
+
+
 def test_a_federated_user_is_known_as_such(tmp_path: Path) -> None:
     session = f"arn:aws:sts::{ACCOUNT}:federated-user/bob"
     case = made(tmp_path, iam_user("bob", session), aws_auth={"mapUsers": f"- userarn: {session}\n  username: bob\n"})

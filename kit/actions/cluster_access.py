@@ -40,7 +40,7 @@ def _creator_access(target: Target) -> list[str]:
 def _no_way_back(target: Target) -> str:
     if target.known(ClusterCreator).mode != "CONFIG_MAP":
         return _of_account(target)
-    return "in mode CONFIG_MAP the creator's mapping is hidden, and nothing takes it out: change the mode to API_AND_CONFIG_MAP, which cannot be undone, then delete the creator's access entry; give another administrator a mapping or an entry first"
+    return "in mode CONFIG_MAP the creator's mapping is hidden, and nothing takes it out. Give another administrator a mapping first. Then change the mode to API_AND_CONFIG_MAP, which cannot be undone, and delete the creator's access entry"
 
 
 def _nameless(target: Target, held: Held) -> str:

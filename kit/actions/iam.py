@@ -124,4 +124,8 @@ ACTIONS = (
            precondition="those who may change the role are told", permissions=(), preview=_BY_HAND, check=_CONFIRMED,
            needs=ForeignRole, applies=lambda target, held: bool(target.known(ForeignRole).says),
            by_person="who may change the role is not in this account, or is AWS", person=lambda target: target.known(ForeignRole).says),
+    Action("report_to_aws", "revoke", "Report to AWS Support that a credential of the control plane was used, with the calls' auditIDs", "nothing", stops_nothing=True, undo="close the report", kinds=("identity",), identities=("control_plane",),
+           effects=(Effect.NONE,),
+           precondition="the calls are not the control plane's own", permissions=(), preview=_BY_HAND, check=_CONFIRMED,
+           by_person="it belongs to the control plane, which AWS runs: nobody in your account can change its role or its credentials. Look also who minted the credential"),
 )  # fmt: skip
