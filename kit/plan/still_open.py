@@ -202,6 +202,10 @@ class StillOpen:
         by = [one for path in paths if (one := played.by(Effect.DELETES, path) or taken.get(path))]
         if paths and len(by) == len(paths):
             return _ended(f"no binding lets {entry.of} call in this name any more", *by)
+        role = _target(entry, "iam_role")
+        shut = played.by(Effect.SHUTS_OUT, compared(role)) if role else None
+        if shut:
+            return _ended(f"{entry.of} has no way into the cluster any more", shut)
         says = f"{entry.of} may call in this name as long as it signs in"
         return self._in_cluster(entry, played, self._alive(entry, says))
 
