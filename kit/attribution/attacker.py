@@ -249,7 +249,7 @@ class Attacker:
         """Audit events that may be the attacker's and may be the victim's, by place, oldest first, each with the rules that say so."""
         users = {str(call.event["user_name"]) for call in self.calls.values()}
         for call in self._settled[4].values():
-            call.whose |= users
+            call.whose |= {*users, str(call.event["user_name"])}
         found = possible_calls(
             self.own_calls, self.certificates, self.findings, self.calls, self.let_in, self._settled[4]
         )
