@@ -6,7 +6,7 @@ BIN := .venv/bin
 SAMPLE := out/sample-case
 LINES ?= 400000
 
-.PHONY: help setup report lab test test-all mutate check truth statements bench bench-large fuzz docs lock clean
+.PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz docs lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ truth: .venv/.ok ## score the scope against the recordings' ground truths
 
 statements: .venv/.ok ## hold what the briefs say to ground truth, log and dump
 	@$(BIN)/python -m tests.statements
+
+accuracy: .venv/.ok ## measure how often each rule of attribution was right, and write docs/accuracy.md (an hour)
+	@$(BIN)/python -m tests.accuracy
 
 bench: .venv/.ok ## load a log of LINES lines (400,000: 1 GB): speed and memory beside pandas, DuckDB and the floor
 	@$(BIN)/python -m tests.bench --lines $(LINES) --linear --json out/bench.json

@@ -187,6 +187,11 @@ def with_credential(user: Event, value: str) -> Event:
     return made
 
 
+def _is_nodes(event: Event) -> bool:
+    """Whether a call was made as a node, behind which nobody sits who could come from elsewhere."""
+    return str(event["user"]["username"]).startswith("system:node:")
+
+
 def latter(events: list[Event]) -> list[Event]:
     """The second half."""
     return events[len(events) // 2 :]
@@ -366,7 +371,7 @@ def impersonates(told: Told) -> None:
 
 def break_glass(told: Told) -> None:
     """The responders have another session of the attacker's role, come from the same address with the same client, and clean up."""
-    iam = _fits([one for one in told.hostile if KEY in one["user"].get("extra", {})])
+    iam = _fits([one for one in told.hostile if KEY in one["user"].get("extra", {}) and not _is_nodes(one)])
     looked = [one for one in iam if one["verb"] in ("get", "list") and one["responseStatus"]["code"] < 400]
     for number, event in enumerate(looked):
         told.add(
@@ -554,7 +559,7 @@ def stranger_on_the_exit(told: Told) -> None:
 
 def owner_on_the_exit(told: Told) -> None:
     """The identity's owner comes from the attacker's address afterwards, with a credential of their own."""
-    named = [one for one in told.hostile if one["user"].get("extra")]
+    named = [one for one in told.hostile if one["user"].get("extra") and not _is_nodes(one)]
     for number, event in enumerate(_fits(named)[:5]):
         told.add(
             event, after=timedelta(seconds=60 + number), user=with_credential(event["user"], "ASIAOWNERSOWNKEY0001")

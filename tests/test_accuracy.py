@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit.attribution import ground
-from kit.attribution.ground import DEFINITIONS, FEW, SAYS, Ground
+from kit.attribution.ground import DEFINITIONS, FEW, SAYS, Ground, decides
 from tests.accuracy import HEAD, PAGE, is_few, lower_bound
 from tests.command import RECORDINGS
 from tests.variation import said, scope_of, varied
@@ -41,6 +41,12 @@ def test_the_lower_bound_is_that_of_wilson() -> None:
     assert lower_bound(81, 263) == pytest.approx(0.2553, abs=5e-5)
     assert lower_bound(15, 148) == pytest.approx(0.0624, abs=5e-5)
     assert lower_bound(1, 29) == pytest.approx(0.0061, abs=5e-5)
+
+
+def test_two_rules_that_are_few_decide_together_and_one_does_not() -> None:
+    first, second = sorted(FEW)[:2]
+    assert decides((first, second)) and decides((first, Ground.CALLER))
+    assert not decides((first, first, None)) and not decides((None,))
 
 
 def test_a_rule_that_is_few_makes_possible_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

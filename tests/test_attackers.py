@@ -33,6 +33,9 @@ FOUND_BY_THEM = {
     "let in again": "cluster_creator",
     "binds a quiet account": "exec_kube_system",
     "signs in with the token": "stolen_sa_token",
+    "static pod": "cluster_creator",
+    "uses a certificate": "exec_kube_system",
+    "Pod Identity": "cluster_creator",
 }
 
 

@@ -226,9 +226,13 @@ def _entered(log: list[dict[str, Any]], *addresses: str) -> list[dict[str, Any]]
     return [*log, *(_with_token(listed, number, last, one, **bound) for number, one in enumerate(addresses, 3))]
 
 
-def test_the_token_of_a_pod_that_the_attacker_entered_is_the_attackers_outside(tmp_path: Path) -> None:
+def test_the_token_of_a_pod_that_the_attacker_entered_may_be_the_attackers_outside(tmp_path: Path) -> None:
+    """The rule is few: alone it makes possible."""
     scope = scope_of(varied("shared_nat", tmp_path, events=lambda log: _entered(log, "198.51.100.9", "10.0.2.97")))
-    assert _calls(scope) == {*NAT["attacker_calls"], NEW.format(3)}
+    assert _calls(scope) == set(NAT["attacker_calls"])
+    assert NEW.format(3) in _calls(scope, "possible_calls") and NEW.format(4) not in _calls(scope, "possible_calls")
+    for finding in scope.values():
+        assert "the token of a pod that the attacker had entered; this rule has decided too few cases" in said(finding)
 
 
 def test_the_token_of_an_entered_pod_from_where_the_pod_came_from_before_is_the_pods(tmp_path: Path) -> None:
@@ -240,7 +244,9 @@ def test_the_token_of_an_entered_pod_from_where_the_pod_came_from_before_is_the_
     assert _calls(scope_of(varied("shared_nat", tmp_path, events=before))) == set(NAT["attacker_calls"])
 
 
-def test_the_token_of_a_secret_that_the_attacker_read_is_followed_to_new_places_outside(tmp_path: Path) -> None:
+def test_the_token_of_a_secret_that_the_attacker_read_may_be_the_attackers_in_new_places_outside(
+    tmp_path: Path,
+) -> None:
     def used(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         listed = next(event for event in log if event["verb"] == "list" and event["objectRef"]["resource"] == "pods")
         told = {
@@ -251,7 +257,10 @@ def test_the_token_of_a_secret_that_the_attacker_read_is_followed_to_new_places_
         owner = [_with_token(listed | told, number, at, "192.0.2.7", **user) for number, at in enumerate(ends, 5)]
         return [owner[0], *log, owner[1], _with_token(listed | told, 7, ends[1], "198.51.100.9", **user)]
 
-    assert _calls(scope_of(varied("shared_nat", tmp_path, events=used))) == {*NAT["attacker_calls"], NEW.format(7)}
+    scope = scope_of(varied("shared_nat", tmp_path, events=used))
+    assert _calls(scope) == set(NAT["attacker_calls"])
+    perhaps = _calls(scope, "possible_calls")
+    assert NEW.format(7) in perhaps and not {NEW.format(5), NEW.format(6)} & perhaps
 
 
 def test_another_client_with_the_attackers_key_is_the_attacker_too_from_the_first_call_on(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ It is possibly the attacker's when nothing but time tells it from the victim's:
 11. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
 12. a role binding that such an event made or changed let it through;
 13. the attacker let its principal in, which had a way in before, or may have had one;
-14. it has the identity, address and user agent of rule 1 with another credential: two people behind one NAT look so;
-15. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint.
+14. it has the identity, address and user agent of rule 1 with another credential, or the finding names none and its own call is not in the
+   log: two people behind one NAT look so;
+15. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint;
+16. one of the rules above alone speaks for it, which is few (kit.attribution.ground).
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
 The whole log decides, whatever window is looked at. What a person marked as the attacker's, or as not, counts before all of this.
 """

@@ -62,10 +62,13 @@ SAYS = {
 
 DEFINITIONS = {
     Ground.OWN_CALL: "the finding names this call; whether the finding is right is another question",
+    Ground.APPLIED: "one run of writes from one source is one change, and a finding names a call of it",
+    Ground.GIVEN_RIGHTS: "two rules in one: a finding names this caller, and the attacker gave the rights that it calls with",
     Ground.MINTED: "the log names the credential that the call gave out, and nobody else was given it",
     Ground.MADE_POD: "the pod has no other owner",
     Ground.MADE_ACCOUNT: "the account has no other owner while it stands",
     Ground.MADE_LEGACY: "the Secret has no other owner while it stands",
+    Ground.BEFORE: "the log names the token or pod that this caller made and the attacker used, from this caller's own address",
     Ground.ISSUED_KEY: "AWS gave the key to the attacker, and nobody used it in the cluster before the attacker",
     Ground.LET_IN: "without the attacker's call the principal could not have called",
     Ground.CERTIFICATE: "whoever asked for the certificate has its key",
@@ -73,7 +76,15 @@ DEFINITIONS = {
 }
 """Rules that hold by what their evidence is, each with why: no number decides whether they count."""
 
-FEW: frozenset[Ground] = frozenset()
+FEW = frozenset(
+    {
+        Ground.PRETENDING,
+        Ground.STOLEN_SESSION,
+        Ground.ENTERED_POD,
+        Ground.READ_LEGACY,
+        Ground.CERTIFICATE_NAME,
+    }
+)
 """Rules that fired under thirty times or in fewer than four recordings: each needs another one beside it."""
 
 

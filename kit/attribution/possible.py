@@ -1,4 +1,4 @@
-"""Rules 10 to 15: calls that may be the attacker's and may be the victim's."""
+"""Rules 10 to 16: calls that may be the attacker's and may be the victim's."""
 
 from __future__ import annotations
 
