@@ -370,6 +370,16 @@ def test_what_was_put_back_is_done_again(scene: Scene) -> None:
     assert scene.state()["cluster"] == made["cluster"]
 
 
+def test_a_kept_address_that_turns_out_to_be_the_attackers_is_warned_of(scene: Scene) -> None:
+    """The plan was approved with an address of a pipeline; then somebody says that the calls from there are the attacker's."""
+    scene.plan("--only", "narrow_endpoint", "--keep-address", "192.0.2.244/32")
+    said(scene.kit("mark", "--address", "192.0.2.244", "--as", "attacker", "--note", "the runner was taken over"))
+    done = scene.kit("preview")
+    assert "WARNING" in done.stderr and "the attacker called from 192.0.2.244" in done.stderr
+    again = scene.kit("plan", "--only", "narrow_endpoint", "--keep-address", "192.0.2.244/32")
+    assert again.returncode == 2 and "would leave the endpoint open to that" in again.stderr
+
+
 def test_an_action_with_other_parameters_is_another_action(scene: Scene) -> None:
     wide = scene.plan("--only", "narrow_endpoint", "--keep-address", "203.0.113.0/26")
     scene.apply(wide["digest"])
