@@ -32,7 +32,7 @@ class PlanFrames:
     @cached_property
     def simulation(self) -> Simulation:
         """The plan as it was played on the evidence."""
-        return simulate(self._held, self.plan, [entry for one in self.joined.incidents for entry in one.entries])
+        return simulate(self._held, self.plan, self.joined.entries)
 
     @cached_property
     def actions(self) -> pd.DataFrame:

@@ -73,6 +73,11 @@ class JoinedPlan:
         """What is open over all incidents, each entry once."""
         return list({one.id: one for each in self.incidents for one in each.standing}.values())
 
+    @property
+    def entries(self) -> list[OpenEntry]:
+        """What is or was open over all incidents."""
+        return [one for each in self.incidents for one in each.entries]
+
     @cached_property
     def ends(self) -> dict[str, list[str]]:
         """Action → the open entries that it ends, or a part of them."""

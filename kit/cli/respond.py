@@ -11,6 +11,7 @@ import click
 from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case, reaches
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError, CaseError
+from kit.words import utc
 
 
 @click.command(epilog="Example: kit plan case-1 --keep-address 203.0.113.7/32 --without recover > plan.md")
@@ -143,10 +144,31 @@ def apply(
 @AS_JSON
 @shows_errors
 def check(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
-    """Look again whether what was done for CASE still holds: controllers, autoscalers and GitOps put things back."""
-    from kit.live.run import ConnectionOptions, check_case
+    """Look again whether what was done for CASE still holds, and whether the attacker is out.
 
-    _print_outcomes(check_case(case, ConnectionOptions(profile, kubeconfig, context), tell), as_json)
+    Controllers, autoscalers and GitOps put things back. Each entry of the brief's open list is dead, dies at a time, alive, or cannot
+    be told; a Node without an instance is named. Exit code 1 while something does not hold, is alive, or dies
+    only later.
+    """
+    from kit.live.run import ConnectionOptions, check_case, needs_somebody
+
+    outcomes, looked = check_case(case, ConnectionOptions(profile, kubeconfig, context), tell)
+    states = [one.state for one in looked]
+    out = next((word for state, word in _OUT.items() if state in states), "yes")
+    if as_json:
+        attacker = {"out": out, "entries": [one.as_json() for one in looked]}
+        print_json({"actions": _as_json(outcomes), "attacker": attacker})
+    else:
+        _print_table(outcomes)
+        click.echo(f"\nIs the attacker out? {out.capitalize()}.")
+        table = table_with("state", "kind", "key", "because")
+        for one in looked:
+            word = f"{one.state} since {utc(one.at)}" if one.at and one.state == "dead" else one.state
+            add_row(table, word, one.kind, one.key, one.because)
+        if looked:
+            print_table(table)
+    if any(map(needs_somebody, outcomes)) or out == "no":
+        sys.exit(1)
 
 
 @click.command(epilog="Example: kit undo case-1 --only narrow_endpoint")
@@ -189,20 +211,31 @@ def journal(case: Path, as_json: bool) -> None:
     click.echo(f"last hash {head}", err=True)
 
 
+_OUT = {"alive": "no", "dies": "no", "cannot tell": "cannot tell"}
+"""State of an entry → what it means for whether the attacker is out, the gravest first."""
+
+
 def _print_outcomes(outcomes: list[Any], as_json: bool) -> None:
     from kit.live.run import needs_somebody
 
     if as_json:
-        said = [vars(one) | {"check": vars(one.check) if one.check else None} for one in outcomes]
-        print_json({"actions": said})
+        print_json({"actions": _as_json(outcomes)})
     else:
-        table = table_with("outcome", "action", "what", "check")
-        for one in outcomes:
-            checked = f"{one.check.word}: {one.check.says}" if one.check else ""
-            add_row(table, one.word, one.id, one.says, checked)
-        print_table(table) if outcomes else click.echo("there is nothing to do")
-    if any(needs_somebody(one) for one in outcomes):
+        _print_table(outcomes)
+    if any(map(needs_somebody, outcomes)):
         sys.exit(1)
+
+
+def _as_json(outcomes: list[Any]) -> list[dict[str, Any]]:
+    return [vars(one) | {"check": vars(one.check) if one.check else None} for one in outcomes]
+
+
+def _print_table(outcomes: list[Any]) -> None:
+    table = table_with("outcome", "action", "what", "check")
+    for one in outcomes:
+        checked = f"{one.check.word}: {one.check.says}" if one.check else ""
+        add_row(table, one.word, one.id, one.says, checked)
+    print_table(table) if outcomes else click.echo("there is nothing to do")
 
 
 @click.group(epilog="Example: kit permissions plan case-1")

@@ -31,6 +31,7 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
 )
 from kit.live.acts.act import DOES_NOT_HOLD
 from kit.live.apply import Outcome, Remediation, Tell
+from kit.live.attacker_out import AttackerOut, LookedAt
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan
@@ -105,11 +106,16 @@ def apply_case(
     return [replace(one, check=again.get(one.id, one.check)) for one in outcomes]
 
 
-def check_case(case: Path, access: ConnectionOptions, tell: Tell) -> list[Outcome]:
-    """Look again whether what was done holds. Raises KitError."""
+def check_case(case: Path, access: ConnectionOptions, tell: Tell) -> tuple[list[Outcome], list[LookedAt]]:
+    """Look again whether what was done holds, and whether each entry of the open list has ended. Raises KitError."""
     settings_of(case)
     with Journal(case) as journal:
-        return Remediation(case, journal, _connection_of(journal, access, tell), tell).check()
+        live = _connection_of(journal, access, tell)
+        outcomes = Remediation(case, journal, live, tell).check()
+        checks = {one.id: one.check for one in outcomes if one.check}
+        asked = _permissions_of(journal)
+        out = AttackerOut(journal, live, checks, _needs(asked, "kubernetes:"), _needs(asked, "aws:"))
+        return outcomes, out.look(open_case(case).plan().joined.entries)
 
 
 def undo_case(case: Path, access: ConnectionOptions, tell: Tell, only: Names = ()) -> list[Outcome]:
@@ -130,8 +136,13 @@ def _connection_of(journal: Journal, access: ConnectionOptions, tell: Tell) -> C
         )
     last = approvals[-1]["plan"]
     place = Plan(last["account"], last["region"], last["cluster"], (), ())
+    return _connection(place, _permissions_of(journal), access, tell)
+
+
+def _permissions_of(journal: Journal) -> set[str]:
+    """What the actions need that the journal has of the kit."""
     actions = [one.action for one in journal.actions.values() if not one.action["by_person"]]
-    return _connection(place, {one for action in actions for one in action["permissions"]}, access, tell)
+    return {one for action in actions for one in action["permissions"]}
 
 
 def _permissions(plan: Plan) -> set[str]:

@@ -1,0 +1,160 @@
+"""Is the attacker out? Each entry of the open list, judged by what was done, by whether that holds now, and by what stands in the cluster.
+
+A Node object that no running instance is behind may have been made by whoever stole a node's credential (kubelets register themselves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from kit.inventory.node_kind import COMPUTE_TYPE, WITHOUT_INSTANCE
+from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
+from kit.live.acts.machine import labels_of
+from kit.live.changes.objects import url_path
+from kit.live.connection import Connection
+from kit.live.errors import LiveError, Missing
+from kit.plan.ending import Ending, is_ended_by
+from kit.plan.journal import ActionRecord, Journal
+from kit.plan.plan import PlannedAction
+from kit.plan.saved import planned_of
+from kit.statements.open_entry import OpenEntry
+from kit.words import few, iso, utc
+
+EntryLife = Literal["alive", "dies", "cannot tell", "dead"]
+FATES: tuple[EntryLife, ...] = ("alive", "dies", "cannot tell", "dead")
+"""What an entry may be, the gravest first."""
+_RUNNING = ("pending", "running")
+_MOST = 3
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """One entry as it is now. at: since when it is dead, or when it dies; None where that is not told."""
+
+    id: str
+    kind: str
+    key: str
+    state: EntryLife
+    because: str
+    at: datetime | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form of docs/json.md."""
+        return vars(self) | {"at": iso(self.at)}
+
+
+class AttackerOut:
+    """Looks at the open entries of a case after its plan was applied. checks: action → the look at whether it holds.
+
+    sees_cluster, sees_aws: whether the place of each was compared with the case's, so that a look there says something.
+    """
+
+    def __init__(
+        self, journal: Journal, live: Connection, checks: Mapping[str, Check], sees_cluster: bool, sees_aws: bool
+    ) -> None:
+        self.live, self._checks = live, checks
+        self._sees_cluster, self._sees_aws = sees_cluster, sees_aws
+        self._records = {one.id: one for one in journal.actions.values() if one.finished}
+        self._done_at = {str(one["action"]): one.at for one in journal.of("finished", "by_hand")}
+        self._ending = Ending(filter(None, map(_read, self._records.values())))
+
+    def look(self, entries: Iterable[OpenEntry]) -> list[LookedAt]:
+        """Each entry once, the gravest first."""
+        found = [self._looked_at(one) for one in {one.id: one for one in entries}.values()]
+        found += self._nodes_without_instance()
+        return sorted(found, key=lambda one: (FATES.index(one.state), one.kind, one.key, one.id))
+
+    def _looked_at(self, entry: OpenEntry) -> LookedAt:
+        def now(state: EntryLife, because: str, at: datetime | None = None) -> LookedAt:
+            return LookedAt(entry.id, entry.kind, entry.key, state, because, at)
+
+        if entry.state == "ended":
+            return now("dead", f"the evidence shows its end: {entry.says}", entry.until)
+        if entry.until and entry.until <= datetime.now(UTC):
+            return now("dead", f"it expired at {utc(entry.until)}", entry.until)
+        done = self._ending.of(entry)
+        holding = [one for one in done if self._word(one) == HOLDS]
+        if is_ended_by(entry, holding):
+            last = max((self._done_at[one.id] for one in holding), default=None)
+            return now("dead", f"{few([one.id for one in holding], _MOST)} holds", last)
+        gone = self._gone(entry)
+        if gone:
+            return now("dead", gone)
+        back = [one.id for one in done if self._word(one) == DOES_NOT_HOLD]
+        if back:
+            return now("alive", f"{few(back, _MOST)} was done and does not hold any more")
+        if is_ended_by(entry, done):
+            unseen = [one.id for one in done if one not in holding]
+            return now("cannot tell", f"{few(unseen, _MOST)} was done, and whether it holds could not be looked at")
+        part = " for all of it" if done else ""
+        says = f"no action that ends it was done{part}"
+        if entry.until:
+            return now("dies", f"{says}; it works until {utc(entry.until)}", entry.until)
+        return now("alive" if entry.state == "usable" else "cannot tell", says)
+
+    def _word(self, one: PlannedAction) -> str:
+        """Whether an action that was done holds, by the look just made."""
+        check = self._checks.get(one.id)
+        return check.word if check else ""
+
+    def _gone(self, entry: OpenEntry) -> str:
+        """Why an entry has ended by what stands in the cluster now; "" where that does not show."""
+        if not self._sees_cluster:
+            return ""
+        if entry.kind == "created":
+            resource, _, rest = entry.key.partition("/")
+            namespace, _, name = rest.rpartition("/")
+            return f"{entry.key} is gone from the cluster" if self._uid(resource, namespace, name) == "" else ""
+        wanted = {key for kind, key in entry.targets if kind == "pod"}
+        bound, _, pod = entry.of.partition(" ")
+        namespace, _, name = pod.rpartition("/")
+        if entry.kind != "token" or bound != "pod" or not name or not wanted:
+            return ""
+        uid = self._uid("pods", namespace, name)
+        return f"its pod {pod} is gone from the cluster" if uid is not None and uid not in wanted else ""
+
+    def _uid(self, resource: str, namespace: str, name: str) -> str | None:
+        """The uid of an object as it stands now; "" where none stands, None where that could not be looked at."""
+        try:
+            found = self.live.kubernetes("GET", url_path(resource, namespace or None, name))
+        except Missing:
+            return ""
+        except (LiveError, KeyError):
+            return None
+        return str(found.get("metadata", {}).get("uid") or "unknown")
+
+    def _nodes_without_instance(self) -> list[LookedAt]:
+        """Node objects that no running instance is behind; one row that says so where that cannot be looked at."""
+
+        def row(name: str, state: EntryLife, because: str) -> LookedAt:
+            return LookedAt(f"node-object-{name}", "node", name, state, because)
+
+        if not (self._sees_cluster and self._sees_aws):
+            return [row("*", "cannot tell", "whether each Node has an instance: cluster and EC2 were not both reached")]
+        try:
+            nodes = self.live.listed(url_path("nodes", None))
+            of_node = {
+                one["metadata"]["name"]: str(one.get("spec", {}).get("providerID") or "").rpartition("/")[2]
+                for one in nodes
+                if labels_of(one).get(COMPUTE_TYPE) not in WITHOUT_INSTANCE
+            }
+            filters = [{"Name": "instance-state-name", "Values": list(_RUNNING)}]
+            listed = self.live.pages("ec2", "describe_instances", "Reservations", Filters=filters)
+            running = {one["InstanceId"] for reservation in listed for one in reservation["Instances"]}
+        except LiveError as error:
+            return [row("*", "cannot tell", f"whether each Node has an instance: {error.says}")]
+        return [
+            row(name, "alive", f"Node {name} stands, and no running instance {id_ or 'that it names'} is behind it")
+            for name, id_ in sorted(of_node.items())
+            if id_ not in running
+        ]
+
+
+def _read(record: ActionRecord) -> PlannedAction | None:
+    try:
+        return planned_of(record.action)
+    except (KeyError, TypeError):
+        return None  # of another kit: its check says so
