@@ -184,6 +184,22 @@ def test_who_read_which_secret_agrees_with_the_scope(case: kit.Case) -> None:
     assert not read["attacker"].all()
 
 
+def test_the_calls_that_read_a_secret_by_name_are_those_of_a_plain_reading_of_the_log(case: kit.Case) -> None:
+    given = dict[tuple[str, str], dict[str, None]]()
+    for one in sorted(lines_of(case), key=lambda one: one["requestReceivedTimestamp"]):
+        named = one.get("objectRef", {})
+        if one["verb"] == "get" and named.get("resource") == "secrets" and one["responseStatus"]["code"] == 200:
+            key = one["user"]["username"], f"{named['namespace']}/{named['name']}"
+            given.setdefault(key, {})[f"audit:{one['auditID']}"] = None
+    read = case.secrets_read()
+    found: dict[tuple[str, str], Any] = {(row["user_name"], row["secret"]): row for row in read.to_dict("records")}
+    assert {*given} <= {*found}
+    alone = {key for key in given if found[key]["how"] == "read"}  # the others were named in lists too
+    assert len(alone) > 3
+    for key in alone:
+        assert [found[key]["calls"], found[key]["refs"]] == [len(given[key]), list(given[key])[:10]]
+
+
 def test_sql_reads_the_case_and_nothing_else(case: kit.Case, tmp_path: Path) -> None:
     (tmp_path / "outside.csv").write_text("a\n1\n")
     assert list(case.sql("SELECT count(*) AS events FROM audit")["events"]) == [15209]
