@@ -192,7 +192,7 @@ def test_the_permissions_are_those_of_the_plan_alone(plans: dict[str, tuple[Path
     asked = {one for action in plan["actions"] if not action["by_person"] for one in action["permissions"]}
     assert {f"aws:{one}" for one in actions} == {*ALWAYS, *(one for one in asked if one.startswith("aws:"))}
     rules = needed["cluster_role"]["rules"]
-    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "get", "list", "patch"]} in rules
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "patch"]} in rules
     assert all("*" not in part for rule in rules for part in (*rule["resources"], *rule["verbs"]))
 
 
