@@ -336,6 +336,24 @@ def test_snapshots_are_locked_so_that_nobody_deletes_them_and_unlocked_again(her
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_locks_of_a_run_that_was_cut_off_go_on(here: Scene, number: int, phase: str) -> None:
+    take = planned("snapshot_volumes", **OF_NODE)
+    lock = planned("lock_snapshots", **OF_NODE, of=[take.id])
+    here.apply(take)
+    before = here.state()
+    Cutter(here, number, phase)
+    assert [one.word for one in here.apply(lock)] == ["unknown"]
+    assert [one.word for one in here.apply(lock)] == ["done"]
+    assert len(here.aws.state()["snapshot_locks"]) == 2
+    Cutter(here, number, phase)
+    with here.work() as work:
+        work.undo([lock.id])
+        assert [one.word for one in work.undo([lock.id])] in ([], ["undone"])
+    assert here.state() == before
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
 def test_node_repair_is_switched_off_and_comes_back_as_it_was(here: Scene, phase: str) -> None:
     eks, name = here.aws.client("eks"), {"clusterName": CLUSTER, "nodegroupName": "workers"}
     settings = {"enabled": True, "maxUnhealthyNodeThresholdCount": 3}

@@ -148,8 +148,16 @@ class LockSnapshots(AwsChange):
     def holds(self, state: State) -> bool:
         return state is not None and bool(state["locks"]) and all(state["locks"].values())
 
-    def is_partly_restored(self, before: State, now: State) -> bool:
+    def is_as_before(self, before: State, now: State) -> bool:
+        """A run that was cut off between two snapshots goes on with the second: a lock that is there is left."""
         return before is not None and now is not None and before["locks"].keys() == now["locks"].keys()
+
+    def is_restored(self, before: State, now: State) -> bool:
+        """The snapshots are the kit's own: whichever of them a run that was cut off had locked, none is left locked."""
+        return now is not None and "governance" not in now["locks"].values()
+
+    def is_partly_restored(self, before: State, now: State) -> bool:
+        return self.is_as_before(before, now)
 
     def _lock(self, id_: str) -> AwsCall:
         return "lock_snapshot", {"SnapshotId": id_, "LockMode": "governance", "LockDuration": self.days}
@@ -170,7 +178,7 @@ class LockSnapshots(AwsChange):
 
     def undo(self, live: Connection, before: State, after: State) -> str:
         request, now = "", (self.look(live) or {})["locks"]
-        for id_ in (id_ for id_, lock in (before or {})["locks"].items() if not lock and now.get(id_) == "governance"):
+        for id_ in (id_ for id_, lock in now.items() if lock == "governance"):
             request = send(live, "ec2", ("unlock_snapshot", {"SnapshotId": id_}))
         return request
 
