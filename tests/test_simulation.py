@@ -92,7 +92,7 @@ def test_an_endpoint_that_stays_open_for_nobody_said_shuts_nobody_out(tmp_path: 
 
 
 def test_a_token_ends_with_its_pod_where_that_is_moved_or_deleted(tmp_path: Path) -> None:
-    deleted = planned("default_sa_admin", tmp_path / "deleted")
+    deleted = planned("default_sa_admin", tmp_path / "deleted", "--without", "remove_role_binding")
     of_default = "token checkout/default"
     assert fates(deleted, "capture")[of_default]["state"] == "still works"
     assert fates(deleted, "eradicate")[of_default]["state"] == "ended"
