@@ -16,7 +16,7 @@ from kit.words import Names, counted, few
 
 _MOST = 3  # names and sentences that are written out
 _LINES = 4  # targets of an action, or entries, that have a line of their own
-_COMMANDS = {"kit": 2, "person": 4}  # that are printed: a person types theirs
+_COMMANDS = 4  # of a person, that are printed
 _FULL = "`kit plan CASE --json` has every target, reason, id and command."
 
 
@@ -170,13 +170,18 @@ def _action(actions: list[PlannedAction], listed: set[frozenset[str]]) -> Iterat
     if len(groups) > _LINES:
         rest = [code(name) for name, _ in groups[_LINES:]]
         yield f"* and {len(rest)} more: {', '.join(rest)}"
-    commands = list(dict.fromkeys(line for each in actions for line in each.command))
-    if commands:
-        most = _COMMANDS[one.by]
-        left = [f"# and {len(commands) - most} more: kit plan CASE --json"] if len(commands) > most + 1 else []
-        shown = [*commands[:most], *left] if left else commands
-        yield from fenced(shown)
+    yield from _commands(one.by, list(dict.fromkeys(line for each in actions for line in each.command)))
     yield ""
+
+
+def _commands(by: str, commands: list[str]) -> Iterator[str]:
+    """The commands: a person's to copy; of those that the kit does itself the first, to see what it is."""
+    if by == "kit":
+        more = f" and {len(commands) - 1} more" if len(commands) > 1 else ""
+        yield from (f"* as {code(line)}{more}" for line in commands[:1])
+    elif commands:
+        left = len(commands) - _COMMANDS
+        yield from fenced([*commands[:_COMMANDS], *([f"# and {left} more: kit plan CASE --json"] if left > 0 else [])])
 
 
 def _targets(name: str, group: list[PlannedAction]) -> str:
