@@ -172,3 +172,9 @@ def test_a_name_of_the_attackers_making_is_no_markdown(tmp_path: Path) -> None:
 def test_an_empty_plan_says_why(tmp_path: Path) -> None:
     case = cases.copied(tmp_path / "case", STOLEN)
     assert "There is nothing to do, because " in kit("plan", case, "--only", "remove_webhook").stdout
+
+
+def test_a_session_that_was_made_from_a_session_is_ended_too() -> None:
+    brief = cases.printed("brief", of=cases.shared(EVERY["pod_identity_theft"]))
+    sessions = [one for one in opened(brief).values() if one["kind"] == "access_key"]
+    assert len(sessions) == 2 and all(one["ends_by"] for one in sessions)

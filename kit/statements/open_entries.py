@@ -182,6 +182,7 @@ def _entry_of(one: Credential) -> OpenEntry:
         whose = () if one.user_name.startswith(NODE) else (user,)
         reached = (
             ("iam_role", one.role),
+            ("chained_role", one.role),
             ("iam_user", one.role),
             *whose,
             ("access_key", one.key),
