@@ -105,7 +105,7 @@ ACTIONS = (
            permissions=("aws:ecr:DescribeImages", "aws:ecr:BatchGetImage", "aws:ecr:PutImage", "aws:ecr:BatchDeleteImage"),
            preview=SIMULATED, check="the manifest is in the case, the digest has the tag; its layers are not copied: the commands do that",
            keeps=Keeps.TARGET, person=_person),
-    Action("scan_image", "capture", "Scan the copy of each image of the attack for malware, and the image in your registry by its digest", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("image", "introduced"),
+    Action("scan_image", "capture", "Scan the copy of each image that the attacker brought in for malware, and the image in your registry by its digest", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("introduced",),
            commands=_scan_image, precondition="the copy is saved; it is opened on a machine that holds nothing else",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="GuardDuty scans volumes, not images in a registry: which scanner looks at the copy you decide",
            applies=lambda target, held: target.key not in held.own_images, waits=(Wait("keep_image", Where.SAME),)),
