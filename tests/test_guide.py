@@ -147,6 +147,7 @@ def test_every_action_answers_a_sentence() -> None:
         "keep_image": "what is blocked is kept before",
         "deny_user_sessions": "a key's sessions outlive it",
         "undo_iam_changes": "what the attacker made in IAM",
+        "report_to_aws": "a credential of the control plane is no customer's to end",
         "end_sessions_elsewhere": "role chains that end in another account",
     }
     assert set(ACTIONS) - answered == set(ours)
