@@ -93,6 +93,7 @@ REVERSIBLE: dict[str, PlannedAction] = {
 }  # fmt: skip
 LASTING: dict[str, PlannedAction] = {
     "snapshot": planned("snapshot_volumes", **OF_NODE),
+    "snapshot once more": planned("snapshot_checkpoints", **OF_NODE),
     "scan": planned("scan_node", **OF_NODE),
     "terminate": planned("terminate_node", **OF_NODE),
     "move": planned("evict_pods", **OF_NODE),
