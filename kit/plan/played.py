@@ -15,7 +15,7 @@ from kit.actions.registry import ACTIONS
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
-from kit.lenient import dicts_of, json_of
+from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import compared
 from kit.model.pod_spec import images, pod_spec
 from kit.plan.plan import PlannedAction
@@ -52,11 +52,11 @@ class ClusterState:
     def pods(self) -> list[Running]:
         """The pods that may stand and have not finished."""
         states = dict[str, tuple[str | None, bool | None]]()
-        for row in self.store.rows(
-            "SELECT uid, json_extract_string(object, '$.status.phase') AS phase, CAST(json_extract(object, '$.status.conditions') AS VARCHAR) AS conditions"
-            " FROM objects WHERE resource = 'pods' AND uid IS NOT NULL ORDER BY uid, file, item"
-        ):
-            states[row["uid"]] = row["phase"], _is_ready(row["conditions"])
+        sql = "SELECT uid, object FROM objects WHERE resource = 'pods' AND uid IS NOT NULL ORDER BY uid, file, item"
+        for rows in self.store.batches(sql):
+            for row in rows:
+                status = dict_of(dict_of(json_of(row["object"])).get("status"))
+                states[row["uid"]] = status.get("phase"), _is_ready(status)
         found = list[Running]()
         for pod in self.inventory.pods:
             phase, ready = states.get(pod.uid, (None, None))
@@ -84,9 +84,9 @@ class ClusterState:
         }
 
 
-def _is_ready(conditions: str | None) -> bool | None:
+def _is_ready(status: dict[str, Any]) -> bool | None:
     """What a status says of being ready; None where it says nothing."""
-    said = [one.get("status") for one in dicts_of(json_of(conditions)) if one.get("type") == "Ready"]
+    said = [one.get("status") for one in dicts_of(status.get("conditions")) if one.get("type") == "Ready"]
     return said[-1] == "True" if said else None
 
 
