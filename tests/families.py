@@ -98,13 +98,17 @@ def drop(evidence: Path, answer: Answer) -> None:
     change_trail(evidence, lambda one: one["eventID"] not in trail)
     kept_id = answer.finding.id
 
-    def is_about_gone(one: Item) -> bool:
-        call = (one.get("Service", {}).get("Action") or {}).get("KubernetesApiCallAction") or {}
-        return one["Id"] != kept_id and any(
-            (call.get("Verb"), call.get("RequestUri")) == (event["verb"], event["requestURI"]) for event in gone
-        )
+    change_findings(evidence, lambda every: [one for one in every if one["Id"] == kept_id or not _is_about(one, gone)])
 
-    change_findings(evidence, lambda every: [one for one in every if not is_about_gone(one)])
+
+def _is_about(finding: Item, events: list[Event]) -> bool:
+    """Whether a finding's call is one of these."""
+    call = _call_of(finding)
+    return any((call.get("Verb"), call.get("RequestUri")) == (event["verb"], event["requestURI"]) for event in events)
+
+
+def _call_of(finding: Item) -> Item:
+    return (finding.get("Service", {}).get("Action") or {}).get("KubernetesApiCallAction") or {}
 
 
 def from_inside(evidence: Path, answer: Answer) -> None:
@@ -150,14 +154,23 @@ def refuse(evidence: Path, answer: Answer) -> None:
     audit = {ref.removeprefix("audit:") for ref in answer.rests_on if ref.startswith("audit:")}
     no = {"code": 403, "status": "Failure", "reason": "Forbidden", "metadata": {}}
 
+    changed = list[Event]()
+
     def refused(event: Event) -> Event:
         if event["auditID"] not in audit:
             return event
+        changed.append(event)
         return {name: value for name, value in event.items() if name not in ("responseObject", "requestObject")} | {
             "responseStatus": no
         }
 
+    def told(finding: Item) -> Item:
+        if _is_about(finding, changed):
+            _call_of(finding)["StatusCode"] = 403
+        return finding
+
     change_log(evidence, lambda events: [refused(event) for event in events])
+    change_findings(evidence, lambda every: [told(one) for one in every])
     change_trail(evidence, lambda one: f"trail:{one['eventID']}" not in answer.rests_on)
 
 

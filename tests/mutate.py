@@ -103,6 +103,12 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "live": {
         "kit/live/acts/act.py": _BOTH,
+        "kit/live/attacker_out.py": ("tests/live/test_attacker_out.py", *_BOTH),
+        "kit/live/yourself.py": ("tests/live/test_aws_acts.py", *_BOTH),
+        "kit/live/acts/iam.py": _ACCOUNT,
+        "kit/live/acts/node_capture.py": ("tests/live/test_aws_acts.py", *_CLUSTER),
+        "kit/live/changes/node_group_change.py": _ACCOUNT,
+        "kit/live/changes/user_change.py": _ACCOUNT,
         "kit/live/apply.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/changes/aws_auth.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
         "kit/live/changes/aws_change.py": _ACCOUNT,

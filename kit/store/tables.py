@@ -269,9 +269,10 @@ def _values_of(chunk: pa.Array) -> list[Any]:
     """The values of a column's chunk: equal texts are one object, as a million events have few users, agents and files."""
     if not pa.types.is_string(chunk.type) or chunk.nbytes > _LONG * len(chunk):
         return list(chunk.to_pylist())
-    encoded = chunk.dictionary_encode()
-    texts = [*encoded.dictionary.to_pylist(), None]
-    return [texts[place] for place in encoded.indices.fill_null(len(texts) - 1).to_numpy().tolist()]
+    encoded = chunk.dictionary_encode(null_encoding="encode")
+    texts, places = encoded.dictionary.to_pylist(), encoded.indices
+    numbers = memoryview(places.buffers()[1]).cast("i")  # by NumPy, Arrow would import pandas
+    return [texts[place] for place in numbers[places.offset : places.offset + len(places)].tolist()]
 
 
 _LONG = 500  # bytes of a text, such as a body, which hardly comes twice
