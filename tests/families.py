@@ -112,13 +112,33 @@ def _call_of(finding: Item) -> Item:
 
 
 def from_inside(evidence: Path, answer: Answer) -> None:
-    """The calls that came from outside never happened: all from these addresses are gone."""
+    """The calls that came from outside never happened: all from these addresses are gone but the finding's own, which a person made."""
     addresses = {row["From"] for row in answer.rows}
-    change_log(
-        evidence, lambda events: [one for one in events if (one.get("sourceIPs") or [None])[-1] not in addresses]
-    )
+    findings = [one for path in evidence.glob("findings*.json") for one in json.loads(path.read_text())["Findings"]]
+    own = next(one for one in findings if one["Id"] == answer.finding.id)
+    person = dict[str, Any]()
+
+    def kept(events: list[Event]) -> list[Event]:
+        people = (one["user"] for one in events if "arn" in (one["user"].get("extra") or {}))
+        person.update(next(one for one in people if not one["username"].startswith("system:")))
+        found = list[Event]()
+        for one in events:
+            if (one.get("sourceIPs") or [None])[-1] not in addresses:
+                found.append(one)
+            elif _is_about(own, [one]):
+                found.append(one | {"user": person})
+        return found
+
+    def by_a_person(finding: Item) -> Item:
+        if "KubernetesDetails" in finding["Resource"]:
+            finding["Resource"]["KubernetesDetails"]["KubernetesUserDetails"] = {
+                "Username": person["username"], "Uid": person["uid"], "Groups": person["groups"],
+            }  # fmt: skip
+        return finding
+
+    change_log(evidence, kept)
     change_trail(evidence, lambda one: one.get("sourceIPAddress") not in addresses)
-    change_findings(evidence, lambda every: [one for one in every if one["Id"] == answer.finding.id])
+    change_findings(evidence, lambda every: [by_a_person(one) for one in every if one["Id"] == answer.finding.id])
 
 
 def harmless(evidence: Path, answer: Answer) -> None:
@@ -137,11 +157,14 @@ def harmless(evidence: Path, answer: Answer) -> None:
 def other_image(evidence: Path, answer: Answer) -> None:
     """The other pods run another image."""
     pods = {str(row["Pod"]).partition("/")[2] for row in answer.rows}
-    image = str(answer.rows[0]["Image"])
+    images = {str(row["Image"]) for row in answer.rows}
 
     def changed(text: str) -> str:
-        return text.replace(image, "registry.example.com/other:1") if any(f'"{pod}"' in text for pod in pods) else text
+        for image in images if any(f'"{pod}"' in text for pod in pods) else ():
+            text = text.replace(image, "registry.example.com/other:1")
+        return text
 
+    change_findings(evidence, lambda every: [one for one in every if one["Id"] == answer.finding.id])
     change_log(evidence, lambda events: [json.loads(changed(json.dumps(event))) for event in events])
     for path in (evidence / "cluster").glob("pods.json"):
         listed = json.loads(path.read_text())
@@ -174,9 +197,10 @@ def refuse(evidence: Path, answer: Answer) -> None:
     change_trail(evidence, lambda one: f"trail:{one['eventID']}" not in answer.rests_on)
 
 
-def call_at_the_end(evidence: Path, answer: Answer) -> str:
+def call_at_the_end(evidence: Path) -> str:
     """The attacker's last call once more, just before the log ends; its auditID."""
-    last, audit_id = answer.rows[0]["refs"][0].removeprefix("audit:"), "00000000-0000-4000-8000-000000000001"
+    refs = Case(evidence.with_name("case")).calls["ref"]
+    last, audit_id = refs.iloc[-1].removeprefix("audit:"), "00000000-0000-4000-8000-000000000001"
 
     def longer(events: list[Event]) -> list[Event]:
         again = copy.deepcopy(next(one for one in events if one["auditID"] == last))

@@ -160,5 +160,5 @@ def _changes(name: str, question: str) -> list[Callable[[Path, Answer], None]]:
 def _the_call_at_the_end_turns_it(evidence: Path, finding_id: str, question: str) -> None:
     quiet = answer(evidence, finding_id, question)
     assert quiet.verdict.word == "not observed" and quiet.rows
-    call_at_the_end(evidence, quiet)
+    call_at_the_end(evidence)
     assert answer(evidence, finding_id, question).verdict.word == "observed"
