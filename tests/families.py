@@ -130,7 +130,7 @@ def from_inside(evidence: Path, answer: Answer) -> None:
         return found
 
     def by_a_person(finding: Item) -> Item:
-        if "KubernetesDetails" in finding["Resource"]:
+        if _call_of(finding):
             finding["Resource"]["KubernetesDetails"]["KubernetesUserDetails"] = {
                 "Username": person["username"], "Uid": person["uid"], "Groups": person["groups"],
             }  # fmt: skip
