@@ -94,8 +94,13 @@ def _pod_named(
     if not named:
         says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
         scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+    at = scope.finding.last_seen_at
+    is_then = at is None or any(pod.existed_at(at) for pod in named)
+    if named and not is_then:
+        says = f"The finding names pod {namespace}/{name} without a uid, and the evidence shows such a pod at another time only"
+        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
     says = f"the finding names pods {namespace}/{name}, without a uid"
-    return [FoundPod(pod, Why(ref, says, Rule.FINDING), len(named) == 1) for pod in named]
+    return [FoundPod(pod, Why(ref, says, Rule.FINDING), is_then and len(named) == 1) for pod in named]
 
 
 def _alive(scope: FindingScope, things: list[Thing]) -> list[Thing]:
