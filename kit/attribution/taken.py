@@ -23,7 +23,7 @@ from kit.attribution.ends import Ends
 from kit.attribution.ground import Ground
 from kit.attribution.own_call import MANY_CALLS, seen_before
 from kit.attribution.rules import USED_FROM, AttackerRule
-from kit.inventory.addresses import Addresses
+from kit.inventory.addresses import Addresses, is_private
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.store.store import Store
@@ -115,6 +115,8 @@ class Taken:
             return  # what is outside cannot be told
         inside, uses = self.cluster_addresses.own.keys(), self._uses(column, credential)
         new = {address for address, _ in uses} - {address for address, first in uses if first < at} - inside
+        if column == "claimed_pod_uid" and not self._has_address(credential):
+            new = {address for address in new if not is_private(address)}  # the pod's own may be one of these
         namespace, _, name = credential.partition("/")
         end = self._ends.after("secrets", namespace, name, at) if column == LEGACY else None
 
@@ -128,6 +130,11 @@ class Taken:
             yield AttackerRule(
                 USED_FROM.format(column), {f"{value}\x1f{address}" for address in new}, holds, says, ground
             )
+
+    def _has_address(self, pod_uid: str) -> bool:
+        """Whether any evidence has an address of a pod."""
+        pod = self.inventory.things.get(pod_uid)
+        return pod is not None and bool(pod.addresses)
 
     def _uses(self, column: str, credential: str) -> list[tuple[str, datetime]]:
         """The addresses that a credential was used from, each with its first use."""

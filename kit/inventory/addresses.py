@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import orjson
 
@@ -21,6 +21,7 @@ from kit.store.queries import groups
 from kit.store.store import Store
 
 CONTROL_PLANE = ("system:apiserver", "system:kube-controller-manager", "system:kube-scheduler")
+_PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 _ENOUGH_NODES = (
     2  # whose credentials one address used: a stolen one is used from elsewhere, but not with its neighbour's
 )
@@ -100,6 +101,15 @@ class Addresses:
         several = Counter(address for of_one in calls.values() for address in of_one)
         mostly = {address for of_one in calls.values() for address, _ in of_one.most_common(1)}
         return frozenset(mostly | {address for address, users in several.items() if users > 1})
+
+
+def is_private(address: str) -> bool:
+    """Whether an address is of a private network (RFC 1918, 6598, 4193): some node or pod that no evidence shows may have it."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in _PRIVATE if network.version == parsed.version)
 
 
 def _is_of_a_network(address: str) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from kit.attribution.calls import Event, made_by, place_of
+from kit.inventory.addresses import is_private
 from kit.model.identity import NODE
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
@@ -20,7 +20,6 @@ from kit.store.tables import Row
 from kit.words import counted, few, utc
 
 LOG = Needs("audit")
-_PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 _LEAST_BASELINE = timedelta(hours=1)  # a shorter one shows nothing of what is usual
 
 
@@ -243,7 +242,7 @@ def credentials_used_outside(asked: Asked) -> Found:
         end=asked.scope.given[1],
     ):
         if one["source_address"] not in own:
-            certainty: Certainty = "affected" if own and not _is_private(one["source_address"]) else "possible"
+            certainty: Certainty = "affected" if own and not is_private(one["source_address"]) else "possible"
             thing = pods[one["claimed_pod_uid"]].thing if one["claimed_pod_uid"] in pods else None
             whose = thing.path if thing else one["user_name"].removeprefix(NODE)
             rows.append(
@@ -307,15 +306,6 @@ def impersonated(asked: Asked) -> Found:
         "No call of these identities was in another's name.",
         limits=asked.nobody,
     )
-
-
-def _is_private(address: str) -> bool:
-    """Whether an address is of a private network (RFC 1918, 6598, 4193): some node or pod that no evidence shows may have it."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in _PRIVATE if network.version == parsed.version)
 
 
 def _by_kind(asked: Asked, events: list[Event], certainty: Certainty) -> list[Row]:
