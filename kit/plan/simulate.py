@@ -93,16 +93,19 @@ def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Sim
     serving = Serving(held)
     judge = StillOpen(held, serving.standing)
     found = {one.id: one for one in entries if one.state != "ended"}
+
+    def fates(played: Played) -> tuple[tuple[OpenEntry, Fate], ...]:
+        return tuple((entry, judge.fate(entry, played)) for entry in found.values())
+
     stages, done = list[SimulatedStage](), list[PlannedAction]()
+    played = Played(serving.standing, done)
     for stage in STAGES:
         of_stage = [one for one in plan.actions if one.stage == stage]
         done += of_stage
         if of_stage:
             played = Played(serving.standing, done)
-            fates = tuple((entry, judge.fate(entry, played)) for entry in found.values())
-            stages.append(SimulatedStage(stage, tuple(serving.left(played)), fates))
-    played = Played(serving.standing, done)
-    at_end = tuple((entry, judge.fate(entry, played)) for entry in found.values())
+            stages.append(SimulatedStage(stage, tuple(serving.left(played)), fates(played)))
+    at_end = stages[-1].attacker if stages else fates(played)
     by_person = {one.id for one in done if one.by_person}
     return Simulation(tuple(stages), at_end, still_serves(serving, played), _for_attacker(at_end, by_person))
 

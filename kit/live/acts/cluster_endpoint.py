@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.changes.aws_change import AwsCall, AwsChange
+from kit.live.changes.aws_change import AwsCall, EksUpdate
 from kit.live.changes.change import Change, State
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
-from kit.live.errors import Failed, LiveError
+from kit.live.errors import LiveError
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
 
@@ -27,14 +26,16 @@ _EVERYBODY = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
-class NarrowEndpoint(AwsChange):
+class NarrowEndpoint(EksUpdate):
     """Who may reach the public endpoint. cidrs: [] switches it off. token: makes the same request twice one update."""
-
-    service: ClassVar[str] = "eks"
 
     cluster: str
     cidrs: list[str]
     token: str
+
+    @property
+    def updated(self) -> str:
+        return f"cluster {self.cluster}"
 
     @property
     def says(self) -> str:
@@ -107,21 +108,6 @@ class NarrowEndpoint(AwsChange):
         """With a token of its own each time: an update that failed is the answer to its token for ever."""
         assert before is not None
         return self._update(uuid.uuid4().hex, before["public"], before["cidrs"])
-
-    def do(self, live: Connection, state: State) -> str:
-        return self._unless_busy(lambda: super(NarrowEndpoint, self).do(live, state))
-
-    def undo(self, live: Connection, before: State, after: State) -> str:
-        return self._unless_busy(lambda: super(NarrowEndpoint, self).undo(live, before, after))
-
-    def _unless_busy(self, sent: Callable[[], str]) -> str:
-        try:
-            return sent()
-        except Failed as error:
-            if error.code != "ResourceInUseException":
-                raise
-            says = f"cluster {self.cluster} is being updated: run the same command again when it is ACTIVE"
-            raise Failed(says, error.code) from None
 
 
 def _addresses(host: str) -> list[str]:

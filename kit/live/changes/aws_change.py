@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kit.live.changes.change import Change, State
@@ -49,3 +50,29 @@ class AwsChange(Change):
 
     def undo(self, live: Connection, before: State, after: State) -> str:
         return send(live, self.service, self.back(before, after))
+
+
+class EksUpdate(AwsChange):
+    """A change by an update of EKS, of which one thing takes one at a time (EKS API reference, ResourceInUseException)."""
+
+    service: ClassVar[str] = "eks"
+
+    @property
+    def updated(self) -> str:
+        """What is updated, for the person."""
+        raise NotImplementedError
+
+    def do(self, live: Connection, state: State) -> str:
+        return self._unless_busy(lambda: super(EksUpdate, self).do(live, state))
+
+    def undo(self, live: Connection, before: State, after: State) -> str:
+        return self._unless_busy(lambda: super(EksUpdate, self).undo(live, before, after))
+
+    def _unless_busy(self, sent: Callable[[], str]) -> str:
+        try:
+            return sent()
+        except Failed as error:
+            if error.code != "ResourceInUseException":
+                raise
+            says = f"{self.updated} is being updated: run the same command again when it is ACTIVE"
+            raise Failed(says, error.code) from None

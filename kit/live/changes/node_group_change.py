@@ -5,24 +5,25 @@ Source: EKS API reference, UpdateNodegroupConfig (nodeRepairConfig; one update a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from kit.live.changes.aws_change import AwsCall, AwsChange
+from kit.live.changes.aws_change import AwsCall, EksUpdate
 from kit.live.changes.change import State
 from kit.live.connection import Connection
-from kit.live.errors import Failed, LiveError, Missing
+from kit.live.errors import LiveError, Missing
 
 
 @dataclass(frozen=True)
-class SwitchNodeRepair(AwsChange):
+class SwitchNodeRepair(EksUpdate):
     """Node repair of a managed node group, off."""
-
-    service: ClassVar[str] = "eks"
 
     cluster: str
     node_group: str
+
+    @property
+    def updated(self) -> str:
+        return f"node group {self.node_group}"
 
     @property
     def says(self) -> str:
@@ -74,18 +75,3 @@ class SwitchNodeRepair(AwsChange):
     def back(self, before: State, after: State) -> AwsCall:
         assert before is not None
         return self._update(before["settings"])
-
-    def do(self, live: Connection, state: State) -> str:
-        return self._unless_busy(lambda: super(SwitchNodeRepair, self).do(live, state))
-
-    def undo(self, live: Connection, before: State, after: State) -> str:
-        return self._unless_busy(lambda: super(SwitchNodeRepair, self).undo(live, before, after))
-
-    def _unless_busy(self, sent: Callable[[], str]) -> str:
-        try:
-            return sent()
-        except Failed as error:
-            if error.code != "ResourceInUseException":
-                raise
-            says = f"node group {self.node_group} is being updated: run the same command again when it is ACTIVE"
-            raise Failed(says, error.code) from None
