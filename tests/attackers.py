@@ -200,7 +200,7 @@ def latter(events: list[Event]) -> list[Event]:
 # ── the attackers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def changes_hands(told: Told) -> None:
+def another_holder(told: Told) -> None:
     for event in latter(told.unreported):
         event |= {"sourceIPs": [ELSEWHERE], "userAgent": ANOTHER}
 
@@ -922,9 +922,9 @@ class Foe:
 
 FOES = (
     Foe(
-        "changes hands",
+        "another holder",
         "half of the way the credential is used from another address with another client",
-        changes_hands,
+        another_holder,
         True,
     ),
     Foe("slow and low", "hours lie between the calls", slow_and_low),

@@ -12,7 +12,7 @@ from tests.truth import recordings
 
 BY_NAME = {one.name: one for one in FOES}
 FOUND_BY_THEM = {
-    "changes hands": "stolen_sa_token",
+    "another holder": "stolen_sa_token",
     "same second": "default_sa_admin",
     "same second, one NAT": "shared_nat",
     "same second, terse finding": "exec_kube_system",

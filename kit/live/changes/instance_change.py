@@ -145,7 +145,7 @@ class SuspendReplacement(_Protection):
 
 @dataclass(frozen=True)
 class DetachInstanceProfile(AwsChange):
-    """The instance profile taken off an instance, and with it the role: EC2 hands out no new credentials. The call has no dry-run."""
+    """The instance profile taken off an instance, and with it the role: EC2 gives out no new credentials. The call has no dry-run."""
 
     service: ClassVar[str] = "ec2"
 
