@@ -11,8 +11,7 @@ from typing import Any
 
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.changes.change import Change
-from kit.live.changes.principal_change import DENY_ALL, held, is_deny_all
-from kit.live.changes.user_change import DenyUserSessions, user_described
+from kit.live.changes.deny_policy import DENY_ALL, DenyUserSessions, held, is_deny_all, user_described
 from kit.live.connection import Connection
 from kit.model.arn import name_in, principal_of
 from kit.plan.plan import PlannedAction

@@ -16,17 +16,8 @@ from typing import Any
 
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.changes.change import Change
-from kit.live.changes.principal_change import (
-    DENY_ALL,
-    DeactivateKey,
-    DeletePodIdentity,
-    DenySessions,
-    DenyTrust,
-    associations,
-    held,
-    is_deny_all,
-    role_described,
-)
+from kit.live.changes.deny_policy import DENY_ALL, DenySessions, held, is_deny_all, role_described
+from kit.live.changes.principal_change import DeactivateKey, DeletePodIdentity, DenyTrust, associations
 from kit.live.connection import Connection
 from kit.model.arn import Arn, iam_arn, name_in, partition_of, principal_of, role_of
 from kit.plan.plan import PlannedAction

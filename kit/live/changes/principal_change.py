@@ -6,7 +6,6 @@ security credentials". IAM has no version that a write could be made conditional
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 from kit.live.changes.aws_auth import NotEditable, difference, missing, names_again, with_again
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import State
+from kit.live.changes.deny_policy import policy_text, role_described, statements_of
 from kit.live.changes.objects import EditObject
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, Missing
@@ -189,14 +189,6 @@ class DeactivateKey(AwsChange):
         return "update_access_key", {"UserName": self.user, "AccessKeyId": self.key, "Status": before["status"]}
 
 
-def role_described(live: Connection, name: str) -> dict[str, Any] | None:
-    """A role by its name; None when there is none."""
-    try:
-        return dict(live.read("iam", "get_role", RoleName=name)["Role"])
-    except Missing:
-        return None
-
-
 @dataclass(frozen=True)
 class DenyTrust(AwsChange):
     """A Deny statement added to a role's trust policy. whom: whom it denies, for the person."""
@@ -216,13 +208,13 @@ class DenyTrust(AwsChange):
         return None if role is None else {"policy": role["AssumeRolePolicyDocument"]}
 
     def holds(self, state: State) -> bool:
-        return state is not None and self.statement in _statements(state["policy"])
+        return state is not None and self.statement in statements_of(state["policy"])
 
     def _with(self, policy: dict[str, Any]) -> dict[str, Any]:
-        return policy | {"Statement": [*_statements(policy), self.statement]}
+        return policy | {"Statement": [*statements_of(policy), self.statement]}
 
     def _write(self, policy: dict[str, Any]) -> AwsCall:
-        return "update_assume_role_policy", {"RoleName": self.role, "PolicyDocument": _text(policy)}
+        return "update_assume_role_policy", {"RoleName": self.role, "PolicyDocument": policy_text(policy)}
 
     def call(self, state: State) -> AwsCall:
         assert state is not None
@@ -239,86 +231,9 @@ class DenyTrust(AwsChange):
         assert before is not None
         if now is None:
             raise Missing(f"role {self.role} is not there any more")
-        left = [one for one in _statements(now["policy"]) if one != self.statement]
+        left = [one for one in statements_of(now["policy"]) if one != self.statement]
         ours = now["policy"] == self._with(before["policy"])
         return send(live, "iam", self._write(before["policy"] if ours else now["policy"] | {"Statement": left}))
-
-
-def _statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
-    found = policy.get("Statement") or []
-    return found if isinstance(found, list) else [found]
-
-
-def _text(policy: dict[str, Any]) -> str:
-    return json.dumps(policy, separators=(",", ":"))
-
-
-@dataclass(frozen=True)
-class DenySessions(AwsChange):
-    """Deny statements put into an inline policy of the kit's own of a role, beside those of other cases. what: they deny, for the
-    person."""
-
-    service: ClassVar[str] = "iam"
-
-    role: str
-    name: str
-    statements: list[dict[str, Any]]
-    what: str
-
-    @property
-    def says(self) -> str:
-        return f"give role {self.role} the inline policy {self.name}: {self.what}"
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        return {"RoleName": self.role, "PolicyName": self.name}
-
-    def look(self, live: Connection) -> State:
-        if role_described(live, self.role) is None:
-            return None
-        try:
-            return {"document": live.read("iam", "get_role_policy", **self._place)["PolicyDocument"]}
-        except Missing:
-            return {"document": None}
-
-    def refuses(self, state: State) -> str:
-        if state is None:
-            return f"there is no role {self.role} any more"
-        if not all(is_deny_all(one) for one in held(state)):
-            return f"role {self.role} has a policy {self.name} that the kit did not write: look at it and take it away"
-        return ""
-
-    def holds(self, state: State) -> bool:
-        return state is not None and all(one in held(state) for one in self.statements)
-
-    def is_restored(self, before: State, now: State) -> bool:
-        return now is None or not any(one in held(now) for one in self.statements)
-
-    def _write(self, statements: list[dict[str, Any]]) -> AwsCall:
-        document = {"Version": "2012-10-17", "Statement": statements}
-        return "put_role_policy", self._place | {"PolicyDocument": _text(document)}
-
-    def call(self, state: State) -> AwsCall:
-        others = [one for one in held(state) if one not in self.statements]
-        return self._write([*others, *self.statements])
-
-    def undo(self, live: Connection, before: State, after: State) -> str:
-        """What another case denies stays denied."""
-        left = [one for one in held(self.look(live)) if one not in self.statements]
-        return send(live, "iam", self._write(left) if left else ("delete_role_policy", self._place))
-
-
-def is_deny_all(statement: dict[str, Any]) -> bool:
-    """Whether a statement denies everything, to whom its condition says: as all do that the kit writes."""
-    return {name: value for name, value in statement.items() if name != "Condition"} == DENY_ALL
-
-
-DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
-
-
-def held(state: State) -> list[dict[str, Any]]:
-    """The statements of a policy that was looked at."""
-    return _statements((state or {}).get("document") or {})
 
 
 def associations(live: Connection, cluster: str, namespace: str, service_account: str) -> list[dict[str, Any]]:
