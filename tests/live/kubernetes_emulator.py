@@ -7,24 +7,29 @@ kubernetes/kubernetes, staging/src/k8s.io/apiserver/pkg/endpoints/handlers, pkg/
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import socket
 import threading
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.live.kubernetes_documents import field_requirements, has, requirements, satisfied
+from tests.live.kubernetes_access import CLUSTER_ADMIN, TOKEN, Access, asked_of, user_of
+from tests.live.kubernetes_discovery import discovery
+from tests.live.kubernetes_documents import field_requirements, has, requirements, satisfied, sent
 from tests.live.kubernetes_kinds import (
     CUT,
     PODS,
     REVIEWS,
     Answer,
+    Asked,
     Call,
     Cut,
     Fault,
@@ -39,11 +44,6 @@ from tests.live.kubernetes_state import KubernetesState, delete_options
 
 __all__ = ["CUT", "Call", "Cut", "Fault", "KubernetesEmulator", "Object", "Refusal"]
 
-_VERBS = ("create", "delete", "get", "list", "patch", "update")
-_SUBRESOURCES = {
-    "pods": (("log", "Pod", "get"), ("eviction", "Eviction", "create")),
-    "nodes": (("proxy", "NodeProxyOptions", "create"),),
-}
 _PARAMETERS = {
     "get": "pretty resourceVersion",
     "list": "pretty labelSelector fieldSelector limit continue resourceVersion timeoutSeconds allowWatchBookmarks",
@@ -60,7 +60,7 @@ _PATH = re.compile(
 
 
 class KubernetesEmulator(KubernetesState):
-    """A server whose state outlives its clients. What tests may set: faults, logs, denied, user_info, checkpoints."""
+    """A server whose state outlives its clients. What tests may set: faults, logs, denied, user_info, access_policy, tokens, checkpoints."""
 
     def __init__(
         self,
@@ -74,9 +74,12 @@ class KubernetesEmulator(KubernetesState):
         self.version, self.checkpoints = version, checkpoints
         self.url = ""
         self.calls: list[Call] = []
+        self.asked: list[Asked] = []  # what authorization let through, `bind` and `escalate` too
         self.faults: list[Fault] = []
         self.logs: dict[tuple[str, str, str, bool], str] = {}  # by namespace, pod, container, previous
         self.denied: set[tuple[str, str, str, str]] = set()  # verb, group, resource, subresource
+        self.access_policy = CLUSTER_ADMIN  # of the user's access entry; "" leaves it to RBAC alone
+        self.tokens: dict[str, Object] = {}  # of further users, by token
         self.user_info: Object = {
             "username": "arn:aws:sts::111122223333:assumed-role/incident-responder/session",
             "groups": ["system:authenticated"],
@@ -107,7 +110,7 @@ class KubernetesEmulator(KubernetesState):
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": cluster_name, "cluster": {"server": self.url}}],
-            "users": [{"name": cluster_name, "user": {"token": "k8s-aws-v1.emulated"}}],
+            "users": [{"name": cluster_name, "user": {"token": TOKEN}}],
             "contexts": [{"name": context, "context": {"cluster": cluster_name, "user": cluster_name}}],
             "current-context": context,
         }
@@ -143,21 +146,27 @@ class KubernetesEmulator(KubernetesState):
         return None
 
     def _execute(self, call: Call) -> Answer:
-        found = self._discovery(call.path.rstrip("/")) if call.method == "GET" else None
-        if found is not None:
-            return Answer(200, found)
+        if any(header.startswith("Impersonate-") for header in call.headers):
+            raise unsupported("impersonation")
+        own = call.headers.get("Authorization") == f"Bearer {TOKEN}"
+        user = user_of(call, {TOKEN: self.user_info} | self.tokens)
+        access = Access(self._objects, user, self.access_policy if own else "", self.asked)
         path = _PATH.fullmatch(call.path)
-        kind = path and self._kind(api_version=path["core"] or path["grouped"], plural=path["plural"])
-        if not path or not kind:
-            raise Refusal(404, "", "404 page not found\n")
+        if not path:
+            access.authorize(Asked(call.method.lower(), path=call.path))
+            found = discovery(self.version, [*self._kinds()], call.path.rstrip("/")) if call.method == "GET" else None
+            if found is None:
+                raise Refusal(404, "", "404 page not found\n")
+            return Answer(200, found)
         namespace, name, subresource = path["namespace"] or "", path["name"] or "", path["subresource"] or ""
         verb = {"GET": "get" if name else "list", "POST": "create", "PUT": "update", "PATCH": "patch"}.get(call.method)
         verb = verb or ("delete" if name else "deletecollection")
+        self._authorize(access, asked_of(path, verb, call.query))
+        kind = self._kind(api_version=path["core"] or path["grouped"], plural=path["plural"])
+        if not kind:
+            raise Refusal(404, "", "404 page not found\n")
         if kind.namespaced != bool(namespace) and (name or verb != "list" or namespace):
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
-        if any(header.startswith("Impersonate-") for header in call.headers):
-            raise unsupported("impersonation")
-        self._authorize(verb, kind, namespace, name, subresource)
         known = _PARAMETERS.get(subresource if subresource == "log" else verb, "").split()
         if unknown := sorted(call.query.keys() - set(known)):
             raise unsupported(f"{verb} with {', '.join(unknown)}")
@@ -168,7 +177,7 @@ class KubernetesEmulator(KubernetesState):
                 raise unsupported(f"{verb} of {kind.plural}/{subresource}")
             return run(call, namespace, name, subresource)
         if kind.resource in REVIEWS:
-            return self._review(kind, call.body)
+            return access.review(kind, call.body, self.denied)
         if verb in ("get", "list"):
             return self._read(kind, namespace, name, call) if name else self._list(kind, namespace, call)
         changes = {"create": self._create, "update": self._update, "patch": self._patch, "delete": self._delete}
@@ -177,7 +186,11 @@ class KubernetesEmulator(KubernetesState):
             raise Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
         options = delete_options(call) if verb == "delete" else call.query
         before = dict(self._objects)
+        if verb == "create":
+            access.confirm(kind, namespace, "", sent(kind, namespace, copy.deepcopy(call.body)))
         answer = change(kind, namespace, name, call)
+        if verb in ("update", "patch"):
+            access.confirm(kind, namespace, name, (before | self._objects)[key_of(kind, namespace, name)])
         if self._is_dry(options.get("dryRun")):
             self._objects = before
         return answer
@@ -189,48 +202,9 @@ class KubernetesEmulator(KubernetesState):
             raise Refusal(422, "Invalid", f'dryRun: Unsupported value: {asked}: supported values: "All"')
         return bool(asked) and "dryRun" not in self.ignored
 
-    def _discovery(self, path: str) -> Object | None:
-        if path == "/version":
-            major, minor = self.version.removeprefix("v").split(".")[:2]
-            minor += "+" if "-" in self.version else ""  # hack/lib/version.sh
-            told = {"major": major, "minor": minor, "gitVersion": self.version, "platform": "linux/amd64"}
-            built = {"gitCommit": "1a2b3c4", "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z"}
-            return told | built | {"goVersion": "go1.24.2", "compiler": "gc"}
-        versions = list(dict.fromkeys(kind.api_version for kind in self._kinds()))
-        if path == "/api":
-            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-        if path == "/apis":
-            groups = [_api_group(version) for version in versions if version != "v1"]
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-        asked = path.removeprefix("/apis/").removeprefix("/api/")
-        if asked in versions:
-            listed: list[Object] = []
-            for kind in dict.fromkeys(self._kinds()):
-                if kind.api_version == asked:
-                    verbs = ["create"] if kind.resource in REVIEWS else [*_VERBS]
-                    one = {"namespaced": kind.namespaced, "singularName": kind.kind.lower()}
-                    listed.append({"name": kind.plural, "kind": kind.kind, "verbs": verbs} | one)
-                    for sub, sub_kind, verb in _SUBRESOURCES.get(kind.resource, ()):
-                        listed.append({"name": f"{kind.plural}/{sub}", "kind": sub_kind, "verbs": [verb]} | one)
-            return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": asked, "resources": listed}
-        return next(({"apiVersion": "v1"} | g for v in versions if (g := _api_group(v))["name"] == asked != "v1"), None)
-
-    def _authorize(self, verb: str, kind: Kind, namespace: str, name: str, subresource: str) -> None:
-        subresource = subresource.partition("/")[0]
-        if (verb, kind.group, kind.plural, subresource) in self.denied:
-            where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-            what = f"{kind.plural}/{subresource}" if subresource else kind.plural
-            who = f'User "{self.user_info["username"]}" cannot {verb} resource "{what}" in API group "{kind.group}"'
-            raise kind.refuse(403, "Forbidden", name, f"{who} {where}")
-
-    def _review(self, kind: Kind, body: Any) -> Answer:
-        if kind.kind == "SelfSubjectReview":
-            status: Object = {"userInfo": self.user_info}
-        else:
-            asked = body["spec"].get("resourceAttributes", {})
-            parts = tuple(asked.get(part, "") for part in ("verb", "group", "resource", "subresource"))
-            status = {"allowed": parts not in self.denied}
-        return Answer(201, body | {"apiVersion": kind.api_version, "kind": kind.kind, "status": status})
+    def _authorize(self, access: Access, asked: Asked) -> None:
+        no = (asked.verb, asked.group, asked.resource, asked.subresource) in self.denied
+        (replace(access, objects={}, policy="", user=access.user | {"groups": []}) if no else access).authorize(asked)
 
     def _read(self, kind: Kind, namespace: str, name: str, call: Call) -> Answer:
         _, item = self._stored(kind, namespace, name)
@@ -380,12 +354,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
-
-
-def _api_group(api_version: str) -> Object:
-    group, _, version = api_version.rpartition("/")
-    served = {"groupVersion": api_version, "version": version}
-    return {"kind": "APIGroup", "name": group, "versions": [served], "preferredVersion": served}
 
 
 def _wants_metadata(call: Call) -> bool:

@@ -31,10 +31,31 @@ _BUILT_IN = {
     "rbac.authorization.k8s.io/v1": "Role roles, RoleBinding rolebindings, ClusterRole clusterroles*, "
     "ClusterRoleBinding clusterrolebindings*",
     "apiextensions.k8s.io/v1": "CustomResourceDefinition customresourcedefinitions*",
-    "authorization.k8s.io/v1": "SelfSubjectAccessReview selfsubjectaccessreviews*",
+    "authorization.k8s.io/v1": "SelfSubjectAccessReview selfsubjectaccessreviews*, SelfSubjectRulesReview selfsubjectrulesreviews*",
     "authentication.k8s.io/v1": "SelfSubjectReview selfsubjectreviews*",
 }
-REVIEWS = {"selfsubjectaccessreviews.authorization.k8s.io", "selfsubjectreviews.authentication.k8s.io"}
+REVIEWS = {
+    *("selfsubjectaccessreviews.authorization.k8s.io", "selfsubjectrulesreviews.authorization.k8s.io"),
+    "selfsubjectreviews.authentication.k8s.io",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as authorizers see it. path: of what is no resource, "" otherwise."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+    @property
+    def what(self) -> str:
+        """Resource and subresource as rules name them: pods, pods/log."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
 @dataclass
@@ -113,7 +134,9 @@ class Kind:
             "AlreadyExists": f'{self.resource} "{name}" already exists',
             "Conflict": f'Operation cannot be fulfilled on {self.resource} "{name}": {message}',
             "Invalid": f'{self.kind} "{name}" is invalid: {message}',
-            "Forbidden": f'{self.resource} "{name}" is forbidden: {message}',
+            "Forbidden": f'{self.resource} "{name}" is forbidden: {message}'
+            if name
+            else f"{self.resource} is forbidden: {message}",
         }
         details = {"name": name, "group": self.group, "kind": self.kind if reason == "Invalid" else self.plural}
         return Refusal(status, reason, words.get(reason, message), details={k: v for k, v in details.items() if v})

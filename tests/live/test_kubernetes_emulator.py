@@ -15,6 +15,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from tests.live.kubernetes_access import TOKEN
 from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 MERGE = "application/merge-patch+json"
@@ -266,7 +267,8 @@ def test_field_selectors_select_and_unknown_ones_are_refused(emulator: Kubernete
     about = {"kind": "Pod", "name": "db-0", "namespace": "shop", "uid": "uid-of-db-0"}
     emulator.add(thing("v1", "Event", "db-0.1", involvedObject=about), thing("v1", "Event", "x", involvedObject={}))
     for selector in ("involvedObject.name=db-0", "involvedObject.uid=uid-of-db-0,involvedObject.kind!=Node"):
-        found = core.api_client.call_api("GET", f"{emulator.url}/api/v1/events?fieldSelector={selector}")
+        url = f"{emulator.url}/api/v1/events?fieldSelector={selector}"
+        found = core.api_client.call_api("GET", url, {"Authorization": f"Bearer {TOKEN}"})
         assert b"db-0.1" in found.read() and b'"name": "x"' not in found.data
     assert names(core.list_pod_for_all_namespaces(field_selector="spec.nodeName=node-1,metadata.name!=db-0")) == ["once-x", "web-5d-a", "web-5d-b"]  # fmt: skip
     assert names(core.list_namespaced_pod("shop", field_selector="status.phase=Pending")) == []
@@ -284,7 +286,7 @@ def test_a_list_comes_in_pages_of_one_state(emulator: KubernetesEmulator, core: 
 
 def test_only_metadata_is_given_where_it_is_asked_for(api: Any, core: Any) -> None:
     for path, word in (("pods", "PartialObjectMetadataList"), ("pods/db-0", "PartialObjectMetadata")):
-        accept = {"Accept": f"application/json;as={word};g=meta.k8s.io;v=v1"}
+        accept = {"Accept": f"application/json;as={word};g=meta.k8s.io;v=v1", "Authorization": f"Bearer {TOKEN}"}
         url = f"{api.configuration.host}/api/v1/namespaces/shop/{path}"
         text = api.call_api("GET", url, accept).read().decode()
         assert f'"kind": "{word}"' in text and '"spec"' not in text and '"uid-of-db-0"' in text
@@ -404,3 +406,214 @@ def test_the_state_survives_a_killed_client(emulator: KubernetesEmulator, tmp_pa
     running = subprocess.Popen([sys.executable, "-c", script, path])
     assert running.wait(60) == -signal.SIGKILL
     assert "pods/shop/db-0" not in emulator.objects() and emulator.content()["pods/shop/web-5d-a"]["spec"]
+
+
+# Who may do what
+
+RBAC = "rbac.authorization.k8s.io"
+JO = {"username": "jo", "groups": ["incident", "system:authenticated"]}
+
+
+def rule(groups: str, resources: str, verbs: str, *names: str) -> Object:
+    """One rule; commas between groups and the like."""
+    one = {"apiGroups": groups.split(","), "resources": resources.split(","), "verbs": verbs.split(",")}
+    return one | ({"resourceNames": [*names]} if names else {})
+
+
+def bound(
+    *rules: Object, namespace: str | None = None, role: str = "Role", subject: Object | None = None
+) -> list[Object]:
+    """A role with these rules and its binding, to group incident or to somebody else; in all namespaces without one."""
+    to = subject or {"kind": "Group", "apiGroup": RBAC, "name": "incident"}
+    role = role if namespace else "ClusterRole"
+    made = thing(f"{RBAC}/v1", role, "responder", namespace if role == "Role" else None, rules=[*rules])
+    reference = {"apiGroup": RBAC, "kind": role, "name": "responder"}
+    kind = "RoleBinding" if namespace else "ClusterRoleBinding"
+    return [made, thing(f"{RBAC}/v1", kind, "responder", namespace, roleRef=reference, subjects=[to])]
+
+
+def held_to(emulator: KubernetesEmulator, *objects: Object) -> None:
+    """From here on RBAC alone decides what jo may do."""
+    emulator.user_info, emulator.access_policy = JO, ""
+    emulator.add(*objects)
+
+
+READ_POD = (
+    "get",
+    "/api/v1/namespaces/shop/pods/db-0",
+    'User \\"jo\\" cannot get resource \\"pods\\" in API group \\"\\" in the namespace \\"shop\\"',
+)
+LIST_PODS = ("get", "/api/v1/namespaces/shop/pods", 'pods is forbidden: User \\"jo\\" cannot list resource \\"pods\\"')
+LIST_ONE = ("get", "/api/v1/namespaces/shop/pods?fieldSelector=metadata.name%3Ddb-0", "cannot list")
+LIST_ALL = ("get", "/api/v1/pods", 'cannot list resource \\"pods\\" in API group \\"\\" at the cluster scope')
+LOG = ("get", "/api/v1/namespaces/shop/pods/db-0/log", 'cannot get resource \\"pods/log\\"')
+NODES = (
+    "get",
+    "/api/v1/nodes",
+    'nodes is forbidden: User \\"jo\\" cannot list resource \\"nodes\\" in API group \\"\\" at the cluster scope',
+)
+SPACE = ("get", "/api/v1/namespaces/shop", "cannot get")
+UNSERVED = ("get", "/apis/nobody.example/v1/things", "things.nobody.example is forbidden")
+METRICS = ("get", "/metrics", 'forbidden: User \\"jo\\" cannot get path \\"/metrics\\"')
+API = ("get", "/api", "")
+TILL = {"kind": "ServiceAccount", "name": "till", "namespace": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("objects", "request_", "status"),
+    [
+        ([], READ_POD, 403),
+        ([], UNSERVED, 403),
+        ([], API, 200),
+        ([], METRICS, 403),
+        (bound({"nonResourceURLs": ["/met*"], "verbs": ["get"]}), METRICS, 404),
+        (bound(rule("", "pods", "get"), namespace="shop"), READ_POD, 200),
+        (bound(rule("", "pods", "get"), namespace="shop", role="ClusterRole"), READ_POD, 200),
+        (bound(rule("", "pods", "get"), namespace="shop", role="ClusterRole"), LIST_ALL, 403),
+        (bound(rule("", "pods", "get"), namespace="bank"), READ_POD, 403),
+        (bound(rule("", "pods", "get")), READ_POD, 200),
+        (bound(rule("", "pods", "get")), LIST_PODS, 403),
+        (bound(rule("apps", "pods", "get")), READ_POD, 403),
+        (bound(rule("", "pods", "get", "db-0")), READ_POD, 200),
+        (bound(rule("", "pods", "get", "db-1")), READ_POD, 403),
+        (bound(rule("", "pods", "list", "db-0")), LIST_PODS, 403),
+        (bound(rule("", "pods", "list", "db-0")), LIST_ONE, 200),
+        (bound(rule("", "pods", "get")), LOG, 403),
+        (bound(rule("", "*/log", "get")), LOG, 200),
+        (bound(rule("", "pods/log", "get", "db-0")), LOG, 200),
+        (bound(rule("", "*", "*")), LOG, 200),
+        (bound(rule("*", "*", "*"), namespace="shop"), NODES, 403),
+        (bound(rule("", "namespaces", "get"), namespace="shop"), SPACE, 200),
+        (bound(rule("", "nodes", "list"), subject={"kind": "User", "name": "jo"}), NODES, 200),
+        (bound(rule("", "nodes", "list"), subject={"kind": "User", "name": "system:serviceaccount:shop:jo"}), NODES, 403),
+        (bound(rule("", "nodes", "list"), subject=TILL), NODES, 403),
+        (bound(rule("", "nodes", "list"), subject={"kind": "Group", "name": "system:authenticated"}), NODES, 200),
+    ],
+)  # fmt: skip
+def test_rbac_decides(
+    emulator: KubernetesEmulator, api: Any, objects: list[Object], request_: Any, status: int
+) -> None:
+    held_to(emulator, *objects)
+    _, path, says = request_
+    answer = asked(emulator, path)
+    assert answer.status == status
+    assert status != 403 or says in answer.read().decode(), answer.data
+
+
+def asked(emulator: KubernetesEmulator, path: str, token: str = TOKEN, **body: Any) -> Any:
+    """The bare answer to a request with this token, "" for none."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    settings = client.Configuration(host=emulator.url)
+    settings.retries = False
+    rest = client.ApiClient(settings).rest_client.pool_manager
+    return rest.request(
+        "POST" if body else "GET", emulator.url + path, headers=headers, json=body or None, preload_content=False
+    )
+
+
+def test_a_service_account_works_by_its_own_token(emulator: KubernetesEmulator) -> None:
+    emulator.add(*bound(rule("", "nodes", "list"), subject=TILL))
+    emulator.tokens["of-till"] = {"username": "system:serviceaccount:shop:till", "groups": ["system:serviceaccounts", "system:authenticated"]}  # fmt: skip
+    assert [asked(emulator, path, "of-till").status for path in ("/api/v1/nodes", "/api/v1/pods")] == [200, 403]
+
+
+REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+def test_no_credential_is_anonymous_and_an_unknown_one_is_nobody(emulator: KubernetesEmulator) -> None:
+    for path in ("/api/v1/pods", "/version", REVIEW):
+        answer = asked(emulator, path, "forged")
+        assert answer.status == 401 and b'"message": "Unauthorized", "reason": "Unauthorized"' in answer.read()
+    assert [asked(emulator, path, "").status for path in ("/version", "/api", "/api/v1/pods")] == [200, 403, 403]
+    answer = asked(emulator, REVIEW, "", apiVersion="authentication.k8s.io/v1", kind="SelfSubjectReview")
+    assert answer.status == 403
+    assert (
+        b'selfsubjectreviews.authentication.k8s.io is forbidden: User \\"system:anonymous\\" cannot create'
+        in answer.read()
+    )
+    emulator.add(*bound(rule("", "pods", "list"), subject={"kind": "Group", "name": "system:unauthenticated"}))
+    assert asked(emulator, "/api/v1/pods", "").status == 200
+
+
+def test_reviews_of_oneself_answer_by_rbac(emulator: KubernetesEmulator, api: Any) -> None:
+    held_to(emulator, *bound(rule("", "pods", "get", "db-0"), rule("", "pods/log", "get"), namespace="shop"))
+    asks: Any = client.AuthorizationV1Api(api)
+    of_pod = {"verb": "get", "resource": "pods", "namespace": "shop"}
+    for about, allowed in (
+        ({"name": "db-0"}, True),
+        ({}, False),
+        ({"subresource": "log"}, True),
+        ({"namespace": "x"}, False),
+    ):
+        review = asks.create_self_subject_access_review({"spec": {"resourceAttributes": of_pod | about}})
+        assert review.status.allowed is allowed, about
+    version = {"spec": {"nonResourceAttributes": {"verb": "get", "path": "/version"}}}
+    assert asks.create_self_subject_access_review(version).status.allowed
+    rules = asks.create_self_subject_rules_review({"spec": {"namespace": "shop"}}).status
+    assert [one.resources for one in rules.resource_rules][-2:] == [["pods"], ["pods/log"]] and rules.incomplete
+
+
+READER = thing(f"{RBAC}/v1", "ClusterRole", "reader", None, rules=[rule("", "secrets", "get,list")])
+MAKES = rule(RBAC, "roles,clusterroles,rolebindings,clusterrolebindings", "create,get,patch")
+
+
+@pytest.mark.parametrize(
+    ("more", "made"),
+    [
+        ([], []),
+        ([rule("", "secrets", "get,list")], ["role", "binding"]),
+        ([rule("", "secrets", "get")], []),
+        ([rule("", "secrets", "get,list", "one")], []),
+        ([rule("*", "*", "*")], ["role", "binding"]),
+        ([rule(RBAC, "clusterroles", "escalate")], ["role"]),
+        ([rule(RBAC, "clusterroles", "escalate", "new")], []),
+        ([rule(RBAC, "clusterroles", "bind")], ["binding"]),
+        ([rule(RBAC, "clusterroles", "bind", "reader")], ["binding"]),
+        ([rule(RBAC, "clusterroles", "bind", "another")], []),
+    ],
+)
+def test_nobody_gives_more_than_is_theirs(
+    emulator: KubernetesEmulator, api: Any, more: list[Object], made: list[str]
+) -> None:
+    """What `escalate` and `bind` let through; a create has no name, so no resourceNames let one through."""
+    held_to(emulator, READER, *bound(MAKES, *more))
+    rbac: Any = client.RbacAuthorizationV1Api(api)
+    to = [{"kind": "User", "apiGroup": RBAC, "name": "jo"}]
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "reader"}
+    tries = {
+        "role": lambda: rbac.create_cluster_role(
+            thing(f"{RBAC}/v1", "ClusterRole", "new", None, rules=READER["rules"])
+        ),
+        "binding": lambda: rbac.create_cluster_role_binding(
+            thing(f"{RBAC}/v1", "ClusterRoleBinding", "new", None, roleRef=reference, subjects=to)
+        ),
+    }
+    before = emulator.objects()
+    for name, do in tries.items():
+        if name in made:
+            do()
+        else:
+            said = refused(403, "Forbidden", do)
+            assert "is attempting to grant RBAC permissions not currently held:" in said and "jo" in said
+    assert len(emulator.objects()) == len(before) + len(made)
+
+
+def test_a_role_that_stands_is_widened_by_its_name(emulator: KubernetesEmulator, api: Any) -> None:
+    rbac, wider = client.RbacAuthorizationV1Api(api), {"rules": [rule("*", "*", "*")]}
+    held_to(emulator, READER, *bound(MAKES, rule("", "secrets", "get,list")))
+    said = refused(403, "Forbidden", rbac.patch_cluster_role, "reader", wider, _content_type=MERGE)
+    assert '{APIGroups:[\\"*\\"], Resources:[\\"*\\"], Verbs:[\\"*\\"]}' in said
+    assert emulator.objects()[f"clusterroles.{RBAC}//reader"]["rules"] == READER["rules"]
+    emulator.add(*bound(MAKES, rule(RBAC, "clusterroles", "escalate", "reader")))
+    rbac.patch_cluster_role("reader", wider, _content_type=MERGE)
+    assert emulator.objects()[f"clusterroles.{RBAC}//reader"]["rules"] == wider["rules"]
+
+
+def test_a_role_of_the_server_counts_as_it_stands(emulator: KubernetesEmulator) -> None:
+    """`system:basic-user` taken away by somebody: then nobody signed in may ask who they are."""
+    held_to(emulator, *bound(rule("", "pods", "get")))
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    assert asked(emulator, REVIEW, **review).status == 201
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "system:basic-user"}
+    emulator.add(thing(f"{RBAC}/v1", "ClusterRoleBinding", "system:basic-user", None, roleRef=reference, subjects=[]))
+    assert asked(emulator, REVIEW, **review).status == 403
