@@ -69,7 +69,7 @@ def test_listing_findings_works_nothing_out(made: tuple[Path, set[str]]) -> None
     assert not found & (
         FRAMES
         | CALLS_SERVICES
-        | {"botocore", "pyarrow.parquet", "kit.scope.scope", "kit.plan.planner", "kit.evidence.load"}
+        | {"botocore", "pyarrow.parquet", "pyarrow.compute", "kit.scope.scope", "kit.plan.planner", "kit.evidence.load"}
     )
 
 

@@ -267,7 +267,7 @@ def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 def _values_of(chunk: pa.Array) -> list[Any]:
     """The values of a column's chunk: equal texts are one object, as a million events have few users, agents and files."""
-    if not pa.types.is_string(chunk.type) or chunk.nbytes > _LONG * len(chunk):
+    if not pa.types.is_string(chunk.type) or len(chunk) < _FEW or chunk.nbytes > _LONG * len(chunk):
         return list(chunk.to_pylist())
     encoded = chunk.dictionary_encode(null_encoding="encode")
     texts, places = encoded.dictionary.to_pylist(), encoded.indices
@@ -275,6 +275,7 @@ def _values_of(chunk: pa.Array) -> list[Any]:
     return [texts[place] for place in numbers[places.offset : places.offset + len(places)].tolist()]
 
 
+_FEW = 1_000  # values: for fewer it is not worth to import pyarrow.compute, 50 ms of CPU
 _LONG = 500  # bytes of a text, such as a body, which hardly comes twice
 
 
