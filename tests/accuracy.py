@@ -11,16 +11,13 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kit.attribution.ground import DEFINITIONS, SAYS, Ground
-from kit.case.case import Case
-from kit.evidence.intake import load_new_case
-from tests.attackers import FOES, Told, Unfit
+from tests.attackers import AS_IT_IS, FOES, remembered
 from tests.truth import Count, recordings, score
 
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
@@ -44,42 +41,21 @@ def is_few(fired: int, of_recordings: int) -> bool:
     return fired < LEAST or of_recordings < LEAST_RECORDINGS
 
 
-def fired_in(evidence: Path, hostile: set[str], folder: Path) -> Iterator[tuple[Ground, bool]]:
-    """Each rule that fired for a call, also where the gate left that call undecided, and whether it was right."""
-    load_new_case(folder / "case", [str(evidence)])
-    attacker = Case(folder / "case")._scope.attacker
-    calls = {**attacker.possible, **attacker.calls}
-    seen = set[tuple[Ground, str]]()
-    for call in calls.values():
-        for ground in call.rules.values():
-            audit_id = call.event["audit_id"]
-            if ground is not None and (ground, audit_id) not in seen:
-                seen.add((ground, audit_id))
-                yield ground, audit_id in hostile
-
-
 def measured_rules(every: int) -> dict[str, Any]:
     """Rule → how often it fired, how often it was right, and in which recordings, over recordings and their variations."""
     fired, right, where = Counter[str](), Counter[str](), dict[str, set[str]]()
     cases = 0
-    for recording in recordings():
-        name = "long_incident" if recording.name == "case" else recording.name
-        for change in (None, *FOES[::every]):
-            told = Told(recording)
-            try:
-                if change:
-                    change.change(told)
-            except Unfit:
+    for foe in (AS_IT_IS, *FOES[::every]):
+        for recording in recordings():
+            result = remembered(foe, recording)
+            if result is None:
                 continue
-            with tempfile.TemporaryDirectory() as folder:
-                made = told.save(Path(folder))
-                (made / "ground_truth.json").unlink()
-                for ground, is_right in fired_in(made, set(told.truth["attacker_calls"]), Path(folder)):
-                    fired[ground] += 1
-                    right[ground] += is_right
-                    where.setdefault(ground, set()).add(name)
+            for ground, (often, rightly) in result.rules.items():
+                fired[ground] += often
+                right[ground] += rightly
+                where.setdefault(ground, set()).add(result.recording)
             cases += 1
-            print(f"{cases} {name} {change.name if change else 'as it is'}", file=sys.stderr, flush=True)
+            print(f"{cases} {result.recording} {foe.name}", file=sys.stderr, flush=True)
     return {
         "recordings": len(recordings()),
         "cases": cases,

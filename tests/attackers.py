@@ -1,12 +1,18 @@
 """Attackers of our own: recordings changed into what no recording has, with log, findings, CloudTrail, dump and truth changed by one piece of code.
 
 python -m tests.attackers [NAME...]      the table: right, wrong and missed of each, over its recordings
+
+What a case showed is kept below out/attackers and used again, here and by `python -m tests.accuracy`, as long as neither the kit nor the
+attacker changes: a run that was ended goes on where it was.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
+import inspect
+import json
 import re
 import shutil
 import sys
@@ -14,7 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -28,10 +34,13 @@ from cryptography.x509.oid import NameOID
 
 from kit.case.case import Case
 from kit.evidence.intake import load_new_case
-from tests.truth import Count, Score, compared, missed_in_silence, recordings
+from kit.whole_file import write_whole
+from tests import cases
+from tests.truth import compared, missed_in_silence, recordings
 
 Event = dict[str, Any]
 SKIPPED = ("ground_truth.json", "findings*.json", "cloudtrail.json.gz", "audit.jsonl.gz")
+KEPT = Path(__file__).parents[1] / "out" / "attackers"
 ELSEWHERE = "198.51.100.240"  # of no recording
 OFFICE = "192.0.2.250"
 ANOTHER = "curl/8.9.1"
@@ -991,23 +1000,25 @@ FOES = (
 )
 
 
+AS_IT_IS = Foe("as it is", "nothing is changed", lambda _: None)
+
+
 @dataclass
 class Result:
-    """What the scope made of one attacker in one recording. possible: of the missed calls those that are possible.
+    """What the kit made of one attacker in one recording.
 
-    silent: what was missed and is neither possible nor named by a limit.
+    possible: of the missed calls those that are possible. silent: what was missed and is neither possible nor named by a limit.
+    rules: how often each rule of attribution fired for a call, also where the gate left that call undecided, and how often rightly.
     """
 
-    foe: Foe
     recording: str
-    score: Score
+    right: int
+    wrong: list[str]
+    missed: list[str]
+    calls_missed: int
     possible: int
     silent: list[str]
-
-    @property
-    def count(self) -> Count:
-        """Over all kinds."""
-        return sum(self.score.counts.values(), Count())
+    rules: dict[str, tuple[int, int]]
 
 
 def tried(foe: Foe, recording: Path, folder: Path) -> Result | None:
@@ -1021,12 +1032,48 @@ def tried(foe: Foe, recording: Path, folder: Path) -> Result | None:
     evidence = folder / "evidence"
     shutil.copytree(made, evidence, ignore=shutil.ignore_patterns("ground_truth.json"))
     load_new_case(folder / "case", [str(evidence)])
-    scope = cast("dict[str, Any]", Case(folder / "case").scope)
+    case = Case(folder / "case")
+    scope = cast("dict[str, Any]", case.scope)
     score = compared(made, scope)
-    silent = list(missed_in_silence(made, scope, told.log))
     called = {call for one in scope["findings"] for call in one["calls"]}
     perhaps = {call for one in scope["findings"] for call in one["possible_calls"]}
-    return Result(foe, recording.name, score, len((set(told.truth["attacker_calls"]) - called) & perhaps), silent)
+    hostile = set(told.truth["attacker_calls"])
+    return Result(
+        "long_incident" if recording.name == "case" else recording.name,
+        sum(one.right for one in score.counts.values()),
+        [one for one in score.offenders if one.endswith("should not be")],
+        [one for one in score.offenders if not one.endswith("should not be")],
+        score.counts["calls"].missed,
+        len((hostile - called) & perhaps),
+        list(missed_in_silence(made, scope, told.log)),
+        _fired(case, hostile),
+    )
+
+
+def _fired(case: Case, hostile: set[str]) -> dict[str, tuple[int, int]]:
+    attacker = case._scope.attacker
+    pairs = {
+        (str(ground), call.event["audit_id"])
+        for call in {**attacker.possible, **attacker.calls}.values()
+        for ground in call.rules.values()
+        if ground is not None
+    }
+    fired = Counter(ground for ground, _ in pairs)
+    right = Counter(ground for ground, audit_id in pairs if audit_id in hostile)
+    return {ground: (number, right[ground]) for ground, number in sorted(fired.items())}
+
+
+def remembered(foe: Foe, recording: Path) -> Result | None:
+    """The same, from an earlier run of the same kit with the same attacker where there was one."""
+    change = hashlib.sha256(inspect.getsource(foe.change).encode()).hexdigest()[:8]
+    kept = KEPT / cases.code() / f"{foe.name}, {change}" / f"{recording.name}.json"
+    if kept.exists():
+        told = json.loads(kept.read_text())
+        return Result(**told) if told else None
+    with tempfile.TemporaryDirectory() as folder:
+        result = tried(foe, recording, Path(folder))
+    write_whole(kept, json.dumps(asdict(result) if result else None))
+    return result
 
 
 def main(arguments: Iterable[str]) -> int:
@@ -1037,23 +1084,17 @@ def main(arguments: Iterable[str]) -> int:
     wrong = 0
     print(f"{'attacker':30} recordings  right wrong missed  calls missed, of these possible")
     for foe in foes:
-        results = []
-        for recording in paths:
-            with tempfile.TemporaryDirectory() as folder:
-                result = tried(foe, recording, Path(folder))
-            if result:
-                results.append(result)
-        count = sum((one.count for one in results), Count())
-        calls = sum(one.score.counts["calls"].missed for one in results)
-        possible = sum(one.possible for one in results)
-        wrong += count.wrong
+        results = [one for one in (remembered(foe, recording) for recording in paths) if one]
+        right, missed = sum(one.right for one in results), sum(len(one.missed) for one in results)
+        named = sum(len(one.wrong) for one in results)
+        calls, possible = sum(one.calls_missed for one in results), sum(one.possible for one in results)
+        wrong += named
         print(
-            f"{foe.name:30} {len(results):10} {count.right:6} {count.wrong:5} {count.missed:6}  {calls:12}, {possible:3}",
+            f"{foe.name:30} {len(results):10} {right:6} {named:5} {missed:6}  {calls:12}, {possible:3}",
             flush=True,
         )
         for one in results:
-            lines = [line for line in one.score.offenders if line.endswith("should not be")]
-            lines += [] if foe.undecidable and not given else [one for one in one.score.offenders if one not in lines]
+            lines = [*one.wrong, *(one.missed if given or not foe.undecidable else [])]
             for line in [*lines[:6], *one.silent[:6]]:
                 print(f"    {line}", flush=True)
     return 1 if wrong else 0

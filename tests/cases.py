@@ -25,7 +25,7 @@ _HOUR = 3600  # s; a run with other code, which may be going on, keeps its cases
 
 def shared(*evidence: Path, without: tuple[str, ...] = ("ground_truth.json",)) -> Path:
     """A case of the evidence, not to be written to. without: names of files that are left out of folders."""
-    place = _folder() / _code() / _key(evidence, without)
+    place = _folder() / code() / _key(evidence, without)
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -71,7 +71,7 @@ def keep_in(folder: Path, *, prune: bool) -> None:
     """Keep cases in this folder. prune: what other code made is removed."""
     _kept_in[:] = [folder]
     for made in folder.iterdir() if prune else ():
-        if made.name != _code() and time.time() - made.stat().st_mtime > _HOUR:
+        if made.name != code() and time.time() - made.stat().st_mtime > _HOUR:
             shutil.rmtree(made)
 
 
@@ -99,7 +99,7 @@ def _make(place: Path, evidence: tuple[Path, ...], without: tuple[str, ...]) -> 
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """A digest of all that a case depends on but its evidence."""
     files = [path for path in sorted((ROOT / "kit").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     return _digest((str(path.relative_to(ROOT)), path) for path in [*files, ROOT / "requirements.lock"])

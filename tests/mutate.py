@@ -451,7 +451,7 @@ def _with_known_cases(run: Any, cases: Any, *arguments: str | Path, **more: Any)
     if more or len(arguments) != 4 or arguments[0] != "new" or arguments[3] != "--json":
         return run(*arguments, **more)
     case, evidence = Path(arguments[1]), Path(arguments[2])
-    known = cases._folder() / cases._code() / f"new-{cases._key((evidence,), ())}"
+    known = cases._folder() / cases.code() / f"new-{cases._key((evidence,), ())}"
     known.parent.mkdir(parents=True, exist_ok=True)
     with known.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
