@@ -25,7 +25,7 @@ from kit.evidence.intake import load_new_case
 from kit.model.kinds import PODS
 from tests.command import RECORDINGS, SAMPLE
 from tests.truth import compared, missed_in_silence, recordings, score
-from tests.variation import varied
+from tests.variation import said, scope_of, varied
 
 Event = dict[str, Any]
 Change = Callable[[list[Event]], list[Event]]
@@ -270,12 +270,27 @@ FOUND_BY_THE_CROSS = [
     ("webhook_backdoor", "without secrets"),
     ("two_incidents", "without the namespace"),
     ("two_incidents", "without 0% to 40%"),
+    ("default_sa_admin", "without bodies"),
+    ("default_sa_admin", "without creates"),
+    ("oidc_user_impact", "without 0% to 25%"),
 ]
 
 
 @pytest.mark.parametrize(("recording", "name"), FOUND_BY_THE_CROSS)
 def test_what_was_missed_in_silence_once_is_not_any_more(recording: str, name: str, tmp_path: Path) -> None:
     check(RECORDINGS / recording, name, tmp_path)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_namespace_that_the_dump_leaves_out_is_a_limit_and_one_that_ended_is_not(ended: bool, tmp_path: Path) -> None:
+    """The dump lists a namespace of which it has nothing, or neither."""
+
+    def without_it(resource: str, items: list[Event]) -> list[Event]:
+        gone = [one for one in items if ended and resource == "namespaces" and one["metadata"]["name"] == "checkout"]
+        return [one for one in items if one["metadata"].get("namespace") != "checkout" and one not in gone]
+
+    told = [said(one) for one in scope_of(varied("default_sa_admin", tmp_path, dump=without_it)).values()]
+    assert all(("The cluster dump has no pods of checkout" in text) is not ended for text in told)
 
 
 CROSS = [(one, name) for one in recordings() for name in (*ANY, *of_truth(one))]

@@ -19,8 +19,8 @@ An audit event is the attacker's when one of these holds:
 9. it is of the change to a source (Git, a chart) that a finding's call is part of, where a controller applied that as it always does: the
    deed is the attacker's, and instead of rule 1 the controller's identity and credential are not.
 It is possibly the attacker's when nothing but time tells it from the victim's:
-10. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since (and
-   rule 1 holds there only for a client that the identity does not use anyway);
+10. the finding's call came from one of the cluster's own addresses, so the attacker sits inside: calls of the same credential since, and
+   with that client in the minutes before (and rule 1 holds there only for a client that the identity does not use anyway);
 11. the log does not name the credential that such an event minted: later calls of that account from outside the cluster;
 12. a role binding that such an event made or changed let it through;
 13. the attacker let its principal in, which had a way in before, or may have had one;

@@ -23,7 +23,7 @@ from kit.attribution.calls import (
 )
 from kit.attribution.certificates import Certificates
 from kit.attribution.let_in import LetIn
-from kit.attribution.own_call import OwnCalls
+from kit.attribution.own_call import AROUND, OwnCalls
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS
 from kit.store.store import Store
@@ -59,7 +59,8 @@ def possible_calls(
             if place_of(event) not in calls:
                 call = found.setdefault(place_of(event), Call(event))
                 call.rules[rule] = None
-                call.whose.add(whose)
+                # A finding about its own caller is as much about it.
+                call.whose |= {whose, str(event["user_name"])}
     return dict(sorted(found.items(), key=lambda item: (item[1].event["received_at"], item[0])))
 
 
@@ -81,18 +82,24 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
         little = own_calls.is_habit_unknown(str(event["user_name"]), first)
         untold = "; too little log stands before it to know what that identity does anyway" if little else ""
         shown = own_calls.cluster_addresses.own[str(event["source_address"])].says
+        same = (
+            f"same credential as the call of finding {finding.id}, since then or with its client in the minutes before"
+        )
+        client = "source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR"
         yield (
             events_where(
                 own_calls.store,
-                "received_at >= $first AND user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
-                " OR coalesce(credential_id, access_key_id) IS NULL AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR)",
+                "user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
+                f" AND (received_at >= $first OR {client}) OR coalesce(credential_id, access_key_id) IS NULL AND {client})"
+                " AND received_at >= $before",
                 first=first,
+                before=first - AROUND,
                 user=event["user_name"],
                 credentials=credentials,
                 address=event["source_address"],
                 agent=event["user_agent"],
             ),
-            f"same credential as the call of finding {finding.id}, since then; {shown}, so nothing tells attacker and victim apart{untold}",
+            f"{same}; {shown}, so nothing tells attacker and victim apart{untold}",
             str(event["user_name"]),
         )
 

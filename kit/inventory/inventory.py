@@ -54,9 +54,33 @@ class Inventory:
 
     def is_dumped(self, resource: str, namespace: str | None) -> bool:
         """Whether the dump would have an object of this resource and namespace. One that has a single namespace's may have
-        been taken of that namespace alone."""
+        been taken of that namespace alone, and a namespace may have been left out."""
         namespaces = self._dumped.get(resource, set())
-        return len(namespaces) > 1 or (namespace or "") in namespaces
+        if (namespace or "") in namespaces:
+            return True
+        return len(namespaces) > 1 and not (namespace and self._is_left_out(namespace))
+
+    def _is_left_out(self, namespace: str) -> bool:
+        """Whether a namespace was there when the dump was taken, or may have been, and the dump has nothing of it, not even the service
+        account that each has."""
+        if self.has_namespace(namespace) or "serviceaccounts" not in self._dumped:
+            return False
+        return namespace in self._listed if self._listed else namespace not in self._ended
+
+    @cached_property
+    def _listed(self) -> set[str]:
+        """The namespaces that the dump lists."""
+        rows = self.store.rows("SELECT DISTINCT name FROM objects WHERE resource = 'namespaces'")
+        return {row["name"] for row in rows}
+
+    @cached_property
+    def _ended(self) -> set[str]:
+        """The namespaces whose deletion was asked for in the log."""
+        rows = self.store.rows(
+            "SELECT DISTINCT name FROM audit WHERE resource = 'namespaces' AND verb = 'delete'"
+            " AND response_code BETWEEN 200 AND 299 AND NOT dry_run AND name IS NOT NULL"
+        )
+        return {row["name"] for row in rows}
 
     @property
     def has_dump(self) -> bool:
