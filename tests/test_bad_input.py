@@ -7,10 +7,17 @@ import os
 import resource
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from kit.errors import EvidenceError
+from kit.evidence import gather
+from kit.evidence.intake import load_new_case
+from kit.whole_file import write_whole
+from tests.cases import copied
 from tests.command import KIT, RECORDINGS, kit, kit_json, told
 
 RECORDING = RECORDINGS / "stolen_sa_token"
@@ -99,6 +106,44 @@ def test_a_full_disk_leaves_a_case_that_the_same_command_finishes(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 
+def test_a_plan_that_cannot_be_saved_is_shown_and_fails(tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    case = copied(tmp_path / "case", RECORDING)
+    full = subprocess.run(
+        [KIT, "plan", case], capture_output=True, text=True, preexec_fn=small_files, check=False
+    )  # fmt: skip
+    assert (full.returncode, full.stdout[:1]) == (1, "#"), full.stderr
+    assert "the plan cannot be saved" in full.stderr and "Traceback" not in full.stderr
+    assert not (case / "plan.json").exists()
+
+
+def test_two_that_write_one_file_wait_for_each_other(tmp_path: Path) -> None:
+    texts = [letter * 3_000_000 for letter in "abcdef"]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        list(pool.map(lambda text: write_whole(tmp_path / "plan.json", text), texts))
+    assert (tmp_path / "plan.json").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
+def test_what_a_case_folder_had_ready_is_not_written_through(tmp_path: Path, kind: str) -> None:
+    mine, ready = tmp_path / "mine", tmp_path / "plan.json.writing"
+    mine.write_text("keep")
+    if kind == "link":
+        ready.symlink_to(mine)
+    elif kind == "second name":
+        ready.hardlink_to(mine)
+    else:
+        os.mkfifo(ready)
+    try:
+        write_whole(tmp_path / "plan.json", "new")
+    except OSError:
+        assert not (tmp_path / "plan.json").exists()
+    assert mine.read_text() == "keep"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
@@ -147,3 +192,30 @@ def _refused(done: subprocess.CompletedProcess[str], *says: str) -> None:
     assert len(told(done)) == 1
     for words in says:
         assert words in done.stderr
+
+
+def test_a_link_to_itself_stands_in_the_ledger(tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence" / "loop").symlink_to("loop")
+    shutil.copy(RECORDING / "findings.json", tmp_path / "evidence")
+    files = {entry["path"]: entry for entry in kit_json("new", tmp_path / "case", tmp_path / "evidence")["files"]}
+    assert files["evidence/loop"]["note"] == "not taken: a symbolic link"
+    assert files["evidence/findings.json"]["rows"] > 0
+    _refused(kit("new", tmp_path / "other", tmp_path / "evidence" / "loop"), "no such file or folder", "loop")
+
+
+@pytest.mark.parametrize("nested", ["[" * 2_000_000, '{"a":' * 100_000, "[" * 500_000 + "]" * 500_000])
+def test_a_file_that_is_nothing_but_brackets_takes_no_square_of_the_time(tmp_path: Path, nested: str) -> None:
+    (tmp_path / "deep.json").write_text(nested)
+    started = time.process_time()
+    _refused(kit("new", tmp_path / "case", tmp_path / "deep.json"), "deep.json", "none of the kinds")
+    assert time.process_time() - started < 30  # seconds; it took a day of them
+
+
+def test_too_many_files_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "MOST_FILES", 3)
+    (tmp_path / "evidence").mkdir()
+    for number in range(4):
+        (tmp_path / "evidence" / f"{number}.json").write_text("{}")
+    with pytest.raises(EvidenceError, match=r"more than 3 files.* join small files first"):
+        load_new_case(tmp_path / "case", [str(tmp_path / "evidence")])

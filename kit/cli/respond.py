@@ -10,7 +10,7 @@ import click
 
 from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case, reaches
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
-from kit.errors import CallError, CaseError
+from kit.errors import CallError, CaseError, WorkError
 from kit.words import utc
 
 
@@ -65,6 +65,7 @@ def plan(
         opened = opened_case(case, finding, start, end, without_marks)
         frames = opened.plan(only, without, keep, wide)
         made, simulation = frames.plan, frames.simulation
+    unsaved = ""
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
         if without_marks:
@@ -74,7 +75,7 @@ def plan(
                 tell(older)
             save_plan(opened.path, made, options | {"keep_addresses": keep, "wide": wide})
     except CaseError as error:
-        click.echo(f"kit: {printable(str(error))}; without it preview and apply have nothing to go by", err=True)
+        unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:
         print_json(frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]})
     else:
@@ -82,6 +83,8 @@ def plan(
         empty = frames.joined.why_empty(bool(only or without))
         read = ReadWith(frames.joined.now, simulation.left_open, simulation.lines, empty, opened.name_of, said)
         click.echo("\n".join(printable(line) for line in markdown(made, read).split("\n")))
+    if unsaved:
+        raise WorkError(unsaved)
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")

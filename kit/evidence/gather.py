@@ -13,6 +13,8 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.form import stream_of
 from kit.words import Names
 
+MOST_FILES = 100_000  # in one call: each becomes a part of the store
+
 
 @dataclass(frozen=True)
 class Given:
@@ -58,7 +60,14 @@ def gather(evidence: Names, partial: Path, taken: set[str]) -> list[Given]:
                 root = f"{folder}/{_unique(root, inside)}"
             else:
                 root = _unique(root, taken)
-            given += [replace(one, name=_free(one.name, names)) for one in _walk(path, root, partial)]
+            for one in _walk(path, root, partial):
+                if len(given) == MOST_FILES:
+                    raise EvidenceError(
+                        f"more than {MOST_FILES:,} files",
+                        where=text,
+                        next="name the folders of the days that matter, or join small files first: `cat *.json.gz > all.json.gz`",
+                    )
+                given.append(replace(one, name=_free(one.name, names)))
     if not given:
         raise EvidenceError("no file in there", where=", ".join(evidence), next="name the files or folders of evidence")
     return given
@@ -114,4 +123,5 @@ def stamp_of(one: Given) -> list[Any]:
     if one.path is None:
         return ["-", 0, 0]
     about = one.path.lstat()
-    return [as_text(str(one.path.resolve())), about.st_size, about.st_mtime_ns]
+    # realpath follows a link to itself no further, where resolve raises.
+    return [as_text(os.path.realpath(one.path)), about.st_size, about.st_mtime_ns]

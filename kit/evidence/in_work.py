@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,12 @@ def writing(partial: Path) -> Iterator[None]:
 @contextmanager
 def alone(partial: Path) -> Iterator[None]:
     """Hold the partial case, so that two calls do not work on it at once."""
-    with (partial / LOCK).open("w") as lock:
+    lock = os.open(partial / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    with os.fdopen(lock, "r+b"):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(lock).st_nlink:  # the call that held it ended in between, and a third may hold the next
+                raise BlockingIOError
         except BlockingIOError:
             raise CaseError(
                 "another call of kit is working on this case", where=str(partial), next="wait for it, or end it"

@@ -127,6 +127,7 @@ class Addition:
         self.store = folder / was.store
         ledger: dict[str, Any] = ledger_of(folder) if stands else {"parts": 0, "files": []}
         self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
+        self.held = {entry.sha256: entry for entry in reversed(self.before) if entry.taken_as}
         self.number = int(ledger["parts"])
         self.numbers: dict[int, LedgerEntry] = {}
         self.found = list[LedgerEntry]()
@@ -202,7 +203,7 @@ class Addition:
                     where=str(source),
                     next="put the original back; nothing of the case is changed until then",
                 )
-            kept = next((entry for entry in self.before if entry.sha256 == digest and entry.taken_as), None)
+            kept = self.held.get(digest)
             if kept is not None:
                 kind, refusal = None, f"{HELD}, as {kept.path}"
             if kind is not None and not self.hashes and not _is_copied(target, digest, size):
@@ -318,10 +319,10 @@ class Addition:
     def _drop_what_was_given_up(self, begun: Any) -> None:
         """Remove what an addition copied and made that nobody will go on with, and nothing else. begun: what it was given."""
         kept, evidence = {entry.path for entry in self.before}, self.folder / "evidence"
-        given = {one.path.resolve() for one in self.given if one.path}
+        given = {os.path.realpath(one.path) for one in self.given if one.path}
         for name, *_ in begun["evidence"] if begun else ():
             path = evidence / name
-            if name in kept or path.resolve() in given:
+            if name in kept or os.path.realpath(path) in given:
                 continue
             path.unlink(missing_ok=True)
             for folder in path.parents:

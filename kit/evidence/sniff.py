@@ -11,7 +11,7 @@ from types import ModuleType
 
 from kit.errors import EvidenceError
 from kit.evidence import readers
-from kit.evidence.formats.form import CONTAINER_LOG, JSON, beginning, form_of
+from kit.evidence.formats.form import CONTAINER_LOG, JSON, PARQUET, beginning, form_of
 from kit.evidence.formats.json_document import peek
 from kit.evidence.formats.stream import Reading, head
 from kit.evidence.readers import audit, authenticator, aws, cloudtrail, cluster, findings, foreign
@@ -49,7 +49,7 @@ def file_kind(path: Path) -> FileKind:
                 "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
             )
         form = form_of(beginning_of)
-        seen = list(beginning(path, beginning_of, whole, form, ALL_LISTS)) if form else []
+        seen = list(beginning(path, beginning_of, whole, form, ALL_LISTS, reading)) if form else []
         for record in seen:
             try:
                 if (reader := taker_of(record)) is not None:
@@ -58,7 +58,9 @@ def file_kind(path: Path) -> FileKind:
                 known = known or str(error)
         if form == JSON and (reader := _of_empty_list(beginning_of)):
             return FileKind(form, reader)
-        if whole:
+        if form == PARQUET:
+            known = known or reading.damage
+        if whole or form == PARQUET:
             break
     raise EvidenceError(known or foreign.why(beginning_of, form, seen))
 

@@ -199,7 +199,7 @@ def test_a_tar_never_ends_early_in_silence(change: Callable[[bytes], bytes], say
     assert found["a"] == b"first" and says in damage
 
 
-@pytest.mark.parametrize("size", ["abc", "-5", "99999999999"])
+@pytest.mark.parametrize("size", ["abc", "-5", "99999999999", str(1 << 60)])
 def test_a_size_in_a_pax_header_that_is_none_is_damage(size: str, tmp_path: Path) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made:
@@ -211,6 +211,40 @@ def test_a_size_in_a_pax_header_that_is_none_is_damage(size: str, tmp_path: Path
             made.addfile(info, io.BytesIO(data))
     found, damage = found_in(out.getvalue(), tmp_path)
     assert found["a"] == b"first" and damage
+
+
+def declared(kind: bytes, size: int, before: int = 0) -> bytes:
+    """A tar whose second header declares that so many bytes follow, of which some do."""
+    info = tarfile.TarInfo("huge")
+    info.type, info.size = kind, size
+    whole = tarred({"a": b"first"})
+    return whole[:1024] + info.tobuf(format=tarfile.GNU_FORMAT) + b" " * before
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        (tarfile.REGTYPE, 1 << 60),
+        (tarfile.REGTYPE, archive.LARGEST_MEMBER + 1),
+        (tarfile.DIRTYPE, 1 << 60),
+        (tarfile.XHDTYPE, 1 << 30),
+        (tarfile.XGLTYPE, 1 << 30),
+        (tarfile.GNUTYPE_LONGNAME, 1 << 30),
+        (tarfile.GNUTYPE_LONGLINK, 1 << 50),
+    ],
+)
+def test_what_a_header_declares_is_neither_held_nor_passed_over(kind: bytes, size: int, tmp_path: Path) -> None:
+    found, damage = found_in(gzip.compress(declared(kind, size, 8 << 20)), tmp_path)
+    assert found["a"] == b"first" and f"declares {size:,} bytes" in damage
+
+
+def test_archives_in_an_archive_share_how_many_files_they_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 20)
+    inner = zipped({str(number): b"x" for number in range(8)})
+    found, damage = found_in(zipped({str(number): inner for number in range(9)}), tmp_path)
+    assert len(found) < 20 and "more than 20 files" in damage
 
 
 def test_holes_of_a_sparse_file_do_not_fill_the_disk(tmp_path: Path) -> None:

@@ -8,13 +8,17 @@ import csv
 import gzip
 import io
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from kit.evidence.formats import parquet
+from kit.evidence.formats.stream import Reading
 from kit.evidence.raw import Raw
 from kit.evidence.readers import authenticator
 from kit.store.store import Store
@@ -411,3 +415,34 @@ def test_what_is_known_and_not_read_says_what_to_bring(name: str, text: str, rea
     (tmp_path / name).write_text(text)
     done = kit("new", tmp_path / "case", tmp_path / name)
     assert done.returncode == 2 and reason in done.stderr, done.stderr
+
+
+def bombs(kind: str, path: Path) -> None:
+    """A Parquet file of some bytes whose values take gigabytes: one long text in many rows, a long list of nothing, rows of nothing."""
+    if kind == "text":
+        many = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * (8 << 20)]))
+    elif kind == "list":
+        many = pa.ListArray.from_arrays(pa.array([0, 200_000_000], pa.int32()), pa.nulls(200_000_000, pa.int8()))
+    else:
+        many = pa.nulls(3_000_000, pa.int8())
+    table = pa.table({"class_uid": many})
+    pq.write_table(table, path, compression="zstd", store_schema=False, write_statistics=False, data_page_size=1 << 30)
+
+
+@pytest.mark.parametrize(("kind", "says"), [("text", "512 MiB"), ("list", "512 MiB"), ("rows", "a binary file")])
+def test_a_parquet_file_takes_no_more_memory_than_it_may(tmp_path: Path, kind: str, says: str) -> None:
+    bombs(kind, tmp_path / "small.parquet")
+    assert (tmp_path / "small.parquet").stat().st_size < 20_000
+    done = kit("new", tmp_path / "case", tmp_path / "small.parquet")
+    assert done.returncode == 2 and says in done.stderr
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # KiB
+
+
+def test_rows_without_end_are_a_bomb(tmp_path: Path) -> None:
+    """Rows of an event and then of nothing: those within what any file may unfold to are read."""
+    names = {"eventTime": "2026-01-31T14:00:00Z", "eventName": "GetObject", "eventSource": "s3.amazonaws.com"}
+    columns = {name: pa.DictionaryArray.from_arrays(pa.nulls(1_200_000, pa.int32()), pa.array([value])) for name, value in names.items()}  # fmt: skip
+    path, reading = tmp_path / "rows.parquet", Reading()
+    pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
+    count = sum(1 for _ in parquet.rows_of(path, reading))
+    assert 1_000_000 < count < 1_200_000 and "decompression bomb" in reading.damage

@@ -22,7 +22,11 @@ from typing import IO, Any
 from kit.evidence.formats.stream import BOMB_BYTES, BOMB_RATIO, PIECE, Reader, Reading, head, pieces
 
 DEEPEST_ARCHIVE = 3  # archives in each other
-MOST_MEMBERS = 100_000
+MOST_MEMBERS = 100_000  # with those of the archives in it
+LARGEST_MEMBER = (
+    1 << 38
+)  # bytes that a tar's header may declare: to pass over them takes time even where none are there
+LONGEST_HEADER = 256 << 10  # bytes of names and attributes before a file of a tar, which tarfile holds at once
 COPIED_AT_ONCE = 4096  # bytes; where a file is cut, the piece in hand is lost
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _TAR = slice(257, 262)
@@ -62,15 +66,24 @@ def members(path: Path, scratch: Path, reading: Reading) -> Iterator[Member]:
 
     scratch: an empty folder for the file in hand. reading: its damage is told what ended the archive early, or is not read of it.
     """
-    budget = [max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)]
+    budget = _Budget(max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size), MOST_MEMBERS)
     return _members(path, scratch, reading, "", {}, DEEPEST_ARCHIVE, budget)
 
 
+@dataclass
+class _Budget:
+    """What an archive may still unfold to, with all that are in it."""
+
+    bytes: int
+    files: int
+
+
 def _members(
-    path: Path, scratch: Path, reading: Reading, above: str, taken: dict[str, int], depth: int, budget: list[int]
+    path: Path, scratch: Path, reading: Reading, above: str, taken: dict[str, int], depth: int, budget: _Budget
 ) -> Iterator[Member]:
-    for number, (name, source, refusal) in enumerate(_listed(path, reading)):
-        if number == MOST_MEMBERS:
+    for name, source, refusal in _listed(path, reading):
+        budget.files -= 1
+        if budget.files < 0:
             reading.damage = f"it holds more than {MOST_MEMBERS:,} files; the others are not read"
             return
         label = _label(above, name, taken)
@@ -79,7 +92,7 @@ def _members(
             continue
         file = scratch / f"member-{depth}"
         damage = _copied(source, file, budget)
-        if budget[0] < 0 or reading.bomb:
+        if budget.bytes < 0 or reading.bomb:
             reading.damage = (
                 f"it unfolds to more than {BOMB_RATIO} times its size: a decompression bomb; the rest is not read"
             )
@@ -99,7 +112,7 @@ def _members(
         file.unlink(missing_ok=True)
 
 
-def _copied(source: IO[bytes], target: Path, budget: list[int]) -> str:
+def _copied(source: IO[bytes], target: Path, budget: _Budget) -> str:
     """Copy a file out of its archive, as far as it can be had; what ended it early. budget: bytes that all its files together may have."""
     with target.open("wb") as file:
         while True:
@@ -109,8 +122,8 @@ def _copied(source: IO[bytes], target: Path, budget: list[int]) -> str:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 return f"it is broken in the archive ({error})"
-            budget[0] -= len(piece)
-            if not piece or budget[0] < 0:
+            budget.bytes -= len(piece)
+            if not piece or budget.bytes < 0:
                 return ""
             file.write(piece)
 
@@ -176,8 +189,24 @@ def _unlisted(path: Path, listed: list[zipfile.ZipInfo], directory: int) -> int:
     return unlisted + max(0, len(last) - end - _END_SIZE - comment)
 
 
+# What tells names and attributes of the file after it, as tarfile reads them.
+_HEADERS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
 class _Header(tarfile.TarInfo):
     """A file's header in a tar. A broken one is an error; tarfile takes it for the end of the archive, where anything may follow."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> _Header:
+        """The header in a block, before tarfile reads or passes over as many bytes as it declares."""
+        header = super().frombuf(buf, encoding, errors)
+        most = LONGEST_HEADER if header.type in _HEADERS else LARGEST_MEMBER
+        if header.size > most:
+            raise tarfile.ReadError(f"a header declares {header.size:,} bytes, more than the {most:,} that are read")
+        return header
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
@@ -190,6 +219,9 @@ class _Header(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
+        place: Any = tar.fileobj
+        if tar.offset - place.tell() > LARGEST_MEMBER:  # by a pax header, which counts before the header's own
+            raise tarfile.ReadError(f"a file of more than {LARGEST_MEMBER:,} bytes")
         if header.size < 0 or not header.pax_headers.get("size", "0").isdecimal():
             raise tarfile.ReadError("a size that is no number")
         return header

@@ -9,16 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
@@ -27,6 +23,7 @@ from yaml.resolver import Resolver
 
 from kit.evidence.formats.envelope import opened, read_text
 from kit.evidence.formats.json_document import peek, records
+from kit.evidence.formats.parquet import ROWS_AT_ONCE, rows_of
 from kit.evidence.formats.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Reading, lines, pieces
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 
@@ -117,7 +114,7 @@ def records_of(
 
 def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log: Log) -> Iterator[Record | Reject]:
     if form == PARQUET:
-        return _in_parquet(path, reading)
+        return rows_of(path, reading)
     if form == LINES:
         return _in_lines(path, reading, log)
     source = pieces(path, reading)
@@ -140,10 +137,12 @@ def _before_container_logs(source: Iterable[bytes], reading: Reading) -> Iterato
     yield rest
 
 
-def beginning(path: Path, head: bytes, whole: bool, form: str, lists: tuple[str, ...]) -> Iterator[Record]:
+def beginning(
+    path: Path, head: bytes, whole: bool, form: str, lists: tuple[str, ...], reading: Reading
+) -> Iterator[Record]:
     """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut."""
     if form == PARQUET:
-        found = _in_parquet(path, Reading())
+        found = itertools.islice(rows_of(path, reading), ROWS_AT_ONCE)
     elif form == LINES:
         found = (
             _record_of(Line(number, line), NO_LOG) for number, line in enumerate(head.removeprefix(BOM).split(b"\n"), 1)
@@ -326,35 +325,6 @@ def _yaml_records(loader: _Yaml, lists: tuple[str, ...]) -> Iterator[Record]:
     loader.get_event()
     if not listed:
         yield Record(line, 0, around)
-
-
-def _in_parquet(path: Path, reading: Reading) -> Iterator[Record | Reject]:
-    """A record a row; line and item are its number."""
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=500):
-                for row in batch.to_pylist(maps_as_pydicts="strict"):
-                    number += 1
-                    value = _jsonable(row)
-                    yield Record(number, number, value, raw=json.dumps(value)[:200])
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reading.damage = (
-            f"the Parquet file is broken after row {number} ({(str(error) or 'no reason').splitlines()[0][:200]})"
-        )
-
-
-def _jsonable(value: Any) -> Any:
-    """A value of Parquet as JSON has it: without the members that are empty, times as ISO 8601 texts in UTC, bytes as text."""
-    if isinstance(value, dict):
-        return {str(name): _jsonable(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 _READ: dict[str, Callable[[Iterable[bytes], tuple[str, ...]], Iterator[Record | Reject]]] = {

@@ -13,6 +13,7 @@ from kit.errors import EvidenceError
 
 LONGEST_RECORD = 32 << 20  # letters; parsed, they take up to twenty times as much
 MOST_LEVELS = 200  # of lists and objects in each other that are kept of a value that has too many
+DEEPEST = 40_000  # levels, four times what any API server takes (Go, encoding/json, maxNestingDepth)
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:(")|\\?\Z)|[\[\]{}]|-?(?:\d[\d.eE+-]*|Infinity)|NaN', re.DOTALL)
 _HALF = re.compile(  # of a surrogate pair, as an escape; whole pairs and escaped backslashes go first
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -31,13 +32,15 @@ def repaired(text: str, at: int = 0) -> Repaired:
     """The JSON value at a place of a text, made such that every parser holds it, and nothing else changed.
 
     Numbers over 64 bits (and NaN, Infinity) become texts; halves of surrogate pairs become U+FFFD, as the API server itself reads
-    them (Go, encoding/json); lists and objects deeper than MOST_LEVELS become null.
+    them (Go, encoding/json); lists and objects deeper than MOST_LEVELS become null. Of a value deeper than DEEPEST the end is not looked for.
     """
     kept, done, depth, end, changed = list[str](), at, 0, -1, dict[str, None]()
     for token in _TOKEN.finditer(text, at):
         mark, instead = token[0], None
         if mark in "[{":
             depth += 1
+            if depth > DEEPEST:
+                break
             if depth == MOST_LEVELS + 1:
                 kept += text[done : token.start()], "null"
                 changed["nested too deeply"] = None
