@@ -200,7 +200,7 @@ class _Header(tarfile.TarInfo):
     """A file's header in a tar. A broken one is an error; tarfile takes it for the end of the archive, where anything may follow."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> _Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         """The header in a block, before tarfile reads or passes over as many bytes as it declares."""
         header = super().frombuf(buf, encoding, errors)
         most = LONGEST_HEADER if header.type in _HEADERS else LARGEST_MEMBER

@@ -141,6 +141,7 @@ def beginning(
     path: Path, head: bytes, whole: bool, form: str, lists: tuple[str, ...], reading: Reading
 ) -> Iterator[Record]:
     """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut."""
+    found: Iterator[Record | Reject]
     if form == PARQUET:
         found = itertools.islice(rows_of(path, reading), ROWS_AT_ONCE)
     elif form == LINES:
