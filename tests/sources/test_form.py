@@ -444,5 +444,5 @@ def test_rows_without_end_are_a_bomb(tmp_path: Path) -> None:
     columns = {name: pa.DictionaryArray.from_arrays(pa.nulls(1_200_000, pa.int32()), pa.array([value])) for name, value in names.items()}  # fmt: skip
     path, reading = tmp_path / "rows.parquet", Reading()
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
-    count = sum(1 for _ in parquet.rows_of(path, reading))
+    count = sum(1 for _ in parquet.parquet_rows(path, reading))
     assert 1_000_000 < count < 1_200_000 and "decompression bomb" in reading.damage

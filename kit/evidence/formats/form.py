@@ -23,7 +23,7 @@ from yaml.resolver import Resolver
 
 from kit.evidence.formats.envelope import opened, read_text
 from kit.evidence.formats.json_document import peek, records
-from kit.evidence.formats.parquet import ROWS_AT_ONCE, rows_of
+from kit.evidence.formats.parquet import parquet_rows
 from kit.evidence.formats.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Reading, lines, pieces
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 
@@ -114,7 +114,7 @@ def records_of(
 
 def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log: Log) -> Iterator[Record | Reject]:
     if form == PARQUET:
-        return rows_of(path, reading)
+        return parquet_rows(path, reading)
     if form == LINES:
         return _in_lines(path, reading, log)
     source = pieces(path, reading)
@@ -143,7 +143,7 @@ def beginning(
     """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut."""
     found: Iterator[Record | Reject]
     if form == PARQUET:
-        found = itertools.islice(rows_of(path, reading), ROWS_AT_ONCE)
+        found = parquet_rows(path, reading, first_only=True)
     elif form == LINES:
         found = (
             _record_of(Line(number, line), NO_LOG) for number, line in enumerate(head.removeprefix(BOM).split(b"\n"), 1)

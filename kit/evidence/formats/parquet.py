@@ -6,7 +6,6 @@ encodings (dictionaries, run lengths).
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
@@ -25,11 +24,11 @@ ROWS_AT_ONCE = 100
 MOST_MEMORY = 512 << 20  # bytes, for the rows in hand
 _SMALLEST_ROW = 1 << 10  # bytes that each counts for at least: a row may be nothing but empty cells
 _OPTIONS: dict[str, Any] = {"pre_buffer": False, "buffer_size": 64 << 10}  # else all of a row group is held
-# Reads a file as rows_of does, tells after each step how many rows it has read, and takes no more memory than that.
+# Reads a file as parquet_rows does, tells after each step how many rows it has read, and takes no more memory than that.
 _TRIAL = """
 import resource, sys
 import pyarrow, pyarrow.parquet
-path, rows_at_once, memory, smallest, most, options = sys.argv[1], *map(int, sys.argv[2:6]), eval(sys.argv[6])
+path, rows_at_once, memory, smallest, most, first_only = sys.argv[1], *map(int, sys.argv[2:7])
 pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 pyarrow.set_cpu_count(1)
 try:
@@ -39,23 +38,25 @@ try:
 except (OSError, StopIteration):
     pass  # no Linux
 rows = taken = 0
-with pyarrow.parquet.ParquetFile(path, **options) as file:
+with pyarrow.parquet.ParquetFile(path, **eval(sys.argv[7])) as file:
     for batch in file.iter_batches(batch_size=rows_at_once, use_threads=False):
         rows += batch.num_rows
         taken += batch.nbytes + smallest * batch.num_rows
         if taken > most:
             sys.exit(3)
         print(rows, flush=True)
+        if first_only:
+            break
 """
 _UNFOLDS = 3  # exit code of the trial
 
 
-def rows_of(path: Path, reading: Reading) -> Iterator[Record | Reject]:
-    """A record a row; line and item are its number."""
-    about, number, reason = path.stat(), 0, ""
+def parquet_rows(path: Path, reading: Reading, first_only: bool = False) -> Iterator[Record | Reject]:
+    """A record a row; line and item are its number. first_only: the first rows alone, to see what they are."""
+    number, reason = 0, ""
     try:
         with pq.ParquetFile(path, **_OPTIONS) as file:
-            safe, reason = _tried(path, about.st_size, about.st_mtime_ns)
+            safe, reason = _tried(path, first_only)
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE) if safe or not reason else ():
                 for row in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
@@ -68,11 +69,10 @@ def rows_of(path: Path, reading: Reading) -> Iterator[Record | Reject]:
     reading.damage = reason or reading.damage
 
 
-@functools.lru_cache(maxsize=1000)
-def _tried(path: Path, size: int, changed: int) -> tuple[int, str]:
-    """How many rows of a file may be read, and why not all. size, changed: of the file, so that a changed one is tried again."""
-    most = max(BOMB_BYTES, BOMB_RATIO * size)
-    limits = [str(one) for one in (ROWS_AT_ONCE, MOST_MEMORY, _SMALLEST_ROW, most)]
+def _tried(path: Path, first_only: bool) -> tuple[int, str]:
+    """How many rows of a file may be read, and why not all."""
+    most = max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)
+    limits = [str(one) for one in (ROWS_AT_ONCE, MOST_MEMORY, _SMALLEST_ROW, most, first_only + 0)]
     trial = [sys.executable, "-I", "-c", _TRIAL, str(path), *limits, repr(_OPTIONS)]
     done = subprocess.run(trial, capture_output=True, check=False)  # noqa: S603 (code of our own)
     told = done.stdout.split(b"\n")[:-1]
