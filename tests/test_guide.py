@@ -91,7 +91,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "The default service account loses its rights": ("default_accounts_with_rights", "drop_default_account_rights"),
     "Who may reach the endpoint is narrowed": ("narrow_endpoint",),
     "What the attacker left behind is removed": ("still_standing", "ways_back", "remove_role_binding", "remove_webhook"),
-    "What the attacker deleted or changed is put back": ("objects_deleted", "restore_objects", "revert_changes"),
+    "What the attacker deleted or changed is put back": ("objects_deleted", "restore_objects", "revert_webhook", "revert_rights", "revert_changes"),
 }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests import cases
 from tests.command import kit_json
-from tests.live.scene import standing
+from tests.live.kubernetes_documents import json_patched
+from tests.live.scene import comparable, standing
 from tests.test_host_access import EVERY, held
 from tests.variation import Event, varied
 
@@ -213,3 +214,128 @@ def test_where_no_evidence_has_all_of_it_a_person_brings_it_back(tmp_path: Path)
     actions = kit_json("plan", tmp_path / "case", "--only", "restore_objects")["actions"]
     (worker,) = [one for one in actions if one["target"] == "deleted:deployments/store/worker"]
     assert worker["parameters"]["body"] is None and "no evidence has all of it" in worker["by_person"]
+
+
+TRENT, SCALED = "trent@example.com", "2026-11-23T16:26:09"
+ROLE_BINDING = "rolebindings.rbac.authorization.k8s.io"
+
+
+def is_about(event: Event, *path: str) -> bool:
+    """Whether an event is about the object of this resource, namespace and name."""
+    of = event.get("objectRef") or {}
+    return (of.get("resource"), of.get("namespace"), of.get("name")) == path
+
+
+def scaled_down(folder: Path, *, before: bool = True, after: bool = False) -> Path:
+    """Evidence with a Deployment that the attacker scaled. before, after: whether the log has what was written to it then, and others wrote since."""
+
+    def writes(log: list[Event]) -> list[Event]:
+        dropped = set[str]()
+        for one in log:
+            if is_about(one, "deployments", "store", "web") and one["verb"] in ("update", "patch"):
+                is_before = one["requestReceivedTimestamp"] < SCALED
+                if one["user"]["username"] != TRENT and not (before if is_before else after):
+                    dropped.add(one["auditID"])
+                elif one["user"]["username"] == TRENT and not before:
+                    one["responseObject"].pop("status")
+        return [one for one in log if one["auditID"] not in dropped]
+
+    def as_scaled(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in items if resource == "deployments" and not after else ():
+            if (item["metadata"]["namespace"], item["metadata"]["name"]) == ("store", "web"):
+                item["spec"]["replicas"] = 0
+        return items
+
+    return varied("oidc_user_impact", folder, events=writes, dump=as_scaled)
+
+
+def test_what_the_attacker_changed_goes_back_to_what_the_log_shows_before(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "made", scaled_down(tmp_path))
+    with standing("oidc_user_impact", tmp_path, case=tmp_path / "made") as scene:
+        web = scene.kubernetes.objects()["deployments.apps/store/web"]
+        scene.kubernetes.add(web | {"spec": web["spec"] | {"replicas": 0}})
+        plan = scene.plan("--only", "revert_changes")
+        (planned,) = plan["actions"]
+        assert (planned["target"], planned["stage"]) == ("changed:deployments/store/web", "recover")
+        assert planned["parameters"]["expected"] == {"spec": {"replicas": 0}}
+        before = planned["parameters"]["patch"]["spec"]["replicas"]
+        assert before > 0 and f"puts back replicas: {before} in place" in " ".join(planned["blast_radius"])
+        (line,) = planned["command"]
+        words, found = shlex.split(line), scene.state()
+        now = scene.kubernetes.objects()["deployments.apps/store/web"]
+        assert words[:3] == ["kubectl", "patch", "--type=json"] and "deployments" in words and "web" in words
+        assert json_patched(now, json.loads(words[4]))["spec"]["replicas"] == before
+        assert [one["word"] for one in scene.apply(plan["digest"])] == ["done"]
+        assert scene.kubernetes.objects()["deployments.apps/store/web"]["spec"]["replicas"] == before
+        assert scene.kit("undo").returncode == 0
+        assert comparable(scene.state()) == comparable(found)
+
+
+def test_what_somebody_else_wrote_since_is_left_alone(tmp_path: Path) -> None:
+    """Known from the log it is in no action; unknown until then it is refused."""
+    plan = kit_json("plan", cases.copied(tmp_path / "whole", EVERY["oidc_user_impact"]), "--only", "revert_changes")
+    (web,) = plan["not_possible"]
+    assert not plan["actions"] and "platform-dave wrote it" in web["says"]
+    kit_json("new", tmp_path / "made", scaled_down(tmp_path))
+    with standing("oidc_user_impact", tmp_path, case=tmp_path / "made") as scene:
+        plan, found = scene.plan("--only", "revert_changes"), scene.state()
+        (outcome,) = scene.apply(plan["digest"])
+        assert outcome["word"] == "refused" and "it differs in spec.replicas" in outcome["says"]
+        assert comparable(scene.state()) == comparable(found)
+
+
+def test_where_no_evidence_has_what_stood_before_a_person_gets_what_the_attacker_wrote(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "made", scaled_down(tmp_path, before=False))
+    (web,) = kit_json("plan", tmp_path / "made", "--only", "revert_changes")["actions"]
+    assert web["by"] == "person" and not web["command"] and not web["parameters"]["patch"]
+    assert "how many replicas there were before" in web["by_person"]
+    assert "the attacker wrote replicas: 0 at 2026-11-23 16:26:09 UTC" in web["by_person"]
+
+
+def test_a_binding_that_the_attacker_added_to_is_put_back_in_revoke(tmp_path: Path) -> None:
+    """A pipeline had written it; the attacker added a user and a label; somebody else's label since then stays."""
+    dumped = json.loads((EVERY["oidc_user_impact"] / "cluster" / "rolebindings.json").read_text())["items"]
+    own = next(one for one in dumped if one["metadata"]["namespace"] == "store" and one.get("subjects"))
+    name, first = own["metadata"]["name"], own["metadata"]["resourceVersion"]
+    added = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "mallory"}
+
+    def after(step: int, labels: dict[str, str], *subjects: dict[str, Any]) -> dict[str, Any]:
+        written = {"labels": labels, "resourceVersion": str(int(first) + step)}
+        kind = {"kind": "RoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1"}
+        return {**own, **kind, "metadata": own["metadata"] | written, "subjects": [*own["subjects"], *subjects]}
+
+    stands = after(2, {"team": "red", "tier": "1"}, added)
+
+    def written(log: list[Event]) -> list[Event]:
+        scale = next(one for one in log if one["user"]["username"] == TRENT and one["verb"] == "patch")
+        (other,) = [one for one in log if one["user"]["username"] == "ci-deployer" and one["verb"] == "create"][:1]
+        of = {"resource": "rolebindings", "namespace": "store", "name": name}
+        of |= {"apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1"}
+        uri = f"/apis/rbac.authorization.k8s.io/v1/namespaces/store/rolebindings/{name}"
+        steps = [
+            (other, "2026-11-23T16:25:51.000000Z", after(0, {})),
+            (scale, "2026-11-23T16:26:09.700000Z", after(1, {"team": "red"}, added)),
+            (other, "2026-11-23T16:26:09.800000Z", stands),
+        ]
+        return log + [
+            like
+            | {"auditID": f"00000000-0000-4000-8000-00000000000{number}", "verb": "patch", "objectRef": of}
+            | {"requestURI": uri, "requestReceivedTimestamp": at, "stageTimestamp": at, "level": "RequestResponse"}
+            | {"responseStatus": {"code": 200}, "requestObject": {"subjects": body["subjects"]}, "responseObject": body}
+            for number, (like, at, body) in enumerate(steps)
+        ]
+
+    def dump(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        is_it = resource == "rolebindings"
+        return [stands if is_it and one["metadata"]["uid"] == own["metadata"]["uid"] else one for one in items]
+
+    kit_json("new", tmp_path / "made", varied("oidc_user_impact", tmp_path, events=written, dump=dump))
+    with standing("oidc_user_impact", tmp_path, case=tmp_path / "made") as scene:
+        scene.kubernetes.add(stands)
+        plan = scene.plan("--only", "revert_rights")
+        (planned,) = plan["actions"]
+        assert planned["stage"] == "revoke" and planned["parameters"]["remove"] == [added]
+        assert planned["parameters"]["patch"] == {"metadata": {"labels": {"team": None}}, "subjects": own["subjects"]}
+        assert [one["word"] for one in scene.apply(plan["digest"])] == ["done"]
+        found = scene.kubernetes.objects()[f"{ROLE_BINDING}/store/{name}"]
+        assert found["subjects"] == own["subjects"] and found["metadata"]["labels"] == {"tier": "1"}

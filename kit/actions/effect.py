@@ -11,6 +11,7 @@ class Effect(StrEnum):
     NONE = "nothing that serves or gives access is changed"
     DELETES = "its target is gone"
     RESTORES = "its target stands again"
+    REVERTS = "what the attacker changed of its target is as it was"
     UNBINDS = "the subjects that it removes are no longer in the binding"
     CUTS_POD_OFF = "no traffic reaches the pod or leaves it"
     WITHDRAWS = "no Service sends to the pod by the labels that are taken off"

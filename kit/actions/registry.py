@@ -18,6 +18,7 @@ from kit.actions import (
     nodes,
     pods,
     principals,
+    put_back,
     service_accounts,
     workloads,
 )
@@ -25,12 +26,12 @@ from kit.actions.action import STAGES, Action
 
 # Within a stage: what ends the attacker's work soonest comes first, and what others stand on (a node, an image in use) last.
 _ORDER = {
-    "freeze": (nodes, pods, workloads),
+    "freeze": (nodes, pods, workloads, put_back),
     "contain": (cluster_endpoint, exposure, isolation, pods, images, nodes),
-    "revoke": (bindings, cluster_access, principals, iam, service_accounts, workloads),
+    "revoke": (put_back, bindings, cluster_access, principals, iam, service_accounts, workloads),
     "capture": (pods, nodes, images),
     "eradicate": (workloads, pods, images, nodes),
-    "recover": (workloads, findings),
+    "recover": (workloads, put_back, findings),
 }
 ACTIONS: dict[str, Action] = {
     one.name: one for stage in STAGES for topic in _ORDER[stage] for one in topic.ACTIONS if one.stage == stage

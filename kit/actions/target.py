@@ -15,7 +15,7 @@ from kit.model.why import Why
 
 # fmt: off
 TargetSource = Literal[
-    "written_binding", "written_webhook", "written_secret", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
+    "written_binding", "written_webhook", "written_secret", "changed_webhook", "changed_rights", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
     "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
@@ -65,8 +65,21 @@ class EditedBinding(ObjectParameters):
 
 
 @dataclass(frozen=True)
+class ChangedObject(ObjectParameters):
+    """An object that the attacker changed. expected: its members as the attacker left them. patch: the same as they stood before, null where there
+    was none. remove: subjects that the attacker put into a binding. person: why the kit does not put it back, "" when it does. overwritten: by
+    whom, where nothing of the attacker's is left."""
+
+    expected: dict[str, Any]
+    patch: dict[str, Any]
+    remove: list[dict[str, Any]]
+    person: str
+    overwritten: str
+
+
+@dataclass(frozen=True)
 class LostObject(Parameters):
-    """What was deleted or changed. body: all of it as it was when it was deleted; None where no evidence has that, of what others make (pods), and of what holds a secret."""
+    """What was deleted. body: all of it as it was when it was deleted; None where no evidence has that, of what others make (pods), and of what holds a secret."""
 
     kind: str
     resource: str

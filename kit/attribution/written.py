@@ -49,7 +49,7 @@ def changes_by(store: Store, events: Iterable[Event]) -> dict[Place, Written]:
         elif event["subresource"] == "scale":
             found[place_of(event)] = _scaled(before, asked, answered)
         else:
-            found[place_of(event)] = _differences(before, asked, answered)
+            found[place_of(event)] = difference(before, asked, answered)
     return found
 
 
@@ -82,12 +82,12 @@ def _bodies(store: Store, writes: list[Event]) -> dict[Place, tuple[dict[str, An
         if answered and not row["subresource"]:
             latest[path] = answered
         elif row["subresource"] and path in latest:
-            replicas = _replicas(dict_of(json_of(row["request_object"])), answered)
+            replicas = replicas_asked(dict_of(json_of(row["request_object"])), answered)
             latest[path] = latest[path] | {"spec": dict_of(latest[path].get("spec")) | {"replicas": replicas}}
     return found
 
 
-def _replicas(asked: dict[str, Any], answered: dict[str, Any]) -> int:
+def replicas_asked(asked: dict[str, Any], answered: dict[str, Any]) -> int:
     """How many a scale asks for: the answer leaves 0 out."""
     named = dict_of(asked.get("spec")).get("replicas", dict_of(answered.get("spec")).get("replicas", 0))
     return named if isinstance(named, int) else 0
@@ -97,10 +97,10 @@ def _scaled(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, A
     if not asked and not answered:
         return Written()
     stood = dict_of(before.get("spec")).get("replicas", dict_of(answered.get("status")).get("replicas"))
-    return Written("" if stood is None else f"replicas: {stood}", f"replicas: {_replicas(asked, answered)}")
+    return Written("" if stood is None else f"replicas: {stood}", f"replicas: {replicas_asked(asked, answered)}")
 
 
-def _differences(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, Any]) -> Written:
+def difference(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, Any]) -> Written:
     """The members that a write left otherwise than they stood; without what stood, those that it asked for."""
     after = dict(_leaves(answered or asked))
     if not before or not answered:

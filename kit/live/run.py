@@ -26,6 +26,7 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     nodes,
     pods,
     principals,
+    put_back,
     service_accounts,
     workloads,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.actions.action import Action, Keeps, Wait, Where
 from kit.actions.registry import action_of
-from kit.actions.target import EditedBinding, ExpectedObject, Target
+from kit.actions.target import ChangedObject, EditedBinding, ExpectedObject, Target
 from kit.inventory.inventory import Inventory
 from kit.model.arn import compared
 from kit.plan.blast_radius import BlastRadius
@@ -58,20 +58,35 @@ def with_the_others(made: list[Made], targets: Targets, radius: BlastRadius) -> 
 
 
 def merged(made: list[Made]) -> list[Made]:
-    """Each object is edited or deleted by one action: what deletes it wins, and of several edits of a binding the first does them all."""
+    """Each object is edited or deleted by one action: what deletes it wins, and of several edits of a binding the first does them all.
+
+    A binding that goes back to what stood before goes there without those who are taken out of it too.
+    """
 
     def place(target: Target) -> tuple[str, ...] | None:
         known = target.parameters
-        if not isinstance(known, ExpectedObject | EditedBinding):
+        if not isinstance(known, ExpectedObject | EditedBinding | ChangedObject):
             return None
         return known.resource, str(known.namespace), str(known.name)
 
     deleted = {place(target) for action, target, _ in made if action.destroys} - {None}
     kept, first = list[Made](), dict[tuple[str, ...], dict[str, Any]]()
+    back = {
+        where: planned.parameters
+        for _, target, planned in made
+        if isinstance(target.parameters, ChangedObject)
+        and "subjects" in target.parameters.patch
+        and (where := place(target))
+    }
     for action, target, planned in made:
         where = place(target)
         if where and isinstance(target.parameters, EditedBinding):
             if where in deleted:
+                continue
+            if where in back:
+                remove, known = planned.parameters["remove"], back[where]
+                known["patch"]["subjects"] = [one for one in known["patch"]["subjects"] or [] if one not in remove]
+                known["remove"] += [one for one in remove if one not in known["remove"]]
                 continue
             if where in first:
                 first[where]["remove"] += [

@@ -46,6 +46,7 @@ from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
 from kit.model.why import Why
 from kit.plan.compromised import Compromised, principal_behind
+from kit.plan.put_back import put_back
 from kit.plan.secret_uses import SecretUsers
 from kit.plan.whole_object import WholeObject, whole_before
 
@@ -97,8 +98,10 @@ class Knowledge:
                 return self._of_image(key)
             case "cluster":
                 return EndpointParameters(list(self.keep) if self.keep is not None else None)
-            case "deleted" | "changed":
+            case "deleted":
                 return self._of_lost(key)
+            case "changed":
+                return put_back(self.store, thing, key, self.held.scope.attacker.calls.keys())
             case "secret" | "reachable":
                 return self._of_secret(key, thing)
             case _:
@@ -303,12 +306,11 @@ class Knowledge:
         return ExpectedObject(**vars(made), expected=expected)
 
     def _of_lost(self, key: str) -> LostObject:
-        """What was deleted or changed. body: all of it as it was before, None of what stands and where no evidence has that."""
+        """What was deleted. body: all of it as it was before, None of what stands and where no evidence has that."""
         resource, _, rest = key.partition("/")
         namespace, _, name = rest.rpartition("/")
         whole = self._whole_of(key)
-        kind = "deleted" if ("deleted", key) in self.held.affected else "changed"
-        return LostObject(kind, resource, namespace or None, name, None, whole.body if whole else None)
+        return LostObject("deleted", resource, namespace or None, name, None, whole.body if whole else None)
 
     def _whole_of(self, key: str) -> WholeObject | None:
         """An object that the attacker deleted as it stood before the attacker wrote to it; None where it stands, or no evidence has all of it."""

@@ -139,6 +139,7 @@ _KEYS: dict[Effect, Callable[[PlannedAction], Iterable[str]]] = {
     Effect.NONE: lambda one: (),
     Effect.DELETES: _of_object,
     Effect.RESTORES: _of_object,
+    Effect.REVERTS: _of_object,
     Effect.UNBINDS: _of_subjects,
     Effect.CUTS_POD_OFF: _of_target,
     Effect.WITHDRAWS: _of_target,

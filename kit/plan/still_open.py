@@ -309,7 +309,7 @@ class StillOpen:
         return self._alive(entry, "its way in stands")
 
     def _binding_of(self, path: str, name: str, played: Played) -> Fate | None:
-        by = played.by(Effect.DELETES, path)
+        by = played.by(Effect.DELETES, path) or played.by(Effect.REVERTS, path)
         taken = [one for key, one in played.all_by(Effect.UNBINDS).items() if key.partition(" ")[0] == path]
         left = self._subjects_left(path, played)
         if by is None and taken and not left:

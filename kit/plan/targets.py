@@ -38,6 +38,7 @@ from kit.plan.compromised import Compromised
 from kit.plan.eligible import impossible, is_meant
 from kit.plan.in_aws import InAws
 from kit.plan.parameters import Knowledge
+from kit.plan.put_back import OF_RIGHTS
 from kit.scope.scope import Scope
 from kit.words import Names, few
 
@@ -47,6 +48,11 @@ _WRITTEN: dict[str, TargetSource] = {
     "secrets": "written_secret",
 }
 """What the attacker made that gives access, or changes what others make: undone before all else of the attacker's is deleted."""
+_CHANGED: dict[str, TargetSource] = {
+    **dict.fromkeys(WEBHOOKS, "changed_webhook"),
+    **dict.fromkeys(OF_RIGHTS, "changed_rights"),
+}
+"""What the attacker changed and is put back before all else, as it gives access or changes what others make."""
 Rows = Callable[[str], Iterable[dict[str, Any]]]
 
 
@@ -132,7 +138,8 @@ class Targets:
         for scope in self.scopes:
             for subject in scope.all_of():
                 resource = subject.key.partition("/")[0]
-                kind = _WRITTEN.get(resource, subject.kind) if subject.kind == "created" else subject.kind
+                by_resource = _WRITTEN if subject.kind == "created" else _CHANGED if subject.kind == "changed" else {}
+                kind = by_resource.get(resource, subject.kind)
                 if kind in action.kinds and is_meant(action, self.held, scope, subject):
                     yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
 

@@ -116,6 +116,13 @@ WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHA
 ORDER BY received_at DESC, file, item LIMIT 20
 """
 """What was answered to the last writes of one object up to $before, the last first. $bodies: subresources whose answers have all of it."""
+OBJECT_WRITES = """
+SELECT received_at, audit_id, file, line, item, user_name, subresource, request_object, response_object FROM audit
+WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHAR AND name = $name
+  AND verb IN ('create', 'update', 'patch') AND response_code BETWEEN 200 AND 299 AND NOT dry_run
+ORDER BY received_at, file, item
+"""
+"""All that was written to one object, its status and other subresources too, the first first."""
 BODIES_WRITTEN = """
 SELECT uid, received_at, file, item, response_object FROM audit
 WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource) AND verb IN ('create', 'update', 'patch')

@@ -102,6 +102,12 @@ def _is_ours(subject: BoundIdentity, user: dict[str, Any]) -> bool:
     return user.get("username") == (f"system:serviceaccount:{namespace}:{name}" if kind == "ServiceAccount" else name)
 
 
+def binds_the_kit(live: Connection, subjects: list[BoundIdentity]) -> str:
+    """The first of some subjects by which the kit itself works, in words; "" when none is."""
+    user = own_user(live) if subjects else {}
+    return next((f"{one['kind']} {one['name']}" for one in subjects if _is_ours(one, user)), "")
+
+
 def _binding(live: Connection, planned: PlannedAction, gone: set[_Key]) -> dict[str, Any]:
     """The binding that is meant. Raises Refused unless it stands and its subjects are as planned, or are so already."""
     if planned.parameters["resource"] not in _BINDINGS:
@@ -121,10 +127,10 @@ def _removed(planned: PlannedAction) -> set[_Key]:
 
 def _without(live: Connection, planned: PlannedAction, gone: set[_Key]) -> list[TakeOut]:
     binding = _binding(live, planned, gone)
-    subjects, user = binding.get("subjects") or [], own_user(live)
-    ours = [one for one in subjects if _key(one) in gone and _is_ours(one, user)]
+    subjects = binding.get("subjects") or []
+    ours = binds_the_kit(live, [one for one in subjects if _key(one) in gone])
     if ours:
-        raise Refused(f"the kit itself works by {ours[0]['kind']} {ours[0]['name']}: take it out with another user")
+        raise Refused(f"the kit itself works by {ours}: take it out with another user")
     left = [one for one in subjects if _key(one) not in gone]
     metadata, patch = binding["metadata"], dict[str, Any](subjects=left)
     if (metadata.get("annotations") or {}).get(_AUTO) == "true":  # the API server would put it back at its next start
@@ -186,10 +192,9 @@ def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
             "the evidence tells neither uid nor content, so whether it is the one that was written cannot be told"
         )
     thing = found(live, resource, known.get("namespace"), known["name"]) or {}
-    user = own_user(live) if resource in _BINDINGS else {}
-    ours = [one for one in thing.get("subjects") or [] if _is_ours(one, user)]
+    ours = binds_the_kit(live, (thing.get("subjects") or []) if resource in _BINDINGS else [])
     if ours:
-        raise Refused(f"the kit itself works by {ours[0]['kind']} {ours[0]['name']}: delete it with another user")
+        raise Refused(f"the kit itself works by {ours}: delete it with another user")
     expected |= _alike(thing, expected)
     return [DeleteObject(resource, known.get("namespace"), known["name"], uid_now(live, uid), expected)]
 
