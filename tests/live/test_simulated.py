@@ -13,6 +13,7 @@ import yaml
 from kit.actions.effect import Effect
 from kit.actions.registry import ACTIONS
 from kit.case.opening import open_case
+from kit.live.changes.change import contains
 from kit.model.arn import compared, name_in
 from kit.plan.played import ClusterState, Played
 from tests.command import RECORDINGS, SAMPLE
@@ -170,6 +171,7 @@ def _node(one: Object) -> str:
 
 SHOWS: dict[Effect, Callable[[After, Object], bool]] = {
     Effect.DELETES: _is_gone,
+    Effect.REVERTS: lambda after, one: contains(after.at(one["parameters"]), one["parameters"]["patch"]),
     Effect.UNBINDS: _subjects_are_out,
     Effect.CUTS_POD_OFF: lambda after, one: _is_gone(after, one) or "kit-quarantine" in _labels(after, one),
     Effect.WITHDRAWS: lambda after, one: not {*one["parameters"]["labels"]} & _labels(after, one).keys(),
