@@ -10,7 +10,7 @@ from typing import Any
 from kit.actions.action import DRY, Action, Held, Stage
 from kit.actions.effect import Effect
 from kit.actions.target import ChangedObject, Target, TargetSource
-from kit.attribution.written import difference
+from kit.attribution.written import written_over
 from kit.identities.revocation import kubectl
 from kit.model.kinds import SubjectName
 
@@ -49,7 +49,7 @@ def _both(target: Target, held: Held) -> Iterator[str]:
     """What it was, and what the attacker left."""
     known = target.known(ChangedObject)
     if known.patch:
-        told = difference(known.patch, {}, known.expected)
+        told = written_over(known.patch, {}, known.expected)
         yield f"puts back {told.before or 'nothing'} in place of the attacker's {told.after or 'nothing'}; what others wrote since stays"
 
 

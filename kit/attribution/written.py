@@ -49,7 +49,7 @@ def changes_by(store: Store, events: Iterable[Event]) -> dict[Place, Written]:
         elif event["subresource"] == "scale":
             found[place_of(event)] = _scaled(before, asked, answered)
         else:
-            found[place_of(event)] = difference(before, asked, answered)
+            found[place_of(event)] = written_over(before, asked, answered)
     return found
 
 
@@ -100,7 +100,7 @@ def _scaled(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, A
     return Written("" if stood is None else f"replicas: {stood}", f"replicas: {replicas_asked(asked, answered)}")
 
 
-def difference(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, Any]) -> Written:
+def written_over(before: dict[str, Any], asked: dict[str, Any], answered: dict[str, Any]) -> Written:
     """The members that a write left otherwise than they stood; without what stood, those that it asked for."""
     after = dict(_leaves(answered or asked))
     if not before or not answered:

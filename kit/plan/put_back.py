@@ -13,7 +13,7 @@ from typing import Any
 
 from kit.actions.target import ChangedObject
 from kit.attribution.calls import Place, place_of
-from kit.attribution.written import difference, replicas_asked
+from kit.attribution.written import replicas_asked, written_over
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.kubernetes import BOUND, OBJECT_KINDS, ROLES
@@ -31,7 +31,7 @@ _NOT_THE_WRITERS = (
 )
 _AWS_AUTH = ("configmaps", "kube-system", "aws-auth")
 _NOTHING_BEFORE = "no evidence has what stood before; your repository or your backup does"
-Member = tuple[str, ...]
+_Path = tuple[str, ...]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class _History:
     stands: dict[str, Any] = field(default_factory=dict)
     whole: bool = False
     version: int = 0
-    changed: dict[Member, tuple[Any, Any]] = field(default_factory=dict)
+    changed: dict[_Path, tuple[Any, Any]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     overwritten: str = "what the attacker wrote changed nothing"
 
@@ -100,7 +100,7 @@ def _history(rows: list[dict[str, Any]], kind: str, attackers: Set[Place]) -> _H
         history.version = max(version, history.version)
         at = utc(row["received_at"])
         by = "" if is_attackers else f"{row['user_name']} wrote it {at}"
-        wrote = f"the attacker wrote {difference({}, asked, {}).after or subresource or 'all of it'} at {at}"
+        wrote = f"the attacker wrote {written_over({}, asked, {}).after or subresource or 'all of it'} at {at}"
         if subresource == "scale" and (asked or answered):
             stood = dict_of(history.stands.get("spec")).get("replicas", dict_of(answered.get("status")).get("replicas"))
             if is_attackers and stood is None:
@@ -138,7 +138,7 @@ def _of_interest(body: dict[str, Any]) -> dict[str, Any]:
     return rest | {"metadata": metadata | {"annotations": notes}}
 
 
-def _differing(before: Any, after: Any, path: Member = ()) -> Iterator[tuple[Member, Any, Any]]:
+def _differing(before: Any, after: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any, Any]]:
     """The members that differ, each with what it was and what it is; None where there is none."""
     if isinstance(before, dict | None) and isinstance(after, dict | None) and (before or after):
         for name in sorted((before or {}).keys() | (after or {}).keys()):
@@ -147,13 +147,13 @@ def _differing(before: Any, after: Any, path: Member = ()) -> Iterator[tuple[Mem
         yield path, before, after
 
 
-def _at(body: Any, path: Member) -> Any:
+def _at(body: Any, path: _Path) -> Any:
     for name in path:
         body = body.get(name) if isinstance(body, dict) else None
     return body
 
 
-def _nested(members: dict[Member, tuple[Any, Any]], which: int) -> dict[str, Any]:
+def _nested(members: dict[_Path, tuple[Any, Any]], which: int) -> dict[str, Any]:
     whole = dict[str, Any]()
     for path, values in members.items():
         inner = whole
