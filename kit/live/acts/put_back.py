@@ -35,5 +35,6 @@ def _is_back(live: Connection, planned: PlannedAction) -> Check:
     return all_hold(live, _put_back(live, planned), f"{planned.name} is as it stood before the attacker changed it")
 
 
-for _name in ("revert_webhook", "revert_rights", "revert_changes"):
-    act(_name, changes=_put_back, check=_is_back)
+act("revert_webhook", changes=_put_back, check=_is_back)
+act("revert_rights", changes=_put_back, check=_is_back)
+act("revert_changes", changes=_put_back, check=_is_back)
