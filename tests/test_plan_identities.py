@@ -217,3 +217,29 @@ def test_what_else_was_changed_in_iam_is_undone_by_printed_lines(tmp_path: Path)
             ["aws", "iam", "get-role", "--role-name", "ci", "--query", "Role.AssumeRolePolicyDocument"]
         ],
     }
+
+
+BOB = "arn:aws:sts::444455556666:assumed-role/PlatformOps/bob@example.com"
+
+
+def test_what_would_end_the_way_in_of_whoever_responds_is_refused(shared_nat: Path) -> None:
+    """The owner of a role whose session the attacker uses too."""
+    whole = kit_json("plan", shared_nat)
+    for responder in (BOB, "arn:aws:iam::444455556666:role/team/PlatformOps", "platform-bob"):
+        plan = kit_json("plan", shared_nat, "--as", responder, "--keep-address", "203.0.113.7/32")
+        refused = {one["action"]: one["says"] for one in plan["not_possible"] if "your own way in" in one["says"]}
+        assert {"remove_cluster_access", "revoke_role_sessions"} <= refused.keys()
+        assert not refused.keys() & {one["action"] for one in plan["actions"]}
+        assert "your own way in as " in plan["still_works"]["for_you"]
+        # What ends the sign-in of another session is planned, and says that it is about a role of yours.
+        sign_in = [one["blast_radius"] for one in plan["actions"] if one["action"] == "end_sign_in"]
+        assert bool(sign_in) is ("role/team" not in responder)
+        assert all("you are one of those that it hits: " in "".join(says) for says in sign_in)
+        (narrow,) = [one for one in plan["actions"] if one["action"] == "narrow_endpoint"]
+        assert [says for says in narrow["blast_radius"] if "your own address 192.0.2.35 is not among" in says]
+    kept = kit_json("plan", shared_nat, "--as", "ci-deployer", "--keep-address", "192.0.2.240/29")
+    assert not [says for one in kept["actions"] for says in one["blast_radius"] if "your own address" in says]
+    other = kit_json("plan", shared_nat, "--as", "arn:aws:iam::444455556666:user/ops-carol")
+    assert [one["id"] for one in other["actions"]] == [one["id"] for one in whole["actions"]]
+    done = kit("plan", shared_nat, "--as", "arn:aws:s3:::bucket")
+    assert done.returncode == 2 and "is no IAM role, user or session" in done.stderr

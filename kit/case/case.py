@@ -303,19 +303,19 @@ class Case(CaseEvidence):
         }
 
     def plan(
-        self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False
-    ) -> PlanFrames:
+        self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False, responder: str = ""
+    ) -> PlanFrames:  # fmt: skip
         """What is to be done about the chosen findings, in order, as frames `actions`, `stages`, `ends` and `simulated`; it changes nothing.
 
-        keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant. Raises CallError.
+        keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant.
+        responder: your ARN or user name: what would end your own way in is refused. Raises CallError.
 
         Example: case.plan(without=["recover"]).actions
         """
-        from kit.case.plan_frames import PlanFrames
-        from kit.plan.planner import make_plan
+        from kit.case.plan_frames import planned_for
 
         targets = self._targets(keep_addresses, wide)
-        return PlanFrames(make_plan(self._scope, targets, only, without), targets.held, lambda: self._open_incidents)
+        return planned_for(responder, self._scope, targets, only, without, lambda: self._open_incidents)
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,13 @@ from kit.case.frames import typed
 from kit.case.plan_json import JoinedPlan, OpenIncident
 from kit.plan.compromised import Compromised
 from kit.plan.plan import Plan, PlannedAction
-from kit.plan.simulate import Simulation, simulate
-from kit.words import iso
+from kit.plan.planner import make_plan
+from kit.plan.responder import Responder, responder_of
+from kit.plan.simulate import Simulation, fates_after, simulate
+from kit.plan.still_open import Fate
+from kit.plan.targets import Targets
+from kit.scope.scope import Scope
+from kit.words import Names, iso
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +26,14 @@ if TYPE_CHECKING:
 class PlanFrames:
     """A plan. `actions`, `stages`, `ends` and `simulated` are frames; `plan` is the plan itself, whose digest is approved."""
 
-    def __init__(self, plan: Plan, held: Compromised, incidents: Callable[[], list[OpenIncident]]) -> None:
-        self.plan, self._held, self._incidents = plan, held, incidents
+    def __init__(
+        self,
+        plan: Plan,
+        held: Compromised,
+        incidents: Callable[[], list[OpenIncident]],
+        responder: Responder | None = None,
+    ) -> None:
+        self.plan, self._held, self._incidents, self._responder = plan, held, incidents, responder
 
     @cached_property
     def joined(self) -> JoinedPlan:
@@ -32,7 +43,11 @@ class PlanFrames:
     @cached_property
     def simulation(self) -> Simulation:
         """The plan as it was played on the evidence."""
-        return simulate(self._held, self.plan, self.joined.entries)
+        return simulate(self._held, self.plan, self.joined.entries, self._responder)
+
+    def fates(self, done: Iterable[PlannedAction]) -> dict[str, Fate]:
+        """What each open entry (by id) is good for once these actions are done; none of what the evidence shows to have ended."""
+        return fates_after(self._held, self.joined.entries, done)
 
     @cached_property
     def actions(self) -> pd.DataFrame:
@@ -82,6 +97,19 @@ class PlanFrames:
     def __repr__(self) -> str:
         of_stages = (f"{row['actions']} {row['stage']}" for row in self.stages.to_dict("records"))
         return f"<Plan {self.plan.digest[:12]}: {', '.join(of_stages) or 'nothing to do'}>"
+
+
+def planned_for(
+    named: str,
+    scope: Scope,
+    targets: Targets,
+    only: Names,
+    without: Names,
+    incidents: Callable[[], list[OpenIncident]],
+) -> PlanFrames:
+    """The plan of a scope. named: ARN or user name of whoever responds, "" where nobody said. Raises CallError."""
+    responder = responder_of(targets.held, named) if named else None
+    return PlanFrames(make_plan(scope, targets, only, without, responder), targets.held, incidents, responder)
 
 
 def _row(action: PlannedAction) -> dict[str, Any]:

@@ -27,6 +27,13 @@ from kit.words import utc
     help="An address, such as yours, that the cluster's public endpoint stays open for; may be given again.",
 )
 @click.option("--wide", is_flag=True, help="Keep a range larger than a /20, or a /48 of IPv6: all of it is meant.")
+@click.option(
+    "--as",
+    "responder",
+    default="",
+    metavar="WHO",
+    help="Your ARN in AWS or user name in the cluster: no action may end your own way in.",
+)
 @click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
 @WITHOUT_MARKS
 @AS_JSON
@@ -40,6 +47,7 @@ def plan(
     without: tuple[str, ...],
     keep_addresses: tuple[str, ...],
     wide: bool,
+    responder: str,
     private_endpoint: bool,
     without_marks: bool,
     as_json: bool,
@@ -63,7 +71,7 @@ def plan(
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end, without_marks)
-        frames = opened.plan(only, without, keep, wide)
+        frames = opened.plan(only, without, keep, wide, responder)
         made, simulation = frames.plan, frames.simulation
     unsaved = ""
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
@@ -73,7 +81,7 @@ def plan(
         else:
             if older := set_older_plan_aside(opened.path, made):
                 tell(older)
-            save_plan(opened.path, made, options | {"keep_addresses": keep, "wide": wide})
+            save_plan(opened.path, made, options | {"keep_addresses": keep, "wide": wide, "responder": responder})
     except CaseError as error:
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:

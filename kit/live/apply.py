@@ -22,7 +22,7 @@ from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
 from kit.live.errors import IMPOSSIBLE, Conflict, Failed, LiveError, Missing, Refused, Unknown
 from kit.live.undo import seen_after, taken_back, unforeseen
-from kit.live.yourself import about_you
+from kit.live.yourself import Yourself
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.plan.saved import planned_of
@@ -69,14 +69,18 @@ class Remediation:
 
     def preview(self, plan: Plan) -> list[Outcome]:
         """What each action would do now, tried with the services' own dry-runs; nothing is changed."""
-        return [self._previewed(plan, planned) for planned in plan.actions]
+        yours = self._yourself(plan)
+        return [self._previewed(plan, planned, yours) for planned in plan.actions]
 
-    def _previewed(self, plan: Plan, planned: PlannedAction) -> Outcome:
+    def _yourself(self, plan: Plan) -> Yourself:
+        services = {service for one in plan.actions if not one.by_person for service in services_of(one)}
+        return Yourself(self.live, sorted(services))
+
+    def _previewed(self, plan: Plan, planned: PlannedAction, yourself: Yourself) -> Outcome:
         record = self.journal.actions.get(planned.id)
         if record and record.finished:
             return Outcome(planned.id, "done before", "")
-        services = {service for one in plan.actions if not one.by_person for service in services_of(one)}
-        yours = about_you(self.live, planned, services)
+        yours = yourself.told(planned)
         if planned.by_person:
             return Outcome(planned.id, "for a person", "; ".join([planned.by_person, *yours]))
         people = {one.id for one in plan.actions if one.by_person and not self._is_done(one.id)}
@@ -85,7 +89,7 @@ class Remediation:
         says = [*yours, *([f"it would wait for {few(waits, 3)}"] if waits else [])]
         try:
             act = ACTS[planned.action]
-            refused = act.refuses(self.live, planned)
+            refused = yourself.shut_out_by(planned) or act.refuses(self.live, planned)
             if refused:
                 return Outcome(planned.id, "refused", refused)
             against = act.stands_against(self.live, planned)
@@ -120,15 +124,15 @@ class Remediation:
         for id_ in by_hand:
             if not self._is_done(id_):
                 self.journal.write("by_hand", action=id_)
-        outcomes = list[Outcome]()
+        outcomes, yourself = list[Outcome](), self._yourself(plan)
         for number, planned in enumerate(plan.actions):
-            outcome = self._applied(planned, bool(without_capture))
+            outcome = self._applied(planned, yourself, bool(without_capture))
             outcomes.append(outcome)
             said = f": {outcome.says}" if outcome.says else ""
             self._tell(f"{number + 1}/{len(plan.actions)} {outcome.word}: {planned.action} {planned.name}{said}")
         return outcomes
 
-    def _applied(self, planned: PlannedAction, without_capture: bool) -> Outcome:
+    def _applied(self, planned: PlannedAction, yourself: Yourself, without_capture: bool) -> Outcome:
         record = self.journal.actions.get(planned.id)
         if record and record.finished:
             return self._done_before(planned, record)
@@ -145,7 +149,7 @@ class Remediation:
                 planned.id, "held", f"{', '.join(silent)} did not answer {_OUTAGES} times; run the same command again"
             )
         try:
-            self._act(planned)
+            self._act(planned, yourself)
         except LiveError as error:
             return self._not_done(planned, error)
         except Exception as error:  # noqa: BLE001 - of one action; what does not hang on it goes on
@@ -156,7 +160,7 @@ class Remediation:
             self._outages.pop(service, None)
         return Outcome(planned.id, "done", "", self._checked(planned))
 
-    def _act(self, planned: PlannedAction) -> None:
+    def _act(self, planned: PlannedAction, yourself: Yourself) -> None:
         """Make the changes of an action that are not made yet, and keep what it keeps."""
         act, record = ACTS[planned.action], self.journal.actions.get(planned.id)
         if (
@@ -164,7 +168,8 @@ class Remediation:
             or not record.changes
             or any(one.outcome not in ("done", "already") for one in record.changes)
         ):
-            refused = act.refuses(self.live, planned) or act.stands_against(self.live, planned)
+            shut_out = yourself.shut_out_by(planned)
+            refused = shut_out or act.refuses(self.live, planned) or act.stands_against(self.live, planned)
             if refused:
                 raise Refused(refused)
         if record is None or not any(one.open or one.outcome in ("done", "already") for one in record.changes):

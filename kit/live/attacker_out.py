@@ -5,7 +5,7 @@ A Node object that no running instance is behind may have been made by whoever s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,10 +16,10 @@ from kit.live.acts.machine import labels_of
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import LiveError, Missing
-from kit.plan.ending import Ending, is_ended_by
 from kit.plan.journal import ActionRecord, Journal
 from kit.plan.plan import PlannedAction
 from kit.plan.saved import planned_of
+from kit.plan.still_open import Fate, FateState
 from kit.statements.open_entry import OpenEntry
 from kit.words import few, iso, utc
 
@@ -46,20 +46,39 @@ class LookedAt:
         return vars(self) | {"at": iso(self.at)}
 
 
+Judge = Callable[[Iterable[PlannedAction]], Mapping[str, Fate]]
+"""What each open entry (by id) is good for once some actions are done, as the simulation of a plan has it."""
+_LIVES: dict[FateState, EntryLife] = {
+    "ended": "dead",
+    "dies": "dies",
+    "cannot tell": "cannot tell",
+    "still works": "alive",
+    "shut out": "alive",  # it works again as soon as the endpoint or the isolation is taken back
+}
+
+
 class AttackerOut:
     """Looks at the open entries of a case after its plan was applied. checks: action → the look at whether it holds.
 
-    sees_cluster, sees_aws: whether the place of each was compared with the case's, so that a look there says something.
+    judge: of the simulation, so that a plan and the look afterwards say the same of an entry. sees_cluster, sees_aws: whether the place of
+    each was compared with the case's, so that a look there says something.
     """
 
     def __init__(
-        self, journal: Journal, live: Connection, checks: Mapping[str, Check], sees_cluster: bool, sees_aws: bool
+        self,
+        journal: Journal,
+        live: Connection,
+        checks: Mapping[str, Check],
+        judge: Judge,
+        sees_cluster: bool,
+        sees_aws: bool,
     ) -> None:
         self.live, self._checks = live, checks
         self._sees_cluster, self._sees_aws = sees_cluster, sees_aws
-        self._records = {one.id: one for one in journal.actions.values() if one.finished}
         self._done_at = {str(one["action"]): one.at for one in journal.of("finished", "by_hand")}
-        self._ending = Ending(filter(None, map(_read, self._records.values())))
+        done = list(filter(None, (_read(one) for one in journal.actions.values() if one.finished)))
+        self._held = judge(one for one in done if self._word(one.id) == HOLDS)
+        self._done = judge(done)
 
     def look(self, entries: Iterable[OpenEntry]) -> list[LookedAt]:
         """Each entry once, the gravest first."""
@@ -75,29 +94,27 @@ class AttackerOut:
             return now("dead", f"the evidence shows its end: {entry.says}", entry.until)
         if entry.until and entry.until <= datetime.now(UTC):
             return now("dead", f"it expired at {utc(entry.until)}", entry.until)
-        done = self._ending.of(entry)
-        holding = [one for one in done if self._word(one) == HOLDS]
-        if is_ended_by(entry, holding):
-            last = max((self._done_at[one.id] for one in holding), default=None)
-            return now("dead", f"{few([one.id for one in holding], _MOST)} holds", last)
+        held, done = self._held[entry.id], self._done[entry.id]
+        if held.state == "ended":
+            since = max((self._done_at[id_] for id_ in held.by), default=None)
+            return now("dead", f"{few(held.by, _MOST)} holds: {held.because}", since)
         gone = self._gone(entry)
         if gone:
             return now("dead", gone)
-        back = [one.id for one in done if self._word(one) == DOES_NOT_HOLD]
-        if back:
-            return now("alive", f"{few(back, _MOST)} was done and does not hold any more")
-        if is_ended_by(entry, done):
-            unseen = [one.id for one in done if one not in holding]
-            return now("cannot tell", f"{few(unseen, _MOST)} was done, and whether it holds could not be looked at")
-        part = " for all of it" if done else ""
-        says = f"no action that ends it was done{part}"
-        if entry.until:
-            return now("dies", f"{says}; it works until {utc(entry.until)}", entry.until)
-        return now("alive" if entry.state == "usable" else "cannot tell", says)
+        if done.state != held.state:
+            unseen = [id_ for id_ in done.by if self._word(id_) != HOLDS]
+            back = [id_ for id_ in unseen if self._word(id_) == DOES_NOT_HOLD]
+            if back:
+                return now("alive", f"{few(back, _MOST)} was done and does not hold any more; {held.because}")
+            if done.state == "ended":
+                says = f"{few(unseen, _MOST)} was done, and whether it holds could not be looked at"
+                return now("cannot tell", says)
+            return now(_LIVES[held.state], held.because, held.until)
+        return now(_LIVES[held.state], done.because, held.until)
 
-    def _word(self, one: PlannedAction) -> str:
+    def _word(self, id_: str) -> str:
         """Whether an action that was done holds, by the look just made."""
-        check = self._checks.get(one.id)
+        check = self._checks.get(id_)
         return check.word if check else ""
 
     def _gone(self, entry: OpenEntry) -> str:

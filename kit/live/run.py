@@ -115,8 +115,9 @@ def check_case(case: Path, access: ConnectionOptions, tell: Tell) -> tuple[list[
         outcomes = Remediation(case, journal, live, tell).check()
         checks = {one.id: one.check for one in outcomes if one.check}
         asked = _permissions_of(journal)
-        out = AttackerOut(journal, live, checks, _needs(asked, "kubernetes:"), _needs(asked, "aws:"))
-        return outcomes, out.look(open_case(case).plan().joined.entries)
+        frames = open_case(case).plan()
+        out = AttackerOut(journal, live, checks, frames.fates, _needs(asked, "kubernetes:"), _needs(asked, "aws:"))
+        return outcomes, out.look(frames.joined.entries)
 
 
 def undo_case(case: Path, access: ConnectionOptions, tell: Tell, only: Names = ()) -> list[Outcome]:
@@ -173,7 +174,7 @@ def _warn_of_new_evidence(case: Path, plan: Plan, options: dict[str, Any], tell:
     only, without, keep = options.get("only") or (), options.get("without") or (), options.get("keep_addresses")
     opened = open_case(case, finding, start, end)
     try:
-        now = opened.plan(only, without, keep, bool(options.get("wide"))).plan
+        now = opened.plan(only, without, keep, bool(options.get("wide")), str(options.get("responder") or "")).plan
     except CallError as error:  # such as an address that stays open, and that newer evidence shows to be the attacker's
         tell(f"WARNING: the evidence or the marks of this case do not give this plan any more: {error}")
         return

@@ -119,6 +119,12 @@ def is_federated(value: Any) -> bool:
     return arn is not None and arn.service == "sts" and arn.resource.startswith("federated-user/")
 
 
+def is_session(value: Any) -> bool:
+    """Whether it is the ARN of a role's session."""
+    arn = Arn.of(value)
+    return arn is not None and (arn.service, arn.kind) == ("sts", "assumed-role")
+
+
 def is_of_eks(value: Any) -> bool:
     """Whether it is a role that EKS itself signs in with."""
     arn = Arn.of(role_of(value))

@@ -13,6 +13,7 @@ from kit.actions.effect import Effect
 from kit.actions.registry import ACTIONS
 from kit.plan.plan import PlannedAction
 from kit.plan.played import Played
+from kit.plan.responder import ENDS_WAY_IN
 from kit.plan.serving import OUTAGES, Serving
 from kit.words import few
 
@@ -72,6 +73,24 @@ def with_what_it_takes_down(serving: Serving, actions: list[PlannedAction]) -> l
     ]
 
 
+def with_what_hits_you(serving: Serving, actions: list[PlannedAction]) -> list[PlannedAction]:
+    """The actions of a plan; each that hits whoever responds, and does not end their way in, says so."""
+    you = serving.responder
+    if you is None:
+        return actions
+    marked = list[PlannedAction]()
+    for one in actions:
+        names, outside = you.named_in(one.parameters), you.left_outside(one)
+        says = [f"you are one of those that it hits: {few(names, 2)}"] if names else []
+        says += [f"by the log, {outside}"] if outside else []
+        marked.append(replace(one, blast_radius=[*one.blast_radius, *says]) if says else one)
+    return marked
+
+
+def _ends_your_way_in(serving: Serving, kept: list[PlannedAction], one: PlannedAction) -> str:
+    return serving.responder.shut_out_by(one) if serving.responder else ""
+
+
 def _rules_for(one: PlannedAction) -> list[_Rule]:
     effects = set(ACTIONS[one.action].effects)
     return [rule for asked, rule in _RULES if asked & effects]
@@ -127,4 +146,5 @@ _RULES: tuple[tuple[set[Effect], _Rule], ...] = (
     (_TAKES_NODES, _takes_the_last_node),
     ({Effect.SHUTS_OUT}, _takes_the_last_administrator),
     ({Effect.NARROWS_ENDPOINT}, _closes_the_way_in),
+    (ENDS_WAY_IN, _ends_your_way_in),
 )

@@ -17,9 +17,10 @@ from kit.errors import CallError
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
-from kit.plan.lock_out import with_what_it_takes_down, without_lock_outs
+from kit.plan.lock_out import with_what_hits_you, with_what_it_takes_down, without_lock_outs
 from kit.plan.order import merged, selected, with_the_others, with_what_it_waits_for, without_what_goes_with_its_node
 from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
+from kit.plan.responder import Responder
 from kit.plan.serving import Serving
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
@@ -32,10 +33,11 @@ def make_plan(
     targets: Targets,
     only: Names = (),
     without: Names = (),
+    responder: Responder | None = None,
 ) -> Plan:
     """The plan for the chosen findings of a scope: what their playbooks say, and every branch that what is affected leads into.
 
-    only, without: names of actions or stages. Raises CallError for a name that is neither.
+    only, without: names of actions or stages. responder: whose own way in no action may end. Raises CallError for a name that is neither.
     """
     chosen = _chosen(only, without)
     asked = {do.action.name for one in targets.scopes for do in playbook_of(one.finding.type).actions}
@@ -60,9 +62,9 @@ def make_plan(
         )
     made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
-    serving = Serving(targets.held)
+    serving = Serving(targets.held, responder)
     kept, refused = without_lock_outs(serving, [selected(one, chosen) for one in every if one.action in chosen])
-    actions = tuple(with_what_it_takes_down(serving, kept))
+    actions = tuple(with_what_hits_you(serving, with_what_it_takes_down(serving, kept)))
     impossible += [
         {"action": one.action, "target": one.target, "name": one.name, "says": reason} for one, reason in refused
     ]

@@ -20,6 +20,7 @@ from kit.lenient import dict_of, dicts_of, json_of
 from kit.model.arn import compared, in_words, name_in
 from kit.plan.compromised import Compromised
 from kit.plan.played import ClusterState, Played, Running, subject_key
+from kit.plan.responder import Responder
 from kit.words import counted, few
 
 _MOST = 3  # names that are written out
@@ -45,9 +46,10 @@ MissingRows = Iterator[tuple[str, str, str]]
 
 
 class Serving:
-    """What serves in a case's cluster."""
+    """What serves in a case's cluster. responder: whoever plans, where that was said."""
 
-    def __init__(self, held: Compromised) -> None:
+    def __init__(self, held: Compromised, responder: Responder | None = None) -> None:
+        self.responder = responder
         self.held, self.scope, self.inventory, self.store = held, held.scope, held.inventory, held.store
         self.standing = ClusterState(held.store, held.inventory)
         self.access = Access(held.store, held.inventory)
@@ -331,6 +333,8 @@ def still_serves(serving: Serving, played: Played) -> str:
         named = few([in_words(arn) for arn in left], _MOST)
         parts.append(f"{counted(len(left), 'administrator')} ({named})" if left else "no administrator")
     parts.append(says.get("endpoint", "the endpoint as before"))
+    if serving.responder:
+        parts.append(f"your own way in as {serving.responder.name}")
     shut = [in_words(one.key) for one in rows if one.kind == "identity"]
     parts += [f"no sign-in as {few(shut, _MOST)}"] if shut else []
     return ", ".join(parts)

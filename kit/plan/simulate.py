@@ -12,7 +12,8 @@ from typing import Any
 from kit.actions.action import STAGES, Stage
 from kit.plan.compromised import Compromised
 from kit.plan.plan import Plan, PlannedAction
-from kit.plan.played import Played
+from kit.plan.played import ClusterState, Played
+from kit.plan.responder import Responder
 from kit.plan.serving import Served, Serving, still_serves
 from kit.plan.still_open import Fate, FateState, StillOpen
 from kit.statements.open_entry import OpenEntry
@@ -88,9 +89,18 @@ class Simulation:
         return {"left_open": left, "simulated": simulated, "still_works": self.still_works}
 
 
-def simulate(held: Compromised, plan: Plan, entries: Iterable[OpenEntry]) -> Simulation:
-    """Play a plan. entries: the open ones of all incidents; those that have ended before are left out."""
-    serving = Serving(held)
+def fates_after(held: Compromised, entries: Iterable[OpenEntry], done: Iterable[PlannedAction]) -> dict[str, Fate]:
+    """What the entries (by id) that had not ended before are good for once some actions are done, in their order: judged as a simulation is."""
+    standing = ClusterState(held.store, held.inventory)
+    judge, played = StillOpen(held, standing), Played(standing, done)
+    return {one.id: judge.fate(one, played) for one in entries if one.state != "ended"}
+
+
+def simulate(
+    held: Compromised, plan: Plan, entries: Iterable[OpenEntry], responder: Responder | None = None
+) -> Simulation:
+    """Play a plan. entries: the open ones of all incidents; those that have ended before are left out. responder: whoever plans."""
+    serving = Serving(held, responder)
     judge = StillOpen(held, serving.standing)
     found = {one.id: one for one in entries if one.state != "ended"}
 

@@ -1089,7 +1089,6 @@ def test_the_endpoint_is_switched_off_only_from_inside(here: Scene, monkeypatch:
         ("10.0.0.5", "cannot be told from here (this machine has 10.0.0.5)"),
         (None, "cannot be told from here (this machine has no way to it)"),
         ("8.8.8.8", "your own address 8.8.8.8 stays in"),
-        ("9.9.9.9", "your own address 9.9.9.9 is not among those that stay"),
     ],
 )
 def test_a_preview_says_whether_your_own_address_stays_in(
@@ -1098,6 +1097,29 @@ def test_a_preview_says_whether_your_own_address_stays_in(
     monkeypatch.setattr(yourself, "own_address", lambda live: own)
     (tried,) = here.preview(planned("narrow_endpoint", keep=["8.8.8.0/24"]))
     assert tried.word == "would be done" and says in tried.says
+
+
+def test_the_endpoint_is_not_closed_for_whoever_runs_this(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yourself, "own_address", lambda live: "9.9.9.9")
+    for tried in (here.preview, here.apply):
+        (refused,) = tried(planned("narrow_endpoint", keep=["8.8.8.0/24"]))
+        assert refused.word == "refused"
+        assert "your own address 9.9.9.9 is not among those that stay: you would be shut out" in refused.says
+    assert here.changing_calls() == []
+
+
+def test_the_way_in_of_whoever_runs_this_is_not_ended(here: Scene) -> None:
+    entry = {"user_name": "you", "arn": here.aws.arn, "access_key_ids": list[str](), "hostile": list[str]()}
+    for action, permission in (
+        ("deny_user_sessions", "iam:PutUserPolicy"),
+        ("remove_cluster_access", "eks:DeleteAccessEntry"),
+    ):
+        yours = replace(planned(action, **entry), permissions=[f"aws:{permission}"])
+        for tried in (here.preview, here.apply):
+            (refused,) = tried(yours)
+            assert refused.word == "refused", refused
+            assert f"it would end your own way in, as {here.aws.arn}: have somebody else do it" in refused.says
+    assert here.changing_calls() == []
 
 
 def test_a_preview_says_that_you_are_one_of_those_that_a_person_would_hit(here: Scene) -> None:

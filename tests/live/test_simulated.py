@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ LEFT_OUT = (
     "recover",
 )  # no registry stands in for the recordings' own, and nothing is brought back before it is gone
 KEPT = ("--keep-address", "203.0.113.7/32", *(word for name in LEFT_OUT for word in ("--without", name)))
-CHEAP = ("stolen_sa_token", "default_sa_admin")
+CHEAP = ("oidc_user_impact",)
 OTHERS = sorted({path.name for path in RECORDINGS.iterdir()} - {*CHEAP})
 ENDED, FINISHED = ("shutting-down", "terminated"), ("Succeeded", "Failed")
 
@@ -226,47 +228,59 @@ def _add_roles(scene: Scene, roles: list[str]) -> None:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
 
 
-@pytest.fixture
-def applied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[After]:
-    """A recording's plan, applied whole: people's steps count as done, and new nodes are there when they were asked for."""
-    with standing(request.param, tmp_path) as scene:
+@contextmanager
+def prepared(recording: str, folder: Path) -> Iterator[tuple[Scene, dict[str, Any]]]:
+    """A recording's account and cluster with all that its plan names: keys, roles, the new node that is there when it is asked for; and the plan."""
+    with standing(recording, folder) as scene:
         plan = scene.plan(*KEPT)
         for one in plan["actions"]:
             for key in one["parameters"].get("access_key_ids") or ():
-                if "STOPS_KEY" in [effect.name for effect in ACTIONS[one["action"]].effects]:
+                if Effect.STOPS_KEY in ACTIONS[one["action"]].effects:
                     add_access_key(scene.aws, name_in(one["parameters"]["arn"]), key)
         _add_roles(scene, [str(one["parameters"].get("role") or "") for one in plan["actions"]])
-        before = scene.kubernetes.objects()
-        scene.kubernetes.recreate = True
-        people = [one["id"] for one in plan["actions"] if one["by_person"]]
-        if any(Effect.ADDS_NODES in ACTIONS[one["action"]].effects for one in plan["actions"]):
-            node = copy.deepcopy(next(one for key, one in before.items() if key.startswith("nodes/")))
-            node["metadata"] |= {"name": "new-node", "uid": "new-node"}
-            node["spec"] = {"providerID": "aws:///zone/i-00000000000000000"}
-            scene.kubernetes.add(node)
-        hands = [word for id_ in people for word in ("--by-hand", id_)]
-        said = dict[str, str]()
-        for _ in range(5):  # EKS takes minutes, and so many looks here; what is isolated first is gone later
-            for one in scene.apply(plan["digest"], "--without-capture", "the kubelets have no checkpoint API", *hands):
-                if one["word"] == "done":
-                    said[one["id"]] = ""
-                said.setdefault(one["id"], one["says"])
-        left = {id_: says for id_, says in said.items() if says}
+        yield scene, plan
+
+
+def _add_new_node(scene: Scene, before: dict[str, Object]) -> None:
+    node = copy.deepcopy(next(one for key, one in before.items() if key.startswith("nodes/")))
+    node["metadata"] |= {"name": "new-node", "uid": "new-node"}
+    node["spec"] = {"providerID": "aws:///zone/i-00000000000000000"}
+    scene.kubernetes.add(node)
+
+
+def by_stage(scene: Scene, plan: dict[str, Any]) -> Iterator[After]:
+    """The plan, applied a stage after the other: people's steps count as done. EKS takes minutes, and so many looks at it here."""
+    before = scene.kubernetes.objects()
+    scene.kubernetes.recreate = True
+    if any(Effect.ADDS_NODES in ACTIONS[one["action"]].effects for one in plan["actions"]):
+        _add_new_node(scene, before)
+    stages, chosen, said = [one["stage"] for one in plan["simulated"]], list[str](), dict[str, str]()
+    for stage in stages:
+        chosen += ["--only", stage]
+        part = scene.plan(*chosen, *KEPT)
+        known = [one for one in plan["actions"] if one["stage"] in chosen]
+        assert [one["id"] for one in part["actions"]] == [one["id"] for one in known], "a part is of the same plan"
+        assert part["simulated"] == plan["simulated"][: stages.index(stage) + 1]
+        hands = [word for one in known if one["by_person"] for word in ("--by-hand", one["id"])]
         works = {
-            one["id"]
-            for one in plan["actions"]
-            if not one["by_person"] and {*ACTIONS[one["action"]].effects} - {Effect.NONE}
+            one["id"] for one in known if not one["by_person"] and {*ACTIONS[one["action"]].effects} - {Effect.NONE}
         }
-        assert not works & left.keys(), {id_: says for id_, says in left.items() if id_ in works}
-        yield After(scene, plan, before)
+        for _ in range(5):  # what is isolated first is gone later
+            for one in scene.apply(part["digest"], "--without-capture", "the kubelets have no checkpoint API", *hands):
+                said[one["id"]] = "" if one["word"] in ("done", "done before") else one["says"]
+            if not any(said[id_] for id_ in works):
+                break
+        assert not any(said[id_] for id_ in works), {id_: said[id_] for id_ in works if said[id_]}
+        yield After(scene, part, before)
 
 
 def holds(after: After) -> None:
-    """Both are compared: each effect, the pods that are gone, the Services that nobody serves, and the nodes that take pods."""
+    """Both are compared: each effect, the pods that are gone, the Services that nobody serves, the nodes that take pods, what is open."""
+    stages = {one["stage"] for one in after.plan["actions"]}
     for one in after.plan["actions"]:
         for effect in () if one["by_person"] else ACTIONS[one["action"]].effects:
             assert effect in SHOWN_NOWHERE or SHOWS[effect](after, one), (one["id"], effect, one["parameters"])
-    frames = open_case(after.case).plan(keep_addresses=["203.0.113.7/32"], without=LEFT_OUT)
+    frames = open_case(after.case).plan(only=stages, keep_addresses=["203.0.113.7/32"], without=LEFT_OUT)
     assert frames.plan.digest == after.plan["digest"]
     played = Played(ClusterState(frames._held.store, frames._held.inventory), frames.plan.actions)
     assert {one.pod.uid for one in played.standing.pods if played.ended(one)} == after.pods_gone()
@@ -280,25 +294,50 @@ def holds(after: After) -> None:
     assert said is None or str(taking) in said["says"] or (taking == 0 and "none of" in said["says"])
     for one in last["attacker"]:
         if one["kind"] == "created" and one["state"] != "cannot tell":
-            resource, _, rest = one["key"].partition("/")
-            namespace, _, name = rest.rpartition("/")
-            stands = after.at({"resource": resource, "namespace": namespace or None, "name": name})
-            open_ = (
-                stands is not None
-                and bool(stands.get("subjects", True))
-                and stands.get("spec", {}).get("type") != "ClusterIP"
-            )
-            if stands and stands.get("kind") == "Pod" and after.is_ended(stands["spec"].get("nodeName") or ""):
-                open_ = False
-            assert (one["state"] == "ended") == (not open_), one
+            assert (one["state"] == "ended") == (not _is_open(after, one["key"])), one
 
 
-@pytest.mark.parametrize("applied", CHEAP, indirect=True)
-def test_what_a_simulation_says_is_what_then_is(applied: After) -> None:
-    holds(applied)
+def _is_open(after: After, key: str) -> bool:
+    """Whether what the attacker made stands and is good for something."""
+    resource, _, rest = key.partition("/")
+    namespace, _, name = rest.rpartition("/")
+    stands = after.at({"resource": resource, "namespace": namespace or None, "name": name})
+    if stands and stands.get("kind") == "Pod" and after.is_ended(stands["spec"].get("nodeName") or ""):
+        return False
+    closed = stands is not None and stands.get("spec", {}).get("type") == "ClusterIP"
+    return stands is not None and bool(stands.get("subjects", True)) and not closed
+
+
+def look_agrees(scene: Scene, plan: dict[str, Any]) -> None:
+    """`kit check` says of each open entry what the simulation said of it after the stage that was done last."""
+    looked = {one["id"]: one for one in json.loads(scene.kit("check", "--json").stdout)["attacker"]["entries"]}
+    people = {one["id"] for one in plan["actions"] if one["by_person"]}
+    for one in plan["simulated"][-1]["attacker"]:
+        now = looked[one["entry"]]
+        if one["state"] == "ended":
+            unseen = bool(people & {*one["by"]})  # nobody can look at what people did
+            assert now["state"] == "dead" or (unseen and now["state"] == "cannot tell"), (one, now)
+        elif "expired" not in now["because"] and "is gone from the cluster" not in now["because"]:
+            assert now["state"] == LOOKED[one["state"]], (one, now)
+            assert people or now["because"] == one["because"], (one, now)
+
+
+LOOKED = {"dies": "dies", "cannot tell": "cannot tell", "still works": "alive", "shut out": "alive"}
+
+
+def _held_after_each_stage(recording: str, folder: Path) -> None:
+    with prepared(recording, folder) as (scene, plan):
+        for after in by_stage(scene, plan):
+            holds(after)
+            look_agrees(scene, after.plan)
+
+
+@pytest.mark.parametrize("recording", CHEAP)
+def test_what_a_simulation_says_is_what_then_is_after_each_stage(recording: str, tmp_path: Path) -> None:
+    _held_after_each_stage(recording, tmp_path)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("applied", [*OTHERS, SAMPLE], indirect=True)
-def test_what_a_simulation_says_is_what_then_is_for_every_recording(applied: After) -> None:
-    holds(applied)
+@pytest.mark.parametrize("recording", [*OTHERS, SAMPLE])
+def test_what_a_simulation_says_is_what_then_is_for_every_recording(recording: str, tmp_path: Path) -> None:
+    _held_after_each_stage(recording, tmp_path)
