@@ -1109,7 +1109,12 @@ def test_the_endpoint_is_not_closed_for_whoever_runs_this(here: Scene, monkeypat
 
 
 def test_the_way_in_of_whoever_runs_this_is_not_ended(here: Scene) -> None:
-    entry = {"user_name": "you", "arn": here.aws.arn, "access_key_ids": list[str](), "hostile": list[str]()}
+    entry: dict[str, Any] = {
+        "user_name": "you",
+        "arn": here.aws.arn,
+        "access_key_ids": list[str](),
+        "hostile": list[str](),
+    }
     for action, permission in (
         ("deny_user_sessions", "iam:PutUserPolicy"),
         ("remove_cluster_access", "eks:DeleteAccessEntry"),
