@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kit.actions.action import STAGES, permissions_for
+from kit.actions.action import STAGES
+from kit.actions.permission import permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import ExpectedObject, Target
 from kit.inventory.node_facts import NodeFacts
@@ -188,12 +189,38 @@ def test_the_plan_as_markdown_has_the_digest_and_the_order(plans: dict[str, tupl
 def test_the_permissions_are_those_of_the_plan_alone(plans: dict[str, tuple[Path, Planned]]) -> None:
     case, plan = plans[STOLEN]
     needed = json.loads(kit("permissions", "plan", case).stdout)
-    actions = needed["iam_policy"]["Statement"][0]["Action"]
     asked = {one for action in plan["actions"] if not action["by_person"] for one in action["permissions"]}
-    assert {f"aws:{one}" for one in actions} == {*ALWAYS, *(one for one in asked if one.startswith("aws:"))}
-    rules = needed["cluster_role"]["rules"]
-    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "patch"]} in rules
+    of_aws = {one for one in asked if one.startswith("aws:")}
+    for policy, wanted in (
+        ("iam_policy", {*ALWAYS, *(one for one in of_aws if not one.endswith("@undo"))}),
+        ("undo_iam_policy", {one.removesuffix("@undo") for one in of_aws if one.endswith("@undo")}),
+    ):
+        assert {f"aws:{one}" for one in needed[policy]["Statement"][0]["Action"]} == wanted
+    roles = {(one["metadata"].get("namespace"), one["metadata"]["name"]): one for one in needed["roles"]["items"]}
+    rules = [rule for role in roles.values() for rule in role["rules"]]
     assert all("*" not in part for rule in rules for part in (*rule["resources"], *rule["verbs"]))
+    assert not [
+        rule
+        for rule in rules
+        if "resourceNames" in rule and {"create", "list"} & {*rule["verbs"]} and "/" not in rule["resources"][0]
+    ]
+    assert all(one["kind"] == ("Role" if space else "ClusterRole") for (space, _), one in roles.items())
+    everywhere = {
+        resource
+        for (space, _), one in roles.items()
+        if not space
+        for rule in one["rules"]
+        for resource in rule["resources"]
+    }
+    assert not {"secrets", "configmaps", "services", "serviceaccounts"} & everywhere
+    deleting = [
+        one
+        for (_, name), one in roles.items()
+        if not name.endswith("-undo")
+        for rule in one["rules"]
+        if "delete" in rule["verbs"] and "resourceNames" not in rule and rule["resources"] != ["secrets"]
+    ]
+    assert deleting == []
 
 
 def test_a_sample_finding_gives_no_plan(tmp_path: Path) -> None:
@@ -477,7 +504,9 @@ def test_a_permission_names_the_group_that_the_call_goes_to(resource: str) -> No
     planned = PlannedAction(
         "id", "eradicate", "delete_workload", "", target.key, "x", None, [], "", [], "", "", [], made, [], []
     )
-    (rule,) = permissions_of(Plan(None, None, None, (planned,), ()))["cluster_role"]["rules"]
+    roles = permissions_of(Plan(None, None, None, (planned,), ()))["roles"]["items"]
+    rule = next(one for role in roles for one in role["rules"] if one["resources"] == [resource])
+    assert {role["metadata"].get("namespace") for role in roles} == {"shop" if kind.namespaced else None}
     assert url_path(resource, "shop", "x").split("/")[1:-1] == [
         *(["apis", *rule["apiGroups"]] if rule["apiGroups"] != [""] else ["api"]),
         kind.version,

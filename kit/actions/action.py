@@ -21,7 +21,6 @@ from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.model.kinds import SubjectName
-from kit.model.kubernetes import OBJECT_KINDS
 
 Stage = Literal["freeze", "contain", "revoke", "capture", "eradicate", "recover"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -110,8 +109,9 @@ class Action:
     """One kind of change. undo: how it is taken back; cannot_undo: why it cannot. kinds: of what it is done to, as kit.plan.targets finds them.
 
     stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
-    precondition: what has to be true just before. permissions: `kubernetes:[GROUP/]RESOURCE:VERB[:NAME]` or `aws:SERVICE:ACTION`;
-    {object} is the resource of the target, {role} what RBAC asks of whoever writes a binding: to may bind its role.
+    precondition: what has to be true just before. permissions: as kit.actions.permission reads them, with placeholders for what the target tells:
+    {object} its resource, {it} its NAMESPACE/NAME, {space} its namespace, {node} its node, {owner} what owns it, {role} what RBAC asks of whoever
+    writes a role or a binding, {reader} the pod that reads a node, {policy} an image's admission policy. `MEMBER? ` or `RESOURCE? ` before one: only where the target has that.
     preview: how it is tried before. check: what shows afterwards that it holds. by_person: why the kit doesn't do it, "" when it does.
     only_held: done only to nodes that the attacker may hold, on others an affected pod merely ran, and to pods that were the attacker's tools.
     stops_nothing: of anybody's work. effects: what it changes of what serves and of who has access; none only of what reads.
@@ -158,27 +158,6 @@ class Action:
     minutes: int = 1
     ends: tuple[str, ...] = ()
     ends_key: Callable[[Mapping[str, Any], str], bool] = field(default=lambda parameters, key: True, repr=False)
-
-
-def permissions_for(action: Action, target: Target) -> list[str]:
-    """The permissions of an action on one target, with its own resource and role. Source: Kubernetes "Using RBAC Authorization",
-    privilege escalation prevention: who writes a binding needs its role's rights, or `bind`; who writes a role, or `escalate`."""
-    resource = target.resource
-    own = OBJECT_KINDS[resource].path if resource in OBJECT_KINDS else resource
-    found = list[str]()
-    for one in action.permissions:
-        if "{role}" not in one:
-            found.append(one.replace("{object}", own))
-            continue
-        rbac = "kubernetes:rbac.authorization.k8s.io"
-        if resource in ("roles", "clusterroles"):
-            found.append(f"{rbac}/{resource}:escalate:{target.name}")
-        elif target.thing:
-            bound = target.thing.body.get("roleRef") or {}
-            if bound.get("name"):
-                kind = "roles" if bound.get("kind") == "Role" else "clusterroles"
-                found.append(f"{rbac}/{kind}:bind:{bound['name']}")
-    return found
 
 
 def action_id(name: str, target: Target) -> str:

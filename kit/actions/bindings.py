@@ -10,7 +10,7 @@ from kit.actions.effect import Effect
 from kit.actions.target import EditedBinding, Target
 from kit.model.identity import SERVICE_ACCOUNT
 
-_BINDINGS = ("kubernetes:{object}:get", "kubernetes:{object}:patch", "kubernetes:{role}")
+_BINDINGS = ("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:{role}")
 
 
 def _names_any(target: Target, held: Held) -> bool:
@@ -35,7 +35,7 @@ ACTIONS = (
            effects=(Effect.DELETES,),
            undo="make it again from what the journal kept", kinds=("written_binding",), commands=on_object("delete"), destroys=True,
            precondition="the object with this uid stands; its subjects and role are as planned",
-           permissions=("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create", "kubernetes:{role}"),
+           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:delete:{it}", "kubernetes:{object}:create@undo:{space}", "kubernetes:{role}@undo"),
            preview=DRY, check="it is gone",
            ends=("let_in", "created", "identity")),
     Action("unbind_identity", "revoke", "Take the attacker's identity out of the bindings that name it", "all else that uses this identity: other pods of the service account, the person's own work",

@@ -104,7 +104,7 @@ ACTIONS = (
            effects=(Effect.DENIES_SESSIONS,),
            undo="delete the deny policy", kinds=("iam_user",), commands=_deny,
            precondition="the user's keys are inactive, else it asks for new sessions; it is not the user that you work as",
-           permissions=("aws:iam:GetUser", "aws:iam:GetUserPolicy", "aws:iam:PutUserPolicy", "aws:iam:DeleteUserPolicy"),
+           permissions=("aws:iam:GetUser", "aws:iam:GetUserPolicy", "aws:iam:PutUserPolicy", "aws:iam:DeleteUserPolicy@undo"),
            preview=SIMULATED, check="the user has the deny policy",
            impossible=_foreign, waits=(Wait("deactivate_access_key", Where.HOLDER),),
            ends=("access_key:aws",), ends_key=lambda parameters, key: key.startswith("ASIA")),

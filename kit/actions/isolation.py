@@ -40,9 +40,9 @@ ACTIONS = (
            effects=(Effect.CUTS_POD_OFF,),
            undo="take the label off again and delete the network policy", kinds=("pod",), commands=_isolate,
            precondition="the pod with this uid stands, is not on the host network, and something in the cluster enforces network policies",
-           permissions=("kubernetes:pods:get", "kubernetes:pods:list", "kubernetes:pods:patch", "kubernetes:networking.k8s.io/networkpolicies:get", "kubernetes:networking.k8s.io/networkpolicies:list",
-                        "kubernetes:networking.k8s.io/networkpolicies:create", "kubernetes:networking.k8s.io/networkpolicies:delete", "kubernetes:networking.k8s.aws/policyendpoints:list",
-                        "kubernetes:apps/daemonsets:list", "kubernetes:configmaps:get"),
+           permissions=("kubernetes:pods:get:{it}", "kubernetes:pods:list:{space}", "kubernetes:pods:patch:{it}", f"kubernetes:networking.k8s.io/networkpolicies:get:{{space}}{QUARANTINED}", "kubernetes:networking.k8s.io/networkpolicies:list:{space}",
+                        "kubernetes:networking.k8s.io/networkpolicies:create:{space}", f"kubernetes:networking.k8s.io/networkpolicies:delete@undo:{{space}}{QUARANTINED}", "kubernetes:networking.k8s.aws/policyendpoints:list:{space}",
+                        "kubernetes:apps/daemonsets:list", "kubernetes:configmaps:get:kube-system/amazon-vpc-cni", "node? kubernetes:nodes:get:{node}"),
            preview=DRY, check="a PolicyEndpoint of the VPC CNI names the pod's address; with another network, cannot tell",
            only_held=True, takes_out=True, impossible=_out_of_reach, person=_person),
 )  # fmt: skip

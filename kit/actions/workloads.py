@@ -33,7 +33,13 @@ def _restarts(target: Target) -> list[str]:
     ]
 
 
-_DELETION = ("kubernetes:{object}:get", "kubernetes:{object}:delete", "kubernetes:{object}:create")
+_DELETION = (
+    "kubernetes:{object}:get:{it}",
+    "kubernetes:{object}:delete:{it}",
+    "kubernetes:{object}:create@undo:{space}",
+    "kubernetes:{owner}:get@undo",
+    "kubernetes:{role}@undo",
+)
 
 
 ACTIONS = (
@@ -58,7 +64,7 @@ ACTIONS = (
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
            effects=(Effect.RESTORES,),
            precondition="the attacker's access has ended, and nothing of that name is there",
-           permissions=("kubernetes:{object}:get", "kubernetes:{object}:create", "kubernetes:{object}:delete", "kubernetes:{role}"),
+           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:create:{space}", "kubernetes:{owner}:get", "kubernetes:{role}", "kubernetes:{object}:delete@undo:{it}"),
            preview=DRY, check="it is there again, as the evidence has it",
            person=_person, after_stages=("revoke",)),
     Action("rotate_secrets", "revoke", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),

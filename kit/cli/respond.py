@@ -259,7 +259,7 @@ def permissions() -> None:
 @chosen
 @shows_errors
 def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
-    """Print the least that the plan of CASE needs: an IAM policy and a ClusterRole, as JSON. The saved plan's, where there is one."""
+    """Print the least that the plan of CASE needs: IAM policies and roles of RBAC, as JSON. The saved plan's, where there is one."""
     from kit.plan.permissions import permissions_of
     from kit.plan.saved import saved_plan
 

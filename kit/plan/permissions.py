@@ -1,42 +1,81 @@
-"""The least that a plan needs of AWS and of the cluster, as an IAM policy and a ClusterRole."""
+"""The least that a plan needs of AWS and of the cluster: IAM policies, and the ClusterRoles and Roles of RBAC.
+
+What an undo needs stands in a policy and in roles of its own, to be given beside the others while something is taken back; so does what
+reaches further than the objects of the plan. Sources: Kubernetes "Using RBAC Authorization", "RBAC Good Practices" (nodes/proxy, escalate).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from kit.model.kubernetes import GROUPS
+from kit.actions.permission import Permission
+from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.plan import Plan
 
 ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole")
 """What every run needs: to tell the cluster by its address, and the caller's permissions in a preview."""
+_NAME = "kit-remediation"
+_FAR = {"nodes/proxy": "checkpoints", "escalate": "escalation"}
+"""What reaches further than the object that it is asked for, by resource or verb, and the end of its role's name."""
+_UNNAMED = ("create", "list")  # requests of these verbs have no name, so resourceNames would let none through
+_API_GROUP = "rbac.authorization.k8s.io"
 
 
 def permissions_of(plan: Plan) -> dict[str, Any]:
-    """The least that the plan needs: an IAM policy and the rules of a ClusterRole, as their APIs take them."""
-    every = sorted({one for action in plan.actions if not action.by_person for one in action.permissions})
+    """The least that the plan needs: IAM policies, and a List of RBAC's roles, as their APIs take them."""
+    every = {one for action in plan.actions if not action.by_person for one in action.permissions}
     if any(one.startswith("aws:") for one in every):
-        every = sorted({*every, *ALWAYS})
-    aws = [one.split(":", 2)[1:] for one in every if one.startswith("aws:")]
-    rules = dict[tuple[str, str, str], set[str]]()
-    for one in every:
-        if one.startswith("kubernetes:"):
-            _, path, verb, name = [*one.split(":", 3), ""][:4]
-            group, _, resource = path.rpartition("/") if path.partition("/")[0] in GROUPS else ("", "", path)
-            rules.setdefault((group, resource, name), set()).add(verb)
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": [f"{service}:{name}" for service, name in aws], "Resource": "*"}]
-        if aws
-        else [],
+        every |= {*ALWAYS}
+    known = sorted({*map(Permission.of, every)}, key=str)
+    in_cluster = [one for one in known if one.service == "kubernetes"]
+    roles = dict[tuple[str, str], list[Permission]]()
+    for one in in_cluster:
+        far = _FAR.get(one.resource) or _FAR.get(one.what)
+        ends = [word for word in (far, "undo" if one.undo else None) if word]
+        if not one.undo or not any(_covers(other, one) for other in in_cluster):
+            roles.setdefault(("-".join([_NAME, *ends]), _space(one)), []).append(one)
+    return {
+        "iam_policy": _policy(one for one in known if not one.undo),
+        "undo_iam_policy": _policy(one for one in known if one.undo),
+        "roles": {
+            "apiVersion": "v1",
+            "kind": "List",
+            "items": [_role(name, space, needed) for (name, space), needed in sorted(roles.items())],
+        },
     }
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "kit-remediation"},
+
+
+def _covers(other: Permission, one: Permission) -> bool:
+    """Whether what is there without an undo lets an undo through too."""
+    same = (other.what, other.group, other.resource) == (one.what, one.group, one.resource)
+    return not other.undo and same and other.namespace in ("", one.namespace) and other.name in ("", one.name)
+
+
+def _policy(needed: Iterable[Permission]) -> dict[str, Any]:
+    actions = [f"{one.service}:{one.what}" for one in needed if one.service != "kubernetes"]
+    statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    return {"Version": "2012-10-17", "Statement": [statement] if actions else []}
+
+
+def _space(one: Permission) -> str:
+    """The namespace whose Role it stands in; "" for the ClusterRole. A binding of a namespace asks for `bind` in that namespace."""
+    kind = OBJECT_KINDS.get(one.resource.partition("/")[0])
+    return one.namespace if one.what == "bind" or (kind and kind.namespaced) else ""
+
+
+def _role(name: str, namespace: str, needed: list[Permission]) -> dict[str, Any]:
+    rules = dict[tuple[str, str, str], set[str]]()
+    for one in needed:
+        named = "" if one.what in _UNNAMED and "/" not in one.resource else one.name
+        rules.setdefault((one.group, one.resource, named), set()).add(one.what)
+    return {
+        "apiVersion": f"{_API_GROUP}/v1",
+        "kind": "Role" if namespace else "ClusterRole",
+        "metadata": {"name": name} | ({"namespace": namespace} if namespace else {}),
         "rules": [
             {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
             | ({"resourceNames": [name]} if name else {})
             for (group, resource, name), verbs in sorted(rules.items())
         ],
     }
-    return {"iam_policy": policy, "cluster_role": role}

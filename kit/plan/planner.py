@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kit.actions.action import STAGES, Action, Comes, action_id, permissions_for
+from kit.actions.action import STAGES, Action, Comes, action_id
+from kit.actions.permission import permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import Target
 from kit.errors import CallError

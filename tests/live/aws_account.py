@@ -146,7 +146,8 @@ class Scene:
 
     def permitted(self, action: PlannedAction) -> set[str]:
         """What the action says that it needs, and what everybody may or every preview asks."""
-        return {*ACTIONS[action.action].permissions, *_ALWAYS}
+        plain = [one.rpartition("? ")[2].replace("@undo", "") for one in ACTIONS[action.action].permissions]
+        return {":".join(one.split(":")[:3]) for one in plain} | {*_ALWAYS}
 
 
 def _plan(actions: tuple[PlannedAction, ...]) -> Plan:

@@ -265,6 +265,19 @@ class KubernetesState:
                     self._collect(other)
         if resource == "pods" and self.recreate:
             self._replacement(gone)
+        self._keep_up(metadata.get("namespace", ""), resource, metadata["name"])
+
+    def _keep_up(self, namespace: str, resource: str, name: str) -> None:
+        """Make again what each namespace has, while it stands: pkg/controller/serviceaccount, pkg/controller/certificates/rootcacertpublisher."""
+        standing = self._objects.get(key_of(NAMESPACES, "", namespace), {"metadata": {"deletionTimestamp": ""}})
+        if "deletionTimestamp" in standing["metadata"]:
+            return
+        if (resource, name) == ("serviceaccounts", "default"):
+            self.add({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}})
+        if (resource, name) == ("configmaps", "kube-root-ca.crt"):
+            certificate = {"ca.crt": "-----BEGIN CERTIFICATE-----\n"}
+            metadata = {"name": name, "namespace": namespace}
+            self.add({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": certificate})
 
     def _collect(self, key: str) -> None:
         if key in self._objects:
