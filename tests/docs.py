@@ -274,7 +274,7 @@ def _actions() -> str:
         "# Actions\n",
         "What plans are made of, by stage. `kit apply` does what is the kit's, after a plan was shown and approved; the rest says why a person does it.",
         "What else stops working is worked out for each target from the evidence; here stands what it is by its kind. Permissions have placeholders for",
-        "what the target tells: `{object}` its resource, `{it}` its NAMESPACE/NAME, `{space}` its namespace, `{owner}` what owns it, `{role}` the role of a binding",
+        "what the target tells: `{object}` its resource, `{it}` its NAMESPACE/NAME, `{space}` its namespace, `{owner}` what owns it, `{role}` and `{edited_role}` the role of a binding",
         "(`bind`, `escalate`); `@undo` is needed by an undo alone. A preview of AWS needs `iam:SimulatePrincipalPolicy` and `iam:GetRole` beside what is listed.\n",
         "| action | does | undo | before | preview | check | stops | permissions | tests |",
         "|---|---|---|---|---|---|---|---|---|",

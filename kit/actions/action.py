@@ -110,8 +110,8 @@ class Action:
 
     stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
     precondition: what has to be true just before. permissions: as kit.actions.permission reads them, with placeholders for what the target tells:
-    {object} its resource, {it} its NAMESPACE/NAME, {space} its namespace, {node} its node, {owner} what owns it, {role} what RBAC asks of whoever
-    writes a role or a binding, {reader} the pod that reads a node, {policy} an image's admission policy. `MEMBER? ` or `RESOURCE? ` before one: only where the target has that.
+    {object} its resource, {it} its NAMESPACE/NAME, {space} its namespace, {node} its node, {owner} what owns it, {role} or {edited_role} what RBAC asks
+    of whoever makes or edits a role or a binding, {reader} the pod that reads a node, {policy} an image's admission policy. `MEMBER? ` or `RESOURCE? ` before one: only where the target has that.
     preview: how it is tried before. check: what shows afterwards that it holds. by_person: why the kit doesn't do it, "" when it does.
     only_held: done only to nodes that the attacker may hold, on others an affected pod merely ran, and to pods that were the attacker's tools.
     stops_nothing: of anybody's work. effects: what it changes of what serves and of who has access; none only of what reads.

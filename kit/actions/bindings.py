@@ -10,7 +10,7 @@ from kit.actions.effect import Effect
 from kit.actions.target import EditedBinding, Target
 from kit.model.identity import SERVICE_ACCOUNT
 
-_BINDINGS = ("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:{role}")
+_BINDINGS = ("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:{edited_role}")
 
 
 def _names_any(target: Target, held: Held) -> bool:

@@ -69,8 +69,9 @@ def permissions_for(action: Action, target: Target) -> list[str]:
         condition, _, needed = one.rpartition("? ")
         if condition and not known.get(condition) and condition != resource:
             continue
-        if "{role}" in needed:
-            found += _of_role(target, known, resource, namespace, _UNDO if needed.endswith(_UNDO) else "")
+        if "role}" in needed:
+            edited = name if "{edited_role}" in needed else ""
+            found += _of_role(target, known, resource, f"{namespace}/{edited}", _UNDO if needed.endswith(_UNDO) else "")
         elif "{owner}" in needed:
             found += (
                 needed.replace("{owner}", path) + f":{where}" for path, where in _owners(target, known, namespace)
@@ -86,14 +87,15 @@ def _part(target: Target, known: dict[str, Any], name: str) -> dict[str, Any]:
     return dict_of(dict_of(known.get("body")).get(name) or seen or dict_of(known.get("expected")).get(name))
 
 
-def _of_role(target: Target, known: dict[str, Any], resource: str, namespace: str, undo: str) -> Iterator[str]:
-    """What RBAC asks of whoever writes a role or a binding: the rights that it gives, or `escalate` and `bind`. A role that is made has no name yet."""
+def _of_role(target: Target, known: dict[str, Any], resource: str, where: str, undo: str) -> Iterator[str]:
+    """What RBAC asks of whoever writes a role or a binding: the rights that it gives, or `escalate` and `bind`. where: without a name for a role
+    that is made, as a request to make one has none."""
     if resource in ("roles", "clusterroles"):
-        yield f"{_RBAC}/{resource}:escalate{undo}" + (f":{namespace}/" if namespace else "")
+        yield f"{_RBAC}/{resource}:escalate{undo}:{where}"
     bound = _part(target, known, "roleRef")
     if resource in ("rolebindings", "clusterrolebindings") and bound.get("name"):
         kind = "roles" if bound.get("kind") == "Role" else "clusterroles"
-        yield f"{_RBAC}/{kind}:bind{undo}:{namespace}/{bound['name']}"
+        yield f"{_RBAC}/{kind}:bind{undo}:{where.partition('/')[0]}/{bound['name']}"
 
 
 def _owners(target: Target, known: dict[str, Any], namespace: str) -> Iterator[tuple[str, str]]:

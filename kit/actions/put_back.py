@@ -57,7 +57,7 @@ def _action(name: str, stage: Stage, does: str, kind: SubjectName | TargetSource
     return Action(
         name, stage, does, "whoever relies by now on what the attacker wrote", undo="put back what the attacker left", kinds=(kind,),
         commands=_patch, precondition="the object stands, and what is put back is still as the attacker left it",
-        permissions=("kubernetes:{object}:get", "kubernetes:{object}:patch", "kubernetes:{role}"),
+        permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:{edited_role}"),
         preview=DRY, check="it is as it stood before the attacker changed it",
         person=_person, impossible=_overwritten, tells=_both, ends=("let_in",), **more,
     )  # fmt: skip

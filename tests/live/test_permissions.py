@@ -148,6 +148,7 @@ for _one in (
     Variant(in_cluster.planned("restore_objects", resource="roles", name="wide", body=ROLE, **DELETED)),
     Variant(in_cluster.planned("restore_objects", resource="rolebindings", name="in-shop", body=IN_SHOP, **DELETED)),
     Variant(in_cluster.planned("restore_objects", resource="cronjobs", name="owned", body=CRON | {"metadata": owned("ReplicaSet", "web-5d")}, **DELETED)),
+    Variant(in_cluster.planned("revert_rights", resource="roles", name="wide", expected={"rules": PODS}, patch={"rules": []}, remove=[], person=""), _there(ROLE)),
     Variant(in_cluster.planned("keep_objects", resource="services", name="front", containers=None)),
 ):  # fmt: skip
     VARIANTS.setdefault(_one.planned.action, []).append(_one)
