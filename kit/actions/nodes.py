@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 
 from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
 from kit.actions.effect import Effect
@@ -16,7 +17,7 @@ from kit.actions.node_warnings import (
     who_ends_it,
 )
 from kit.actions.pods import QUARANTINED
-from kit.actions.target import NodeGroupParameters, NodeParameters, Target
+from kit.actions.target import NodeEvidence, NodeGroupParameters, NodeParameters, Target
 from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import (
     AUTO,
@@ -38,6 +39,9 @@ _SNAPSHOTS = (
     "aws:ec2:CreateSnapshots",
     "aws:ec2:CreateTags",
 )
+
+
+_FIND_SNAPSHOTS = "aws ec2 describe-snapshots --owner-ids self --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].SnapshotId' --output text"
 
 
 def _instance(*words: str) -> Callable[[Target], list[str]]:
@@ -84,11 +88,24 @@ def _node_repair(target: Target) -> list[str]:
 
 
 def _lock(target: Target) -> list[str]:
-    find = _instance(
-        "aws ec2 describe-snapshots --owner-ids self --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].SnapshotId' --output text"
-    )(target)
+    find = _instance(_FIND_SNAPSHOTS)(target)
     lock = f"aws ec2 lock-snapshot --lock-mode governance --lock-duration {LOCKED_DAYS} --snapshot-id"
     return [f"for snapshot in $({line}); do {lock} $snapshot; done" for line in find]
+
+
+def _share(target: Target) -> list[str]:
+    known = target.known(NodeEvidence)
+    plain = NodeParameters(**{one.name: getattr(known, one.name) for one in fields(NodeParameters)})
+    find = _instance(_FIND_SNAPSHOTS)(replace(target, parameters=plain))  # the id of the action that took them
+    share = f"aws ec2 modify-snapshot-attribute --attribute createVolumePermission --operation-type add --user-ids {shlex.quote(known.evidence_account)} --snapshot-id"
+    return [f"for snapshot in $({line}); do {share} $snapshot; done" for line in find]
+
+
+def _copied_there(target: Target, held: Held) -> Iterator[str]:
+    """What the other account does: a snapshot that is only shared ends with its owner's."""
+    known = target.known(NodeEvidence)
+    yield f"account {known.evidence_account} can read all that is on the disks; it copies each one, else it ends with yours: aws ec2 copy-snapshot --encrypted --source-region {known.region or 'REGION'} --source-snapshot-id SNAPSHOT"
+    yield "an encrypted one needs its key too: under a key of your own give the account kms:DescribeKey, kms:Decrypt, kms:CreateGrant and kms:ReEncryptFrom; whoever may disable that key ends the evidence"
 
 
 def _terminate(target: Target) -> list[str]:
@@ -182,6 +199,13 @@ ACTIONS = (
            permissions=("aws:ec2:DescribeSnapshots", "aws:ec2:DescribeLockedSnapshots", "aws:ec2:LockSnapshot", "aws:ec2:UnlockSnapshot@undo"),
            preview=EC2_DRY, check="every snapshot of the node is locked",
            impossible=_impossible(), waits=(Wait("snapshot_volumes", Where.SAME),), tells_waits=True),
+    Action("share_snapshots", "capture", "Share each node's snapshots with the account that keeps the evidence", "nothing", stops_nothing=True, undo="share them no longer; copies stay", kinds=("node",), commands=_share,
+           effects=(Effect.NONE,),
+           precondition="the snapshots are done; none is under the default key of EBS, which cannot be shared: copy such a one under a key of your own",
+           permissions=("aws:ec2:DescribeSnapshots", "aws:ec2:DescribeSnapshotAttribute", "aws:ec2:ModifySnapshotAttribute", "aws:kms:DescribeKey"),
+           preview=EC2_DRY, check="each snapshot of the node is shared with that account",
+           needs=NodeEvidence, applies=lambda target, held: bool(target.known(NodeEvidence).evidence_account), impossible=_impossible(), tells=_copied_there,
+           waits=(Wait("snapshot_volumes", Where.SAME), Wait("finish_snapshots", Where.SAME)), tells_waits=True),
     Action("pause_node_repair", "freeze", "Switch off node repair of each node group that has a held node. Node repair replaces a node that is not ready, as one that is cut off", "repair of the group's other nodes", undo="switch node repair on again, with the settings that it had", kinds=("repairing_group",), commands=_node_repair,
            effects=(Effect.NONE,),
            precondition="the node group is ACTIVE",

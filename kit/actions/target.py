@@ -130,6 +130,13 @@ class NodeParameters(Parameters):
 
 
 @dataclass(frozen=True)
+class NodeEvidence(NodeParameters):
+    """A node whose snapshots another account gets. evidence_account: "" when nobody has asked for it."""
+
+    evidence_account: str
+
+
+@dataclass(frozen=True)
 class NodeGroupParameters(Parameters):
     """A managed node group."""
 

@@ -303,18 +303,18 @@ class Case(CaseEvidence):
         }
 
     def plan(
-        self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False, responder: str = ""
+        self, only: Names = (), without: Names = (), keep_addresses: Names | None = None, wide: bool = False, responder: str = "", evidence_account: str = ""
     ) -> PlanFrames:  # fmt: skip
         """What is to be done about the chosen findings, in order, as frames `actions`, `stages`, `ends` and `simulated`; it changes nothing.
 
-        keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant.
-        responder: your ARN or user name: what would end your own way in is refused. Raises CallError.
+        keep_addresses: CIDRs that stay open; none: private only; None: nobody has said. wide: more than a /20 (/48) is meant. evidence_account: the
+        one that gets the snapshots too. responder: your ARN or user name: what would end your own way in is refused. Raises CallError.
 
         Example: case.plan(without=["recover"]).actions
         """
         from kit.case.plan_frames import planned_for
 
-        targets = self._targets(keep_addresses, wide)
+        targets = self._targets(keep_addresses, wide, evidence_account)
         return planned_for(responder, self._scope, targets, only, without, lambda: self._open_incidents)
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
@@ -325,12 +325,12 @@ class Case(CaseEvidence):
         about["evidence"] = self.evidence_digest
         return Brief(self._scope, self.plan(), self.no_incident, about, self.notes, now or datetime.now(UTC)).contract()
 
-    def _targets(self, keep: Names | None = None, wide: bool = False) -> Targets:
+    def _targets(self, *parameters: Any) -> Targets:
         from kit.plan.targets import Targets
 
         said = marked_findings(self.marks)
         place = (self.account, self.region, self.cluster)
-        return Targets(self._scope, self._rows_of, place, said, lambda id_: self.suppression(id_).criteria, keep, wide)
+        return Targets(self._scope, self._rows_of, place, said, lambda id_: self.suppression(id_).criteria, *parameters)
 
     def _rows_of(self, question: str) -> list[dict[str, Any]]:
         from kit.questions.question import QUESTIONS

@@ -35,6 +35,12 @@ from kit.words import utc
     help="Your ARN in AWS or user name in the cluster: no action may end your own way in.",
 )
 @click.option("--private-endpoint", is_flag=True, help="Plan to close the cluster's public endpoint altogether.")
+@click.option(
+    "--evidence-account",
+    default="",
+    metavar="ID",
+    help="Share the snapshots with this AWS account too, which then copies them.",
+)
 @WITHOUT_MARKS
 @AS_JSON
 @shows_errors
@@ -49,6 +55,7 @@ def plan(
     wide: bool,
     responder: str,
     private_endpoint: bool,
+    evidence_account: str,
     without_marks: bool,
     as_json: bool,
 ) -> None:
@@ -71,9 +78,10 @@ def plan(
     with ShownProgress() as progress:
         progress("making the plan", 0, 1)
         opened = opened_case(case, finding, start, end, without_marks)
-        frames = opened.plan(only, without, keep, wide, responder)
+        frames = opened.plan(only, without, keep, wide, responder, evidence_account)
         made, simulation = frames.plan, frames.simulation
     unsaved = ""
+    more = {"keep_addresses": keep, "wide": wide, "responder": responder, "evidence_account": evidence_account}
     options = {"finding": finding, "start": start, "end": end, "only": list(only), "without": list(without)}
     try:
         if without_marks:
@@ -81,7 +89,7 @@ def plan(
         else:
             if older := set_older_plan_aside(opened.path, made):
                 tell(older)
-            save_plan(opened.path, made, options | {"keep_addresses": keep, "wide": wide, "responder": responder})
+            save_plan(opened.path, made, options | more)
     except CaseError as error:
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:

@@ -174,7 +174,8 @@ def _warn_of_new_evidence(case: Path, plan: Plan, options: dict[str, Any], tell:
     only, without, keep = options.get("only") or (), options.get("without") or (), options.get("keep_addresses")
     opened = open_case(case, finding, start, end)
     try:
-        now = opened.plan(only, without, keep, bool(options.get("wide")), str(options.get("responder") or "")).plan
+        said = (str(options.get(name) or "") for name in ("responder", "evidence_account"))
+        now = opened.plan(only, without, keep, bool(options.get("wide")), *said).plan
     except CallError as error:  # such as an address that stays open, and that newer evidence shows to be the attacker's
         tell(f"WARNING: the evidence or the marks of this case do not give this plan any more: {error}")
         return

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from kit.actions.registry import ACTIONS
-from kit.model.kubernetes import workload_pattern
+from kit.plan.first_page import by_workload, kept_before, rows_of_plan
 from kit.plan.markdown_text import code, fenced, no_markup
 from kit.plan.plan import ASKS_NOBODY, Plan, PlannedAction
 from kit.plan.still_open import Fate
@@ -76,11 +75,8 @@ def _now(plan: Plan, now: tuple[PlannedAction, ...]) -> Iterator[str]:
     for number, one in enumerate(now, 1):
         who = "a person" if one.by_person else "the kit"
         yield f"{number}. **{one.does}**: {code(one.name)}. By {who}, {counted(one.minutes, 'minute')}. Why: {_reason([one])}. Stops: {_stops([one], 2)}. Undo: {_undo(one)}."
-    waited = {id_ for one in now for id_ in one.after}
-    kept = [one.action for one in plan.actions if one.id in waited and one.stage == "freeze"]
-    if kept:
-        counts = ", ".join(f"{name} ({kept.count(name)})" for name in dict.fromkeys(kept))
-        yield f"\nBefore that, in about {counted(len(kept), 'minute')}, the kit keeps what these destroy: {counts}."
+    if kept := kept_before(plan, now):
+        yield f"\n{kept}"
     yield ""
 
 
@@ -102,37 +98,20 @@ def _summary(plan: Plan) -> Iterator[str]:
         return
     yield from ("## What is done", "", "| stage | action | to | why | by | minutes | stops | undo |")
     yield "|---|---|---|---|---|---|---|---|"
-    for (stage, action, person), group in groupby(
-        plan.actions, key=lambda one: (one.stage, one.action, bool(one.by_person))
-    ):
-        actions = list(group)
-        names = few([code(name, in_table=True) for name in _by_workload(actions)], _MOST)
-        undo = "**no**" if actions[0].cannot_undo else "nothing to undo" if ACTIONS[action].reads_only else "yes"
-        cells = (stage, action, f"{len(actions)}: {names}", _reason(actions), "a person" if person else "the kit")
-        minutes = sum(one.minutes for one in actions)
-        yield f"| {' | '.join(cells)} | {minutes} | {_stops(actions, 1)} | {undo} |"
+    for row in rows_of_plan(plan.actions):
+        names = few([code(name, in_table=True) for name in by_workload(row.actions)], _MOST)
+        undo = "**no**" if row.undo == "no" else row.undo
+        why, stops = _first(map(no_markup, row.why), 1), _first(map(no_markup, row.stops), 1) or "nothing"
+        cells = (row.stage, row.actions[0].action, f"{len(row.actions)}: {names}", why, row.who, str(row.minutes))
+        yield f"| {' | '.join(cells)} | {stops} | {undo} |"
     yield ""
-
-
-def _by_workload(actions: list[PlannedAction]) -> dict[str, list[PlannedAction]]:
-    """The actions by what a person sees as one thing: pods by their workload, secrets by their namespace."""
-    found = dict[str, list[PlannedAction]]()
-    for one in actions:
-        kind = one.target.partition(":")[0]
-        name = one.name
-        if kind == "pod" or one.target.startswith("created:pods/"):
-            name = workload_pattern(name)
-        elif kind in ("secret", "reachable"):
-            name = f"{name.partition('/')[0]}/…"
-        found.setdefault(name, []).append(one)
-    return {(each[0].name if len(each) == 1 else name): each for name, each in found.items()}
 
 
 def _reason(actions: list[PlannedAction]) -> str:
     return _first((no_markup(why["says"]) for one in actions for why in one.why[:1]), 1)
 
 
-def _first(sentences: Iterator[str] | list[str], most: int) -> str:
+def _first(sentences: Iterable[str], most: int) -> str:
     """The first of some sentences, each once, and how many more."""
     unique = list(dict.fromkeys(sentences))
     return "; ".join(unique[:most]) + (f"; {len(unique) - most} more" if len(unique) > most else "")
@@ -164,7 +143,7 @@ def _action(actions: list[PlannedAction], listed: set[frozenset[str]]) -> Iterat
     targets = frozenset(each.target for each in actions)
     known = len(actions) > 1 and targets in listed
     listed.add(targets)
-    groups = [("", actions)] if known else list(_by_workload(actions).items())
+    groups = [("", actions)] if known else list(by_workload(actions).items())
     for name, group in groups[:_LINES]:
         yield _targets(name, group)
     if len(groups) > _LINES:

@@ -22,6 +22,7 @@ from kit.actions.target import (
     ImageParameters,
     LostObject,
     MadeObject,
+    NodeEvidence,
     NodeParameters,
     ObjectParameters,
     Parameters,
@@ -64,9 +65,11 @@ class Knowledge:
         held: Compromised,
         place: tuple[str | None, str | None, str | None],
         keep: tuple[str, ...] | None,
+        evidence_account: str,
     ) -> None:
-        """place: account, region, cluster. keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said."""
-        self.held, self.keep = held, keep
+        """place: account, region, cluster. keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said.
+        evidence_account: the account that gets the evidence, "" for none."""
+        self.held, self.keep, self.evidence_account = held, keep, evidence_account
         self.account, self.region, self.cluster = place
         self.scopes, self.inventory, self.store = held.scopes, held.inventory, held.store
 
@@ -83,7 +86,7 @@ class Knowledge:
             case "pod" if thing:
                 return self._of_pod(action, thing)
             case "node":
-                return self._of_node(key)
+                return self._of_node(action, key)
             case "identity":
                 return self._of_identity(action, key)
             case "iam_role" if action.needs is ForeignRole:
@@ -160,9 +163,9 @@ class Knowledge:
             stuck += [] if free else [f"{service.namespace}/{service.name}"]
         return dict(sorted(chosen.items())), sorted(stuck)
 
-    def _of_node(self, name: str) -> NodeParameters:
+    def _of_node(self, action: Action, name: str) -> NodeParameters:
         node = self.held.thing_at(f"nodes/{name}")
-        return NodeParameters(
+        made = NodeParameters(
             node=name,
             uid=node.uid if node and node.body else None,
             instance_id=self.instances.get(name),
@@ -171,6 +174,9 @@ class Knowledge:
             group=self._groups.get(self.instances.get(name, "")),
             region=self.region,
             account=self.account,
+        )
+        return (
+            NodeEvidence(**vars(made), evidence_account=self.evidence_account) if action.needs is NodeEvidence else made
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -68,16 +69,17 @@ class Targets:
         criteria: Callable[[str], dict[str, Any]],
         keep: Names | None = None,
         wide: bool = False,
+        evidence_account: str = "",
     ) -> None:
         """place: account, region, cluster. rows: question → the rows of its answer. marked: finding → its last mark. criteria: finding → those of its suppression filter.
-        keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said. wide: whether large ones are meant."""
+        keep: CIDRs that the cluster's endpoint stays open for, () for none, None when nobody has said. wide: whether large ones are meant. evidence_account: who gets the evidence too."""
         self._rows, self.marked, self._criteria = rows, marked, criteria
         self.account, self.region, self.cluster = place
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
         kept = None if keep is None else checked_addresses(keep, sorted(self.held.hostile_addresses), wide)
         self.in_aws = InAws(self.held)
-        self._knowledge = Knowledge(self.held, place, kept)
+        self._knowledge = Knowledge(self.held, place, kept, checked_account(evidence_account, self.account))
         self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
             "default_binding": partial(self._of_answer, "default_binding", "default_accounts_with_rights"),
@@ -249,6 +251,17 @@ class Targets:
                     target = Target("used_binding", binding.path, binding, self.cluster)
                     found.setdefault(binding.path, (target, says))
         return [found[path] for path in sorted(found)]
+
+
+def checked_account(evidence_account: str, own: str | None) -> str:
+    """The account that gets the evidence, "" for none. own: that of the case. Raises CallError for what is no id of another account."""
+    if evidence_account and (not re.fullmatch(r"[0-9]{12}", evidence_account) or evidence_account == own):
+        raise CallError(
+            f"{evidence_account!r} is not the id of another AWS account",
+            where="evidence_account",
+            next="give its twelve digits, such as 111122223333",
+        )
+    return evidence_account
 
 
 _WIDEST = {4: 20, 6: 48}

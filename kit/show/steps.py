@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from markupsafe import Markup
 
 from kit.actions.registry import ACTIONS
 from kit.case.case import Case
+from kit.plan.first_page import FirstPageRow, by_workload, kept_before, row_of, rows_of_plan
 from kit.plan.journal import done_so_far
-from kit.plan.plan import PlannedAction
+from kit.plan.plan import Plan, PlannedAction
 from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import pill, with_code
 from kit.store.notes import open_notes
-from kit.words import counted, few
+from kit.words import Names, counted, few
 
 _MOST_COMMANDS = 60
 
 
 def steps(case: Case, *kinds: str) -> Shown:
-    """The plan's actions, in the order in which they are taken. kinds: only those that are done to these kinds of subjects."""
-    plan = case.plan().plan
+    """The plan's actions by stage and workload, in the order in which they are taken, after a first page of what to stop now and what it comes to.
+
+    kinds: only those that are done to these kinds of subjects, without the first page.
+    """
+    frames = case.plan()
+    plan = frames.plan
     wanted = {one.name for one in ACTIONS.values() if not kinds or set(one.kinds) & set(kinds)}
     shown = [one for one in plan.actions if one.action in wanted]
     left_out = [one for one in plan.not_possible if one["action"] in wanted]
@@ -41,7 +47,71 @@ def steps(case: Case, *kinds: str) -> Shown:
         (Markup("<li>{}: {}</li>").format(safe(few(list(what), 3)), safe(says)) for says, what in reasons.items())
     )
     rest = fold("Not possible, or not planned", Markup("<ul>{}</ul>").format(not_done)) if not_done else ""
-    return Shown(lead + Markup("").join(parts) + rest, counted(len(shown), "action"))
+    first = Markup("") if kinds else _first_page(plan, frames.joined.now, frames.simulation.lines)
+    return Shown(lead + first + Markup("").join(parts) + rest, counted(len(shown), "action"))
+
+
+def _first_page(plan: Plan, now: Iterable[PlannedAction], lines: Names) -> Markup:
+    """What ends access at once, what still works for both sides once all is done, and what the plan comes to, each kind of action in a row."""
+    parts = list[Markup]()
+    urgent = [row_of([one]) for one in now]
+    if urgent:
+        parts += [Markup("<h4>Stop it now</h4>{}").format(_table(urgent))]
+        parts += [Markup("<p>{}</p>").format(safe(says)) for says in [kept_before(plan, now)] if says]
+    for line in lines:
+        who, _, says = line.partition(": ")
+        parts.append(Markup("<p><b>{}:</b> {}</p>").format(safe(who), safe(says)))
+    parts.append(Markup("<h4>What is done</h4>{}").format(_table(rows_of_plan(plan.actions), with_stage=True)))
+    return Markup("").join(parts)
+
+
+def _table(rows: list[FirstPageRow], with_stage: bool = False) -> Markup:
+    names = (*(["stage"] if with_stage else []), "what", "to", "why", "who", "minutes", "stops", "undo")
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
+    body = list[Markup]()
+    for row in rows:
+        one = row.actions[0]
+        undo = pill("no", "cannot") if row.undo == "no" else safe(row.undo)
+        of = safe(few(list(by_workload(row.actions)), 3))
+        number = Markup("{:,}: ").format(len(row.actions)) if len(row.actions) > 1 else ""
+        short = [safe(row.stage), safe(one.action)] if with_stage else []
+        long = [*([] if with_stage else [safe(one.does)]), Markup("{}{}").format(number, of), safe(_first(row.why))]
+        cells = [*map(_tight, short), *map(_cell, long), _tight(safe(row.who)), _tight(safe(row.minutes))]
+        cells += [_cell(safe(_first(row.stops) or "nothing")), _tight(undo)]
+        body.append(Markup("<tr>{}</tr>").format(Markup("").join(cells)))
+    return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        head, Markup("").join(body)
+    )
+
+
+def _cell(text: Markup) -> Markup:
+    return Markup("<td>{}</td>").format(text)
+
+
+def _tight(text: Markup) -> Markup:
+    return Markup('<td class="tight">{}</td>').format(text)
+
+
+def _first(sentences: list[str]) -> str:
+    """The first of some sentences, and how many more."""
+    return few(sentences, 1) if sentences else ""
+
+
+def _groups(actions: list[PlannedAction]) -> Markup:
+    """The targets by workload, each with its reasons, what stops and what is waited for."""
+    listed = list[Markup]()
+    for name, group in by_workload(actions).items():
+        row = row_of(group)
+        after = [id_.rpartition("-")[0] for each in group for id_ in each.after]
+        waits = ", ".join(f"{action} ({after.count(action)})" for action in dict.fromkeys(after))
+        names = "" if len(group) == 1 else f" ({few([each.name.rpartition('/')[2] for each in group], 3)})"
+        parts = [f"why: {few(row.why, 2)}" if row.why else "", f"stops: {few(row.stops, 2)}" if row.stops else ""]
+        parts += [f"after: {waits}" if waits else "", f"id: {few([each.id for each in group], 3)}"]
+        kind = group[0].target.partition(":")[0].replace("_", " ")
+        said = Markup("; ").join(safe(part) for part in parts if part)
+        what = Markup("{} <code>{}</code>{}").format(safe(counted(len(group), kind)), safe(name), safe(names))
+        listed.append(Markup("<li>{}; {}</li>").format(what, said))
+    return Markup("<ul>{}</ul>").format(Markup("").join(listed))
 
 
 def _action(actions: list[PlannedAction]) -> Markup:
@@ -61,13 +131,14 @@ def _action(actions: list[PlannedAction]) -> Markup:
     more = len(lines) - _MOST_COMMANDS
     rest = Markup("<p>{:,} more: <code>kit plan CASE</code> has them all.</p>").format(more) if more > 0 else ""
     person = Markup(" {} {}.").format(pill("for a person", "quiet"), safe(one.by_person)) if one.by_person else ""
-    return Markup("<li><b>{}</b> ({:,}: {}).{} Before: {}. {}.{}{}{}</li>").format(
+    return Markup("<li><b>{}</b> ({:,}: {}).{} Before: {}. {}.{}{}{}{}</li>").format(
         safe(one.does),
         len(actions),
-        safe(few([each.name for each in actions], 3)),
+        safe(few(list(by_workload(actions)), 3)),
         person,
         safe(one.precondition),
         undo,
+        fold("Targets by workload", _groups(actions)),
         fold("What stops", Markup("").join(Markup("<p>{}</p>").format(safe(says)) for says in stops)),
         fold("When not", Markup("<ul>{}</ul>").format(not_if)),
         fold(counted(len(lines), "command"), Markup("<p>{}</p>{}").format(commands, rest)) if lines else "",

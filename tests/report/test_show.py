@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from markupsafe import Markup
 
 import kit
+from kit.plan.first_page import by_workload
 from kit.playbooks.playbook import playbooks_by_family
-from kit.show import cited, show, words
+from kit.show import cited, show, steps, words
 from kit.show.html_table import safe, table, write_csv
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE
@@ -45,6 +47,26 @@ def test_exports_hold_every_affected_pod(opened: kit.Case) -> None:
     show.subjects(opened, "pod")
     with (opened.path / "exports" / "pod-affected.csv").open(newline="") as file:
         assert {row["key"] for row in csv.DictReader(file)} == set(pods["key"])
+
+
+def test_the_steps_begin_with_what_the_plans_markdown_begins_with(tmp_path: Path) -> None:
+    """What to stop now, in the plan's order, then a row for each action of a stage, and the targets of each by their workload."""
+    case = kit.open_case(cases.copied(tmp_path / "case", RECORDINGS / "exec_kube_system"))
+    frames = case.plan()
+    page = BeautifulSoup(steps.steps(case).html, "html.parser")
+    now, whole = page.find_all("table")[:2]
+    urgent = [one.get_text() for one in now.select("tbody tr td:first-child")]
+    assert urgent == [one.does for one in frames.joined.now] and 0 < len(urgent) <= 5
+    assert [one.get_text() for one in now.select("th")] == ["what", "to", "why", "who", "minutes", "stops", "undo"]
+    rows = [tuple(cell.get_text() for cell in row.select("td")) for row in whole.select("tbody tr")]
+    assert {row[:2] for row in rows} == {(one.stage, one.action) for one in frames.plan.actions}
+    assert sum(int(row[5]) for row in rows) == sum(one.minutes for one in frames.plan.actions)
+    said = page.get_text()
+    assert "Still works for you:" in said and "Still works for the attacker:" in said
+    isolated = [one for one in frames.plan.actions if one.action == "isolate_pod"]
+    for name in by_workload(isolated):
+        assert any(name in one.get_text() for one in page.select("details li code"))
+    assert "Stop it now" not in steps.steps(case, "image").html
 
 
 @pytest.mark.parametrize("recording", [SAMPLE, RECORDINGS / "two_incidents"], ids=lambda path: path.name)

@@ -193,6 +193,93 @@ def are_locked(live: Connection, planned: PlannedAction) -> Check:
     return all_hold(live, to_lock(live, planned), f"every snapshot is locked for {LOCKED_DAYS} days from its lock on")
 
 
+@dataclass(frozen=True)
+class ShareSnapshots(AwsChange):
+    """The snapshots of some planned actions shared with another account. instance: theirs, where names of nodes come again."""
+
+    service: ClassVar[str] = "ec2"
+
+    actions: list[str]
+    instance: str | None
+    account: str
+
+    @property
+    def says(self) -> str:
+        return f"share the snapshots of {', '.join(self.actions)} with account {self.account}"
+
+    def look(self, live: Connection) -> State:
+        shared, unshareable = dict[str, bool](), list[str]()
+        for snapshot in (one for action in self.actions for one in _snapshots_of(live, self.instance, action)):
+            asked = {"SnapshotId": snapshot["SnapshotId"], "Attribute": "createVolumePermission"}
+            given = live.read("ec2", "describe_snapshot_attribute", **asked).get("CreateVolumePermissions") or []
+            shared[snapshot["SnapshotId"]] = any(one.get("UserId") == self.account for one in given)
+            if snapshot.get("Encrypted") and _is_of_aws(live, snapshot.get("KmsKeyId")):
+                unshareable.append(snapshot["SnapshotId"])
+        return {"shared": dict(sorted(shared.items())), "unshareable": sorted(unshareable)}
+
+    def refuses(self, state: State) -> str:
+        if not state or not state["unshareable"]:
+            return ""
+        return f"{', '.join(state['unshareable'])}: under the default key of EBS, which no other account can use. Copy it first: aws ec2 copy-snapshot --encrypted --kms-key-id KEY, a key of your own that account {self.account} may use, then share the copy"
+
+    def holds(self, state: State) -> bool:
+        return state is not None and bool(state["shared"]) and all(state["shared"].values())
+
+    def is_as_before(self, before: State, now: State) -> bool:
+        """A run that was cut off between two snapshots goes on with the second."""
+        return before is not None and now is not None and before["shared"].keys() == now["shared"].keys()
+
+    def is_restored(self, before: State, now: State) -> bool:
+        """The snapshots are the kit's own: whichever of them a run that was cut off had shared, none is left shared."""
+        return now is not None and not any(now["shared"].values())
+
+    def is_partly_restored(self, before: State, now: State) -> bool:
+        return self.is_as_before(before, now)
+
+    def _change(self, id_: str, doing: str) -> AwsCall:
+        asked = {"SnapshotId": id_, "Attribute": "createVolumePermission", "OperationType": doing}
+        return "modify_snapshot_attribute", asked | {"UserIds": [self.account]}
+
+    def dry_run(self, live: Connection, state: State) -> str:
+        open_ = [id_ for id_, is_shared in (state or {})["shared"].items() if not is_shared]
+        if not open_:
+            return "none is there yet: they are shared once they are done"
+        return [live.dry_run(call[0], **call[1]) for call in (self._change(id_, "add") for id_ in open_)][-1]
+
+    def do(self, live: Connection, state: State) -> str:
+        request, shared = "", (state or {})["shared"]
+        if not shared:
+            raise Failed(f"there is no snapshot of {', '.join(self.actions)} to share")
+        for id_ in (id_ for id_, is_shared in shared.items() if not is_shared):
+            request = send(live, "ec2", self._change(id_, "add"))
+        return request
+
+    def undo(self, live: Connection, before: State, after: State) -> str:
+        request, now = "", (self.look(live) or {})["shared"]
+        for id_ in (id_ for id_, is_shared in now.items() if is_shared):
+            request = send(live, "ec2", self._change(id_, "remove"))
+        return request
+
+
+def _is_of_aws(live: Connection, key: str | None) -> bool:
+    """Whether a key is the account's default one for EBS, which AWS manages (EBS User Guide, "Share an encrypted snapshot")."""
+    if not key:
+        return True
+    return bool(live.read("kms", "describe_key", KeyId=key)["KeyMetadata"].get("KeyManager") == "AWS")
+
+
+def to_share(live: Connection, planned: PlannedAction) -> list[Change]:
+    """The sharing of the snapshots that were taken."""
+    known = planned.parameters
+    return [ShareSnapshots(list(known["of"]), known.get("instance_id"), str(known["evidence_account"]))]
+
+
+def are_shared(live: Connection, planned: PlannedAction) -> Check:
+    """Whether each snapshot is shared with the account that keeps the evidence."""
+    says = f"every snapshot is shared with account {planned.parameters['evidence_account']}; the copies are made there"
+    return all_hold(live, to_share(live, planned), says)
+
+
 def _console(live: Connection, machine: Machine) -> str:
     """The console's output; --latest works on Nitro instances alone (EC2 API reference, GetConsoleOutput)."""
     try:

@@ -23,6 +23,7 @@ from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.acts.captures import (
     are_finished,
     are_locked,
+    are_shared,
     are_started,
     cannot_snapshot,
     is_captured,
@@ -32,6 +33,7 @@ from kit.live.acts.captures import (
     node_scanned,
     snapshots_finished,
     to_lock,
+    to_share,
     to_snapshot,
 )
 from kit.live.acts.machine import (
@@ -139,12 +141,13 @@ def _is_paused(live: Connection, planned: PlannedAction) -> Check:
 act("pause_node_repair", changes=_paused, check=_is_paused)
 
 
-# snapshot_volumes, lock_snapshots, finish_snapshots
+# snapshot_volumes, lock_snapshots, finish_snapshots, share_snapshots
 
 
 act("lock_snapshots", changes=to_lock, check=are_locked)
 act("snapshot_volumes", changes=to_snapshot, refuses=cannot_snapshot, check=are_started)
 act("snapshot_checkpoints", changes=to_snapshot, refuses=cannot_snapshot, check=are_started)
+act("share_snapshots", changes=to_share, check=are_shared)
 act("finish_snapshots", keeps=snapshots_finished, check=are_finished)
 
 
