@@ -84,7 +84,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "Capture memory": ("capture_container", "capture_node"),
     "Process tree and open ports": ("capture_processes", "$ kit-capture-"),
     "Container state: crictl, logs, what was changed on disk": ("keep_objects", "capture_processes", "$ kubectl logs --all-containers --timestamps "),
-    "Snapshot the EBS volumes": ("snapshot_volumes", "finish_snapshots", "lock_snapshots", "$ aws ec2 create-snapshots "),
+    "Snapshot the EBS volumes": ("snapshot_volumes", "finish_snapshots", "lock_snapshots", "share_snapshots", "$ aws ec2 create-snapshots "),
     "Malware found: the scan's own findings": ("scanned_files", "scan_node"),
     "Attack sequence: the whole tree for each workload, node and identity": ("belongs_together", "seen_at_runtime"),
     "Give the dashboard no way in from outside": ("exposed_services", "close_exposure"),

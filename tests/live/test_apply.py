@@ -45,6 +45,25 @@ def journal(scene: Scene) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (scene.case / "journal.jsonl").read_text().splitlines()]
 
 
+def test_the_evidence_goes_to_another_account_alone_and_when_asked_for(scene: Scene) -> None:
+    """What is planned for nobody by itself, is done by the plan that was approved, with the snapshots that this plan took."""
+    for wrong in ("12345", "keeper", scene.aws.number):
+        done = scene.kit("plan", "--evidence-account", wrong)
+        assert done.returncode == 2 and "is not the id of another AWS account" in done.stderr
+    steps = [word for name in ("snapshot_volumes", "finish_snapshots", "share_snapshots") for word in ("--only", name)]
+    assert "share_snapshots" not in {one["action"] for one in scene.plan(*steps)["actions"]}
+    plan = scene.plan(*steps, "--evidence-account", "999900001111")
+    of = {name: [one for one in plan["actions"] if one["action"] == name] for name in ("snapshot_volumes", "share_snapshots")}  # fmt: skip
+    assert of["share_snapshots"] and len(of["share_snapshots"]) == len(of["snapshot_volumes"])
+    for take, share in zip(of["snapshot_volumes"], of["share_snapshots"], strict=True):
+        assert take["id"] in share["after"] and f"Values={take['id']} " in share["command"][0]
+        assert "--user-ids 999900001111" in share["command"][0]
+        assert any("aws ec2 copy-snapshot" in says for says in share["blast_radius"])
+    scene.aws.account.looks = 0  # the snapshots are done at once
+    outcomes = words(scene.apply(plan["digest"]))
+    assert {outcomes[one["id"]] for one in of["share_snapshots"]} == {"done"}
+
+
 def test_apply_does_all_once_and_undo_restores_what_can_be(scene: Scene) -> None:
     before = scene.state()
     plan = scene.plan("--keep-address", "203.0.113.7/32", "--without", "keep_image", "--without", "eradicate")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.ec2.models import ec2_backends
+from moto.kms.models import kms_backends
 
 from kit.actions.node_capture import capture_pod
 from kit.live import yourself
@@ -334,6 +336,56 @@ def test_snapshots_are_locked_so_that_nobody_deletes_them_and_unlocked_again(her
     with here.work() as work:
         assert [one.word for one in work.undo([lock.id])] == ["undone"]
     assert here.state() == before and here.calls() <= here.permitted(lock) | here.permitted(take)
+
+
+KEEPER = "999900001111"
+
+
+def shared_with(here: Scene) -> list[list[str]]:
+    """The accounts that each snapshot is shared with, as EC2 says."""
+    ec2, names = here.aws.client("ec2"), sorted(here.aws.state()["snapshots"])
+    asked = (ec2.describe_snapshot_attribute(SnapshotId=one, Attribute="createVolumePermission") for one in names)
+    return [[user["UserId"] for user in one["CreateVolumePermissions"]] for one in asked]
+
+
+@pytest.mark.parametrize("phase", ["", "before", "after"])
+def test_snapshots_are_shared_with_the_account_that_keeps_the_evidence(here: Scene, phase: str) -> None:
+    take = planned("snapshot_volumes", **OF_NODE)
+    share = planned("share_snapshots", **OF_NODE, of=[take.id], evidence_account=KEEPER)
+    (failed,) = here.apply(share)
+    assert failed.word == "failed" and "no snapshot of snapshot_volumes" in failed.says
+    here.apply(take)
+    before = here.state()
+    (tried,) = here.preview(share)
+    assert "EC2 would do it (DryRun)" in tried.says and here.state() == before and shared_with(here) == [[], []]
+    if phase:
+        Cutter(here, 1, phase)
+        assert [one.word for one in here.apply(share)] == ["unknown"]
+    (done,) = here.apply(share)
+    assert done.word == "done" and done.check and done.check.word == HOLDS, done
+    assert shared_with(here) == [[KEEPER], [KEEPER]]
+    with here.work() as work:
+        assert [one.word for one in work.undo([share.id])] == ["undone"]
+    assert shared_with(here) == [[], []] and here.calls() <= here.permitted(share) | here.permitted(take)
+
+
+@pytest.mark.parametrize("manager", ["AWS", "CUSTOMER"])
+def test_a_snapshot_under_the_default_key_is_not_shared(here: Scene, manager: str) -> None:
+    """No other account can use the default key; one of the account's own it can be given."""
+    take = planned("snapshot_volumes", **OF_NODE)
+    share = planned("share_snapshots", **OF_NODE, of=[take.id], evidence_account=KEEPER)
+    here.apply(take)
+    kms = here.aws.client("kms")
+    own = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms_backends[here.aws.number][here.aws.region].keys[own].key_manager = manager
+    for one in ec2_backends[here.aws.number][here.aws.region].snapshots.values():
+        one.encrypted, one.kms_key_id = True, own
+    (outcome,) = here.apply(share)
+    if manager == "AWS":
+        assert outcome.word == "refused" and "under the default key of EBS" in outcome.says
+        assert "copy-snapshot --encrypted --kms-key-id KEY" in outcome.says and shared_with(here) == [[], []]
+    else:
+        assert outcome.word == "done" and shared_with(here) == [[KEEPER], [KEEPER]]
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
