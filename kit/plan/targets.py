@@ -259,7 +259,7 @@ def checked_account(evidence_account: str, own: str | None) -> str:
         raise CallError(
             f"{evidence_account!r} is not the id of another AWS account",
             where="evidence_account",
-            next="give its twelve digits, such as 111122223333",
+            next="give the twelve digits of an account that the attacker has no way into",
         )
     return evidence_account
 
