@@ -14,7 +14,7 @@ from kit.words import counted
 
 
 class FirstPageRow(NamedTuple):
-    """One kind of action of a stage by those who do it. why, stops: each once. undo: yes, no, or that there is nothing to undo."""
+    """One kind of action of a stage by those who do it. why, stops: each once. undo: in a word. is_final: whether there is none."""
 
     stage: Stage
     actions: list[PlannedAction]
@@ -23,6 +23,7 @@ class FirstPageRow(NamedTuple):
     minutes: int
     stops: list[str]
     undo: str
+    is_final: bool
 
 
 def row_of(actions: list[PlannedAction]) -> FirstPageRow:
@@ -32,7 +33,7 @@ def row_of(actions: list[PlannedAction]) -> FirstPageRow:
     stops = dict.fromkeys(says for each in actions for says in each.blast_radius if says != "nothing")
     undo = "no" if one.cannot_undo else "nothing to undo" if ACTIONS[one.action].reads_only else "yes"
     who, minutes = "a person" if one.by_person else "the kit", sum(each.minutes for each in actions)
-    return FirstPageRow(one.stage, actions, list(why), who, minutes, list(stops), undo)
+    return FirstPageRow(one.stage, actions, list(why), who, minutes, list(stops), undo, bool(one.cannot_undo))
 
 
 def rows_of_plan(actions: Iterable[PlannedAction]) -> list[FirstPageRow]:

@@ -100,7 +100,7 @@ def _summary(plan: Plan) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for row in rows_of_plan(plan.actions):
         names = few([code(name, in_table=True) for name in by_workload(row.actions)], _MOST)
-        undo = "**no**" if row.undo == "no" else row.undo
+        undo = "**no**" if row.is_final else row.undo
         why, stops = _first(map(no_markup, row.why), 1), _first(map(no_markup, row.stops), 1) or "nothing"
         cells = (row.stage, row.actions[0].action, f"{len(row.actions)}: {names}", why, row.who, str(row.minutes))
         yield f"| {' | '.join(cells)} | {stops} | {undo} |"
@@ -111,7 +111,7 @@ def _reason(actions: list[PlannedAction]) -> str:
     return _first((no_markup(why["says"]) for one in actions for why in one.why[:1]), 1)
 
 
-def _first(sentences: Iterable[str], most: int) -> str:
+def _first(sentences: Iterator[str] | list[str], most: int) -> str:
     """The first of some sentences, each once, and how many more."""
     unique = list(dict.fromkeys(sentences))
     return "; ".join(unique[:most]) + (f"; {len(unique) - most} more" if len(unique) > most else "")

@@ -71,7 +71,7 @@ def _table(rows: list[FirstPageRow], with_stage: bool = False) -> Markup:
     body = list[Markup]()
     for row in rows:
         one = row.actions[0]
-        undo = pill("no", "cannot") if row.undo == "no" else safe(row.undo)
+        undo = pill("no", "cannot") if row.is_final else safe(row.undo)
         of = safe(few(list(by_workload(row.actions)), 3))
         number = Markup("{:,}: ").format(len(row.actions)) if len(row.actions) > 1 else ""
         short = [safe(row.stage), safe(one.action)] if with_stage else []
