@@ -6,6 +6,7 @@ import copy
 import gzip
 import json
 import random
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -721,3 +722,117 @@ def test_a_large_store_answers_like_one_that_fits_into_memory(command: str, monk
     small = cases.printed(command, of=case)
     monkeypatch.setattr(kit.store.store, "SMALL", 0)
     assert kit_json(command, case) == small
+
+
+def _an_hour_before(finding: dict[str, Any]) -> None:
+    for name in ("EventFirstSeen", "EventLastSeen"):
+        moment = datetime.fromisoformat(finding["Service"][name]) - timedelta(hours=1)
+        finding["Service"][name] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("kind", ["deployments", "services"])
+@pytest.mark.parametrize("then", [True, False])
+def test_a_workload_named_without_a_uid_is_sure_only_if_it_existed_then(kind: str, then: bool, tmp_path: Path) -> None:
+    def changed(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in found:
+            workload = one["Resource"]["KubernetesDetails"].get("KubernetesWorkloadDetails") or {}
+            if workload.pop("Uid", None):
+                workload["Type"] = kind
+            if not then:
+                _an_hour_before(one)
+        return found
+
+    evidence = varied("oidc_user_impact", tmp_path, findings=changed)
+    finding = next(one for name, one in scope_of(evidence).items() if name.startswith("83f76076"))
+    assert bool(keys(finding, "pod")) is then and (then or keys(finding, "pod", "possible"))
+    assert ("the evidence shows one of that name at another time only" in said(finding)) is not then
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_a_binding_named_without_a_uid_gives_rights_surely_only_if_it_existed_then(then: bool, tmp_path: Path) -> None:
+    def changed(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in found:
+            (one["Service"]["Action"].get("KubernetesRoleBindingDetails") or {}).pop("Uid", None)
+            if not then:
+                _an_hour_before(one)
+        return found
+
+    evidence = varied("default_sa_admin", tmp_path, findings=changed)
+    finding = next(one for name, one in scope_of(evidence).items() if name.startswith("561f6b9e"))
+    assert ("checkout/default" in keys(finding, "service_account")) is then
+    assert ("checkout/default" in keys(finding, "service_account", "possible")) is not then
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_a_command_was_run_surely_in_a_pod_of_that_name_only_if_it_existed_then(then: bool, tmp_path: Path) -> None:
+    """The finding about the secrets names no pod; the exec by the same attacker names one without its uid."""
+    uid = "34f5fcd3-aa7c-4987-8f04-6f6e37bc0f02"
+
+    def later(body: Any) -> Any:
+        about = (body or {}).get("metadata") or {}
+        if then or about.get("uid") != uid:
+            return body
+        return body | {"metadata": about | {"creationTimestamp": "2026-11-29T16:35:20Z"}}
+
+    evidence = varied(
+        "shared_nat",
+        tmp_path,
+        events=lambda log: [
+            one | {name: later(one.get(name)) for name in ("requestObject", "responseObject")} for one in log
+        ],
+        dump=lambda _, items: [later(one) for one in items],
+    )
+    finding = next(one for name, one in scope_of(evidence).items() if name.startswith("99531371"))
+    assert (uid in keys(finding, "pod"), uid in keys(finding, "pod", "possible")) == (then, not then)
+
+
+def test_a_node_that_was_replaced_under_its_name_is_told_from_the_new_one(tmp_path: Path) -> None:
+    """A finding names an instance: pods of the other instance that had the node's name are not affected."""
+    name, replaced_at = "ip-10-0-1-27.ec2.internal", "2026-11-23T16:21:30Z"
+    old, new = "i-00000000000000001", "i-0a5f084ce62b3b459"
+    node = {
+        "kind": "Node", "apiVersion": "v1", "spec": {"providerID": f"aws:///us-east-1a/{old}"},
+        "metadata": {"name": name, "uid": "00000000-0000-4000-8000-000000000001", "creationTimestamp": "2026-11-23T16:20:00Z"},
+    }  # fmt: skip
+
+    def events(log: list[Event]) -> list[Event]:
+        like = next(one for one in log if one["user"]["username"] == f"system:node:{name}" and one["verb"] == "patch")
+        place = {"resource": "nodes", "name": name, "uid": node["metadata"]["uid"], "apiVersion": "v1"}
+        uri = f"/api/v1/nodes/{name}"
+        told = like | {
+            "auditID": "a1", "level": "RequestResponse", "requestURI": uri, "objectRef": place, "requestObject": None, "responseObject": node,
+        }  # fmt: skip
+        at = {"requestReceivedTimestamp": replaced_at, "stageTimestamp": replaced_at}
+        return [*log, told, told | at | {"auditID": "a2", "verb": "delete", "responseObject": None}]
+
+    def findings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = []
+        for instance in (old, new):
+            one = copy.deepcopy(found[0]) | {
+                "Id": instance,
+                "Arn": instance,
+                "Type": "Impact:Runtime/CryptoMinerExecuted",
+            }
+            one["Resource"] = {"ResourceType": "Instance", "InstanceDetails": {"InstanceId": instance}}
+            one["Service"].pop("Action", None)
+            made.append(one)
+        return made
+
+    def dump(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in items if resource == "nodes" else ():
+            if one["metadata"]["name"] == name:
+                one["metadata"]["creationTimestamp"] = replaced_at
+        return items
+
+    without = ("findings-runtime.json",)
+    scope = scope_of(
+        varied("vanished_deployment", tmp_path, without=without, events=events, findings=findings, dump=dump)
+    )
+    pods = json.loads((RECORDINGS / "vanished_deployment" / "cluster" / "pods.json").read_text())["items"]
+    there = [one["metadata"] for one in pods if one["spec"].get("nodeName") == name]
+    before = {one["uid"] for one in there if one["creationTimestamp"] < replaced_at}
+    after = {one["uid"] for one in there if one["creationTimestamp"] > replaced_at}
+    assert before and after
+    assert keys(scope[new], "pod") & (before | after) == after and before <= keys(scope[new], "pod", "possible")
+    assert not (keys(scope[old], "pod") | keys(scope[old], "pod", "possible")) & after
+    assert len(keys(scope[old], "pod")) > 0

@@ -212,7 +212,8 @@ class Attacker:
                     exactly = self.own_calls.exactly(finding)
                     own = [one for one in inside if may_be_of(one, credentials)] if credentials is not None else exactly
                     take(own, f"it is the call of finding {finding.id}", Ground.OWN_CALL)
-                    self._inside.append((caller, credentials or frozenset(), finding))
+                    if credentials is not None:
+                        self._inside.append((caller, credentials, finding))
                 elif credentials is not None and self.own_calls.is_at_home(finding, *caller[:2], credentials):
                     says = f"it is the call of finding {finding.id}"
                     take(self.own_calls.exactly(finding), says, Ground.OWN_CALL)

@@ -161,10 +161,7 @@ class OwnCalls:
             # The log has not got that call, so no credential in it will do for the one that the finding names.
             named = key or "".join(_sessions_of(finding)[:1])
             return frozenset((named,)) if named else frozenset() if user == ANONYMOUS else None
-        one = _of_one(own)
-        if one is None and finding.first_seen_at and len({event["audit_id"] for event in own}) <= (finding.count or 1):
-            return frozenset().union(*map(credentials_of, own))  # the finding is about all of them
-        return one
+        return _of_one(own)  # its count tells nothing: other calls are counted with it
 
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a finding is about another cluster than the one that the evidence is from."""

@@ -223,6 +223,21 @@ class Inventory:
         """All objects that ever had this name, oldest first; more than one when the name came back."""
         return sorted(self._by_name.get((resource, namespace or None, name), []), key=_age)
 
+    def at_path(self, path: str, at: datetime) -> list[Thing]:
+        """The objects of a path (resource/namespace/name) that existed in the second of a moment."""
+        resource, _, rest = path.partition("/")
+        namespace, _, name = rest.rpartition("/")
+        return [one for one in self.named(resource, namespace, name) if one.existed_at(at)]
+
+    def pods_on(self, node: str, lives: list[Thing]) -> list[tuple[Thing, bool]]:
+        """The pods of a node in some of the lives of its name, each with whether that is sure: a pod that overlaps another life too may
+        be of that one."""
+        others = [one for one in self.named("nodes", None, node) if one not in lives]
+        on_it = [pod for pod in self.pods if pod.node == node]
+        if not lives or not others:
+            return [(pod, True) for pod in on_it]
+        return [(pod, not _overlaps(pod, others)) for pod in on_it if _overlaps(pod, lives)]
+
     @cached_property
     def node_of_instance(self) -> dict[str, str]:
         """EC2 instance id → node name."""
@@ -292,6 +307,10 @@ class Inventory:
                     members = (each for each in self.accounts if not namespace or each.startswith(f"{namespace}/"))
                     found |= dict.fromkeys(sorted(members))
         return list(found)
+
+
+def _overlaps(thing: Thing, lives: list[Thing]) -> bool:
+    return any(thing.existed(one.created_at, one.deleted_at) for one in lives)
 
 
 def _age(thing: Thing) -> tuple[bool, str, str]:

@@ -61,12 +61,11 @@ def _pods_named(
     if resource == "pods":
         return _pod_named(scope, inventory, ref, namespace, name, uid, known)
     if resource == "services":
-        return _pods_behind(scope, inventory, ref, namespace, name, known)
+        return _pods_behind(scope, inventory, ref, namespace, name, uid, known)
+    is_then = True
     if known is None and not uid:
-        # Of several that had this name, the one that lived when the finding's event happened.
-        alive = _alive(scope, inventory.named(resource, namespace, name))
-        known = alive[0] if len(alive) == 1 else None
-        uid = known.uid if known else None
+        named, is_then = _then(scope, inventory.named(resource, namespace, name), said)
+        uid = named[0].uid if len(named) == 1 else None
     found = inventory.pods_of_workload(resource, namespace, name, uid)
     sure_of_name = len({inventory.owner_uid(pod, resource, name) for pod, _ in found} - {None}) <= 1
     if not found and (resource in WORKLOADS.values() or not kind):
@@ -76,7 +75,7 @@ def _pods_named(
         FoundPod(
             pod,
             Why(ref, f"it belonged to {said}, which the finding names", Rule.FINDING),
-            sure or (not uid and sure_of_name),
+            is_then and (sure or (not uid and sure_of_name)),
         )
         for pod, sure in found
     ]
@@ -90,24 +89,23 @@ def _pod_named(
     if _is_uid(uid):
         says = f"the finding names this pod by uid {uid}; no other evidence shows it"
         return [FoundPod(_pod_in_finding(scope.finding, inventory, namespace, name, uid), Why(ref, says, Rule.FINDING))]
-    named = _alive(scope, inventory.named("pods", namespace, name))
+    named, is_then = _then(scope, inventory.named("pods", namespace, name), f"pod {namespace}/{name}")
     if not named:
         says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
-        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
-    at = scope.finding.last_seen_at
-    is_then = at is None or any(pod.existed_at(at) for pod in named)
-    if named and not is_then:
-        says = f"The finding names pod {namespace}/{name} without a uid, and the evidence shows such a pod at another time only"
         scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
     says = f"the finding names pods {namespace}/{name}, without a uid"
     return [FoundPod(pod, Why(ref, says, Rule.FINDING), is_then and len(named) == 1) for pod in named]
 
 
-def _alive(scope: FindingScope, things: list[Thing]) -> list[Thing]:
-    """Of objects with one name, those that existed when the finding's event happened; all when that leaves none."""
+def _then(scope: FindingScope, things: list[Thing], said: str) -> tuple[list[Thing], bool]:
+    """Of objects with a name that a finding names without a uid, those that existed when its event happened, and whether any did, as far as
+    can be told: all of them, and a limit, when none did. said: the name."""
     at = scope.finding.last_seen_at
-    alive = [thing for thing in things if at and thing.existed_at(at)]
-    return alive or things
+    alive = [thing for thing in things if at is None or thing.existed_at(at)]
+    if things and not alive:
+        says = f"The finding names {said} without a uid, and the evidence shows one of that name at another time only"
+        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+    return alive or things, bool(alive or not things)
 
 
 def _pod_in_finding(finding: Finding, inventory: Inventory, namespace: Any, name: Any, uid: str) -> Thing:
@@ -124,10 +122,15 @@ def _pod_in_finding(finding: Finding, inventory: Inventory, namespace: Any, name
 
 
 def _pods_behind(
-    scope: FindingScope, inventory: Inventory, ref: Ref, namespace: Any, name: Any, known: Thing | None
+    scope: FindingScope, inventory: Inventory, ref: Ref, namespace: Any, name: Any, uid: Any, known: Thing | None
 ) -> list[FoundPod]:
     """The pods that a service selected at any time: those whose labels fitted a selector of its."""
-    services = [known] if known else inventory.named("services", namespace, name)
+    services, sure = (
+        ([known], True)
+        if known
+        else _then(scope, inventory.named("services", namespace, name), f"service {namespace}/{name}")
+    )
+    sure = sure and len(services) == 1 and bool(known or not uid)
     found = list[FoundPod]()
     selectors = [(one, body.get("spec", {}).get("selector")) for one in services for body in one.ever]
     for service, selector in ((one, each) for one, each in selectors if isinstance(each, dict) and each):
@@ -135,7 +138,7 @@ def _pods_behind(
         for pod in inventory.pods:
             fits = any(selector.items() <= labels.items() for labels in pod.labels_ever)
             if pod.namespace == service.namespace and fits:
-                found.append(FoundPod(pod, Why(ref, says, Rule.FINDING)))
+                found.append(FoundPod(pod, Why(ref, says, Rule.FINDING), sure))
     if not any(selector for _, selector in selectors):
         says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
         scope.limit(PODS, says, "`kubectl get services -A -o json`")
@@ -176,12 +179,18 @@ def _pods_under(inventory: Inventory, account: str, why: Why, sure: bool = True)
     return [FoundPod(pod, why, sure) for pod in inventory.pods if pod.service_account == account]
 
 
-def _pods_on(scope: FindingScope, inventory: Inventory, node: str, ref: Ref, says: str) -> list[FoundPod]:
+def _pods_on(
+    scope: FindingScope, inventory: Inventory, node: str, ref: Ref, says: str, instance: str = ""
+) -> list[FoundPod]:
+    """The pods of a node while it was the machine that the finding is about: another one may have had its name before or after."""
+    named = inventory.named("nodes", None, node)
+    lives = [one for one in named if instance and str(one.spec.get("providerID")).endswith(f"/{instance}")]
+    lives = lives or _then(scope, named, f"node {node}")[0]
     scope.add("node", node, Why(ref, "the finding is about this node itself", Rule.NAMED_NODE))
     role = inventory.node_roles.get(node)
     if role:
         scope.add("iam_role", role[0], role[1])
-    return [FoundPod(pod, Why(ref, says)) for pod in inventory.pods if pod.node == node]
+    return [FoundPod(pod, Why(ref, says), sure) for pod, sure in inventory.pods_on(node, lives)]
 
 
 def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
@@ -192,16 +201,22 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
     known = inventory.things.get(str(details.get("Uid")))
     kind = "clusterrolebindings" if details.get("Kind") == "ClusterRoleBinding" else "rolebindings"
     namespace = scope.finding.api_call.get("Namespace") if kind == "rolebindings" else None
-    bindings = [known] if known else _alive(scope, inventory.named(kind, namespace, details.get("Name")))
+    said = f"{kind} {details.get('Name')}"
+    bindings, sure = (
+        ([known], True) if known else _then(scope, inventory.named(kind, namespace, details.get("Name")), said)
+    )
+    sure = sure and len(bindings) == 1 and bool(known or not details.get("Uid"))
+    certainty: Certainty = "affected" if sure else "possible"
     found = list[FoundPod]()
     for binding in bindings:
         for account in inventory.bound_accounts(binding):
             ref = binding.why[0].ref if binding.why else scope.finding.ref(ROLE_BINDING)
-            scope.add("service_account", account, Why(ref, f"{binding.path} gives it {details.get('RoleRefName')}"))
+            why = Why(ref, f"{binding.path} gives it {details.get('RoleRefName')}")
+            scope.add("service_account", account, why, certainty=certainty)
             says = f"it runs under {account}, to which {binding.path} gives rights"
-            found += _pods_under(inventory, account, Why(ref, says))
+            found += _pods_under(inventory, account, Why(ref, says), sure)
     if not any("subjects" in body for binding in bindings for body in binding.ever):
-        says = f"Which identities {kind} {details.get('Name')} gives rights to cannot be told: no evidence holds its subjects"
+        says = f"Which identities {said} gives rights to cannot be told: no evidence holds its subjects"
         scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
     return found
 
@@ -221,7 +236,7 @@ def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, 
         what = "`kubectl get nodes -o json` or `aws ec2 describe-instances`"
         scope.limit(PODS, says, what)
         return []
-    return _pods_on(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}")
+    return _pods_on(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}", instance)
 
 
 def touched_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
@@ -240,9 +255,11 @@ def touched_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
             found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), sure and known) for pod, sure in owned]
         elif resource == "pods":
             namespace, _, name = rest.partition("/")
-            named = [thing] if thing else inventory.named("pods", namespace, name)
+            # One of that name from another time may be somebody else's.
+            named = list(subject.had_name.values()) or inventory.named("pods", namespace, name)
             says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
-            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), len(named) == 1 and known) for pod in named]
+            sure = bool(subject.had_name) and known
+            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), sure) for pod in named]
     return found
 
 

@@ -255,6 +255,10 @@ class Scope:
             why = Why(ref, f"{deed.says} {when}", Rule.CARRIES_OUT if deed.carries_out else Rule.ATTACKER)
             certainty: Certainty = "possible" if possible else deed.certainty
             scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)
+            if deed.kind in ("created", "exec"):
+                then = [thing] if thing else self.inventory.at_path(deed.key, event["received_at"])
+                known = {one.uid: one for one in then if len(then) == 1}
+                scope.subjects[deed.kind, deed.key, through].had_name |= known
 
     # ── attack sequences ────────────────────────────────────────────────────────────────────────────────────────────
 

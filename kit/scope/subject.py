@@ -20,7 +20,8 @@ from kit.words import Names
 
 @dataclass
 class Subject:
-    """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md)."""
+    """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md); had_name: the objects that had its name
+    when something was done to it, by uid."""
 
     kind: SubjectName
     key: str
@@ -28,6 +29,7 @@ class Subject:
     why: dict[Why, None]
     thing: Thing | None = None
     through: Ref | None = None
+    had_name: dict[str, Thing] = field(default_factory=dict, repr=False, compare=False)
 
     def join(self, certainty: Certainty, whys: Iterable[Why]) -> None:
         """Take in more reasons: affected wins over possible, and then its reasons alone count."""
