@@ -116,8 +116,10 @@ class Told:
         return sorted(own, key=_moment)
 
     def told_of(self, user: str) -> list[dict[str, Any]]:
-        """What the truth has of the findings whose caller is this identity."""
+        """What the truth has of the findings whose caller is this identity, and of the sequences that they are part of."""
         named = {one["Id"] for one in self.findings if caller(one) == user}
+        sequences = [one for one in self.findings if one["Type"].startswith("AttackSequence:")]
+        named |= {one["Id"] for one in sequences if any(part.encode() in orjson.dumps(one) for part in named)}
         told = {**self.truth["findings"], **self.truth.get("more_findings", {})}
         return [one for finding_id, one in told.items() if finding_id in named]
 
@@ -243,7 +245,8 @@ def slow_and_low(told: Told) -> None:
 
 def _owner_in_the_same_second(told: Told, *, nat: bool) -> None:
     reported = [one for one in told.hostile if one not in told.unreported]
-    for event in reported:
+    # Where the log names no credential, or a node's, nobody could tell two behind one address apart: there is no such truth.
+    for event in (one for one in reported if not nat or (one["user"].get("extra") and not _is_nodes(one))):
         own = told.by_owner(event["user"]["username"])
         user = own[0]["user"] if own and not nat else with_credential(event["user"], "ASIAOWNERSOWNKEY0001")
         place = address_of(event) if nat else address_of(own[0]) if own else OFFICE

@@ -790,7 +790,7 @@ def test_a_node_that_was_replaced_under_its_name_is_told_from_the_new_one(tmp_pa
     """A finding names an instance: pods of the other instance that had the node's name are not affected."""
     name, replaced_at = "ip-10-0-1-27.ec2.internal", "2026-11-23T16:21:30Z"
     old, new = "i-00000000000000001", "i-0a5f084ce62b3b459"
-    node = {
+    node: dict[str, Any] = {
         "kind": "Node", "apiVersion": "v1", "spec": {"providerID": f"aws:///us-east-1a/{old}"},
         "metadata": {"name": name, "uid": "00000000-0000-4000-8000-000000000001", "creationTimestamp": "2026-11-23T16:20:00Z"},
     }  # fmt: skip

@@ -209,12 +209,11 @@ class Attacker:
                 if self.own_calls.is_habit(finding, *caller):
                     # Inside the cluster the victim has all three too: only the finding's own call is told apart.
                     inside = self.own_calls.from_inside(finding)
-                    exactly = self.own_calls.exactly(finding)
-                    own = [one for one in inside if may_be_of(one, credentials)] if credentials is not None else exactly
+                    own = [one for one in inside if may_be_of(one, credentials)] if credentials is not None else []
                     take(own, f"it is the call of finding {finding.id}", Ground.OWN_CALL)
                     if credentials is not None:
                         self._inside.append((caller, credentials, finding))
-                elif credentials is not None and self.own_calls.is_at_home(finding, *caller[:2], credentials):
+                elif credentials is not None and self.own_calls.is_at_home(finding, caller, credentials):
                     says = f"it is the call of finding {finding.id}"
                     take(self.own_calls.exactly(finding), says, Ground.OWN_CALL)
                 elif credentials is not None:

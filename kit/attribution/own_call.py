@@ -8,7 +8,16 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from kit.attribution.calls import CREDENTIALS, OF_CREDENTIALS, Event, address_of, credentials_of, events_where, not_none
+from kit.attribution.calls import (
+    CREDENTIALS,
+    OF_CREDENTIALS,
+    Caller,
+    Event,
+    address_of,
+    credentials_of,
+    events_where,
+    not_none,
+)
 from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
@@ -18,6 +27,8 @@ from kit.store.store import Store
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
 _ROUND = timedelta(minutes=6)  # controllers list everything anew every five minutes or so, besides what they watch
 _HABIT = timedelta(minutes=5)  # what was done longer than this before a finding is a habit
+_CROWD = 2  # others behind one address with one client
+LONG_LIVED = "AKIA"  # the access key of an IAM user; IAM User Guide, "Understanding unique ID prefixes"
 MANY_CALLS = 20  # by so many an identity is known somewhere
 AROUND = timedelta(minutes=5)  # what belongs to one piece of work lies no further apart
 
@@ -188,18 +199,30 @@ class OwnCalls:
             )
         )
 
-    def is_at_home(self, finding: Finding, user: str, address: str, credentials: frozenset[str]) -> bool:
-        """Whether an identity used a credential from an address outside so much before the finding that its owner is there too, at the
-        attacker's machine or behind one load balancer: twenty calls, over more than half of the log before."""
+    def is_at_home(self, finding: Finding, caller: Caller, credentials: frozenset[str]) -> bool:
+        """Whether the owner of a credential may be where a finding's call came from, at the attacker's machine or behind one load balancer:
+        the identity used it there before, twenty times over more than half of the log before; or at all, where it is a long-lived one or none, and
+        two others at least came from there with that client, so that address and client tell nobody apart."""
+        user, address, agent = caller
         first = min((event["received_at"] for event in self.of(finding)), default=finding.first_seen_at)
         if address in self.cluster_addresses.own or first is None:
             return False
-        used = seen_before(self.store, user, address, first)
+        used = seen_before(self.store, str(user), str(address), first)
         known = [one for one in used if not (credentials and one[0]) or one[0] & credentials]
-        if sum(calls for _, calls, _ in known) < MANY_CALLS:
+        if not known:
             return False
-        (row,) = self.store.rows("SELECT min(received_at) AS began FROM audit")
-        return bool((first - min(began for *_, began in known)) * 2 > first - row["began"])
+        (row,) = self.store.rows(
+            "SELECT min(received_at) AS began, count(DISTINCT user_name) FILTER (received_at < $first AND user_name <> $user"
+            " AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR) AS others FROM audit",
+            first=first,
+            user=user,
+            address=address,
+            agent=agent,
+        )
+        if row["others"] >= _CROWD and all(one.startswith(LONG_LIVED) for one in credentials):
+            return True
+        often = sum(calls for _, calls, _ in known) >= MANY_CALLS
+        return often and bool((first - min(began for *_, began in known)) * 2 > first - row["began"])
 
     def is_habit_unknown(self, user: str, first: datetime | None) -> bool:
         """Whether the log before a moment is too short to know an identity's habits: the identity made fewer than 20 calls in it, and
@@ -227,10 +250,11 @@ def seen_before(store: Store, user: str, address: str, before: datetime) -> list
 
 
 def _of_one(events: list[Event]) -> frozenset[str] | None:
-    """The credential of some calls when it is one, renewed perhaps; empty when none is named, None when there are several."""
-    found = frozenset[str]()
-    for credentials in filter(None, map(credentials_of, events)):
-        if found and not credentials & found:
+    """The credential of some calls when it is one, renewed perhaps; empty when none is named, None when there are several, or the log names
+    it of some alone."""
+    found, named = frozenset[str](), [credentials_of(event) for event in events]
+    for credentials in named if any(named) else ():
+        if not credentials or (found and not credentials & found):
             return None
         found |= credentials
     return found

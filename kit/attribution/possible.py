@@ -137,11 +137,11 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
                 others = [event for event in same if not may_be_of(event, credentials)]
                 rule = f"{said}, with another credential: the owner may sit behind that address, or the attacker have signed in again"
                 yield others, rule, user
-                if own_calls.is_at_home(finding, user, str(address), credentials):
+                if own_calls.is_at_home(finding, caller, credentials):
                     alike = [event for event in same if may_be_of(event, credentials)]
                     yield (
                         alike,
-                        f"{said}, with its credential; its owner is there too, so nothing tells attacker and owner apart",
+                        f"{said}, with its credential; its owner may be there too, so nothing tells attacker and owner apart",
                         user,
                     )
 
