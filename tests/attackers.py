@@ -922,6 +922,193 @@ def pod_identity(told: Told) -> None:
     _in_aws(told, last, "eks.amazonaws.com", "CreatePodIdentityAssociation", asked, {"association": asked})
 
 
+def _made_by_controller(told: Told, controller: str, resource: str, body: Event, moment: datetime) -> None:
+    """The call with which a controller makes an object, like another one of its in the log."""
+    who = f"system:serviceaccount:kube-system:{controller}"
+    makes = [one for one in told.by_owner(who) if one["verb"] == "create" and about(one).get("resource") == resource]
+    like = _fits([one for one in makes if not about(one).get("subresource") and one["level"] == "RequestResponse"])[0]
+    where = body["metadata"]["namespace"]
+    place = {key: value for key, value in about(like).items() if key != "name"} | {"namespace": where}
+    uri = like["requestURI"].replace(f"/namespaces/{about(like)['namespace']}/", f"/namespaces/{where}/")
+    asked: Any = _bare(
+        like, requestURI=uri, objectRef=place, requestObject=body, responseObject=body, responseStatus={"code": 201}
+    )
+    told.add(like, after=moment - at(_moment(like)), **asked)
+
+
+def _changes(told: Told, *, template: bool) -> None:
+    """The attacker changes a Deployment of yours, and its controllers make a pod after that."""
+    last, sets = _strong(told), {one["metadata"]["uid"]: one for one in told.dump["replicasets"]["items"]}
+    owned = [(one, (one["metadata"].get("ownerReferences") or [{}])[0].get("uid")) for one in _victims(told)]
+    pod, owner = _fits([(one, sets[uid]) for one, uid in owned if uid in sets])[0]
+    name, where = owner["metadata"]["ownerReferences"][0]["name"], owner["metadata"]["namespace"]
+    (stood,) = [
+        one
+        for one in told.dump["deployments"]["items"]
+        if (one["metadata"]["name"], one["metadata"]["namespace"]) == (name, where)
+    ]
+    when, image = at(_moment(last)), "docker.io/library/tools:1" if template else pod["spec"]["containers"][0]["image"]
+    container = pod["spec"]["containers"][0]["name"]
+    ask = {
+        "spec": {"template": {"spec": {"containers": [{"name": container, "image": image}]}}}
+        if template
+        else {"replicas": 9}
+    }
+    after = deepcopy(stood)
+    after["spec"] |= {} if template else {"replicas": 9}
+    after["spec"]["template"]["spec"]["containers"][0] |= {"image": image}
+    place = {
+        "resource": "deployments",
+        "namespace": where,
+        "name": name,
+        "uid": stood["metadata"]["uid"],
+        "apiGroup": "apps",
+        "apiVersion": "v1",
+    }
+    uri = f"/apis/apps/v1/namespaces/{where}/deployments/{name}"
+    asked: Any = _bare(
+        last,
+        verb="patch",
+        requestURI=uri,
+        objectRef=place,
+        requestObject=ask,
+        responseObject=after,
+        level="RequestResponse",
+    )
+    told.add(last, hostile=True, **asked)
+    for one in told.dump["deployments"]["items"]:
+        if one is stood:
+            one["spec"] = after["spec"]
+    made, above = deepcopy(pod), deepcopy(owner)
+    if template:
+        above["metadata"] |= {
+            "name": f"{name}-6d4cf56db6",
+            "uid": "44444444-0000-4000-8000-000000000001",
+            "creationTimestamp": _second(when + 2 * SECOND),
+        }
+        above["spec"]["template"]["spec"] = after["spec"]["template"]["spec"]
+        told.dump["replicasets"]["items"].append(above)
+        _made_by_controller(told, "deployment-controller", "replicasets", above, when + 2 * SECOND)
+    made["metadata"] |= {
+        "name": f"{above['metadata']['name']}-zz9zz", "uid": "44444444-0000-4000-8000-000000000002", "creationTimestamp": _second(when + 3 * SECOND),
+    }  # fmt: skip
+    made["metadata"]["ownerReferences"][0] |= {"name": above["metadata"]["name"], "uid": above["metadata"]["uid"]}
+    made["spec"]["containers"][0] |= {"image": image}
+    told.dump["pods"]["items"].append(made)
+    unscheduled = made | {
+        "spec": {key: value for key, value in made["spec"].items() if key != "nodeName"},
+        "status": {},
+    }
+    _made_by_controller(told, "replicaset-controller", "pods", unscheduled, when + 3 * SECOND)
+    if template:
+        _touched(told, made)
+    for one in told.told_of(last["user"]["username"]):
+        one["objects_changed"] = [*one["objects_changed"], f"deployments/{where}/{name}"]
+        if template:
+            one["pods"] = [*one["pods"], told.truth["attacker_touched_pods"][-1] | {"deleted": None}]
+            one["images"] = [*one["images"], image]
+
+
+def _second(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def changes_a_workload(told: Told) -> None:
+    """The attacker puts another image into a Deployment of yours, whose new pod runs it."""
+    _changes(told, template=True)
+
+
+def scales_a_workload(told: Told) -> None:
+    """The attacker scales a Deployment of yours: the new pod runs what the others run, and is not the attacker's."""
+    _changes(told, template=False)
+
+
+def inside_the_vpc(told: Told) -> None:
+    """The attacker sits on another machine of the VPC, at an address of no node and no pod."""
+    public = sorted(
+        {address_of(one) for one in told.hostile if not re.match(r"^(10\.|172\.|127\.|::1)", address_of(one))}
+    )
+    for number, address in enumerate(_fits(public)):
+        told.rename(address, f"10.0.200.{77 + number}")
+
+
+def recreates_a_workload(told: Told) -> None:
+    """The attacker deletes a Deployment of yours and makes one of its name; its owner ends that and makes the first one again."""
+    last, sets = _strong(told), {one["metadata"]["uid"]: one for one in told.dump["replicasets"]["items"]}
+    owned = [(one, (one["metadata"].get("ownerReferences") or [{}])[0].get("uid")) for one in _victims(told)]
+    pod, owner = _fits([(one, sets[uid]) for one, uid in owned if uid in sets])[0]
+    name, where = owner["metadata"]["ownerReferences"][0]["name"], owner["metadata"]["namespace"]
+    (stood,) = [
+        one
+        for one in told.dump["deployments"]["items"]
+        if (one["metadata"]["name"], one["metadata"]["namespace"]) == (name, where)
+    ]
+    uri, place = (
+        f"/apis/apps/v1/namespaces/{where}/deployments",
+        {"resource": "deployments", "namespace": where, "name": name, "apiGroup": "apps", "apiVersion": "v1"},
+    )
+    theirs = deepcopy(stood)
+    theirs["metadata"] |= {
+        "uid": "55555555-0000-4000-8000-000000000001",
+        "creationTimestamp": _second(at(_moment(last)) + 2 * SECOND),
+    }
+    theirs["spec"]["template"]["spec"]["containers"][0] |= {"image": "docker.io/library/tools:1"}
+    again = deepcopy(stood)
+    again["metadata"] |= {
+        "uid": "55555555-0000-4000-8000-000000000002",
+        "creationTimestamp": _second(at(_moment(last)) + 9 * SECOND),
+    }
+    admin = {"username": "kubernetes-admin", "groups": ["system:masters"], "extra": {KEY: ["ASIAADMINSOWNKEY0001"]}}
+    own: Any = {"user": admin, "sourceIPs": [OFFICE]}
+    gone: Any = _bare(last, verb="delete", requestURI=f"{uri}/{name}", objectRef=place, level="RequestResponse")
+    made: Any = gone | {"verb": "create", "requestURI": uri, "responseStatus": {"code": 201}}
+    told.add(
+        last,
+        hostile=True,
+        **gone
+        | {
+            "responseObject": {
+                "kind": "Status",
+                "status": "Success",
+                "details": {"name": name, "uid": stood["metadata"]["uid"]},
+            }
+        },
+    )
+    told.add(last, hostile=True, after=2 * SECOND, **made | {"requestObject": theirs, "responseObject": theirs})
+    told.add(
+        last,
+        after=8 * SECOND,
+        **own,
+        **gone
+        | {
+            "responseObject": {
+                "kind": "Status",
+                "status": "Success",
+                "details": {"name": name, "uid": theirs["metadata"]["uid"]},
+            }
+        },
+    )
+    told.add(last, after=9 * SECOND, **own, **made | {"requestObject": again, "responseObject": again})
+    above, late = deepcopy(owner), deepcopy(pod)
+    above["metadata"] |= {
+        "uid": "55555555-0000-4000-8000-000000000003",
+        "creationTimestamp": _second(at(_moment(last)) + 10 * SECOND),
+    }
+    above["metadata"]["ownerReferences"][0] |= {"uid": again["metadata"]["uid"]}
+    late["metadata"] |= {
+        "name": f"{above['metadata']['name']}-zz9zz",
+        "uid": "55555555-0000-4000-8000-000000000004",
+        "creationTimestamp": _second(at(_moment(last)) + 10 * SECOND),
+    }
+    late["metadata"]["ownerReferences"][0] |= {"uid": above["metadata"]["uid"]}
+    told.dump["deployments"]["items"] = [again if one is stood else one for one in told.dump["deployments"]["items"]]
+    told.dump["replicasets"]["items"].append(above)
+    told.dump["pods"]["items"].append(late)
+    for one in told.told_of(last["user"]["username"]):
+        one["objects_deleted"] = [*one["objects_deleted"], f"deployments/{where}/{name}"]
+        one["objects_created"] = [*one["objects_created"], f"deployments/{where}/{name}"]
+
+
 @dataclass(frozen=True)
 class Foe:
     """One kind of attacker. undecidable: the evidence does not tell all that the truth knows, so that some may be possible only."""
@@ -1000,6 +1187,14 @@ FOES = (
         uses_a_certificate,
     ),
     Foe("Pod Identity", "a role for somebody's service account by EKS Pod Identity", pod_identity),
+    Foe("changes a workload", "another image in somebody's Deployment, whose new pod runs it", changes_a_workload),
+    Foe("scales a workload", "more pods of somebody's Deployment, which run what the others run", scales_a_workload),
+    Foe(
+        "recreates a workload",
+        "a Deployment of the name of one that was deleted, and the owner's again",
+        recreates_a_workload,
+    ),
+    Foe("inside the VPC", "from a machine of the VPC that is neither node nor pod", inside_the_vpc, True),
 )
 
 

@@ -86,6 +86,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/scope/scope.py": _CALLERS,
         "kit/scope/caller.py": _CALLERS,
         "kit/scope/pods.py": _CALLERS,
+        "kit/scope/put_in.py": ("tests/test_attackers.py", *_CALLERS),
         "kit/scope/reach.py": _CALLERS,
         "kit/scope/subject.py": _CALLERS,
         "kit/model/pod_spec.py": ("tests/test_host_access.py", "tests/test_scope.py", *_CALLERS, *_PLAN),

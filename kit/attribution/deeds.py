@@ -40,7 +40,7 @@ SAME_BIRTH = timedelta(seconds=2)  # creationTimestamp has whole seconds; the lo
 class Deed:
     """One thing that a call did. kind and key: of the subject (docs/json.md). says: what was done, without when and by whom.
 
-    carries_out: whether data may have left by it.
+    carries_out: whether data may have left by it. for_pods: whether it may have changed what the pods of a workload run from then on.
     """
 
     kind: SubjectName
@@ -48,6 +48,7 @@ class Deed:
     says: str
     certainty: Certainty = "affected"
     carries_out: bool = False
+    for_pods: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Deeds:
                 about = ("created", *PODS) if resource in ("pods", *WORKLOADS.values()) else ("created",)
                 yield Limit(about, says, "a cluster dump", event["received_at"])
         elif verb in ("update", "patch", "create"):
-            yield Deed("changed", path, "changed")
+            yield Deed("changed", path, "changed", for_pods=self._is_for_pods(event))
             yield from self._brought(event)
 
     # ── permissions and images ─────────────────────────────────────────────────────────────────────────────────────
@@ -156,6 +157,13 @@ class Deeds:
                 yield Deed("exec", path_of(event), "a container was added to it, as kubectl debug does")
             for image in images(pod_spec(body.get("spec"))):
                 yield Deed("introduced", image, f"brought in by {path_of(event)}", certainty)
+
+    def _is_for_pods(self, event: Event) -> bool:
+        """Whether a write to a workload named what its pods are made from, or may have: a scale does not."""
+        if event["resource"] not in WORKLOADS.values() or event["subresource"]:
+            return False
+        asked, answered = self._bodies(event)
+        return bool((asked or answered or {"template": True}).get("template"))
 
     def read_bodies(self, events: Iterable[Event]) -> None:
         """Read the bodies that the deeds of events need, in one pass a file: asked for one by one they would cost one each."""
@@ -291,8 +299,9 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
     """Of a body what deeds are told from: many are held at once."""
     if "subjects" in body or "roleRef" in body:
         return {name: body[name] for name in ("roleRef", "subjects") if name in body}
-    named = images(pod_spec(body.get("spec")))
-    return {"spec": {"containers": [{"image": image} for image in named]}} if body else {}
+    named, spec = images(pod_spec(body.get("spec"))), dict_of(body.get("spec"))
+    template = bool(spec.get("template") or spec.get("jobTemplate"))
+    return {"spec": {"containers": [{"image": image} for image in named]}, "template": template} if body else {}
 
 
 def command_of(event: Event) -> str:

@@ -9,7 +9,7 @@ from kit.attribution.attacker import Attacker
 from kit.attribution.calls import address_of
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
-from kit.lenient import dict_of, dicts_of, json_of
+from kit.lenient import dicts_of
 from kit.model.arn import iam_arn
 from kit.model.finding import API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.kinds import PODS, Certainty
@@ -237,62 +237,6 @@ def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, 
         scope.limit(PODS, says, what)
         return []
     return _pods_on(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}", instance)
-
-
-def touched_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
-    """The pods that the caller itself made, or whose workload it made, and those that it ran commands in; possible where that call
-    is only possibly the attacker's."""
-    found = list[FoundPod]()
-    for subject in scope.all_of("created", "exec"):
-        if subject.through:
-            continue
-        why, thing, known = next(iter(subject.why)), subject.thing, subject.certainty == "affected"
-        who = "the attacker" if known else "perhaps the attacker"
-        resource, _, rest = subject.key.partition("/")
-        if thing is not None and resource in WORKLOADS.values():
-            owned = inventory.pods_of_workload(resource, thing.namespace, thing.name, thing.uid)
-            says = f"it belonged to {subject.key}, which {who} made"
-            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), sure and known) for pod, sure in owned]
-        elif resource == "pods":
-            namespace, _, name = rest.partition("/")
-            # One of that name from another time may be somebody else's.
-            named = list(subject.had_name.values()) or inventory.named("pods", namespace, name)
-            says = f"{who} made it" if subject.kind == "created" else f"{who} ran commands in it"
-            sure = bool(subject.had_name) and known
-            found += [FoundPod(pod, Why(why.ref, says, Rule.ATTACKER), sure) for pod in named]
-    return found
-
-
-def injected_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
-    """The pods that a mutating webhook of the caller's changed as they were made, by the annotations of the API server: possible where
-    the webhook stood before and the caller only changed it. The images that it put in are added at once.
-
-    Source: Kubernetes "Dynamic Admission Control", audit annotations (mutation.webhook…, patch.webhook…).
-    """
-    found = list[FoundPod]()
-    hooks = [one for one in scope.all_of("created", "changed") if one.key.startswith("mutatingwebhookconfigurations/")]
-    for hook in sorted(hooks, key=lambda one: one.kind):
-        name, made = hook.key.partition("/")[2], hook.kind == "created" and hook.certainty == "affected"
-        certainty: Certainty = "affected" if made else "possible"
-        for row in inventory.store.rows(
-            "SELECT audit_id, file, item, uid, annotations FROM audit WHERE resource = 'pods' AND verb = 'create'"
-            " AND subresource IS NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run"
-            " AND annotations LIKE '%mutation.webhook.admission.k8s.io/%' AND strpos(annotations, $name) > 0"
-            " ORDER BY received_at, file, item",
-            name=name,
-        ):
-            told = [dict_of(json_of(text)) for text in dict_of(json_of(row["annotations"])).values()]
-            of_hook = [one for one in told if one.get("configuration") == name]
-            pod = inventory.things.get(row["uid"] or "")
-            if pod is None or not any(one.get("mutated") is True for one in of_hook):
-                continue
-            says = f"mutatingwebhookconfigurations/{name}, which the attacker {'made' if made else 'changed'}, changed it as it was made"
-            why = Why(inventory.store.event_ref(row), says, Rule.ATTACKER)
-            found.append(FoundPod(pod, why, made))
-            patches = [dict_of(one.get("value")) for hooked in of_hook for one in dicts_of(hooked.get("patch"))]
-            for image in (str(one["image"]) for one in patches if one.get("image")):
-                scope.add("introduced", image, why, certainty=certainty)
-    return found
 
 
 def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resource: dict[str, Any]) -> list[FoundPod]:

@@ -29,8 +29,9 @@ from kit.model.window import Window
 from kit.scope.caller import identity_of_caller
 from kit.scope.index import Index
 from kit.scope.limits import Limits
-from kit.scope.pods import add_pods, injected_pods, pods_of_finding, pods_of_sequence, touched_pods
+from kit.scope.pods import add_pods, pods_of_finding, pods_of_sequence
 from kit.scope.profile import Profiles
+from kit.scope.put_in import changed_pods, injected_pods, touched_pods
 from kit.scope.reach import add_opened_nodes, add_possible, add_reach, add_sessions
 from kit.scope.subject import FindingScope
 from kit.store.marks import Mark
@@ -129,6 +130,7 @@ class Scope:
             add_pods(scope, self.inventory, pods_of_finding(scope, self.inventory, self.attacker))
             self._add_deeds(scope)
             add_pods(scope, self.inventory, touched_pods(scope, self.inventory))
+            add_pods(scope, self.inventory, changed_pods(scope, self.inventory))
             add_pods(scope, self.inventory, injected_pods(scope, self.inventory))
             self._add_rest(scope)
 
@@ -255,10 +257,12 @@ class Scope:
             why = Why(ref, f"{deed.says} {when}", Rule.CARRIES_OUT if deed.carries_out else Rule.ATTACKER)
             certainty: Certainty = "possible" if possible else deed.certainty
             scope.add(deed.kind, deed.key, why, thing=thing, through=through, certainty=certainty)
-            if deed.kind in ("created", "exec"):
+            subject = scope.subjects[deed.kind, deed.key, through]
+            if deed.kind in ("created", "exec") or deed.for_pods:
                 then = [thing] if thing else self.inventory.at_path(deed.key, event["received_at"])
-                known = {one.uid: one for one in then if len(then) == 1}
-                scope.subjects[deed.kind, deed.key, through].had_name |= known
+                subject.had_name |= {one.uid: one for one in then if len(then) == 1}
+            if deed.for_pods:
+                subject.for_pods_at = min(subject.for_pods_at or event["received_at"], event["received_at"])
 
     # ── attack sequences ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -21,7 +21,7 @@ from kit.words import Names
 @dataclass
 class Subject:
     """Something affected, or possibly so. Fields as in the scope's JSON contract (docs/json.md); had_name: the objects that had its name
-    when something was done to it, by uid."""
+    when something was done to it, by uid. for_pods_at: when a change was made to what its pods are made from, first."""
 
     kind: SubjectName
     key: str
@@ -30,6 +30,7 @@ class Subject:
     thing: Thing | None = None
     through: Ref | None = None
     had_name: dict[str, Thing] = field(default_factory=dict, repr=False, compare=False)
+    for_pods_at: datetime | None = None
 
     def join(self, certainty: Certainty, whys: Iterable[Why]) -> None:
         """Take in more reasons: affected wins over possible, and then its reasons alone count."""
