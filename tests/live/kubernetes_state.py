@@ -8,9 +8,11 @@ import copy
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.live.kubernetes_admission import ask_quotas, ask_webhooks
+from tests.live.kubernetes_defaults import allocate, defaulted, job_selector
 from tests.live.kubernetes_documents import json_patched, merged, sent
 from tests.live.kubernetes_kinds import (
     KINDS,
@@ -37,12 +39,15 @@ _ORPHANING = {"jobs.batch", "replicationcontrollers"}
 class KubernetesState:
     """Objects by key, "RESOURCE[.GROUP]/NAMESPACE/NAME"; what has no namespace has an empty one there.
 
-    `ignored` may hold "dryRun", "uid", "resourceVersion" or "labelSelector": the server is then as careless as a naive
+    `failing` are names of admission webhooks that do not answer. `lingering`: kubelets take their time, so that a deleted pod stands until
+    `kubelets_end_pods`. `ignored` may hold "dryRun", "uid", "resourceVersion" or "labelSelector": the server is then as careless as a naive
     emulator, which is how the tests show that they would notice."""
 
     def __init__(self, objects: Iterable[Object] = (), *, recreate: bool = False) -> None:
         self.recreate = recreate
         self.ignored: set[str] = set()
+        self.failing: set[str] = set()
+        self.lingering = False
         self._objects: dict[str, Object] = {}  # stored objects are replaced, never changed in place
         self._custom: list[Kind] = []
         self._revision = 1000
@@ -84,13 +89,17 @@ class KubernetesState:
                         self.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
                 if kind is NAMESPACES:
                     metadata["labels"] = {"kubernetes.io/metadata.name": metadata["name"]} | metadata.get("labels", {})
-                item = sent(kind, metadata.get("namespace", ""), item)
+                item = defaulted(kind, sent(kind, metadata.get("namespace", ""), item))
                 metadata = item["metadata"]
                 key = key_of(kind, metadata.get("namespace", ""), metadata["name"])
                 kept = self._objects.get(key, {}).get("metadata", {})
                 metadata.setdefault("uid", kept.get("uid") or str(uuid.uuid4()))
                 metadata.setdefault("creationTimestamp", kept.get("creationTimestamp") or _now())
                 version = metadata.get("resourceVersion")
+                if kind.resource == "services":
+                    allocate(kind, item, self._others("services/", key))
+                if kind.resource == "deployments.apps":
+                    metadata.setdefault("annotations", {}).setdefault("deployment.kubernetes.io/revision", "1")
                 self._write(key, item)
                 if version:
                     metadata["resourceVersion"] = version
@@ -147,6 +156,17 @@ class KubernetesState:
         for owned in (*_KEPT, "managedFields"):
             metadata.pop(owned, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now()}
+        defaulted(kind, item)
+        if kind.resource == "jobs.batch":
+            job_selector(item, metadata["uid"])
+        ask_webhooks(self._objects, self.failing, "CREATE", kind, namespace, item)
+        ask_quotas(self._objects, kind, namespace, metadata["name"])
+        if kind.resource == "services":
+            allocate(kind, item, self._others("services/", key))
+        if (
+            kind.resource == "deployments.apps"
+        ):  # its controller counts its revisions anew (deployment/util, SetNewReplicaSetAnnotations)
+            metadata["annotations"] = metadata.get("annotations", {}) | {"deployment.kubernetes.io/revision": "1"}
         if "spec" in item and kind.group:
             metadata["generation"] = 1
         item.pop("status", None)
@@ -154,7 +174,14 @@ class KubernetesState:
             # No scheduler and no kubelet here, but for a pod that names its node and runs to its end: it has ended at once.
             runs = item.get("spec", {}).get("nodeName") and item["spec"].get("restartPolicy") == "Never"
             item["status"] = {"phase": "Succeeded" if runs else "Pending"}
-        return Answer(201, self._write(key, item))
+        answer = Answer(201, self._write(key, item))
+        if kind is NAMESPACES:
+            for resource, name in (("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")):
+                self._keep_up(metadata["name"], resource, name)
+        return answer
+
+    def _others(self, start: str, key: str) -> list[Object]:
+        return [item for other, item in self._objects.items() if other.startswith(start) and other != key]
 
     def _update(self, kind: Kind, namespace: str, name: str, call: Call) -> Answer:
         key, stored = self._stored(kind, namespace, name)
@@ -202,8 +229,12 @@ class KubernetesState:
             metadata |= {part: old[part]} if part in old else {}
         item.pop("status", None)
         item |= {"status": stored["status"]} if "status" in stored else {}
+        defaulted(kind, item)
         if item == stored:
             return Answer(200, stored)
+        ask_webhooks(self._objects, self.failing, "UPDATE", kind, old.get("namespace", ""), item)
+        if kind.resource == "services":
+            allocate(kind, item, self._others("services/", key))
         if "generation" in old and item.get("spec") != stored.get("spec"):
             metadata["generation"] = old["generation"] + 1
         self._write(key, item)
@@ -225,6 +256,7 @@ class KubernetesState:
                 word = "UID" if part == "uid" else "ResourceVersion"
                 said = f"the {word} in the precondition ({wanted}) does not match that in record ({metadata[part]})"
                 raise kind.refuse(409, "Conflict", metadata["name"], f"{said}. The object might have been modified")
+        ask_webhooks(self._objects, self.failing, "DELETE", kind, metadata.get("namespace", ""), stored)
         default = "Orphan" if kind.resource in _ORPHANING else "Background"
         policy = options.get("propagationPolicy") or default
         if policy not in ("Orphan", "Background", "Foreground"):
@@ -238,11 +270,37 @@ class KubernetesState:
             marked = copy.deepcopy(stored)
             marked["metadata"] |= {"deletionTimestamp": _now(), "deletionGracePeriodSeconds": 0}
             return self._write(key, marked)
+        if kind is PODS and (grace := self._grace(stored, options)):
+            if "deletionTimestamp" in metadata:
+                return stored
+            ends = (datetime.now(UTC) + timedelta(seconds=grace)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            marked = copy.deepcopy(stored)
+            marked["metadata"] |= {"deletionTimestamp": ends, "deletionGracePeriodSeconds": grace}
+            return self._write(key, marked)
         self._remove(key)
         if kind.resource in _RETURNED:
             return stored
         details = {"name": metadata["name"], "group": kind.group, "kind": kind.plural, "uid": metadata["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+    def _grace(self, pod: Object, options: Mapping[str, Any]) -> int:
+        """How long a pod stands on: where it runs on a node whose kubelet takes its time (core/pod/strategy.go, CheckGracefulDelete)."""
+        spec, status = pod.get("spec", {}), pod.get("status", {})
+        if not self.lingering or not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+            return 0
+        asked = options.get("gracePeriodSeconds")
+        return int(spec.get("terminationGracePeriodSeconds", 30) if asked is None else asked)
+
+    def kubelets_end_pods(self) -> None:
+        """What kubelets do at the end of a grace period."""
+        with self._lock:
+            for key, pod in list(self._objects.items()):
+                if (
+                    key.startswith("pods/")
+                    and pod["metadata"].get("deletionGracePeriodSeconds")
+                    and not pod["metadata"].get("finalizers")
+                ):
+                    self._remove(key)
 
     def _remove(self, key: str) -> None:
         """Take an object away, and then do what garbage collector and controllers do."""

@@ -617,3 +617,142 @@ def test_a_role_of_the_server_counts_as_it_stands(emulator: KubernetesEmulator) 
     reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "system:basic-user"}
     emulator.add(thing(f"{RBAC}/v1", "ClusterRoleBinding", "system:basic-user", None, roleRef=reference, subjects=[]))
     assert asked(emulator, REVIEW, **review).status == 403
+
+
+# What the server fills in and asks for, and what controllers and kubelets do
+
+HELLO: Object = {"containers": [{"name": "a", "image": "hello", "ports": [{"containerPort": 80}], "livenessProbe": {}}]}
+
+
+def test_the_server_fills_in_what_a_client_leaves_out(core: Any) -> None:
+    made = core.create_namespaced_pod("shop", thing("v1", "Pod", "bare", spec=HELLO))
+    (container,) = made.spec.containers
+    assert (container.termination_message_path, container.image_pull_policy) == ("/dev/termination-log", "Always")
+    assert (container.ports[0].protocol, made.spec.restart_policy, made.spec.dns_policy) == (
+        "TCP",
+        "Always",
+        "ClusterFirst",
+    )
+    assert made.spec.termination_grace_period_seconds == 30 and made.spec.service_account_name == "default"
+    tagged = {"containers": [{"name": "a", "image": "localhost:5000/hello:1"}]}
+    made = core.create_namespaced_pod("shop", thing("v1", "Pod", "tagged", spec=tagged))
+    assert made.spec.containers[0].image_pull_policy == "IfNotPresent"
+
+
+def test_controllers_and_strategies_write_into_what_is_made(api: Any) -> None:
+    apps, batch = client.AppsV1Api(api), client.BatchV1Api(api)
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": HELLO}
+    of_x = {"selector": {"matchLabels": {"app": "x"}}, "template": template}
+    older = {"annotations": {"deployment.kubernetes.io/revision": "7"}}
+    made: Any = thing("apps/v1", "Deployment", "x", metadata=older, spec=of_x)
+    deployment: Any = apps.create_namespaced_deployment("shop", made)
+    assert deployment.metadata.annotations == {"deployment.kubernetes.io/revision": "1"}
+    assert deployment.spec.strategy.type == "RollingUpdate" and deployment.spec.replicas == 1
+    made = thing("batch/v1", "Job", "x", spec={"template": template})
+    job: Any = batch.create_namespaced_job("shop", made)
+    counted = {"batch.kubernetes.io/controller-uid": job.metadata.uid}
+    assert job.spec.selector.match_labels == counted and counted.items() <= job.spec.template.metadata.labels.items()
+
+
+def test_a_namespace_has_its_default_account_and_its_certificate_again(emulator: KubernetesEmulator, core: Any) -> None:
+    core.create_namespace(thing("v1", "Namespace", "new", None))
+    first = core.read_namespaced_service_account("default", "new").metadata.uid
+    core.delete_namespaced_service_account("default", "new")
+    core.delete_namespaced_config_map("kube-root-ca.crt", "new")
+    assert core.read_namespaced_service_account("default", "new").metadata.uid != first
+    assert core.read_namespaced_config_map("kube-root-ca.crt", "new").data
+    core.delete_namespace("new")
+    assert not [key for key in emulator.objects() if "/new" in key]
+
+
+def test_services_get_addresses_of_their_own(core: Any) -> None:
+    def service(name: str, **spec: Any) -> Any:
+        return core.create_namespaced_service(
+            "shop", thing("v1", "Service", name, spec=spec | {"ports": [{"port": 80} | port]})
+        )
+
+    port: Object = {}
+    first, second = service("a"), service("b", type="NodePort")
+    assert len({first.spec.cluster_ip, second.spec.cluster_ip}) == 2 and first.spec.type == "ClusterIP"
+    taken, port = second.spec.ports[0].node_port, {"nodePort": second.spec.ports[0].node_port}
+    assert 30000 <= taken < 32768
+    assert "provided port is already allocated" in refused(422, "Invalid", service, "c", type="NodePort")
+    port = {}
+    asked = {"clusterIP": first.spec.cluster_ip}
+    assert "provided IP is already allocated" in refused(422, "Invalid", service, "c", **asked)
+    core.delete_namespaced_service("a", "shop")
+    assert service("c", **asked).spec.cluster_ip == asked["clusterIP"]
+
+
+def hook(**more: Any) -> Object:
+    rules = [
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "DELETE"], "resources": ["configmaps"]}
+    ]
+    one = {
+        "name": "guard.example.com",
+        "rules": rules,
+        "clientConfig": {"service": {"name": "guard", "namespace": "guard", "path": "/v"}},
+    }
+    return thing(
+        "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "guard", None, webhooks=[one | more]
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ({}, True),
+        ({"failurePolicy": "Ignore"}, False),
+        ({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "bank"}}}, False),
+        ({"namespaceSelector": {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop"]}]}}, True),
+        ({"objectSelector": {"matchLabels": {"app": "x"}}}, False),
+    ],
+)  # fmt: skip
+def test_a_webhook_that_does_not_answer_fails_what_it_is_asked_about(
+    emulator: KubernetesEmulator, core: Any, more: Object, asked: bool
+) -> None:
+    emulator.add(hook(**more))
+    emulator.failing.add("guard.example.com")
+    tries = (
+        lambda: core.create_namespaced_config_map("shop", thing("v1", "ConfigMap", "new"), dry_run="All"),
+        lambda: core.create_namespaced_config_map("shop", thing("v1", "ConfigMap", "new")),
+        lambda: core.delete_namespaced_config_map(*SETTINGS),
+    )
+    before = emulator.objects()
+    for do in tries:
+        if asked:
+            said = refused(500, "InternalError", do)
+            assert "failed calling webhook" in said and "https://guard.guard.svc:443/v?timeout=10s" in said
+        else:
+            do()
+    assert (emulator.objects() == before) is asked
+    core.patch_namespaced_secret("opaque", "shop", {"metadata": {"labels": {"a": "b"}}})
+
+
+def test_a_quota_lets_no_more_in(emulator: KubernetesEmulator, core: Any, api: Any) -> None:
+    emulator.add(thing("v1", "ResourceQuota", "few", spec={"hard": {"configmaps": "1", "count/deployments.apps": "1"}}))
+    said = refused(403, "Forbidden", core.create_namespaced_config_map, "shop", thing("v1", "ConfigMap", "more"))
+    assert (
+        'configmaps \\"more\\" is forbidden: exceeded quota: few, requested: configmaps=1, used: configmaps=1' in said
+    )
+    of_x: Any = {
+        "selector": {"matchLabels": {"app": "x"}},
+        "template": {"metadata": {"labels": {"app": "x"}}, "spec": HELLO},
+    }
+    made: Any = thing("apps/v1", "Deployment", "more", spec=of_x)
+    refused(403, "Forbidden", client.AppsV1Api(api).create_namespaced_deployment, "shop", made)
+    core.delete_namespaced_config_map(*SETTINGS)
+    core.create_namespaced_config_map("shop", thing("v1", "ConfigMap", "more"))
+
+
+def test_a_kubelet_takes_the_grace_period(emulator: KubernetesEmulator, core: Any) -> None:
+    emulator.lingering = True
+    core.delete_namespaced_pod("db-0", "shop")
+    ending = core.read_namespaced_pod("db-0", "shop").metadata
+    assert ending.deletion_grace_period_seconds == 30 and ending.deletion_timestamp
+    core.delete_namespaced_pod("db-0", "shop", grace_period_seconds=0)
+    refused(404, "NotFound", core.read_namespaced_pod, "db-0", "shop")
+    core.delete_namespaced_pod("once-x", "shop", grace_period_seconds=5)
+    assert core.read_namespaced_pod("once-x", "shop").metadata.deletion_grace_period_seconds == 5
+    emulator.kubelets_end_pods()
+    refused(404, "NotFound", core.read_namespaced_pod, "once-x", "shop")

@@ -12,6 +12,24 @@ from typing import Any, ClassVar
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 
+# What the API server fills in within elements of lists. Source: Kubernetes, defaults.go of pkg/apis/core/v1, rbac/v1, networking/v1, admissionregistration/v1.
+_FILLED_IN: dict[str, tuple[Any, ...]] = {
+    "apiGroup": ("rbac.authorization.k8s.io",),
+    "protocol": ("TCP",),
+    "failurePolicy": ("Fail",),
+    "matchPolicy": ("Equivalent",),
+    "reinvocationPolicy": ("Never",),
+    "scope": ("*",),
+    "port": (443,),
+    "timeoutSeconds": (1, 10),
+    "periodSeconds": (10,),
+    "successThreshold": (1,),
+    "failureThreshold": (3,),
+    "terminationMessagePath": ("/dev/termination-log",),
+    "terminationMessagePolicy": ("File",),
+    "imagePullPolicy": ("Always", "IfNotPresent"),
+    "defaultMode": (0o644,),
+}
 State = dict[str, Any] | None
 """What a look found; None when the thing is not there."""
 
@@ -101,7 +119,21 @@ def contains(whole: Any, part: Any) -> bool:
         return all(
             contains(whole.get(name) if isinstance(whole, dict) else None, value) for name, value in part.items()
         )
-    return bool(whole == part) or (part == [] and whole is None)
+    return equals(whole, part) or (part == [] and whole is None)
+
+
+def equals(whole: Any, part: Any) -> bool:
+    """Whether what stands is just what was sent, but for what the API server fills in; what is empty is as what is not there."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        more = {name: one for name, one in whole.items() if one and not part.get(name)}
+        filled = all(
+            one in _FILLED_IN.get(name, ()) or (name, one) == ("targetPort", whole.get("port"))
+            for name, one in more.items()
+        )
+        return filled and all(equals(whole.get(name), one) for name, one in part.items() if one)
+    if isinstance(whole, list) and isinstance(part, list):
+        return len(whole) == len(part) and all(map(equals, whole, part))
+    return bool(whole == part)
 
 
 def projected(whole: Any, part: Any) -> Any:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from kit.live.changes.change import contains
+from kit.live.changes.change import contains, equals
 
 _OF_SERVER = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences")  # fmt: skip
 _LAST_APPLIED = (
@@ -31,8 +31,8 @@ def _without_copy(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _own(content: dict[str, Any]) -> dict[str, Any]:
-    """An object without what the server gives it."""
+def own(content: dict[str, Any]) -> dict[str, Any]:
+    """An object without what the server gives it, its owners and its status."""
     own = _without_copy(copy.deepcopy(content))
     own["metadata"] = {name: value for name, value in own.get("metadata", {}).items() if name not in _OF_SERVER}
     own.pop("status", None)
@@ -41,7 +41,7 @@ def _own(content: dict[str, Any]) -> dict[str, Any]:
 
 def sent(resource: str, content: dict[str, Any]) -> dict[str, Any]:
     """An object as it is sent to make it again, owners aside. A Job gets its selector and the label for it from the server."""
-    body = _own(content)
+    body = own(content)
     if resource == "jobs" and not body["spec"].get("manualSelector"):
         body["spec"].pop("selector", None)
         labels = (body["spec"].get("template", {}).get("metadata") or {}).get("labels") or {}
@@ -62,16 +62,17 @@ def without_addresses(spec: dict[str, Any]) -> None:
 
 def is_remade(resource: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether what stands has all that is sent to make again what was there before."""
-    wanted, there = sent(resource, before), _own(now)
+    wanted, there = sent(resource, before), own(now)
     if resource == "services":
         without_addresses(wanted.get("spec", {}))
     annotations = wanted["metadata"].get("annotations") or {}
     for name in [name for name in annotations if name.startswith(_OF_CONTROLLERS)]:
         del annotations[name]
-    members = (wanted.keys() | there.keys()) - {"metadata"}
-    if resource in _EXACT and any((wanted.get(name) or None) != (there.get(name) or None) for name in members):
-        return False
-    return _includes(there, wanted)
+    if resource == "networkpolicies" and wanted.get("spec"):
+        types = ["Ingress", *(["Egress"] if wanted["spec"].get("egress") else [])]
+        wanted["spec"] = {"policyTypes": types} | wanted["spec"]
+    parts = ({name: value for name, value in one.items() if name != "metadata"} for one in (there, wanted))
+    return _includes(there, wanted) and (resource not in _EXACT or equals(*parts))
 
 
 def _includes(whole: Any, part: Any) -> bool:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from kit.live.changes.change import Change, State, contains, projected
-from kit.live.changes.content import is_remade, kept, sent, unexpected, without_addresses
+from kit.live.changes.content import is_remade, kept, own, sent, unexpected, without_addresses
 from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, Missing, Refused
-from kit.model.kubernetes import OBJECT_KINDS
+from kit.model.kubernetes import OBJECT_KINDS, plural
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -157,7 +157,7 @@ class EditObject(_OfObject):
 
 @dataclass(frozen=True)
 class CreateObject(_OfObject):
-    """A new object. body: as it is sent, apiVersion and kind included. uid: None."""
+    """A new object. body: as it is sent, apiVersion and kind included. uid: None. It holds while what stands has all of that, as with an undo."""
 
     body: dict[str, Any]
 
@@ -167,23 +167,20 @@ class CreateObject(_OfObject):
 
     def look(self, live: Connection) -> State:
         found = self._get(live)
-        return None if found is None else {"uid": found["metadata"]["uid"], "content": projected(found, self.body)}
+        return None if found is None else {"uid": found["metadata"]["uid"], "content": own(found)}
 
     def refuses(self, state: State) -> str:
         return "" if state is None or self.holds(state) else f"{self._what} is there already, with another content"
 
     def holds(self, state: State) -> bool:
-        return state is not None and contains(state["content"], self.body)
-
-    def _create(self, live: Connection, query: dict[str, str]) -> None:
-        live.kubernetes("POST", url_path(self.resource, self.namespace), self.body, query=query)
+        return state is not None and is_remade(self.resource, self.body, state["content"])
 
     def dry_run(self, live: Connection, state: State) -> str:
-        self._create(live, _DRY)
+        _make(live, self.resource, self.namespace, self.body, _DRY)
         return "the API server would do it (dryRun=All)"
 
     def do(self, live: Connection, state: State) -> str:
-        self._create(live, {})
+        _make(live, self.resource, self.namespace, self.body)
         return ""
 
     def undo(self, live: Connection, before: State, after: State) -> str:
@@ -269,14 +266,7 @@ class DeleteObject(_OfObject):
         if now is not None:
             ends = f"it is being deleted since {now['ending']}" if now["ending"] else "another object has its name"
             raise Failed(f"{self._what} cannot be made again while it stands: {ends}")
-        body, path = remade(live, self.resource, before["content"]), url_path(self.resource, self.namespace)
-        try:
-            live.kubernetes("POST", path, body)
-        except Failed as error:
-            if self.resource != "services" or error.code != "422" or isinstance(error, Conflict):
-                raise
-            without_addresses(body["spec"])
-            live.kubernetes("POST", path, body)
+        _make(live, self.resource, self.namespace, remade(live, self.resource, before["content"]))
         return ""
 
 
@@ -323,6 +313,21 @@ class EvictPod(_OfObject):
         return ""
 
 
+def _make(
+    live: Connection, resource: str, namespace: str | None, body: dict[str, Any], query: dict[str, str] | None = None
+) -> None:
+    """Make an object. A Service's addresses that somebody took meanwhile are left to the server."""
+    path = url_path(resource, namespace)
+    try:
+        live.kubernetes("POST", path, body, query=query)
+    except Failed as error:
+        if resource != "services" or error.code != "422" or isinstance(error, Conflict):
+            raise
+        body = copy.deepcopy(body)
+        without_addresses(body["spec"])
+        live.kubernetes("POST", path, body, query=query)
+
+
 def remade(live: Connection, resource: str, content: dict[str, Any]) -> dict[str, Any]:
     """An object's content as it is sent to make it again.
 
@@ -336,7 +341,7 @@ def remade(live: Connection, resource: str, content: dict[str, Any]) -> dict[str
 
 
 def _stands(live: Connection, content: dict[str, Any], owner: dict[str, Any]) -> bool:
-    resource = f"{str(owner.get('kind')).lower()}s"
+    resource = plural(str(owner.get("kind")))
     try:
         found = live.kubernetes("GET", url_path(resource, content["metadata"].get("namespace"), owner.get("name")))
     except (Missing, Refused):
