@@ -4,6 +4,7 @@ KitError                 what went wrong, where, and what to do next; the comman
 ├── EvidenceError        a piece of evidence cannot be read, or none of it can be taken
 ├── CaseError            a case folder is missing, exists already, is damaged or cannot be written
 ├── PlaybookError        a playbook cannot be used: a missing member, an unknown question, a finding type that stands twice
+├── TrainingError        a lab, an answer file or a learner's progress cannot be used
 ├── CallError            the call is wrong: an unknown finding, an empty window, a parameter that does not exist
 └── WorkError            the work itself failed although the input was right (a notebook cell raised); exit code 1
 """
@@ -44,6 +45,10 @@ class CallError(KitError):
 
 class PlaybookError(KitError):
     """A playbook that cannot be used: a missing member, an unknown question or action, a finding type that stands twice."""
+
+
+class TrainingError(KitError):
+    """A lab with faults, an unknown one, or a learner's folder, answers or progress that cannot be used."""
 
 
 class WorkError(KitError):

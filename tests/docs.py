@@ -28,6 +28,11 @@ from kit.questions import QUESTIONS
 from kit.questions.advice import advices
 from kit.report.run import NOTEBOOK_FOLDER
 from kit.store import tables
+from kit.training.asking import ASKED_IN_LABS
+from kit.training.grading import HINT_COSTS, LAST_WITH_HINTS, SHOWN_FROM_TRY
+from kit.training.kinds import HARM_COSTS
+from kit.training.lab import LEVELS, Lab
+from kit.training.reading import labs
 from tests import api_page
 from tests.rooms import GROUND, ROOMS
 
@@ -47,6 +52,7 @@ def pages() -> dict[str, str]:
         "sources.md": _sources(),
         "rooms.md": _rooms(),
         "json.md": _json(),
+        "training.md": _training(),
         "../README.md": _readme(),
         "api.md": api_page.page(),
         **lists,
@@ -223,6 +229,83 @@ def _family(one: Playbook) -> str:
         "",
     ]
     return "\n".join(parts)
+
+
+def _training() -> str:
+    every = list(labs().values())
+    parts = [
+        HEAD,
+        "# Training\n",
+        "Labs on recordings of real attacks, offline. `kit train list` has them with your marks; `kit train start LAB FOLDER` makes a folder with the",
+        "page `lab.md`, a case and a file for the answers; `kit train grade FOLDER` gives the mark, 0 to 100.\n",
+        "```sh",
+        "kit train start read-secrets-accessed my-lab   # then read my-lab/lab.md and look into the evidence",
+        "kit findings my-lab/case",
+        "kit train hint my-lab affected_pods            # a hint costs",
+        "kit train grade my-lab",
+        "```\n",
+        "## How marks are given\n",
+        "* The mark of a lab is the mean of its questions' marks. A question without an answer has 0.",
+        "* Names and choices are marked by precision and recall: naming everything comes to 0, as naming nothing does.",
+        f"* Each choice that does harm, and each guess at what cannot be told, takes {HARM_COSTS:.0%} from its question. *Cannot tell* is right where the evidence would not show it.".replace(
+            "%", " %"
+        ),
+        f"* A hint costs {HINT_COSTS:.0%} of the mark of its question; above level {LAST_WITH_HINTS} there are none. Time is kept, and not marked.".replace(
+            "%", " %"
+        ),
+        f"* From try {SHOWN_FROM_TRY} on, `kit train grade` shows for what was missed the evidence that proves it.",
+        "* A brief is searched for the facts of the incident, and for names that are not of it. Nothing else of a text is judged.\n",
+        "`--seed N` renames a case, moves it in time and gives it other addresses, everywhere in the same way; without it N is chosen. The same N gives the same case.\n",
+        "Right answers come from the ground truth of the recordings, which lies in the installed package and never in a learner's folder. Whoever reads",
+        "the package can find them there: a mark shows what somebody can do only if the seed was given by somebody else and somebody looked on.",
+        "Progress is one file in the user's data folder, or `--progress FILE`; its entries are chained by hash, so that a changed mark shows.\n",
+        "## First week\n",
+        *_week(every),
+        "## Labs\n",
+        "| lab | level | minutes | families | before | after it a learner can |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in every:
+        families = ", ".join(f"[{family}](finding-types/{family}.md)" for family in one.families)
+        before = ", ".join(f"`{name}`" for name in one.prerequisites) or "–"
+        parts.append(
+            f"| `{one.name}` {one.title} | {one.level} | {one.minutes} | {families} | {before} | {'; '.join(one.goals)} |"
+        )
+    parts += ["\n## Families\n", "| family | labs |", "|---|---|"]
+    for family in playbooks_by_family():
+        named = (
+            ", ".join(f"`{one.name}`" for one in every if family in one.families)
+            or "none: a finding type without a playbook"
+        )
+        parts.append(f"| [{family}](finding-types/{family}.md) | {named} |")
+    parts += ["\n## Questions\n", "| question | asks | labs |", "|---|---|---|"]
+    for name, ask in ASKED_IN_LABS.items():
+        asked_by = sum(name in one.questions for one in every)
+        parts.append(f"| `{name}` | {_first_sentence(ask.__doc__ or '')} | {asked_by} |")
+    parts += [
+        "\n## What a lab is made of\n",
+        "A folder in `kit/training/labs` with one `lab.toml`: `title`, `story`, `level`, `minutes`, `family` (one name or a list), `goals`, `prerequisites`",
+        "(labs), `questions` (names of the table above) and `case`: `recording`, `finding` (the type of the finding that is asked about), `as_type` (another",
+        "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in). Right answers never stand there.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _week(every: list[Lab]) -> list[str]:
+    """The labs by day: reading on the first three, then one finding at a time, the whole incident last."""
+    reading, working, whole = ([one for one in every if one.level == level] for level in LEVELS)
+    third, half = -(-len(reading) // 3), -(-len(working) // 2)
+    days = [
+        reading[:third],
+        reading[third : 2 * third],
+        reading[2 * third :],
+        working[:half],
+        [*working[half:], *whole],
+    ]
+    lines = ["| day | labs | minutes |", "|---|---|---|"]
+    for number, day in enumerate(days, 1):
+        lines.append(f"| {number} | {', '.join(f'`{one.name}`' for one in day)} | {sum(one.minutes for one in day)} |")
+    return [*lines, ""]
 
 
 def _questions() -> str:

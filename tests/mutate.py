@@ -141,6 +141,20 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/undo.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/workloads.py": _CLUSTER,
     },
+    "training": {
+        f"kit/training/{name}.py": ("tests/test_training.py",)
+        for name in (
+            "about_case",
+            "about_family",
+            "grading",
+            "kinds",
+            "learner_folder",
+            "material",
+            "progress",
+            "reading",
+            "variation",
+        )
+    },
 }
 """Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""
 

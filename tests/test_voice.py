@@ -12,6 +12,7 @@ from kit.playbooks.playbook import playbooks_by_family
 from kit.questions import QUESTIONS
 from kit.questions.advice import advices
 from kit.statements.moments import spoken
+from kit.training.reading import labs
 
 ROOT = Path(__file__).parents[1]
 NOT_USED = re.compile(
@@ -25,13 +26,15 @@ _OF_ACTION = ("does", "undo", "cannot_undo", "precondition", "stops", "check", "
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every text of playbooks, advice, questions and actions, with where it stands."""
+    """Every text of playbooks, advice, questions, actions and labs, with where it stands."""
     for family, one in playbooks_by_family().items():
         for text in (one.title, one.saw, one.commonly, one.tell, *(do.when_not for do in one.actions)):
             yield f"{family}.toml", text
     for name, entries in advices().items():
         yield from ((f"advice of {name}", entry.says) for entry in entries)
     yield from ((f"question {name}", question.asks) for name, question in QUESTIONS.items())
+    for name, lab in labs().items():
+        yield from ((f"lab {name}", text) for text in (lab.title, lab.story, *lab.goals))
     for name, action in ACTIONS.items():
         for member in _OF_ACTION:
             text = getattr(action, member)

@@ -9,6 +9,7 @@ from kit.cli.brief import brief, note
 from kit.cli.evidence import add, new, upgrade
 from kit.cli.investigate import answers, findings, mark, report, scope, suppress
 from kit.cli.respond import apply, check, journal, permissions, plan, preview, undo
+from kit.cli.train import train
 
 
 @click.group(
@@ -22,5 +23,5 @@ def main() -> None:
 
 for _command in (new, add, upgrade, brief, findings, scope, answers, mark, note, suppress):
     main.add_command(_command)
-for _command in (plan, preview, apply, check, undo, journal, permissions, report):
+for _command in (plan, preview, apply, check, undo, journal, permissions, report, train):
     main.add_command(_command)

@@ -47,7 +47,8 @@ def commands(command: click.Command, path: str = "") -> Iterator[str]:
 
 
 def test_every_command_is_called_here() -> None:
-    assert sorted(CALLS) == sorted(commands(cli.main))
+    # Labs are started in tests/test_training.py: they have folders of their own.
+    assert sorted(CALLS) == sorted(name for name in commands(cli.main) if not name.startswith("train "))
 
 
 @pytest.fixture

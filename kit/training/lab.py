@@ -1,0 +1,62 @@
+"""A lab: what it is about, which recording it works on and what is done to that. Right answers never stand in a lab."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CASES = Path(__file__).parent / "cases"
+SAMPLE_CASE = Path(__file__).parents[1] / "sample" / "case"
+LEVELS = {
+    1: ("read one finding", "The finding and the raw rows of the evidence."),
+    2: ("work one finding", "Tables, figures and SQL of the kit; not its scope, answers, brief and plan."),
+    3: ("whole incident", "All of the kit."),
+}
+"""Level → what it is, and what a learner uses."""
+
+
+@dataclass(frozen=True)
+class LabCase:
+    """Which recording a lab works on and what is done to it. finding: the type of the finding that is asked about.
+
+    as_type: the type that it gets in the lab, "" for its own. without: files and folders of evidence that are taken away.
+    sample: AWS's mark of a sample finding is put into it.
+    """
+
+    recording: str
+    finding: str
+    as_type: str = ""
+    without: tuple[str, ...] = ()
+    sample: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the recording lies."""
+        return SAMPLE_CASE if self.recording == SAMPLE_CASE.parent.name else CASES / self.recording
+
+    @property
+    def finding_type(self) -> str:
+        """The type that the learner sees."""
+        return self.as_type or self.finding
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab. families: names of playbooks. prerequisites: names of labs. digest: of its file, so that a mark says what it was given for."""
+
+    name: str
+    title: str
+    story: str
+    level: int
+    minutes: int
+    families: tuple[str, ...]
+    goals: tuple[str, ...]
+    prerequisites: tuple[str, ...]
+    questions: tuple[str, ...]
+    case: LabCase
+    digest: str
+
+
+def recordings() -> list[str]:
+    """The names of the recordings that labs can work on."""
+    return [*sorted(path.name for path in CASES.iterdir() if path.is_dir()), SAMPLE_CASE.parent.name]

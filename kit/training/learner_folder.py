@@ -1,0 +1,145 @@
+"""A learner's folder: the lab as a page, the case, a file for the answers. Nothing in it tells what is right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import tomllib
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.errors import TrainingError
+from kit.evidence.intake import Progress, load_new_case
+from kit.training.asking import asked_of
+from kit.training.kinds import Asked
+from kit.training.lab import LEVELS, Lab
+from kit.training.material import Material
+from kit.whole_file import write_whole
+from kit.words import iso, nearest
+
+PAGE, ANSWERS, STARTED, LAB_CASE = "lab.md", "answers.toml", "started.json", "case"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a learner's folder says of itself. lab_digest, page_digest: of the lab's file and of its page as they were; kit: the version that made it."""
+
+    lab: str
+    seed: int
+    lab_digest: str
+    page_digest: str
+    kit: str
+    started_at: str
+
+
+def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = None) -> Started:
+    """Make a learner's folder, whole or not at all. Raises TrainingError where something is in its place or it cannot be written."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise TrainingError(
+            "something of this name exists already", where=str(folder), next="choose another name for the folder"
+        )
+    material = Material(lab, seed)
+    asked = asked_of(material)
+    page = lab_page(lab, seed, material.finding_id, asked)
+    started = Started(lab.name, seed, lab.digest, page_digest(page), __version__, iso(datetime.now(UTC)))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=".kit-train-", ignore_cleanup_errors=True
+        ) as scratch:
+            made = Path(scratch, "made")
+            material.write(Path(scratch, "evidence"))
+            load_new_case(made / LAB_CASE, [str(Path(scratch, "evidence"))], progress=progress)
+            write_whole(made / PAGE, page)
+            write_whole(made / ANSWERS, _answer_file(lab, seed, asked))
+            write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
+            if folder.is_dir():
+                folder.rmdir()
+            shutil.move(made, folder)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot be written: {error.strerror}", where=str(folder), next="choose another place"
+        ) from error
+    return started
+
+
+def started_in(folder: Path) -> Started:
+    """What was started in a folder. Raises TrainingError when it is no learner's folder."""
+    try:
+        return Started(**json.loads((folder / STARTED).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise TrainingError(
+            f"no lab was started here: {STARTED} is missing or cannot be read",
+            where=str(folder),
+            next="`kit train start LAB FOLDER` makes such a folder",
+        ) from None
+
+
+def answers_in(path: Path, started: Started, asked: list[Asked]) -> dict[str, Any]:
+    """The answers of a file by question. Raises TrainingError with all that is wrong with the file at once."""
+    try:
+        read = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise TrainingError(
+            f"cannot be read: {error.strerror}", where=str(path), next="name the file with --answers"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(
+            f"is no TOML: {error}", where=str(path), next=f"{PAGE} shows how each answer is written"
+        ) from None
+    faults = [
+        f"{name} is {read.get(name)!r}, and the folder was started with {value!r}"
+        for name, value in (("lab", started.lab), ("seed", started.seed))
+        if read.get(name) != value
+    ]
+    given = read.get("answers", {})
+    if not isinstance(given, dict):
+        faults, given = [*faults, "answers is no table"], {}
+    names = [one.name for one in asked]
+    faults += [
+        f"answers.{name} is no question of this lab; {nearest(name, names)}" for name in given if name not in names
+    ]
+    faults += [f"{name} is not known here" for name in read.keys() - {"lab", "seed", "answers"}]
+    if faults:
+        raise TrainingError(
+            "; ".join(faults), where=str(path), next="mend the file, or grade the folder that it belongs to"
+        )
+    return given
+
+
+def page_digest(page: str) -> str:
+    """The digest of a lab's page: another one means other questions or other choices."""
+    return hashlib.sha256(page.encode()).hexdigest()
+
+
+def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[Asked]) -> str:
+    """The page of a lab as a learner gets it."""
+    level, use = LEVELS[lab.level]
+    parts = [
+        f"# {lab.title}\n",
+        f"Lab `{lab.name}`, seed {seed}. Level {lab.level}: {level}, about {lab.minutes} minutes.\n",
+        f"{lab.story}\n",
+        f"The case lies in `{LAB_CASE}/`. Work on finding `{finding_id}`.\n",
+        f"What you use: {use}\n",
+        "## Goals\n",
+        *(f"* {goal}" for goal in lab.goals),
+        "\n## Questions\n",
+        f"Write the answers into `{ANSWERS}`. A question without an answer gets no mark; `kit train grade FOLDER` grades.",
+        "What does harm, and a guess where nothing can be told, takes marks away.\n",
+    ]
+    for number, one in enumerate(asked, 1):
+        parts += [f"### {number}. {one.name}\n", f"{one.text}\n", *one.lines, "", f"Answer: {one.form}\n"]
+    return "\n".join(parts)
+
+
+def _answer_file(lab: Lab, seed: int, asked: list[Asked]) -> str:
+    lines = [f'lab = "{lab.name}"', f"seed = {seed}", "", "[answers]"]
+    for one in asked:
+        lines += [f"# {one.text}", f"# {one.form}", f"# {one.name} =", ""]
+    return "\n".join(lines)

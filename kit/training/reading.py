@@ -1,0 +1,151 @@
+"""The labs in `kit/training/labs`, one folder with one lab.toml each, read strictly: all that is wrong with all of them is said at once."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from kit.errors import TrainingError
+from kit.playbooks.playbook import finding_types, playbook_of, playbooks_by_family
+from kit.training.asking import ASKED_IN_LABS
+from kit.training.lab import LEVELS, Lab, LabCase, recordings
+from kit.words import nearest
+
+LABS = Path(__file__).parent / "labs"
+LAB_FILE = "lab.toml"
+_MEMBERS: dict[str, type] = {
+    "title": str, "story": str, "level": int, "minutes": int, "family": object, "goals": list, "prerequisites": list,
+    "questions": list, "case": dict,
+}  # fmt: skip
+_OF_CASE: dict[str, type] = {"recording": str, "finding": str, "as_type": str, "without": list, "sample": bool}
+
+
+def labs(folder: Path = LABS) -> dict[str, Lab]:
+    """Every lab of a folder by name, by level. Raises TrainingError with all that is wrong with all of them at once."""
+    found, faults = list[Lab](), list[str]()
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith((".", "_")):
+            read = _Reader(path, faults).lab()
+            found += [read] if read else []
+    names = {one.name for one in found}
+    for one in found:
+        faults += [
+            f"{one.name}/{LAB_FILE}: prerequisites[{number}]: {name!r} is not a lab; {nearest(name, names)}"
+            for number, name in enumerate(one.prerequisites)
+            if name not in names
+        ]
+    if faults:
+        raise TrainingError(
+            "; ".join(faults), where=str(folder), next="mend the labs; docs/training.md has what a lab is made of"
+        )
+    return {one.name: one for one in sorted(found, key=lambda one: (one.level, one.name))}
+
+
+def lab_named(name: str) -> Lab:
+    """A lab by its name. Raises TrainingError for an unknown one."""
+    every = labs()
+    if name not in every:
+        raise TrainingError(f"{name!r} is not a lab", next=f"{nearest(name, every)}; `kit train list` has them all")
+    return every[name]
+
+
+class _Reader:
+    """One lab folder, all of its faults into one list."""
+
+    def __init__(self, folder: Path, faults: list[str]) -> None:
+        self._folder, self._faults = folder, faults
+
+    def _fault(self, says: str) -> None:
+        self._faults.append(f"{self._folder.name}/{LAB_FILE}: {says}")
+
+    def lab(self) -> Lab | None:
+        """The lab, None when it has a fault."""
+        before = len(self._faults)
+        for path in sorted(self._folder.iterdir()):
+            if path.name != LAB_FILE:
+                self._faults.append(f"{self._folder.name}/{path.name}: a lab is one {LAB_FILE} and nothing else")
+        try:
+            text = (self._folder / LAB_FILE).read_bytes()
+            read = tomllib.loads(text.decode())
+        except OSError as error:
+            self._fault(f"cannot be read: {error.strerror}")
+            return None
+        except ValueError as error:
+            self._fault(f"is no TOML: {error}")
+            return None
+        self._members(read, _MEMBERS, "", optional=("prerequisites",))
+        about = read.get("case")
+        if isinstance(about, dict):
+            self._members(about, _OF_CASE, "case.", optional=("as_type", "without", "sample"))
+        families = read.get("family")
+        lists: dict[str, Any] = {name: read.get(name, []) for name in ("goals", "prerequisites", "questions")}
+        lists |= {"family": [families] if isinstance(families, str) else families}
+        lists |= {"case.without": about.get("without", [])} if isinstance(about, dict) else {}
+        for name, listed in lists.items():
+            if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
+                self._fault(f"{name} is no list of names")
+            elif len(set(listed)) != len(listed):
+                self._fault(f"{name} names something twice")
+            elif not listed and name not in ("prerequisites", "case.without"):
+                self._fault(f"{name} is empty")
+        if len(self._faults) > before or not isinstance(about, dict):
+            return None
+        case = LabCase(
+            about["recording"],
+            about["finding"],
+            about.get("as_type", ""),
+            tuple(about.get("without", [])),
+            about.get("sample", False),
+        )
+        self._known(lists, case, read)
+        if len(self._faults) > before:
+            return None
+        return Lab(
+            name=self._folder.name,
+            title=read["title"],
+            story=read["story"].strip(),
+            level=read["level"],
+            minutes=read["minutes"],
+            families=tuple(lists["family"]),
+            goals=tuple(lists["goals"]),
+            prerequisites=tuple(lists["prerequisites"]),
+            questions=tuple(lists["questions"]),
+            case=case,
+            digest=hashlib.sha256(text).hexdigest(),
+        )
+
+    def _members(self, read: dict[str, Any], members: dict[str, type], of: str, optional: tuple[str, ...]) -> None:
+        for name, kind in members.items():
+            odd = not isinstance(read.get(name), kind) or (kind is int and isinstance(read[name], bool))
+            if (name in read or name not in optional) and odd:
+                self._fault(f"{of}{name} is missing or no {kind.__name__}")
+        for name in read.keys() - members.keys():
+            self._fault(f"{of}{name} is not a member of a lab; {nearest(name, members)}")
+
+    def _known(self, lists: dict[str, Any], case: LabCase, read: dict[str, Any]) -> None:
+        known: list[tuple[str, Any, Any]] = [
+            *((f"family[{number}]", one, playbooks_by_family()) for number, one in enumerate(lists["family"])),
+            *((f"questions[{number}]", one, ASKED_IN_LABS) for number, one in enumerate(lists["questions"])),
+            ("case.finding", case.finding, finding_types()),
+            *([("case.as_type", case.as_type, finding_types())] if case.as_type else []),
+            ("case.recording", case.recording, recordings()),
+        ]
+        for where, name, every in known:
+            if name not in every:
+                self._fault(f"{where}: {name!r} is not known; {nearest(name, list(every))}")
+        if read["level"] not in LEVELS:
+            self._fault(f"level: {read['level']} is none of {', '.join(map(str, LEVELS))}")
+        if not 0 < read["minutes"] <= 480:
+            self._fault(f"minutes: {read['minutes']} is not between 1 and 480")
+        if case.recording in recordings():
+            self._faults += [
+                f"{self._folder.name}/{LAB_FILE}: case.without: {name!r} is not in the recording"
+                for name in case.without
+                if not (case.folder / name).exists()
+            ]
+        if case.finding_type in finding_types() and playbook_of(case.finding_type).family not in lists["family"]:
+            self._fault(
+                f"family: {case.finding_type} is of {playbook_of(case.finding_type).family}, which is not among them"
+            )
