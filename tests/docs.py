@@ -31,7 +31,7 @@ from kit.store import tables
 from kit.training.asking import ASKED_IN_LABS
 from kit.training.grading import HINT_COSTS, LAST_WITH_HINTS, SHOWN_FROM_TRY
 from kit.training.kinds import HARM_COSTS
-from kit.training.lab import LEVELS, Lab
+from kit.training.lab import LAB_LEVELS, Lab
 from kit.training.reading import labs
 from tests import api_page
 from tests.rooms import GROUND, ROOMS
@@ -293,7 +293,7 @@ def _training() -> str:
 
 def _week(every: list[Lab]) -> list[str]:
     """The labs by day: reading on the first three, then one finding at a time, the whole incident last."""
-    reading, working, whole = ([one for one in every if one.level == level] for level in LEVELS)
+    reading, working, whole = ([one for one in every if one.level == level] for level in LAB_LEVELS)
     third, half = -(-len(reading) // 3), -(-len(working) // 2)
     days = [
         reading[:third],

@@ -15,7 +15,7 @@ import pytest
 from kit.errors import TrainingError
 from kit.playbooks.playbook import finding_types, playbooks_by_family
 from kit.training.asking import ASKED_IN_LABS, asked_of
-from kit.training.kinds import NOTHING_TOLD, Asked, Brief, Matched, Ordered, Picked
+from kit.training.kinds import NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.lab import SAMPLE_CASE, Lab, recordings
 from kit.training.material import Material
 from kit.training.reading import LABS, lab_named, labs
@@ -39,12 +39,12 @@ def recording(name: str, seed: int) -> Recording:
 
 
 @cache
-def questions(lab: str, seed: int) -> tuple[Asked, ...]:
+def questions(lab: str, seed: int) -> tuple[LabQuestion, ...]:
     one = EVERY[lab]
     return tuple(asked_of(Material(one, seed, recording(one.case.recording, seed))))
 
 
-def question(lab: str, name: str, seed: int = SEED) -> Asked:
+def question(lab: str, name: str, seed: int = SEED) -> LabQuestion:
     one = EVERY[lab]
     return ASKED_IN_LABS[name](Material(one, seed, recording(one.case.recording, seed)))
 
@@ -141,7 +141,7 @@ def test_the_right_answers_score_all_and_sweeping_ones_little(lab: str, seed: in
             )
 
 
-def _nearly(one: Asked) -> list[Any]:
+def _nearly(one: LabQuestion) -> list[Any]:
     """Answers that are right but for one thing."""
     if isinstance(one, Picked) and len(one.right) > 2:
         others = sorted(one.among - one.right - one.spare - one.harmful)
@@ -152,7 +152,7 @@ def _nearly(one: Asked) -> list[Any]:
     if isinstance(one, Ordered) and len(one.place) > 3:
         first, second, *rest = one.right_answer
         return [[second, first, *rest]]
-    if isinstance(one, Brief):
+    if isinstance(one, FiveSentences):
         return [" ".join(one.right_answer.split()[1:]), f"{one.right_answer} {min(one.others)}"]
     return []
 
@@ -275,7 +275,7 @@ def test_the_folder_holds_no_answer(started: Path) -> None:
     page = "\n".join(path.read_text() for path in started.iterdir() if path.is_file())
     truth = recording("stolen_sa_token", SEED).truth
     assert not [name for name in (*truth["attacker_calls"], *(pod["uid"] for pod in truth["all_pods"])) if name in page]
-    for name in ("affected_pods", "affected_nodes", "affected_service_accounts", "secrets_read"):
+    for name in ("affected_pods", "affected_nodes", "affected_service_accounts", "secrets_the_caller_read"):
         assert not [key for key in question(LAB, name).right_answer if key in page], name
     for path in (one for one in started.rglob("*") if one.is_file()):
         data = path.read_bytes()

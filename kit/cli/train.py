@@ -12,7 +12,7 @@ import click
 from kit.cli.options import AS_JSON
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 
-FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path))
 _SEEDS = 100_000
 
 
@@ -62,7 +62,7 @@ def train_list(progress: Path | None, as_json: bool) -> None:
 
 @train.command(epilog="Example: kit train start read-secrets-accessed my-lab --seed 7")
 @click.argument("lab")
-@FOLDER
+@_FOLDER
 @click.option(
     "--seed", type=click.IntRange(0), metavar="N", help="The same N gives the same case; 0 as recorded, any without it."
 )
@@ -91,7 +91,7 @@ def start(lab: str, folder: Path, seed: int | None, progress: Path | None, as_js
 
 
 @train.command(epilog="Example: kit train hint my-lab affected_pods")
-@FOLDER
+@_FOLDER
 @click.argument("question")
 @_keeps_progress
 @AS_JSON
@@ -110,7 +110,7 @@ def hint(folder: Path, question: str, progress: Path | None, as_json: bool) -> N
 
 
 @train.command(epilog="Example: kit train grade my-lab")
-@FOLDER
+@_FOLDER
 @click.option("--answers", type=click.Path(path_type=Path), metavar="FILE", help="Instead of FOLDER/answers.toml.")
 @_keeps_progress
 @AS_JSON

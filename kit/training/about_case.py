@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from string import ascii_lowercase
 from typing import Any
 
-from kit.training.kinds import NONE_RIGHT, NOTHING_TOLD, Asked, Brief, Matched, Picked
+from kit.training.kinds import NONE_RIGHT, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Picked
 from kit.training.material import Material
 
 _CALLS = 14
@@ -36,7 +36,7 @@ _SOURCES = {
 }
 
 
-def real_or_not(material: Material) -> Asked:
+def real_or_not(material: Material) -> LabQuestion:
     """Whether the finding is a sample of AWS, of one's own people, or of an attacker."""
     choices = {
         "a": "The finding is a sample that AWS generated. Nothing of it happened.",
@@ -58,7 +58,7 @@ def real_or_not(material: Material) -> Asked:
     )
 
 
-def affected_pods(material: Material) -> Asked:
+def affected_pods(material: Material) -> LabQuestion:
     """Which pods are affected by the finding."""
     pods = {pod["uid"]: pod for pod in material.about["pods"]}
     touched = [pod for pod in material.truth["attacker_touched_pods"] if pod["uid"] not in pods]
@@ -78,7 +78,7 @@ def affected_pods(material: Material) -> Asked:
     )
 
 
-def affected_nodes(material: Material) -> Asked:
+def affected_nodes(material: Material) -> LabQuestion:
     """Which nodes are affected by the finding."""
     on = {
         node: [_named(pod) for pod in material.about["pods"] if pod["node"] == node] for node in material.about["nodes"]
@@ -95,7 +95,7 @@ def affected_nodes(material: Material) -> Asked:
     )
 
 
-def affected_service_accounts(material: Material) -> Asked:
+def affected_service_accounts(material: Material) -> LabQuestion:
     """Which service accounts are affected by the finding."""
     touched = material.truth["attacker_touched_pods"]
     return _affected(
@@ -112,12 +112,12 @@ def affected_service_accounts(material: Material) -> Asked:
     )
 
 
-def secrets_read(material: Material) -> Asked:
+def secrets_the_caller_read(material: Material) -> LabQuestion:
     """Which secrets the finding's caller read."""
     read = material.about["secrets_read"]
     return _affected(
         material,
-        "secrets_read",
+        "secrets_the_caller_read",
         "Which secrets did the caller of this finding read, in the whole window?",
         "Name the secrets that were read, those of lists too",
         {key: _shown_by(material, ("secrets",), ("get", "list", "watch"), key) for key in read},
@@ -127,7 +127,7 @@ def secrets_read(material: Material) -> Asked:
     )
 
 
-def attackers_calls(material: Material) -> Asked:
+def attackers_calls(material: Material) -> LabQuestion:
     """Which calls of a table are the attacker's."""
     chance = material.chance("attackers_calls")
     hostile, by = (
@@ -164,7 +164,7 @@ def attackers_calls(material: Material) -> Asked:
     )
 
 
-def observed_or_not(material: Material) -> Asked:
+def observed_or_not(material: Material) -> LabQuestion:
     """What the evidence shows of the attacker's deeds, what it would show, and what cannot be told from it."""
     gone = set(material.lab.case.without)
     right, items, proof = dict[str, str](), dict[str, str](), dict[str, str]()
@@ -200,7 +200,7 @@ def observed_or_not(material: Material) -> Asked:
     )
 
 
-def what_to_collect(material: Material) -> Asked:
+def what_to_collect(material: Material) -> LabQuestion:
     """Which source is missing to tell what cannot be told."""
     chance = material.chance("what_to_collect")
     missing = {
@@ -223,7 +223,7 @@ def what_to_collect(material: Material) -> Asked:
     )
 
 
-def brief_in_five_sentences(material: Material) -> Asked:
+def brief_in_five_sentences(material: Material) -> LabQuestion:
     """Who, from where, what and when, in a text that a colleague can take over from."""
     attacker = material.truth["attacker"]
     hostile = set(material.truth["attacker_calls"])
@@ -251,7 +251,7 @@ def brief_in_five_sentences(material: Material) -> Asked:
         if address not in attacker["source_ips"]
     }
     others |= {word for event in material.events for word in _spoken(str(event["user"]["username"]))}
-    return Brief(
+    return FiveSentences(
         name="brief_in_five_sentences",
         text="Write the brief for whoever takes over: who, from where, what and when (UTC), in five sentences.",
         goal="Hand over an incident in five sentences",
@@ -302,7 +302,7 @@ def _affected(
     spare: Iterable[str],
     hint: str,
     other_names: dict[str, str] | None = None,
-) -> Asked:
+) -> LabQuestion:
     form = "NAMESPACE/NAME" if name != "affected_nodes" else "NAME"
     return Picked(
         name=name,

@@ -13,7 +13,7 @@ from typing import TypeVar
 from kit.actions.action import STAGES, Action
 from kit.actions.registry import ACTIONS
 from kit.playbooks.playbook import FindingType, Playbook, finding_types, playbook_of, playbooks_by_family
-from kit.training.kinds import Asked, Matched, Ordered, Picked
+from kit.training.kinds import LabQuestion, Matched, Ordered, Picked
 from kit.training.material import Material
 
 _T = TypeVar("_T")
@@ -21,7 +21,7 @@ _CHOICES = 4
 _ACTIONS = 6
 
 
-def what_guardduty_saw(material: Material) -> Asked:
+def what_guardduty_saw(material: Material) -> LabQuestion:
     """Which text says what GuardDuty saw and did not see."""
     return _one_of_families(
         material,
@@ -32,7 +32,7 @@ def what_guardduty_saw(material: Material) -> Asked:
     )
 
 
-def commonest_false_alarm(material: Material) -> Asked:
+def commonest_false_alarm(material: Material) -> LabQuestion:
     """Which harmless thing most often causes such a finding."""
     return _one_of_families(
         material,
@@ -43,7 +43,7 @@ def commonest_false_alarm(material: Material) -> Asked:
     )
 
 
-def what_decides(material: Material) -> Asked:
+def what_decides(material: Material) -> LabQuestion:
     """Which question is looked at first, because its answer decides."""
     own = playbook_of(material.lab.case.finding_type)
     asked = {question.name for question in own.questions}
@@ -59,7 +59,7 @@ def what_decides(material: Material) -> Asked:
     )
 
 
-def types_and_what_they_say(material: Material) -> Asked:
+def types_and_what_they_say(material: Material) -> LabQuestion:
     """Which summary belongs to which finding type; each type of the lab's families is there."""
     chance = material.chance("types_and_what_they_say")
     own = sorted({name for family in material.lab.families for name in playbooks_by_family()[family].finding_types})
@@ -84,7 +84,7 @@ def types_and_what_they_say(material: Material) -> Asked:
     )
 
 
-def actions_in_order(material: Material) -> Asked:
+def actions_in_order(material: Material) -> LabQuestion:
     """In which order actions are taken."""
     chance = material.chance("actions_in_order")
     chosen = _one_a_stage(_actions(material), chance)
@@ -105,7 +105,7 @@ def actions_in_order(material: Material) -> Asked:
     return made
 
 
-def actions_that_lose_evidence(material: Material) -> Asked:
+def actions_that_lose_evidence(material: Material) -> LabQuestion:
     """Which of these actions, taken before anything was captured, loses evidence."""
     chance = material.chance("actions_that_lose_evidence")
     named = _actions(material)
@@ -139,13 +139,17 @@ def _one_a_stage(actions: list[Action], chance: random.Random) -> list[Action]:
     return [chance.choice(listed) for listed in by_stage.values() if listed][:_ACTIONS]
 
 
-def _one_of_families(material: Material, name: str, text: str, goal: str, says: Callable[[Playbook], str]) -> Asked:
+def _one_of_families(
+    material: Material, name: str, text: str, goal: str, says: Callable[[Playbook], str]
+) -> LabQuestion:
     own = playbook_of(material.lab.case.finding_type)
     others = {says(one) for one in playbooks_by_family().values() if one.family != own.family and one.finding_types}
     return _one_of(material, name, text, goal, says(own), others, f"The playbook {own.family}, from {own.sources[0]}")
 
 
-def _one_of(material: Material, name: str, text: str, goal: str, right: str, others: set[str], proof: str) -> Asked:
+def _one_of(
+    material: Material, name: str, text: str, goal: str, right: str, others: set[str], proof: str
+) -> LabQuestion:
     chance = material.chance(name)
     wrong = chance.sample(sorted(others - {right}), _CHOICES - 1)
     letters = dict(zip(_letters(), _shuffled([right, *wrong], chance), strict=False))

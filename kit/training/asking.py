@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kit.training import about_case, about_family
-from kit.training.kinds import Asked
+from kit.training.kinds import LabQuestion
 from kit.training.material import Material
 
-ASKED_IN_LABS: dict[str, Callable[[Material], Asked]] = {
+ASKED_IN_LABS: dict[str, Callable[[Material], LabQuestion]] = {
     ask.__name__: ask
     for ask in (
         about_family.what_guardduty_saw,
@@ -21,7 +21,7 @@ ASKED_IN_LABS: dict[str, Callable[[Material], Asked]] = {
         about_case.affected_pods,
         about_case.affected_nodes,
         about_case.affected_service_accounts,
-        about_case.secrets_read,
+        about_case.secrets_the_caller_read,
         about_case.attackers_calls,
         about_case.observed_or_not,
         about_case.what_to_collect,
@@ -31,6 +31,6 @@ ASKED_IN_LABS: dict[str, Callable[[Material], Asked]] = {
 """Name → the function that makes the question of a lab's material."""
 
 
-def asked_of(material: Material) -> list[Asked]:
+def asked_of(material: Material) -> list[LabQuestion]:
     """The questions of a lab, in its order."""
     return [ASKED_IN_LABS[name](material) for name in material.lab.questions]

@@ -10,11 +10,11 @@ from typing import Any
 from kit import __version__
 from kit.errors import TrainingError
 from kit.training.asking import asked_of
-from kit.training.kinds import Asked, Graded
+from kit.training.kinds import Graded, LabQuestion
 from kit.training.lab import Lab
 from kit.training.learner_folder import ANSWERS, Started, answers_in, lab_page, page_digest, started_in
 from kit.training.material import Material
-from kit.training.progress import Entry, add_entry, entries_of
+from kit.training.progress import ProgressEntry, add_entry, entries_of
 from kit.training.reading import lab_named
 from kit.words import iso, nearest
 
@@ -30,7 +30,7 @@ SHOWN_FROM_TRY = 2
 class QuestionMark:
     """One question's mark, 0 to 100 or less where harm was done. shown: key → the evidence of what was missed, from the second try on."""
 
-    asked: Asked
+    asked: LabQuestion
     graded: Graded
     answered: bool
     hints: int
@@ -65,7 +65,7 @@ class LabMark:
 
 
 def grade_answers(
-    asked: list[Asked], answers: dict[str, Any], hints: dict[str, int], attempt: int
+    asked: list[LabQuestion], answers: dict[str, Any], hints: dict[str, int], attempt: int
 ) -> tuple[QuestionMark, ...]:
     """The mark of each question."""
     marks = []
@@ -122,7 +122,7 @@ def keep_start(started: Started, progress: Path) -> None:
     add_entry(progress, _entry("started", started, datetime.fromisoformat(started.started_at)))
 
 
-def _work(folder: Path) -> tuple[Started, Lab, list[Asked]]:
+def _work(folder: Path) -> tuple[Started, Lab, list[LabQuestion]]:
     started = started_in(folder)
     lab = lab_named(started.lab)
     material = Material(lab, started.seed)
@@ -136,7 +136,7 @@ def _work(folder: Path) -> tuple[Started, Lab, list[Asked]]:
     return started, lab, asked
 
 
-def _entry(kind: str, started: Started, at: datetime) -> Entry:
+def _entry(kind: str, started: Started, at: datetime) -> ProgressEntry:
     return {
         "kind": kind,
         "lab": started.lab,
@@ -147,7 +147,7 @@ def _entry(kind: str, started: Started, at: datetime) -> Entry:
     }
 
 
-def _is_of(entry: Entry, started: Started) -> bool:
+def _is_of(entry: ProgressEntry, started: Started) -> bool:
     return (entry.get("lab"), entry.get("seed"), entry.get("lab_digest")) == (
         started.lab,
         started.seed,
@@ -155,6 +155,6 @@ def _is_of(entry: Entry, started: Started) -> bool:
     )
 
 
-def _hints(entries: list[Entry]) -> dict[str, int]:
+def _hints(entries: list[ProgressEntry]) -> dict[str, int]:
     taken = [one["question"] for one in entries if one["kind"] == "hint"]
     return {question: taken.count(question) for question in taken}

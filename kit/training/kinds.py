@@ -34,7 +34,7 @@ class Graded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked(ABC):
+class LabQuestion(ABC):
     """One question as a learner gets it. proof: key → what shows that it is right. hints: from the lightest to the plainest."""
 
     name: str
@@ -74,7 +74,7 @@ class Asked(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picked(Asked):
+class Picked(LabQuestion):
     """Which of these. among: all that may be named. choices: letter → text, none where the names come from the case.
 
     spare: what may be named and need not be. harmful: what must not. other_names: another name of a key, such as a uid.
@@ -134,7 +134,7 @@ class Picked(Asked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matched(Asked):
+class Matched(LabQuestion):
     """Which of the options belongs to each item. items: number → text. options: word or letter → text. right: number → option.
 
     guess_costs: an option that must not be guessed away: another answer where it is right takes something from the mark.
@@ -193,7 +193,7 @@ class Matched(Asked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordered(Asked):
+class Ordered(LabQuestion):
     """In which order. choices: letter → text. place: letter → its place; those of one place may stand in any order."""
 
     choices: Mapping[str, str]
@@ -246,7 +246,7 @@ class Ordered(Asked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Brief(Asked):
+class FiveSentences(LabQuestion):
     """What happened, in a few sentences. facts: what has to be told → the words of which one has to stand there; others: words of other things."""
 
     facts: Mapping[str, frozenset[str]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 CASES = Path(__file__).parent / "cases"
 SAMPLE_CASE = Path(__file__).parents[1] / "sample" / "case"
-LEVELS = {
+LAB_LEVELS = {
     1: ("read one finding", "The finding and the raw rows of the evidence."),
     2: ("work one finding", "Tables, figures and SQL of the kit; not its scope, answers, brief and plan."),
     3: ("whole incident", "All of the kit."),

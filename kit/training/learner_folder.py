@@ -17,8 +17,8 @@ from kit import __version__
 from kit.errors import TrainingError
 from kit.evidence.intake import Progress, load_new_case
 from kit.training.asking import asked_of
-from kit.training.kinds import Asked
-from kit.training.lab import LEVELS, Lab
+from kit.training.kinds import LabQuestion
+from kit.training.lab import LAB_LEVELS, Lab
 from kit.training.material import Material
 from kit.whole_file import write_whole
 from kit.words import iso, nearest
@@ -81,7 +81,7 @@ def started_in(folder: Path) -> Started:
         ) from None
 
 
-def answers_in(path: Path, started: Started, asked: list[Asked]) -> dict[str, Any]:
+def answers_in(path: Path, started: Started, asked: list[LabQuestion]) -> dict[str, Any]:
     """The answers of a file by question. Raises TrainingError with all that is wrong with the file at once."""
     try:
         read = tomllib.loads(path.read_bytes().decode())
@@ -118,9 +118,9 @@ def page_digest(page: str) -> str:
     return hashlib.sha256(page.encode()).hexdigest()
 
 
-def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[Asked]) -> str:
+def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> str:
     """The page of a lab as a learner gets it."""
-    level, use = LEVELS[lab.level]
+    level, use = LAB_LEVELS[lab.level]
     parts = [
         f"# {lab.title}\n",
         f"Lab `{lab.name}`, seed {seed}. Level {lab.level}: {level}, about {lab.minutes} minutes.\n",
@@ -138,7 +138,7 @@ def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[Asked]) -> str:
     return "\n".join(parts)
 
 
-def _answer_file(lab: Lab, seed: int, asked: list[Asked]) -> str:
+def _answer_file(lab: Lab, seed: int, asked: list[LabQuestion]) -> str:
     lines = [f'lab = "{lab.name}"', f"seed = {seed}", "", "[answers]"]
     for one in asked:
         lines += [f"# {one.text}", f"# {one.form}", f"# {one.name} =", ""]

@@ -16,7 +16,7 @@ from kit.errors import TrainingError
 from kit.whole_file import write_whole
 
 PROGRESS_FORMAT = 1
-Entry = dict[str, Any]
+ProgressEntry = dict[str, Any]
 
 
 def progress_file() -> Path:
@@ -28,7 +28,7 @@ def progress_file() -> Path:
     return place / "eks-forensic-kit" / "training.json"
 
 
-def entries_of(path: Path) -> list[Entry]:
+def entries_of(path: Path) -> list[ProgressEntry]:
     """The entries of a progress file, none where there is no file. Raises TrainingError for one that was changed, or that a newer kit wrote."""
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def entries_of(path: Path) -> list[Entry]:
     return list(read["entries"])
 
 
-def add_entry(path: Path, entry: Entry) -> list[Entry]:
+def add_entry(path: Path, entry: ProgressEntry) -> list[ProgressEntry]:
     """Append an entry, and give all entries with it. Raises TrainingError as entries_of does, and where nothing can be written."""
     try:
         with _alone(path):
@@ -81,6 +81,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _digest(before: str, entry: Entry) -> str:
+def _digest(before: str, entry: ProgressEntry) -> str:
     body = {name: value for name, value in entry.items() if name != "digest"}
     return hashlib.sha256(f"{before}\n{json.dumps(body, sort_keys=True)}".encode()).hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 from kit.errors import TrainingError
 from kit.playbooks.playbook import finding_types, playbook_of, playbooks_by_family
 from kit.training.asking import ASKED_IN_LABS
-from kit.training.lab import LEVELS, Lab, LabCase, recordings
+from kit.training.lab import LAB_LEVELS, Lab, LabCase, recordings
 from kit.words import nearest
 
 LABS = Path(__file__).parent / "labs"
@@ -135,8 +135,8 @@ class _Reader:
         for where, name, every in known:
             if name not in every:
                 self._fault(f"{where}: {name!r} is not known; {nearest(name, list(every))}")
-        if read["level"] not in LEVELS:
-            self._fault(f"level: {read['level']} is none of {', '.join(map(str, LEVELS))}")
+        if read["level"] not in LAB_LEVELS:
+            self._fault(f"level: {read['level']} is none of {', '.join(map(str, LAB_LEVELS))}")
         if not 0 < read["minutes"] <= 480:
             self._fault(f"minutes: {read['minutes']} is not between 1 and 480")
         if case.recording in recordings():
