@@ -71,8 +71,8 @@ def affected_pods(material: Material) -> LabQuestion:
         "Which pods are affected by this finding? Name those too that are gone.",
         "Name the affected pods, gone ones too, and no others",
         {_named(pod): _pod_proof(pod) for pod in pods.values()},
-        every.values(),
-        (_named(pod) for pod in touched),
+        set(every.values()),
+        {_named(pod) for pod in touched},
         "A workload, a service account or a node in the finding stands for all of its pods at any time of the window.",
         other_names=every,
     )
@@ -89,8 +89,8 @@ def affected_nodes(material: Material) -> LabQuestion:
         "Which nodes are affected by this finding?",
         "Name the nodes on which affected pods ran",
         {node: f"ran {', '.join(pods)}" if pods else "the finding names it" for node, pods in on.items()},
-        (item["metadata"]["name"] for item in material.objects("nodes")),
-        (pod["node"] for pod in material.truth["attacker_touched_pods"]),
+        {item["metadata"]["name"] for item in material.objects("nodes")},
+        {pod["node"] for pod in material.truth["attacker_touched_pods"]},
         "The node of a pod stands in its binding in the audit log, and in the dump while the pod stands.",
     )
 
@@ -106,8 +106,8 @@ def affected_service_accounts(material: Material) -> LabQuestion:
         dict.fromkeys(
             material.about["service_accounts"], "the caller, bound by the finding, or the account of an affected pod"
         ),
-        (_named(item["metadata"]) for item in material.objects("serviceaccounts")),
-        (f"{pod['namespace']}/{pod['service_account']}" for pod in touched),
+        {_named(item["metadata"]) for item in material.objects("serviceaccounts")},
+        {f"{pod['namespace']}/{pod['service_account']}" for pod in touched},
         "Each pod has one account; spec.serviceAccountName says which.",
     )
 
@@ -121,8 +121,8 @@ def secrets_the_caller_read(material: Material) -> LabQuestion:
         "Which secrets did the caller of this finding read, in the whole window?",
         "Name the secrets that were read, those of lists too",
         {key: _shown_by(material, ("secrets",), ("get", "list", "watch"), key) for key in read},
-        (_named(item["metadata"]) for item in material.objects("secrets")),
-        (),
+        {_named(item["metadata"]) for item in material.objects("secrets")},
+        set(),
         "A list returns every secret of its namespace; a refused call returns none.",
     )
 
@@ -298,8 +298,8 @@ def _affected(
     text: str,
     goal: str,
     right: dict[str, str],
-    every: Iterable[str],
-    spare: Iterable[str],
+    every: set[str],
+    spare: set[str],
     hint: str,
     other_names: dict[str, str] | None = None,
 ) -> LabQuestion:
