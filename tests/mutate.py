@@ -111,7 +111,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/changes/node_group_change.py": _ACCOUNT,
         "kit/live/changes/deny_policy.py": _ACCOUNT,
         "kit/live/apply.py": ("tests/live/test_apply.py", *_BOTH),
-        "kit/live/changes/aws_auth.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
+        "kit/identities/aws_auth_text.py": ("tests/live/test_aws_auth.py", *_CLUSTER),
         "kit/live/changes/aws_change.py": _ACCOUNT,
         "kit/live/acts/bindings.py": _CLUSTER,
         "kit/live/changes/change.py": _BOTH,

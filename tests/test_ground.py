@@ -312,7 +312,7 @@ def test_a_role_with_a_path_is_named_with_it_wherever_any_evidence_has_it(tmp_pa
     assert keys(scoped(case), "iam_role") == {full}
     assert caller(case)["role"] == full and ways(case) == [("access_entry", full)]
     planned, _ = plan(case)
-    assert f"--principal-arn {full}" in "\n".join(planned["remove_cluster_access"]["command"])
+    assert f'`"{full}"`' in "\n".join(planned["remove_cluster_access"]["command"])
     assert planned["revoke_role_sessions"]["target"] == f"iam_role:{full}"
 
 
@@ -437,10 +437,10 @@ def test_a_command_has_the_namespace_of_an_object_that_only_the_log_shows(tmp_pa
     planned, _ = plan(made(tmp_path, TEAM, call=call))
     (command,) = planned["remove_role_binding"]["command"]
     assert (
-        "creationTimestamp} rolebindings rb -n pay)" in command
+        "kubectl get rolebindings rb -n pay -o 'jsonpath={.metadata.creationTimestamp}'" in command
         and " kubectl delete rolebindings rb -n pay ;; esac" in command
     )
-    assert planned["keep_objects"]["command"] == ["kubectl get -o yaml rolebindings rb -n pay > pay_rb.yaml"]
+    assert planned["keep_objects"]["command"] == ["kubectl get rolebindings rb -n pay -o yaml > pay_rb.yaml"]
 
 
 def test_a_fargate_node_is_neither_cordoned_nor_terminated(tmp_path: Path) -> None:

@@ -41,20 +41,20 @@ def steps(one: dict[str, Any]) -> str:
 
 # Recording, user name, kind, what patient zero says, what taking its access away has to say.
 KINDS = [
-    ("anonymous_access", "system:anonymous", "anonymous", "needed no credential", ["out of rolebindings/shop/debug-", "publicAccessCidrs"]),
+    ("anonymous_access", "system:anonymous", "anonymous", "needed no credential", ["out of rolebindings/shop/debug-", "cluster.resourcesVpcConfig"]),
     (
         "stolen_sa_token",
         "system:serviceaccount:store:api",
         "service_account",
         "token that is bound to pod store/api-",
-        ["kubectl edit rolebindings api-reader -n store", "No token has to be ended: the token of a pod has ended, its pod is gone since", "trust policy", "judged by STS alone"],
+        ["kubectl patch rolebindings api-reader -n store --type json -p", "No token has to be ended: the token of a pod has ended, its pod is gone since", "trust policy", "judged by STS alone"],
     ),
     (
         "exec_kube_system",
         "ops-erin",
         "iam",
         "a long-term key of arn:aws:iam::111122223333:user/ops-erin",
-        ["kubectl edit configmap aws-auth", "update-access-key --user-name ops-erin --access-key-id AKIA", "presigned GetCallerIdentity"],
+        ["kubectl patch configmap aws-auth -n kube-system --type json -p", "update-access-key --user-name ops-erin --access-key-id AKIA", "presigned GetCallerIdentity"],
     ),
     (
         "access_entry_secrets",
@@ -158,7 +158,7 @@ def test_names_in_commands_are_quoted(tmp_path: Path) -> None:
 
     finding = of_type(scope_of(varied(STOLEN, tmp_path, dump=renamed)), "SecretsAccessed")
     (one,) = [one for one in finding["identities"] if one["kind"] == "service_account"][:1]
-    assert "kubectl edit rolebindings 'x; rm -rf ~' -n store" in steps(one)
+    assert "kubectl patch rolebindings 'x; rm -rf ~' -n store --type json" in steps(one)
 
 
 # ── into AWS and back ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -533,7 +533,7 @@ def test_instance_ids_and_names_of_bindings_cannot_become_commands_or_options(tm
 
     finding = of_type(scope_of(varied(STOLEN, tmp_path, dump=harmful)), "SecretsAccessed")
     (one,) = [one for one in finding["identities"] if one["kind"] == "service_account"][:1]
-    assert "kubectl edit rolebindings -n store -- --server=evil.example" in steps(one)
+    assert "kubectl patch rolebindings -n store --type json" in steps(one) and " -- --server=evil.example" in steps(one)
     assert "curl" not in "".join(step["command"] or "" for each in finding["identities"] for step in each["take_away"])
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Protocol, get_args
 
 from kit.actions.effect import Effect
 from kit.actions.target import MadeObject, ObjectParameters, Parameters, Target, TargetSource
-from kit.identities.revocation import kubectl
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
+from kit.model.command_line import Command, kubectl
 from kit.model.kinds import SubjectName
 
 Stage = Literal["freeze", "contain", "revoke", "capture", "eradicate", "recover"]
@@ -83,6 +82,10 @@ class Held(Protocol):
         """The account of the case."""
 
     @property
+    def access_mode(self) -> str | None:
+        """The cluster's authentication mode; None where no evidence tells."""
+
+    @property
     def used_roles(self) -> set[str]:
         """Roles of which the attacker used a session."""
 
@@ -104,11 +107,14 @@ class Held(Protocol):
         """The object at a path that stands."""
 
 
+Commands = Callable[[Target, Held], list[Command]]
+
+
 @dataclass(frozen=True)
 class Action:
     """One kind of change. undo: how it is taken back; cannot_undo: why it cannot. kinds: of what it is done to, as kit.plan.targets finds them.
 
-    stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
+    printed: commands that a plan has kept as lines. stops: what else stops working. destroys: whether evidence is lost by it. identities: of identities, which kinds.
     precondition: what has to be true just before. permissions: as kit.actions.permission reads them, with placeholders for what the target tells:
     {object} its resource, {it} its NAMESPACE/NAME, {space} its namespace, {node} its node, {owner} what owns it, {role} or {edited_role} what RBAC asks
     of whoever makes or edits a role or a binding, {reader} the pod that reads a node, {policy} an image's admission policy. `MEMBER? ` or `RESOURCE? ` before one: only where the target has that.
@@ -133,7 +139,8 @@ class Action:
     cannot_undo: str = ""
     effects: tuple[Effect, ...] = ()
     kinds: tuple[SubjectName | TargetSource, ...] = ()
-    commands: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
+    commands: Commands = field(default=lambda target, held: [], repr=False)
+    printed: Callable[[Target], list[str]] = field(default=lambda target: [], repr=False)
     destroys: bool = False
     identities: tuple[str, ...] = ()
     precondition: str = ""
@@ -166,18 +173,19 @@ def action_id(name: str, target: Target) -> str:
     return f"{name}-{hashlib.sha256(f'{target.kind}:{target.key}:{known}'.encode()).hexdigest()[:10]}"
 
 
-def uid_checked(verb: str, resource: str, target: Target) -> list[str]:
-    """Done only while the object of that name is still the one that is meant."""
-    line = kubectl(verb, resource, target.name, target.namespace)
-    known = target.parameters
+def uid_checked(command: Command, target: Target) -> list[Command]:
+    """Done only while the object of that name is still the one that is meant; not at all where nothing tells that one."""
+    known, resource = target.parameters, target.key.partition("/")[0] if target.kind != "pod" else "pods"
     meant = target.thing.uid if target.thing else known.uid if isinstance(known, ObjectParameters) else None
+
+    def look(member: str) -> Command:
+        return kubectl("get", resource, target.name, target.namespace, "-o", f"jsonpath={{.metadata.{member}}}")
+
     if meant:
-        uid = kubectl("get -o jsonpath={.metadata.uid}", resource, target.name, target.namespace)
-        return [f'test "$({uid})" = {shlex.quote(meant)} && {line}']
+        return [replace(command, only_if=(look("uid"), (meant,)))]
     if isinstance(known, MadeObject) and known.made_at:
-        made = kubectl("get -o jsonpath={.metadata.creationTimestamp}", resource, target.name, target.namespace)
-        return [f'case "$({made})" in {"|".join(seconds_after(known.made_at))}) {line} ;; esac']
-    return [line]
+        return [replace(command, only_if=(look("creationTimestamp"), tuple(seconds_after(known.made_at))))]
+    return []
 
 
 def seconds_after(made_at: str) -> list[str]:
@@ -186,11 +194,7 @@ def seconds_after(made_at: str) -> list[str]:
     return [f"{first + timedelta(seconds=later):%Y-%m-%dT%H:%M:%SZ}" for later in range(MADE_WITHIN + 1)]
 
 
-def on_object(verb: str) -> Callable[[Target], list[str]]:
-    """The commands of an action that does one thing to the object itself."""
-
-    def commands(target: Target) -> list[str]:
-        resource, _, rest = target.key.partition("/")
-        return uid_checked(verb, resource, target) if rest else []
-
-    return commands
+def deleted(target: Target, held: Held) -> list[Command]:
+    """The commands of an action that deletes the object itself."""
+    resource, _, rest = target.key.partition("/")
+    return uid_checked(kubectl("delete", resource, target.name, target.namespace), target) if rest else []

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 
 from kit.actions.action import DRY, SIMULATED, Action, Held
 from kit.actions.effect import Effect
 from kit.actions.target import AdmittedPrincipal, ClusterCreator, Target
+from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, aws_auth_of, without_mapping
 from kit.model.arn import in_words, principal_of
+from kit.model.command_line import Command, aws
 
 
-def _cluster_access(target: Target) -> list[str]:
+def _mapping_out(arn: str, held: Held) -> list[Command]:
+    """Of a ConfigMap that is in no evidence the exact change cannot be told: it is shown."""
+    aws_auth = aws_auth_of(held.inventory)
+    edit = without_mapping(aws_auth, arn)
+    return [edit] if edit else [] if aws_auth else [AWS_AUTH_SHOWN]
+
+
+def _entry_out(target: Target, arn: str) -> Command:
+    """Deletes the entry where EKS lists one: whether it does the evidence need not tell."""
+    named = {"cluster_name": target.cluster}
+    listed = aws("eks", "list-access-entries", **named, query=f'accessEntries[?@==`"{arn}"`]', output="text")
+    return replace(aws("eks", "delete-access-entry", **named).with_words("--principal-arn"), each=listed)
+
+
+def _cluster_access(target: Target, held: Held) -> list[Command]:
     arn = target.known(AdmittedPrincipal).arn
-    name, quoted = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(arn or "ARN")
-    entry = f"aws eks delete-access-entry --cluster-name {name} --principal-arn {quoted}"
-    mapping = "kubectl edit configmap aws-auth -n kube-system"
-    return [mapping, entry] if principal_of(arn) else [mapping]  # a root user can have no entry
+    if not arn or not target.cluster:
+        return []
+    mapping = [] if held.access_mode == "API" else _mapping_out(arn, held)
+    has_entries = principal_of(arn) and held.access_mode != "CONFIG_MAP"  # a root user can have no entry
+    return [*mapping, *([_entry_out(target, arn)] if has_entries else [])]
 
 
 def _of_account(target: Target) -> str:
@@ -27,14 +44,13 @@ def _of_account(target: Target) -> str:
     )
 
 
-def _creator_access(target: Target) -> list[str]:
-    known = target.known(ClusterCreator)
-    name, quoted = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(known.arn or "ARN")
-    switch = f"aws eks update-cluster-config --name {name} --access-config authenticationMode=API_AND_CONFIG_MAP"
-    wait = f"aws eks wait cluster-active --name {name}"
-    look = f"aws eks list-associated-access-policies --cluster-name {name} --principal-arn {quoted}"
-    delete = f"aws eks delete-access-entry --cluster-name {name} --principal-arn {quoted}"
-    return [*((switch, wait) if known.mode == "CONFIG_MAP" else ()), look, delete]
+def _creator_access(target: Target, held: Held) -> list[Command]:
+    known, named = target.known(ClusterCreator), {"name": target.cluster}
+    if not known.arn or not target.cluster:
+        return []
+    switch = aws("eks", "update-cluster-config", **named, access_config="authenticationMode=API_AND_CONFIG_MAP")
+    wait = aws("eks", "wait cluster-active", **named)
+    return [*((switch, wait) if known.mode == "CONFIG_MAP" else ()), _entry_out(target, known.arn)]
 
 
 def _no_way_back(target: Target) -> str:
@@ -68,7 +84,7 @@ ACTIONS = (
            ends=("let_in", "identity", "access_key:cluster")),
     Action("compare_mappings", "revoke", "Compare this mapping in aws-auth with your own copy: the attacker changed aws-auth, and what stood before is in no evidence", "whoever signs in by it, when it is taken out", undo="put the line back", kinds=("unclear_mapping",),
            effects=(Effect.NONE,),
-           commands=lambda target: ["kubectl get configmap aws-auth -n kube-system -o yaml"],
+           commands=lambda target, held: [AWS_AUTH_SHOWN],
            precondition="you have aws-auth as it should be",
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="whether it is yours no evidence tells"),
 )  # fmt: skip

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-
-from kit.actions.action import SIMULATED, Action, Comes
+from kit.actions.action import SIMULATED, Action, Comes, Held
 from kit.actions.effect import Effect
 from kit.actions.target import EndpointParameters, Target
+from kit.model.command_line import Command, aws
 
 
-def _narrow(target: Target) -> list[str]:
-    name, keep = shlex.quote(target.cluster or "CLUSTER"), target.known(EndpointParameters).keep
-    if keep == []:
-        return [f"aws eks update-cluster-config --name {name} --resources-vpc-config endpointPublicAccess=false"]
-    cidrs = ",".join(keep or ["YOUR.OWN.ADDRESS/32"])
-    return [f"aws eks update-cluster-config --name {name} --resources-vpc-config publicAccessCidrs={cidrs}"]
+def _narrow(target: Target, held: Held) -> list[Command]:
+    keep, named = target.known(EndpointParameters).keep, {"name": target.cluster}
+    if not target.cluster:
+        return []
+    if keep is None:
+        return [aws("eks", "describe-cluster", **named, query="cluster.resourcesVpcConfig")]
+    wanted = {"endpointPublicAccess": bool(keep)} | ({"publicAccessCidrs": keep} if keep else {})
+    return [
+        aws("eks", "update-cluster-config", **named, resources_vpc_config=wanted),
+        aws("eks", "wait cluster-active", **named),
+    ]
 
 
 def _person(target: Target) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,83 +10,98 @@ from kit.actions.effect import Effect
 from kit.actions.target import ChangedInAws, ForeignRole, PrincipalParameters, Target
 from kit.identities.revocation import not_from_here
 from kit.model.arn import account_of, is_root, name_in
+from kit.model.command_line import Command, Word, aws, in_a_minute, json_with
 
-_UNDONE_BY: dict[str, list[str]] = {
-    "CreateUser": ["aws iam get-user --user-name {userName}", "aws iam delete-user --user-name {userName}"],
-    "CreateLoginProfile": ["aws iam delete-login-profile --user-name {userName}"],
-    "UpdateLoginProfile": ["aws iam delete-login-profile --user-name {userName}"],
-    "AttachUserPolicy": ["aws iam detach-user-policy --user-name {userName} --policy-arn {policyArn}"],
-    "PutUserPolicy": ["aws iam delete-user-policy --user-name {userName} --policy-name {policyName}"],
-    "AddUserToGroup": ["aws iam remove-user-from-group --user-name {userName} --group-name {groupName}"],
-    "EnableMFADevice": ["aws iam deactivate-mfa-device --user-name {userName} --serial-number {serialNumber}"],
-    "DeactivateMFADevice": ["aws iam list-mfa-devices --user-name {userName}"],
-    "CreateServiceSpecificCredential": ["aws iam list-service-specific-credentials --user-name {userName}"],
-    "UploadSSHPublicKey": ["aws iam list-ssh-public-keys --user-name {userName}"],
-    "UploadSigningCertificate": ["aws iam list-signing-certificates --user-name {userName}"],
-    "UpdateAccessKey": ["aws iam list-access-keys --user-name {userName}"],
-    "CreateRole": ["aws iam get-role --role-name {roleName}", "aws iam delete-role --role-name {roleName}"],
-    "UpdateAssumeRolePolicy": ["aws iam get-role --role-name {roleName} --query Role.AssumeRolePolicyDocument"],
-    "AttachRolePolicy": ["aws iam detach-role-policy --role-name {roleName} --policy-arn {policyArn}"],
-    "PutRolePolicy": ["aws iam delete-role-policy --role-name {roleName} --policy-name {policyName}"],
-    "DeleteRolePolicy": ["aws iam list-role-policies --role-name {roleName}"],
-    "DetachRolePolicy": ["aws iam list-attached-role-policies --role-name {roleName}"],
-    "AttachGroupPolicy": ["aws iam detach-group-policy --group-name {groupName} --policy-arn {policyArn}"],
-    "PutGroupPolicy": ["aws iam delete-group-policy --group-name {groupName} --policy-name {policyName}"],
-    "CreatePolicyVersion": ["aws iam list-policy-versions --policy-arn {policyArn}"],
-    "SetDefaultPolicyVersion": ["aws iam list-policy-versions --policy-arn {policyArn}"],
-    "CreateOpenIDConnectProvider": ["aws iam list-open-id-connect-providers"],
-    "CreateSAMLProvider": ["aws iam list-saml-providers"],
-    "AssociateAccessPolicy": [
-        "aws eks disassociate-access-policy --cluster-name {cluster} --principal-arn {principalArn} --policy-arn {policyArn}"
-    ],
-    "UpdateAccessEntry": ["aws eks describe-access-entry --cluster-name {cluster} --principal-arn {principalArn}"],
-    "CreatePodIdentityAssociation": [
-        "aws eks list-pod-identity-associations --cluster-name {cluster} --namespace {namespace} --service-account {serviceAccount}"
-    ],
-    "AssociateIdentityProviderConfig": ["aws eks list-identity-provider-configs --cluster-name {cluster}"],
+_USER, _ROLE, _GROUP = {"user_name": "userName"}, {"role_name": "roleName"}, {"group_name": "groupName"}
+_POLICY, _ATTACHED = {"policy_name": "policyName"}, {"policy_arn": "policyArn"}
+_ENTRY = {"cluster_name": "cluster", "principal_arn": "principalArn"}
+_ASSOCIATION = {"cluster_name": "cluster", "namespace": "namespace", "service_account": "serviceAccount"}
+_UNDONE_BY: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "CreateUser": [("iam get-user", _USER), ("iam delete-user", _USER)],
+    "CreateLoginProfile": [("iam delete-login-profile", _USER)],
+    "UpdateLoginProfile": [("iam delete-login-profile", _USER)],
+    "AttachUserPolicy": [("iam detach-user-policy", _USER | _ATTACHED)],
+    "PutUserPolicy": [("iam delete-user-policy", _USER | _POLICY)],
+    "AddUserToGroup": [("iam remove-user-from-group", _USER | _GROUP)],
+    "EnableMFADevice": [("iam deactivate-mfa-device", _USER | {"serial_number": "serialNumber"})],
+    "DeactivateMFADevice": [("iam list-mfa-devices", _USER)],
+    "CreateServiceSpecificCredential": [("iam list-service-specific-credentials", _USER)],
+    "UploadSSHPublicKey": [("iam list-ssh-public-keys", _USER)],
+    "UploadSigningCertificate": [("iam list-signing-certificates", _USER)],
+    "UpdateAccessKey": [("iam list-access-keys", _USER)],
+    "CreateRole": [("iam get-role", _ROLE), ("iam delete-role", _ROLE)],
+    "UpdateAssumeRolePolicy": [("iam get-role", _ROLE)],
+    "AttachRolePolicy": [("iam detach-role-policy", _ROLE | _ATTACHED)],
+    "PutRolePolicy": [("iam delete-role-policy", _ROLE | _POLICY)],
+    "DeleteRolePolicy": [("iam list-role-policies", _ROLE)],
+    "DetachRolePolicy": [("iam list-attached-role-policies", _ROLE)],
+    "AttachGroupPolicy": [("iam detach-group-policy", _GROUP | _ATTACHED)],
+    "PutGroupPolicy": [("iam delete-group-policy", _GROUP | _POLICY)],
+    "CreatePolicyVersion": [("iam list-policy-versions", _ATTACHED)],
+    "SetDefaultPolicyVersion": [("iam list-policy-versions", _ATTACHED)],
+    "CreateOpenIDConnectProvider": [("iam list-open-id-connect-providers", {})],
+    "CreateSAMLProvider": [("iam list-saml-providers", {})],
+    "AssociateAccessPolicy": [("eks disassociate-access-policy", _ENTRY | _ATTACHED)],
+    "UpdateAccessEntry": [("eks describe-access-entry", _ENTRY)],
+    "CreatePodIdentityAssociation": [("eks list-pod-identity-associations", _ASSOCIATION)],
+    "AssociateIdentityProviderConfig": [("eks list-identity-provider-configs", {"cluster_name": "cluster"})],
 }
-"""Call → the commands that undo it, or that show what has to be put back. CreateAccessKey and CreateAccessEntry have actions of their own."""
+"""Call → the commands that undo it, or that show what has to be put back: service and operation, and option → parameter of the call.
+
+CreateAccessKey and CreateAccessEntry have actions of their own."""
 
 
 def undone_by(name: str, asked: Mapping[str, Any]) -> list[str] | None:
-    """The commands that undo a call of IAM or EKS; None for one that needs none. asked: its parameters.
+    """The commands that undo a call of IAM or EKS; None for one that needs none. asked: its parameters. What lacks one has no command.
 
     >>> undone_by("CreateLoginProfile", {"userName": "svc backup"})
     ["aws iam delete-login-profile --user-name 'svc backup'"]
     """
     if name not in _UNDONE_BY:
         return None
-    known = {key: shlex.quote(value) for key, value in asked.items() if isinstance(value, str)}
-    known |= {"cluster": known.get("clusterName") or known.get("name") or "CLUSTER"}
-    return [line.format_map(_Named(known)) for line in _UNDONE_BY[name]]
-
-
-class _Named(dict[str, str]):
-    """Texts by name; what is not known stands in capitals, to be filled in by a person."""
-
-    def __missing__(self, name: str) -> str:
-        return name.upper()
-
-
-def _deny(target: Target) -> list[str]:
-    """The same deny as kit.live puts on: calls with the long-term key have no time of issue, and are not hit."""
-    arn = target.known(PrincipalParameters).arn or ""
-    before = '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"DateLessThan": {"aws:TokenIssueTime": "'
-    document = shlex.quote(before) + '"$(date -u -d +1min +%Y-%m-%dT%H:%M:%SZ)"' + shlex.quote('"}}}]}')
-    policy = f"kit-revoke-{action_id('', target)[1:]}"
-    return [
-        f"aws iam put-user-policy --user-name {shlex.quote(name_in(arn))} --policy-name {policy} --policy-document {document}"
+    known = {key: value for key, value in asked.items() if isinstance(value, str) and value}
+    known |= {"cluster": known.get("clusterName") or known.get("name") or ""}
+    commands = [
+        aws(*call.split(), **{option: known[one] for option, one in options.items()})
+        for call, options in _UNDONE_BY[name]
+        if all(known.get(one) for one in options.values())
     ]
+    return [str(one) for one in commands if not one.odd]
 
 
-def _review(target: Target) -> list[str]:
-    user = shlex.quote(name_in(target.known(PrincipalParameters).arn or ""))
+DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+"""A statement that denies everything; to whom its condition says."""
+MOMENT = "MOMENT"
+"""Stands in a policy for the moment that a command prints."""
+
+
+def older_than(moment: str) -> dict[str, Any]:
+    """A statement that denies everything to sessions from before a moment; calls with a long-term key have no time of issue, and are not hit."""
+    return DENY_ALL | {"Condition": {"DateLessThan": {"aws:TokenIssueTime": moment}}}
+
+
+def policy_word(statements: list[dict[str, Any]]) -> Word:
+    """A policy of these statements as a word, in which the moment is a minute from when it is put."""
+    document = {"Version": "2012-10-17", "Statement": statements}
+    made = json_with(document, MOMENT, in_a_minute())
+    return made if made.after else made.before
+
+
+def _deny(target: Target, held: Held) -> list[Command]:
+    """The same deny as kit.live puts on."""
+    policy = f"kit-revoke-{action_id('', target)[1:]}"
+    user, document = name_in(target.known(PrincipalParameters).arn or ""), policy_word([older_than(MOMENT)])
+    return [aws("iam", "put-user-policy", user_name=user, policy_name=policy, policy_document=document)]
+
+
+def _review(target: Target, held: Held) -> list[Command]:
+    user = name_in(target.known(PrincipalParameters).arn or "")
     looks = (
         *("list-access-keys", "get-login-profile", "list-mfa-devices", "list-service-specific-credentials"),
         *("list-ssh-public-keys", "list-signing-certificates", "list-groups-for-user", "list-attached-user-policies"),
         "list-user-policies",
     )
-    return [f"aws iam {look} --user-name {user}" for look in looks]
+    return [aws("iam", look, user_name=user) for look in looks]
 
 
 def _foreign(target: Target, held: Held) -> str:
@@ -115,7 +129,7 @@ ACTIONS = (
            impossible=_foreign),
     Action("undo_iam_changes", "revoke", "Undo what the attacker changed in IAM and in the cluster's access", "whoever works by what the attacker gave", undo="make the change again", kinds=("iam_change",),
            effects=(Effect.TAKES_BACK,),
-           commands=lambda target: target.known(ChangedInAws).commands,
+           printed=lambda target: target.known(ChangedInAws).commands,
            precondition="the change stands, and nobody has made it yours since", permissions=(), preview=_BY_HAND, check=_CONFIRMED,
            by_person="CloudTrail has the change, and not always what stood before it",
            ends=("let_in",)),

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
+from dataclasses import replace
 
 from kit.actions.action import DRY, READS, SIMULATED, Action, Held, Keeps, Wait, Where
 from kit.actions.effect import Effect
 from kit.actions.image_policy import image_policy, image_policy_binding
 from kit.actions.target import ImageParameters, Target
+from kit.model.command_line import Command, Printed, aws
+
+KEEP = "kit-keep-"
+MEDIA_TYPES = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+]
+"""Without an index among them ECR answers with a manifest of one platform, which has another digest."""
 
 
 def _file(target: Target) -> str:
@@ -25,27 +35,61 @@ def _by_digest(target: Target) -> list[str]:
     return [target.key] if at or not known.digests else [f"{bare}@{one}" for one in known.digests]
 
 
-def _keep_image(target: Target) -> list[str]:
-    names = [shlex.quote(one) for one in _by_digest(target)]
-    return [*(f"docker pull -- {name}" for name in names), f"docker save -o {_file(target)} -- {' '.join(names)}"]
-
-
-def _scan_image(target: Target) -> list[str]:
+def _in_registry(target: Target) -> dict[str, str | None]:
     known = target.known(ImageParameters)
+    return {"registry_id": known.registry_account, "region": known.region, "repository_name": known.repository}
+
+
+def keep_tag(digest: str) -> str:
+    """The tag by which the kit keeps an image from lifecycle rules."""
+    return f"{KEEP}{digest.partition(':')[2][:10]}"
+
+
+def _kept_in_registry(target: Target) -> list[Command]:
+    """One more tag for each digest that ran, put with its own manifest: as the kit does, and it shows that the registry has it."""
+    place, commands = _in_registry(target), list[Command]()
+    for digest in target.known(ImageParameters).digests:
+        media = ["--accepted-media-types", *MEDIA_TYPES]
+        found = {"image_ids": [f"imageDigest={digest}"], "output": "text"}
+        got = aws("ecr", "batch-get-image", **place, **found).with_words(*media)
+        manifest, kind = (
+            Printed(got.with_words("--query", f"images[0].{one}"))
+            for one in ("imageManifest", "imageManifestMediaType")
+        )
+        given = {"image_manifest": manifest, "image_manifest_media_type": kind, "image_digest": digest}
+        there = aws(
+            "ecr", "describe-images", **place, **found, query=f'imageDetails[].imageTags[?@==`"{keep_tag(digest)}"`][]'
+        )
+        commands.append(replace(aws("ecr", "put-image", **place, **given, image_tag=keep_tag(digest)), unless=there))
+    return commands
+
+
+def _keep_image(target: Target, held: Held) -> list[Command]:
+    """Of a digest alone: by a tag another image may come."""
+    names = [one for one in _by_digest(target) if "@" in one]
+    saved = Command(("docker", "save", "-o", _file(target), "--", *names))
+    copied = [*(Command(("docker", "pull", "--", name)) for name in names), *([saved] if names else [])]
+    return [*(_kept_in_registry(target) if target.known(ImageParameters).repository else []), *copied]
+
+
+def _scan_image(target: Target, held: Held) -> list[Command]:
+    limits = ("--recursive", "--infected", "--max-filesize=2000M", "--max-scansize=4000M")
+    known, place = target.known(ImageParameters), _in_registry(target)
     scans = [
-        f"aws ecr start-image-scan --registry-id {known.registry_account} --region {known.region} --repository-name {shlex.quote(known.repository)} --image-id imageDigest={digest}"
+        aws("ecr", "start-image-scan", **place, image_id=f"imageDigest={digest}")
         for digest in known.digests
         if known.repository
     ]
-    return [f"clamscan --recursive --infected --max-filesize=2000M --max-scansize=4000M {_file(target)}", *scans]
+    return [Command(("clamscan", *limits, _file(target))), *scans]
 
 
-def _remove_image(target: Target) -> list[str]:
+def _remove_image(target: Target, held: Held) -> list[Command]:
     known = target.known(ImageParameters)
-    ids = " ".join(f"imageDigest={digest}" for digest in known.digests)
+    names, ids = _by_digest(target), [f"imageDigest={digest}" for digest in known.digests]
+    looked = Command(("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", "--", *names))
     return [
-        f"docker load -i {_file(target)} && docker image inspect --format '{{{{json .RepoDigests}}}}' -- {' '.join(shlex.quote(one) for one in _by_digest(target))}",
-        f"aws ecr batch-delete-image --registry-id {known.registry_account} --region {known.region} --repository-name {shlex.quote(known.repository or '')} --image-ids {ids}",
+        Command(("docker", "load", "-i", _file(target)), then=looked),
+        aws("ecr", "batch-delete-image", **_in_registry(target), image_ids=ids),
     ]
 
 
@@ -54,19 +98,23 @@ def _has_digest_of_yours(target: Target, held: Held) -> bool:
     return bool(known.repository and known.digests)
 
 
-def _block_image(target: Target) -> list[str]:
-    known = target.known(ImageParameters)
-    if not known.repository or not known.tag:
+def _block_image(target: Target, held: Held) -> list[Command]:
+    """First the tag that keeps it: with its last tag ECR deletes an image. Then all others, which only the registry knows."""
+    known, place = target.known(ImageParameters), _in_registry(target)
+    if not known.repository or not known.digests:
         return []
-    return [
-        f"aws ecr batch-delete-image --registry-id {known.registry_account} --region {known.region} --repository-name {shlex.quote(known.repository)} --image-ids imageTag={shlex.quote(known.tag)}"
-    ]
+    commands = _kept_in_registry(target)
+    for digest in known.digests:
+        others = f'imageDetails[].imageTags[?!starts_with(@, `"{KEEP}"`)][].join(`""`, [`"imageTag="`, @])'
+        tags = aws("ecr", "describe-images", **place, image_ids=[f"imageDigest={digest}"], query=others, output="text")
+        commands.append(replace(aws("ecr", "batch-delete-image", **place).with_words("--image-ids"), each=tags))
+    return commands
 
 
-def _deny_image(target: Target) -> list[str]:
+def _deny_image(target: Target, held: Held) -> list[Command]:
     known = target.known(ImageParameters)
     made = (image_policy(known.image, known.digests), image_policy_binding(known.image))
-    return [f"echo {shlex.quote(json.dumps(one))} | kubectl apply -f -" for one in made]
+    return [Command(("kubectl", "apply", "-f", "-"), fed=json.dumps(one)) for one in made]
 
 
 def _has_tag_of_yours(target: Target, held: Held) -> bool:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
+import json
+from typing import Any
 
-from kit.actions.action import DRY, Action, Held
+from kit.actions.action import DRY, Action, Held, uid_checked
 from kit.actions.effect import Effect
 from kit.actions.pods import QUARANTINED, why_not_on_fargate
 from kit.actions.target import PodParameters, Target
-from kit.identities.revocation import kubectl
+from kit.model.command_line import Command
+
+LETS_NOTHING_THROUGH: dict[str, Any] = {
+    "podSelector": {"matchLabels": {QUARANTINED: "true"}},
+    "policyTypes": ["Egress", "Ingress"],
+}
+"""The spec of the policy that isolated pods share."""
 
 
-def _isolate(target: Target) -> list[str]:
-    policy = (
-        '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"' + QUARANTINED + '"},"spec":{"podSelector":{"matchLabels":{"'
-        + QUARANTINED + '":"true"}},"policyTypes":["Ingress","Egress"]}}'
-    )  # fmt: skip
-    space = shlex.quote(target.namespace or "default")
-    return [
-        f"{kubectl('label', 'pod', target.name, target.namespace)} {QUARANTINED}=true",
-        f"echo {shlex.quote(policy)} | kubectl apply -n {space} -f -",
-    ]
+def _isolate(target: Target, held: Held) -> list[Command]:
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": QUARANTINED, "namespace": target.namespace},
+        "spec": LETS_NOTHING_THROUGH,
+    }
+    label = Command(
+        ("kubectl", "label", "--overwrite", "pod", target.name, "-n", target.namespace or "", f"{QUARANTINED}=true")
+    )
+    return [*uid_checked(label, target), Command(("kubectl", "apply", "-f", "-"), fed=json.dumps(policy))]
 
 
 def _out_of_reach(target: Target, held: Held) -> str:

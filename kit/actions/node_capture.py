@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from kit.actions.action import Held
 from kit.actions.target import NodeParameters, PodParameters, Target
 from kit.inventory.node_facts import NodeFacts
 from kit.inventory.node_kind import AUTO
+from kit.model.command_line import Command
 
 NAMESPACE = "kube-system"
 MADE_FOR = "kit-action"
@@ -89,13 +89,14 @@ def capture_pod(node: str, action: str) -> dict[str, Any]:
     }
 
 
-def capture_commands(node: str, action: str) -> list[str]:
+def capture_commands(node: str, action: str) -> list[Command]:
     """The same by hand."""
-    name, file = capture_pod_name(node), shlex.quote(f"{node}.processes.txt".replace("/", "_"))
+    name, file = capture_pod_name(node), f"{node}.processes.txt".replace("/", "_")
+    space, until = ("-n", NAMESPACE), ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=600s")
     return [
-        f"echo {shlex.quote(json.dumps(capture_pod(node, action)))} | kubectl create -f -",
-        f"kubectl wait -n {NAMESPACE} --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=600s pod/{name}",
-        f"kubectl logs -n {NAMESPACE} {name} > {file} && sha256sum {file} > {file}.sha256",
+        Command(("kubectl", "create", "-f", "-"), fed=json.dumps(capture_pod(node, action))),
+        Command(("kubectl", "wait", *space, *until, f"pod/{name}")),
+        Command(("kubectl", "logs", *space, name), into=file),
     ]
 
 

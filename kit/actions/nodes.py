@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 
-from kit.actions.action import DRY, EC2_DRY, LOOKED, READS, SIMULATED, Action, Held, Keeps, Wait, Where, action_id
+from kit.actions.action import (
+    DRY,
+    EC2_DRY,
+    LOOKED,
+    READS,
+    SIMULATED,
+    Action,
+    Commands,
+    Held,
+    Keeps,
+    Wait,
+    Where,
+    action_id,
+)
 from kit.actions.effect import Effect
 from kit.actions.node_capture import capture_commands, is_checkpointed, what_is_left, why_not_read
 from kit.actions.node_warnings import (
@@ -18,7 +29,6 @@ from kit.actions.node_warnings import (
 )
 from kit.actions.pods import QUARANTINED
 from kit.actions.target import NodeEvidence, NodeGroupParameters, NodeParameters, Target
-from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import (
     AUTO,
     BY_KARPENTER,
@@ -28,7 +38,8 @@ from kit.inventory.node_kind import (
     NOT_SCALED_DOWN,
     WITHOUT_INSTANCE,
 )
-from kit.model.arn import partition_in
+from kit.model.arn import Arn, partition_in
+from kit.model.command_line import Command, Printed, aws, kubectl
 
 LOCKED_DAYS = 90
 """How long a snapshot is locked. Governance mode can be taken back, compliance mode by nobody (EBS User Guide, "Snapshot lock")."""
@@ -41,111 +52,193 @@ _SNAPSHOTS = (
 )
 
 
-_FIND_SNAPSHOTS = "aws ec2 describe-snapshots --owner-ids self --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].SnapshotId' --output text"
+QUARANTINE_DESCRIPTION = "lets nothing through; for instances under investigation"
+_GROUP_TAG = {"ResourceType": "security-group", "Tags": [{"Key": QUARANTINED, "Value": "true"}]}
+_SPOT = ("eks.amazonaws.com/capacityType", "karpenter.sh/capacity-type")
+_TRUNK = "vpcresources.k8s.aws/trunk-eni-id"
 
 
-def _instance(*words: str) -> Callable[[Target], list[str]]:
-    def commands(target: Target) -> list[str]:
-        known = target.known(NodeParameters)
-        filled = {
-            "INSTANCE": target.instance_id,
-            "GROUP": known.group,
-            "PARTITION": partition_in(known.region),
-            "REGION": known.region,
-            "ACCOUNT": known.account,
-            "SNAPSHOTS": action_id("snapshot_volumes", target),
-            "CHECKPOINTS": action_id("snapshot_checkpoints", target),
-        }
-        made = list[str]()
-        for line in words if target.instance_id else ():
-            for word, value in filled.items():
-                line = re.sub(rf"\b{word}\b", lambda _, value=value: shlex.quote(str(value)), line) if value else line  # type: ignore[misc]
-            made.append(line)
-        return made
+def _protect(target: Target, held: Held) -> list[Command]:
+    """Against EC2, against its group, and against what ends nodes that are idle or not ready: each heeds another mark."""
+    known, instance = target.known(NodeParameters), target.instance_id
+    is_spot = target.thing is not None and any(target.thing.labels.get(one, "").lower() == "spot" for one in _SPOT)
+    commands = list[Command]()
+    if instance and known.node_kind != AUTO and not is_spot:
+        commands.append(_termination_by_api(instance, False))
+    if instance and known.group and known.node_kind not in BY_KARPENTER:
+        named = {"auto_scaling_group_name": known.group}
+        protected = aws("autoscaling", "set-instance-protection", protected_from_scale_in=True, **named)
+        commands += [
+            protected.with_words("--instance-ids", instance),
+            aws("autoscaling", "suspend-processes", **named, scaling_processes=["ReplaceUnhealthy"]),
+        ]
+    marked = DO_NOT_DISRUPT if known.node_kind in BY_KARPENTER else NOT_SCALED_DOWN if known.group else ""
+    return [*commands, *([_annotated(target, marked)] if marked else [])]
+
+
+def _termination_by_api(instance: str, allowed: bool) -> Command:
+    return aws("ec2", "modify-instance-attribute", disable_api_termination=not allowed, instance_id=instance)
+
+
+def _annotated(target: Target, mark: str) -> Command:
+    return Command(("kubectl", "annotate", "--overwrite", "nodes", target.key, f"{mark}=true"))
+
+
+def _node_repair(target: Target, held: Held) -> list[Command]:
+    named = {"cluster_name": target.cluster, "nodegroup_name": target.known(NodeGroupParameters).node_group}
+    if not target.cluster:
+        return []
+    return [
+        aws("eks", "update-nodegroup-config", **named, node_repair_config="enabled=false"),
+        aws("eks", "wait nodegroup-active", **named),
+    ]
+
+
+def _snapshot(action: str) -> Commands:
+    """Snapshots with the tag by which the kit finds them again."""
+
+    def commands(target: Target, held: Held) -> list[Command]:
+        id_ = action_id(action, target)
+        tags = [{"Key": "kit-action", "Value": id_}, {"Key": "kit-instance", "Value": target.instance_id}]
+        tagged = [{"ResourceType": "snapshot", "Tags": tags}]
+        given = {"description": f"evidence, kept by {id_}", "tag_specifications": tagged}
+        instance = f"InstanceId={target.instance_id}"
+        return [aws("ec2", "create-snapshots", **given, instance_specification=instance)] if target.instance_id else []
 
     return commands
 
 
-def _protect(target: Target) -> list[str]:
-    """Against EC2, against its group, and against what ends nodes that are idle or not ready: each heeds another mark."""
-    known = target.known(NodeParameters)
-    marked = DO_NOT_DISRUPT if known.node_kind in BY_KARPENTER else NOT_SCALED_DOWN
-    calls = ["aws ec2 modify-instance-attribute --disable-api-termination --instance-id INSTANCE"]
-    if known.node_kind not in BY_KARPENTER:
-        calls += [
-            "aws autoscaling set-instance-protection --protected-from-scale-in --auto-scaling-group-name GROUP --instance-ids INSTANCE",
-            "aws autoscaling suspend-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy",
-        ]
-    of_instance = _instance(*calls)(target) if known.node_kind != AUTO else []
-    return [*of_instance, f"{kubectl('annotate --overwrite', 'nodes', target.key, None)} {marked}=true"]
+def _snapshots(target: Target, held: Held) -> list[str]:
+    """The filter that finds the snapshots of a node, as its own instance has them."""
+    names = ("snapshot_volumes", *(("snapshot_checkpoints",) if is_checkpointed(target, held) else ()))
+    return [f"Name=tag:kit-action,Values={','.join(action_id(one, target) for one in names)}"]
 
 
-def _node_repair(target: Target) -> list[str]:
-    name, group = shlex.quote(target.cluster or "CLUSTER"), shlex.quote(target.known(NodeGroupParameters).node_group)
-    return [
-        f"aws eks update-nodegroup-config --cluster-name {name} --nodegroup-name {group} --node-repair-config enabled=false"
-    ]
+def _each_snapshot(target: Target, snapshots: str, command: Command) -> list[Command]:
+    """A command for each snapshot that an action took of a node. snapshots: the id of that action."""
+    filters = [f"Name=tag:kit-action,Values={snapshots}"]
+    found = {"owner_ids": ["self"], "filters": filters, "query": "Snapshots[].SnapshotId", "output": "text"}
+    each = aws("ec2", "describe-snapshots", **found)
+    return [replace(command.with_words("--snapshot-id"), each=each)] if target.instance_id else []
 
 
-def _lock(target: Target) -> list[str]:
-    find = _instance(_FIND_SNAPSHOTS)(target)
-    lock = f"aws ec2 lock-snapshot --lock-mode governance --lock-duration {LOCKED_DAYS} --snapshot-id"
-    return [f"for snapshot in $({line}); do {lock} $snapshot; done" for line in find]
+def _lock(target: Target, held: Held) -> list[Command]:
+    lock = aws("ec2", "lock-snapshot", lock_mode="governance", lock_duration=LOCKED_DAYS)
+    return _each_snapshot(target, action_id("snapshot_volumes", target), lock)
 
 
-def _share(target: Target) -> list[str]:
+def _share(target: Target, held: Held) -> list[Command]:
     known = target.known(NodeEvidence)
     plain = NodeParameters(**{one.name: getattr(known, one.name) for one in fields(NodeParameters)})
-    find = _instance(_FIND_SNAPSHOTS)(replace(target, parameters=plain))  # the id of the action that took them
-    share = f"aws ec2 modify-snapshot-attribute --attribute createVolumePermission --operation-type add --user-ids {shlex.quote(known.evidence_account)} --snapshot-id"
-    return [f"for snapshot in $({line}); do {share} $snapshot; done" for line in find]
+    given = {"attribute": "createVolumePermission", "operation_type": "add", "user_ids": [known.evidence_account]}
+    taken = action_id("snapshot_volumes", replace(target, parameters=plain))
+    return _each_snapshot(target, taken, aws("ec2", "modify-snapshot-attribute", **given))
 
 
 def _copied_there(target: Target, held: Held) -> Iterator[str]:
     """What the other account does: a snapshot that is only shared ends with its owner's."""
     known = target.known(NodeEvidence)
-    yield f"account {known.evidence_account} can read all that is on the disks; it copies each one, else it ends with yours: aws ec2 copy-snapshot --encrypted --source-region {known.region or 'REGION'} --source-snapshot-id SNAPSHOT"
+    yield f"account {known.evidence_account} can read all that is on the disks; it copies each one, else it ends with yours, encrypted (`aws ec2 copy-snapshot`)"
     yield "an encrypted one needs its key too: under a key of your own give the account kms:DescribeKey, kms:Decrypt, kms:CreateGrant and kms:ReEncryptFrom; whoever may disable that key ends the evidence"
 
 
-def _terminate(target: Target) -> list[str]:
-    # Of a node that is cut off the kubelet never confirms the end of a pod: without the last option the drain waits for ever.
-    drain = kubectl(
-        "drain --ignore-daemonsets --delete-emptydir-data --force --timeout=300s --skip-wait-for-delete-timeout=60",
-        "",
-        target.key,
-        None,
-    )
-    ends = _instance(
-        "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id INSTANCE",
-        "aws ec2 terminate-instances --instance-ids INSTANCE",
-        *(
-            ["aws autoscaling resume-processes --auto-scaling-group-name GROUP --scaling-processes ReplaceUnhealthy"]
-            if target.known(NodeParameters).group
-            else []
-        ),
-    )
-    return [drain, *ends(target)]
+def _finished(target: Target, held: Held) -> list[Command]:
+    found = {"owner_ids": ["self"], "filters": _snapshots(target, held)}
+    shown = aws("ec2", "describe-snapshots", **found, query="Snapshots[].[SnapshotId,State,Progress]")
+    return [aws("ec2", "wait snapshot-completed", **found), shown] if target.instance_id else []
 
 
-def _evict(target: Target) -> list[str]:
+def _console(target: Target, held: Held) -> list[Command]:
+    shown = aws("ec2", "get-console-output", latest=True, instance_id=target.instance_id)
+    return [replace(shown, into=f"{target.instance_id}.console.json")] if target.instance_id else []
+
+
+def _scan(target: Target, held: Held) -> list[Command]:
+    known = target.known(NodeParameters)
+    if not target.instance_id or not known.region or not known.account:
+        return []
+    arn = Arn(partition_in(known.region), "ec2", known.region, known.account, f"instance/{target.instance_id}")
+    return [aws("guardduty", "start-malware-scan", resource_arn=str(arn))]
+
+
+def _cordon(target: Target, held: Held) -> list[Command]:
+    """Before that Karpenter is told to leave the node alone: it replaces nodes that nothing is scheduled onto."""
+    marked = [_annotated(target, DO_NOT_DISRUPT)] if _is_replaced(target) else []
+    return [*marked, kubectl("cordon", "", target.key, None)]
+
+
+def _terminate(target: Target, held: Held) -> list[Command]:
+    """Of a node that is cut off the kubelet never confirms the end of a pod: without the last option the drain waits for ever."""
+    known, instance = target.known(NodeParameters), target.instance_id
+    unprotected = [_termination_by_api(instance, True)] if instance and known.node_kind != AUTO else []
+    if known.node_kind in BY_KARPENTER:
+        ended = kubectl("delete", "nodes", target.key, None, "--wait=false")
+        if known.uid:
+            looked = kubectl("get", "nodes", target.key, None, "-o", "jsonpath={.metadata.uid}")
+            ended = replace(ended, only_if=(looked, (known.uid,)))
+        return [kubectl("cordon", "", target.key, None), *unprotected, ended]
+    drains = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=300s")
+    commands = [kubectl("drain", "", target.key, None, *drains, "--skip-wait-for-delete-timeout=60"), *unprotected]
+    if instance and known.group:
+        named = {"auto_scaling_group_name": known.group, "instance_ids": [instance]}
+        commands.append(aws("autoscaling", "set-instance-protection", protected_from_scale_in=False, **named))
+        ends = aws("autoscaling", "terminate-instance-in-auto-scaling-group", instance_id=instance)
+        commands.append(ends.with_words("--no-should-decrement-desired-capacity"))
+    elif instance:
+        commands.append(aws("ec2", "terminate-instances", instance_ids=[instance]))
+    return commands
+
+
+def _evict(target: Target, held: Held) -> list[Command]:
     """Without --force a pod that nothing starts again stops the command before it evicts any."""
-    selects = shlex.quote(f"!{QUARANTINED}")
+    drains = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s", "--skip-wait-for-delete-timeout=60")
+    return [kubectl("drain", "", target.key, None, *drains, f"--pod-selector=!{QUARANTINED}")]
+
+
+def _add_nodes(target: Target, held: Held) -> list[Command]:
+    """What there is to choose from: how many, of which group, a person decides."""
+    return [aws("eks", "list-nodegroups", cluster_name=target.cluster)] if target.cluster else []
+
+
+def _quarantine(target: Target, held: Held) -> list[Command]:
+    """The quarantine group of the instance's VPC, made where there is none and emptied; then each interface is put into it alone."""
+    instance = target.instance_id
+    if not instance:
+        return []
+    text = {"output": "text"}
+    vpc = aws("ec2", "describe-instances", instance_ids=[instance], query="Reservations[0].Instances[0].VpcId", **text)
+    name = Printed(vpc, f"{QUARANTINED}-")
+    of_group = [Printed(vpc, f"Name=group-name,Values={QUARANTINED}-")]
+    group = aws("ec2", "describe-security-groups", filters=of_group, query="SecurityGroups[].GroupId", **text)
+    open_ = "SecurityGroups[?IpPermissionsEgress].GroupId"
+    emptied = aws("ec2", "revoke-security-group-egress", ip_permissions=_ALL_OUT).with_words("--group-id")
+    own = [f"Name=attachment.instance-id,Values={instance}"]
+    interfaces = {"query": "NetworkInterfaces[].NetworkInterfaceId", **text}
+    joined = aws("ec2", "describe-network-interfaces", filters=own, query=_JOINED, **text)
+    branches = [Printed(joined, f"Name=tag:{_TRUNK},Values=")]
+    put = aws("ec2", "modify-network-interface-attribute", groups=[Printed(group)]).with_words("--network-interface-id")
+    made = {"group_name": name, "description": QUARANTINE_DESCRIPTION, "vpc_id": Printed(vpc)}
     return [
-        kubectl(
-            f"drain --ignore-daemonsets --delete-emptydir-data --timeout=300s --pod-selector={selects}",
-            "",
-            target.key,
-            None,
-        )
+        replace(aws("ec2", "create-security-group", **made, tag_specifications=[_GROUP_TAG]), unless=group),
+        replace(emptied, each=aws("ec2", "describe-security-groups", filters=of_group, query=open_, **text)),
+        *(
+            replace(put, each=aws("ec2", "describe-network-interfaces", filters=filters, **interfaces))
+            for filters in (own, branches)
+        ),
     ]
 
 
-def _add_nodes(target: Target) -> list[str]:
-    name = shlex.quote(target.cluster or "CLUSTER")
-    return [
-        f"aws eks update-nodegroup-config --cluster-name {name} --nodegroup-name NODE_GROUP --scaling-config desiredSize=MORE,maxSize=MORE"
-    ]
+_ALL_OUT = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+"""The rule that EC2 gives each new group."""
+_JOINED = 'join(`","`, NetworkInterfaces[].NetworkInterfaceId)'
+
+
+def _detach(target: Target, held: Held) -> list[Command]:
+    filters = [f"Name=instance-id,Values={target.instance_id}", "Name=state,Values=associating,associated"]
+    query = "IamInstanceProfileAssociations[].AssociationId"
+    found = aws("ec2", "describe-iam-instance-profile-associations", filters=filters, query=query, output="text")
+    taken = aws("ec2", "disassociate-iam-instance-profile").with_words("--association-id")
+    return [replace(taken, each=found)] if target.instance_id else []
 
 
 def _impossible(
@@ -188,7 +281,7 @@ ACTIONS = (
            impossible=_impossible(), tells=who_ends_it),
     Action("snapshot_volumes", "freeze", "Start a snapshot of each node's volumes", "nothing; it costs storage", stops_nothing=True, undo="", cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",),
            effects=(Effect.NONE,),
-           commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=SNAPSHOTS}]' --instance-specification InstanceId=INSTANCE"),
+           commands=_snapshot("snapshot_volumes"),
            precondition="the instance exists",
            permissions=_SNAPSHOTS,
            preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
@@ -210,7 +303,7 @@ ACTIONS = (
            preview="none: a person does it", check="a person confirms it (`kit apply --by-hand ID`)", by_person="how many, of which group and in which subnets only you know"),
     Action("cordon_node", "contain", "Keep new pods off each node", "scheduling onto that node", undo="`kubectl uncordon` of the node", kinds=("node",),
            effects=(Effect.CORDONS,),
-           commands=lambda target: [kubectl("cordon", "", target.key, None)],
+           commands=_cordon,
            precondition="the node stands; with Karpenter do-not-disrupt comes first", only_held=True,
            permissions=("kubernetes:nodes:get:{node}", "kubernetes:nodes:patch:{node}"),
            preview=DRY, check="the node is unschedulable",
@@ -226,14 +319,14 @@ ACTIONS = (
            minutes=5),
     Action("capture_processes", "capture", "Read what runs on each node by a pod on it: processes with hashes of their programs, sockets, mounts, files of the writable layers", "nothing; a pod on the host's network runs there for a minute", stops_nothing=True,
            effects=(Effect.NONE,),
-           undo="delete the pod that read it; what it read stays", kinds=("node",), commands=lambda target: capture_commands(target.key, action_id("capture_processes", target)),
+           undo="delete the pod that read it; what it read stays", kinds=("node",), commands=lambda target, held: capture_commands(target.key, action_id("capture_processes", target)),
            precondition="the node's kubelet answers, and it can pull a public image",
            permissions=("kubernetes:nodes:get:{node}", "kubernetes:pods:get:{reader}", "kubernetes:pods:create:kube-system/", "kubernetes:pods/log:get:{reader}", "kubernetes:pods:delete@undo:{reader}"),
            preview=DRY, check="what it read is in the case, hashed in its journal",
            impossible=_reads(_impossible(on_hybrid=True, without_instance=True)), keeps=Keeps.DISK, waits=(Wait("remove_webhook", Where.ANY),), tells=what_is_left,
            minutes=3),
     Action("capture_node", "capture", "Keep the console output of each node; memory is for a person, by SSM", "nothing; memory takes minutes to hours", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
-           commands=_instance("aws ec2 get-console-output --latest --instance-id INSTANCE"),
+           commands=_console,
            precondition="the instance runs; for memory it is reached by SSM", only_held=True,
            permissions=("aws:ec2:GetConsoleOutput", "aws:ec2:DescribeInstances", "kubernetes:nodes:get:{node}"), preview=LOOKED, check="the output is in the case, hashed in its journal",
            impossible=_impossible(), keeps=Keeps.TARGET,
@@ -241,8 +334,7 @@ ACTIONS = (
     Action("quarantine_node", "capture", "Give each node's instance a security group that lets nothing through", "every pod on the node; its kubelet, so it comes after what needs that",
            effects=(Effect.CUTS_NODE_OFF,),
            undo="put the old security groups back", kinds=("node",),
-           commands=_instance("aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values=INSTANCE --query 'NetworkInterfaces[].[NetworkInterfaceId,Groups[].GroupId]'",
-                              "aws ec2 modify-network-interface-attribute --network-interface-id EACH_INTERFACE --groups QUARANTINE_GROUP"),
+           commands=_quarantine,
            precondition="what needs the kubelet or SSM is done; not on Auto Mode", only_held=True,
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeNetworkInterfaces", "aws:ec2:DescribeSecurityGroups", "aws:ec2:CreateSecurityGroup", "aws:ec2:RevokeSecurityGroupEgress", "aws:ec2:DeleteSecurityGroup@undo", "aws:ec2:CreateTags",
                         "aws:ec2:ModifyNetworkInterfaceAttribute", "kubernetes:nodes:get:{node}"),
@@ -251,8 +343,7 @@ ACTIONS = (
            waits=(*(Wait(needs_kubelet, Where.LOST) for needs_kubelet in ("keep_objects", "capture_container", "capture_processes", "capture_node")), Wait("evict_pods", Where.SAME), Wait("add_nodes", Where.ANY), Wait("pause_node_repair", Where.ANY), Wait("quarantine_node", Where.BEFORE)), tells=what_a_cut_off_node_does),
     Action("detach_instance_role", "capture", "Take the role off each node's instance: it gets no new credentials, and those that it has go on until they expire", "image pulls, SSM, and the node's own sign-in to the cluster", undo="give the instance its instance profile again", kinds=("node",),
            effects=(Effect.NONE,),
-           commands=_instance("aws ec2 describe-iam-instance-profile-associations --filters Name=instance-id,Values=INSTANCE --query 'IamInstanceProfileAssociations[].[AssociationId,IamInstanceProfile.Arn]'",
-                              "aws ec2 disassociate-iam-instance-profile --association-id ITS_ASSOCIATION"),
+           commands=_detach,
            precondition="what needs SSM is done, and the node is cut off", only_held=True,
            permissions=("aws:ec2:DescribeInstances", "aws:ec2:DescribeIamInstanceProfileAssociations", "aws:ec2:DisassociateIamInstanceProfile", "aws:ec2:AssociateIamInstanceProfile@undo", "aws:iam:PassRole@undo", "kubernetes:nodes:get:{node}"),
            preview=SIMULATED, check="EC2 has no instance profile for the instance",
@@ -260,13 +351,13 @@ ACTIONS = (
            minutes=1),
     Action("snapshot_checkpoints", "capture", "Start a snapshot of each node's volumes once more: the checkpoints lie on them, and the first snapshot is older", "nothing; it costs storage", stops_nothing=True, cannot_undo="an undo deletes no evidence: delete the snapshots when the case is closed", kinds=("node",), only_held=True,
            effects=(Effect.NONE,),
-           commands=_instance("aws ec2 create-snapshots --tag-specifications 'ResourceType=snapshot,Tags=[{Key=kit-action,Value=CHECKPOINTS}]' --instance-specification InstanceId=INSTANCE"),
+           commands=_snapshot("snapshot_checkpoints"),
            precondition="the checkpoints are made",
            permissions=_SNAPSHOTS,
            preview=EC2_DRY, check="a snapshot of each volume is there, with the action's tag",
            applies=is_checkpointed, impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("capture_container", Where.ON_NODE),)),
     Action("finish_snapshots", "capture", "Wait until each node's snapshots are finished", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
-           commands=_instance("aws ec2 describe-snapshots --filters Name=tag:kit-action,Values=SNAPSHOTS --query 'Snapshots[].[SnapshotId,State,Progress]'"),
+           commands=_finished,
            precondition="the snapshots were started",
            permissions=("aws:ec2:DescribeSnapshots",), preview=LOOKED, check="every snapshot is completed",
            impossible=_impossible(), keeps=Keeps.DISK, waits=(Wait("snapshot_volumes", Where.SAME), Wait("snapshot_checkpoints", Where.SAME)), tells_waits=True,
@@ -279,7 +370,7 @@ ACTIONS = (
            needs=NodeEvidence, applies=lambda target, held: bool(target.known(NodeEvidence).evidence_account), impossible=_impossible(), tells=_copied_there,
            waits=(Wait("snapshot_volumes", Where.SAME), Wait("finish_snapshots", Where.SAME)), tells_waits=True),
     Action("scan_node", "capture", "Have GuardDuty scan the node's volumes for malware, and wait for the result", "nothing; it costs money", stops_nothing=True, undo=READS, reads_only=True, kinds=("node",),
-           commands=_instance("aws guardduty start-malware-scan --resource-arn arn:PARTITION:ec2:REGION:ACCOUNT:instance/INSTANCE"),
+           commands=_scan,
            precondition="the instance exists, and was not scanned within the last hour", only_held=True,
            permissions=("aws:guardduty:StartMalwareScan", "aws:guardduty:ListMalwareScans", "aws:ec2:DescribeInstances", "kubernetes:nodes:get:{node}"),
            preview=SIMULATED, check="GuardDuty has the scan, and its state",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 
 from kit.actions.action import DELETED_IS_GONE, DRY, LOOKED, READS, Action, Held, Keeps, Wait, Where, uid_checked
 from kit.actions.effect import Effect
 from kit.actions.node_capture import why_no_checkpoint
 from kit.actions.target import PodParameters, ServedPod, Target
-from kit.identities.revocation import kubectl
 from kit.inventory.node_kind import FARGATE, node_kind_of
+from kit.model.command_line import Command, kubectl
 from kit.words import few
 
 QUARANTINED = "kit-quarantine"
@@ -17,31 +17,49 @@ QUARANTINED = "kit-quarantine"
 
 
 def _file(target: Target, end: str) -> str:
-    return shlex.quote(f"{target.namespace or 'default'}_{target.name}.{end}".replace("/", "_"))
+    return f"{target.namespace or 'default'}_{target.name}.{end}".replace("/", "_")
 
 
-def _keep(target: Target) -> list[str]:
-    resource = target.resource
-    yaml = f"{kubectl('get -o yaml', resource, target.name, target.namespace)} > {_file(target, 'yaml')}"
+def _keep(target: Target, held: Held) -> list[Command]:
+    resource, place = target.resource, (target.name, target.namespace)
+    yaml = replace(kubectl("get", resource, *place, "-o", "yaml"), into=_file(target, "yaml"))
     if resource != "pods":
         return [yaml]
-    logs = "logs --all-containers --timestamps"
-    field, space = shlex.quote(f"involvedObject.name={target.name}"), shlex.quote(target.namespace or "default")
+    logs, every = ("logs", "", *place), ("--all-containers", "--timestamps")
+    known = (
+        "get",
+        "events",
+        "-n",
+        target.namespace or "default",
+        "--field-selector",
+        f"involvedObject.name={target.name}",
+    )
+    restarted = target.thing is not None and any(one.get("restartCount") for one in target.thing.statuses)
     return [
         yaml,
-        f"{kubectl(logs, '', target.name, target.namespace)} > {_file(target, 'log')}",
-        f"{kubectl(f'{logs} --previous', '', target.name, target.namespace)} > {_file(target, 'previous.log')}",
-        f"kubectl get events -n {space} --field-selector {field} -o yaml > {_file(target, 'events.yaml')}",
+        replace(kubectl(*logs, *every), into=_file(target, "log")),
+        *([replace(kubectl(*logs, *every, "--previous"), into=_file(target, "previous.log"))] if restarted else []),
+        Command(("kubectl", *known, "-o", "yaml"), into=_file(target, "events.yaml")),
     ]
 
 
-def _withdraw(target: Target) -> list[str]:
-    labels = " ".join(shlex.quote(f"{label}-") for label in target.known(ServedPod).labels)
-    return [f"{kubectl('label', 'pod', target.name, target.namespace)} {labels}"] if labels else []
+def _withdraw(target: Target, held: Held) -> list[Command]:
+    labels = [f"{label}-" for label in target.known(ServedPod).labels]
+    named = Command(("kubectl", "label", "pod", target.name, "-n", target.namespace or "", *labels))
+    return uid_checked(named, target) if labels else []
 
 
-def _delete_pod(target: Target) -> list[str]:
-    return uid_checked("delete", "pod", target)
+def _delete_pod(target: Target, held: Held) -> list[Command]:
+    return uid_checked(kubectl("delete", "pod", target.name, target.namespace), target)
+
+
+def _checkpoint(target: Target, held: Held) -> list[Command]:
+    """The kubelet's call for each container, by way of the API server."""
+    node, pod = target.known(PodParameters).node, f"{target.namespace}/{target.name}"
+    return [
+        Command(("kubectl", "create", "--raw", f"/api/v1/nodes/{node}/proxy/checkpoint/{pod}/{one}", "-f", "/dev/null"))
+        for one in (target.known(PodParameters).containers if node else ())
+    ]
 
 
 def why_not_on_fargate(target: Target, held: Held) -> str:
@@ -77,7 +95,7 @@ ACTIONS = (
            only_held=True, needs=ServedPod, applies=lambda target, held: bool(target.known(ServedPod).labels or target.known(ServedPod).services), impossible=_is_owners),
     Action("capture_container", "capture", "Take a checkpoint of each container through its kubelet, where its runtime may make one", "nothing; the container pauses for seconds", stops_nothing=True,
            undo=READS, reads_only=True, kinds=("pod",),
-           commands=lambda target: [f"kubectl create --raw {shlex.quote(f'/api/v1/nodes/{target.thing.node}/proxy/checkpoint/{target.namespace}/{target.name}/{one}')} -f /dev/null" for one in target.known(PodParameters).containers] if target.thing and target.thing.node else [],
+           commands=_checkpoint,
            precondition="the pod with this uid stands, and its kubelet has the checkpoint API",
            permissions=("kubernetes:pods:get:{it}", "kubernetes:nodes:get:{node}", "kubernetes:nodes/proxy:create:{node}"),
            preview="no dry-run: the kubelet is asked by the call itself", check="the kubelet named the archive, which stays on the node until somebody fetches it",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
 from kit.actions.effect import Effect
+from kit.actions.iam import DENY_ALL, MOMENT, older_than, policy_word
 from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
 from kit.identities.revocation import not_from_here
-from kit.model.arn import account_of, is_role, is_root, name_in
+from kit.model.arn import account_of, iam_arn, is_role, is_root, name_in, partition_of
+from kit.model.command_line import Command, Printed, aws
 from kit.words import Names, counted
 
 _ACCOUNT_STEPS = "https://repost.aws/knowledge-center/potential-account-compromise"
@@ -27,14 +30,13 @@ def _foreign_key(target: Target, held: Held) -> str:
     return "" if is_root(arn) and account_of(arn) == held.account else not_from_here(arn, held.account)
 
 
-def _deactivate(target: Target) -> list[str]:
+def _deactivate(target: Target, held: Held) -> list[Command]:
     known = target.known(PrincipalParameters)
     if is_root(known.arn):  # with the root user's own credentials
-        return [f"aws iam delete-access-key --access-key-id {shlex.quote(key)}" for key in known.access_key_ids]
-    user = shlex.quote(name_in(known.arn or ""))
+        return [aws("iam", "delete-access-key", access_key_id=key) for key in known.access_key_ids]
+    user = {"user_name": name_in(known.arn or "")}
     return [
-        f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive"
-        for key in known.access_key_ids
+        aws("iam", "update-access-key", **user, access_key_id=key, status="Inactive") for key in known.access_key_ids
     ]
 
 
@@ -43,48 +45,72 @@ def _account_steps(target: Target, held: Held) -> Iterator[str]:
     yield f"AWS's steps for an account that may be compromised: {_ACCOUNT_STEPS}"
 
 
-def _providers(target: Target) -> list[str]:
-    return [f"aws eks list-identity-provider-configs --cluster-name {shlex.quote(target.cluster or 'CLUSTER')}"]
+def _providers(target: Target, held: Held) -> list[Command]:
+    return [aws("eks", "list-identity-provider-configs", cluster_name=target.cluster)] if target.cluster else []
 
 
-def _revoke(target: Target) -> list[str]:
-    """The same deny as kit.live puts on: of these instances or pods alone, else of all sessions that are older than now."""
+def denials(instances: list[str], pods: list[str], until: str) -> list[dict[str, Any]]:
+    """The narrowest statements: sessions of these instances; of these pods, and older ones without a pod's tags, as session tags may be off and
+    an association that is gone does not tell; without either, all that are older."""
+    statements = list[dict[str, Any]]()
+    if instances:
+        statements.append(
+            DENY_ALL | {"Condition": {"StringLike": {"aws:userid": [f"*:{one}" for one in sorted(instances)]}}}
+        )
+    if pods:
+        tag = "aws:PrincipalTag/kubernetes-pod-uid"
+        older = {"Null": {tag: "true"}, "DateLessThan": {"aws:TokenIssueTime": until}}
+        statements += [DENY_ALL | {"Condition": {"StringEquals": {tag: sorted(pods)}}}, DENY_ALL | {"Condition": older}]
+    return statements or [older_than(until)]
+
+
+def _revoke(target: Target, held: Held) -> list[Command]:
+    """The same deny as kit.live puts on."""
     known = target.known(RoleSessions)
     if not is_role(known.role):
         return []
-    name = name_in(str(known.role))
-    conditions: list[dict[str, Any]] = []
-    if known.instances:
-        conditions.append({"StringLike": {"aws:userid": [f"*:{one}" for one in known.instances]}})
-    if known.pods:
-        conditions.append({"StringEquals": {"aws:PrincipalTag/kubernetes-pod-uid": known.pods}})
-    conditions = conditions or [{"DateLessThan": {"aws:TokenIssueTime": "NOW"}}]
-    statements = [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": one} for one in conditions]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    before, now, after = policy.partition("NOW")
-    quoted = shlex.quote(before) + ('"$(date -u -d +1min +%Y-%m-%dT%H:%M:%SZ)"' + shlex.quote(after) if now else "")
-    policy_name = f"kit-revoke-{action_id('', target)[1:]}"
-    return [
-        f"aws iam put-role-policy --role-name {shlex.quote(name)} --policy-name {policy_name} --policy-document {quoted}"
-    ]
+    named = {"role_name": name_in(str(known.role)), "policy_name": f"kit-revoke-{action_id('', target)[1:]}"}
+    document = policy_word(denials(known.instances, known.pods, MOMENT))
+    return [aws("iam", "put-role-policy", **named, policy_document=document)]
 
 
-def _trust(target: Target) -> list[str]:
-    name = shlex.quote(name_in(target.key))
-    return [
-        f"aws iam get-role --role-name {name} --query Role.AssumeRolePolicyDocument > trust.json",
-        f"aws iam update-assume-role-policy --role-name {name} --policy-document file://trust.json",
-    ]
+def trust_denial(issuer: str, service_accounts: list[str], partition: str, account: str) -> dict[str, Any]:
+    """The statement of a trust policy that gives the tokens of these service accounts no new session. issuer: host and path."""
+    subjects = [f"system:serviceaccount:{one.replace('/', ':', 1)}" for one in sorted(service_accounts)]
+    digest = hashlib.sha256("\n".join([issuer, *subjects]).encode()).hexdigest()[:10]
+    return {
+        "Sid": f"KitRevoke{digest}",
+        "Effect": "Deny",
+        "Principal": {"Federated": iam_arn(partition, account, "oidc-provider", issuer)},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{issuer}:sub": subjects}},
+    }
 
 
-def _pod_identity(target: Target) -> list[str]:
-    cluster, space, name = (
-        shlex.quote(one or "") for one in (target.cluster or "CLUSTER", target.namespace, target.name)
-    )
-    return [
-        f"aws eks list-pod-identity-associations --cluster-name {cluster} --namespace {space} --service-account {name}",
-        f"aws eks delete-pod-identity-association --cluster-name {cluster} --association-id EACH_ID",
-    ]
+def host_and_path(issuer: str | None) -> str:
+    """An issuer of tokens as trust policies name it."""
+    return (issuer or "").removeprefix("https://").rstrip("/")
+
+
+def _trust(target: Target, held: Held) -> list[Command]:
+    """The policy that the role has by then, with the statement at its end: the CLI puts them together (JMESPath, flatten and merge)."""
+    known, role = target.known(TrustedRole), {"role_name": name_in(target.key)}
+    issuer, account = host_and_path(known.issuer), account_of(known.role)
+    if not issuer or not account:
+        return [aws("iam", "get-role", **role, query="Role.AssumeRolePolicyDocument")]
+    statement = json.dumps(trust_denial(issuer, known.service_accounts, partition_of(known.role), account))
+    old = "Role.AssumeRolePolicyDocument"
+    merged = f"merge({old}, {{Statement: [{old}.Statement, `[{statement}]`][]}})"
+    document = Printed(aws("iam", "get-role", **role, query=merged, output="json"))
+    return [aws("iam", "update-assume-role-policy", **role, policy_document=document)]
+
+
+def _pod_identity(target: Target, held: Held) -> list[Command]:
+    cluster, name = {"cluster_name": target.cluster}, name_in(target.key)
+    named = cluster | {"namespace": target.namespace, "service_account": name}
+    listed = aws("eks", "list-pod-identity-associations", **named, query="associations[].associationId", output="text")
+    deleted = aws("eks", "delete-pod-identity-association", **cluster).with_words("--association-id")
+    return [replace(deleted, each=listed)] if target.cluster else []
 
 
 _WITHIN_REACH = "it was only within reach: this would stop all pods that use it, and its sessions come anew as long as its tokens do; look whether it was used (CloudTrail), and decide"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from kit.actions.action import DRY, Action, Held, Stage
 from kit.actions.effect import Effect
 from kit.actions.target import ChangedObject, Target, TargetSource
 from kit.attribution.written import written_over
-from kit.identities.revocation import kubectl
+from kit.model.command_line import Command, kubectl
 from kit.model.kinds import SubjectName
 
 
@@ -27,14 +26,13 @@ def _operations(expected: dict[str, Any], patch: dict[str, Any], pointer: str = 
         yield {"op": "remove", "path": path} if value is None else {"op": "add", "path": path, "value": value}
 
 
-def _patch(target: Target) -> list[str]:
+def _patch(target: Target, held: Held) -> list[Command]:
     known = target.known(ChangedObject)
     if known.person or not known.patch:
         return []
     meant = [{"op": "test", "path": "/metadata/uid", "value": known.uid}] if known.uid else []
     operations = json.dumps([*meant, *_operations(known.expected, known.patch)])
-    line = kubectl("patch", known.resource, known.name, known.namespace)
-    return [line.replace("kubectl patch", f"kubectl patch --type=json -p {shlex.quote(operations)}", 1)]
+    return [kubectl("patch", known.resource, known.name, known.namespace, "--type", "json", "-p", operations)]
 
 
 def _person(target: Target) -> str:

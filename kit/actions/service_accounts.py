@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 
 from kit.actions.action import DRY, Action, Held
 from kit.actions.effect import Effect
 from kit.actions.target import AccountOfTokens, Target
+from kit.model.command_line import Command, kubectl
+
+_OWNER = r"@.metadata.annotations.kubernetes\.io/service-account\.name"
 
 
-def _end_tokens(target: Target) -> list[str]:
+def _end_tokens(target: Target, held: Held) -> list[Command]:
+    """The Secrets with its tokens deleted, by their annotation; then the account made anew of its own content, without what the server gave it."""
     known = target.known(AccountOfTokens)
-    space = shlex.quote(known.namespace or "default")
-    lines = [
-        f"kubectl get secrets -n {space} --field-selector type=kubernetes.io/service-account-token",
-        f"kubectl delete secret -n {space} EACH_OF_THIS_ACCOUNT",
+    space, name, own = ("-n", known.namespace), known.name, f"{known.namespace}_{known.name}.account.yaml"
+    if not known.namespace or not name:
+        return []
+    of_account = f'jsonpath={{range .items[?({_OWNER}=="{name}")]}}{{.metadata.name}}{{"\\n"}}{{end}}'
+    tokens = ("--field-selector", "type=kubernetes.io/service-account-token", "-o", of_account)
+    commands = [
+        replace(
+            Command(("kubectl", "delete", "secret", *space)),
+            each=Command(("kubectl", "get", "secrets", *space, *tokens)),
+        )
     ]
     if known.recreate:
-        name = shlex.quote(known.name)
-        lines += [
-            f"kubectl get serviceaccount {name} -n {space} -o yaml > account.yaml",
-            f"kubectl delete serviceaccount {name} -n {space}",
-            "kubectl apply -f account.yaml",
+        given_by_server = ("-v", "-e", "^  uid:", "-e", "^  resourceVersion:", "-e", "^  creationTimestamp:")
+        shown = kubectl("get", "serviceaccount", name, known.namespace, "-o", "yaml")
+        commands += [
+            Command(("grep", *given_by_server), fed_by=shown, into=own),
+            kubectl("delete", "serviceaccount", name, known.namespace),
+            Command(("kubectl", "apply", "-f", own)),
         ]
-    return lines
+    return commands
 
 
 def _untold(target: Target, held: Held) -> str:

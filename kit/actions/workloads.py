@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from kit.actions.action import DRY, Action, on_object
+import json
+
+from kit.actions.action import DRY, Action, Held, deleted
 from kit.actions.effect import Effect
 from kit.actions.target import LostObject, SecretParameters, Target
-from kit.identities.revocation import kubectl
+from kit.lenient import dict_of
+from kit.model.command_line import Command, kubectl
 
 
 def _person(target: Target) -> str:
@@ -20,17 +23,28 @@ def _in_reach(target: Target) -> str:
     return "it was within reach, and no read of it is in the log: rotate it after those that were read; the kit does not hold new values"
 
 
-def _restarts(target: Target) -> list[str]:
+def _restarts(target: Target, held: Held) -> list[Command]:
     """What brings the new value to whatever has the old one until it restarts."""
     known = target.parameters
     paths = known.restart if isinstance(known, SecretParameters) else []
-    parts = [path.split("/", 2) for path in paths]
+    parts = [path.split("/", 2) for path in paths if path.count("/") > 1]
     return [
         kubectl("rollout restart", resource, name, namespace)
         if resource != "pods"
         else kubectl("delete", "pods", name, namespace)
         for resource, namespace, name in parts
     ]
+
+
+def _restore(target: Target, held: Held) -> list[Command]:
+    """Makes it again of the content that the evidence has, in its own name and namespace."""
+    known = target.known(LostObject)
+    body = target.known(LostObject).body
+    if known.kind != "deleted" or not body or not body.get("apiVersion") or not body.get("kind"):
+        return []
+    place = {"name": known.name} | ({"namespace": known.namespace} if known.namespace else {})
+    content = body | {"metadata": {**dict_of(body.get("metadata")), **place}}
+    return [Command(("kubectl", "create", "-f", "-"), fed=json.dumps(content))]
 
 
 _DELETION = (
@@ -45,24 +59,24 @@ _DELETION = (
 ACTIONS = (
     Action("remove_webhook", "freeze", "Delete the admission webhooks that the attacker made, first of all: a mutating one changes each new pod, a failing one refuses your changes", "nothing that is yours, when the list is right", stops_nothing=True,
            effects=(Effect.DELETES,),
-           undo="make it again from what the journal kept", kinds=("written_webhook",), commands=on_object("delete"), destroys=True,
+           undo="make it again from what the journal kept", kinds=("written_webhook",), commands=deleted, destroys=True,
            precondition="the object stands and is the one that the attacker made; its YAML is kept",
            permissions=_DELETION, preview=DRY, check="it is gone",
            ends=("created",)),
     Action("remove_secret", "revoke", "Delete the Secrets that the attacker made: a service account token in one lives as long as it does", "nothing that is yours, when the list is right", stops_nothing=True,
            effects=(Effect.DELETES,),
-           cannot_undo="the value of a Secret is never kept", kinds=("written_secret",), commands=on_object("delete"), destroys=True,
+           cannot_undo="the value of a Secret is never kept", kinds=("written_secret",), commands=deleted, destroys=True,
            precondition="the object stands and is the one that the attacker made",
            permissions=_DELETION[:2], preview=DRY, check="it is gone",
            ends=("created",)),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            effects=(Effect.DELETES,),
-           commands=on_object("delete"), destroys=True,
+           commands=deleted, destroys=True,
            precondition="the object with this uid stands, its YAML is kept and its pods are captured",
            permissions=_DELETION, preview=DRY, check="it is gone",
            ends=("created",)),
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
-           effects=(Effect.RESTORES,),
+           effects=(Effect.RESTORES,), commands=_restore,
            precondition="the attacker's access has ended, and nothing of that name is there",
            permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:create:{space}", "kubernetes:{owner}:get", "kubernetes:{role}", "kubernetes:{object}:delete@undo:{it}"),
            preview=DRY, check="it is there again, as the evidence has it",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from kit.case.plan_json import JoinedPlan, OpenIncident
-from kit.identities.revocation import kubectl
-from kit.model.arn import is_arn
+from kit.model.arn import is_arn, name_in
+from kit.model.command_line import Command, aws, in_a_minute, json_with, kubectl
 from kit.plan.ending import SIGN_IN_KINDS
 from kit.plan.plan import BY_HAND, PlannedAction
 from kit.scope.incident import Incident
@@ -20,11 +19,9 @@ from kit.words import Names, counted, few
 MOST_NEXT = 5
 _ACCESS = (*SIGN_IN_KINDS, "let_in")
 _KEEPS = ("freeze", "capture")
-# In double quotes, so that the shell puts the moment in; `date` of GNU and of BSD alike.
-_DENY = (
-    r'"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",'
-    r'\"Condition\":{\"DateLessThan\":{\"aws:TokenIssueTime\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"}}}]}"'
-)
+_OLDER = {"DateLessThan": {"aws:TokenIssueTime": "MOMENT"}}
+_STATEMENT = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": _OLDER}
+_DENY = json_with({"Version": "2012-10-17", "Statement": [_STATEMENT]}, "MOMENT", in_a_minute())
 _NAMED = 3  # objects that a step names
 _INTERACTIVE = ("kubectl edit", "aws ssm start-session")  # what opens an editor or a shell is no step to copy
 _SHORT = {
@@ -114,11 +111,10 @@ class Chooser:
 
     def _left_over(self, left: list[OpenEntry]) -> dict[str, Any]:
         """What a person ends, because the plan has no action for it."""
-        cluster = self.plan.cluster or "CLUSTER"
         node_roles = {role for role, _ in self.scope.inventory.node_roles.values()}
         of_nodes = [one for one in left if any(kind == "iam_role" and key in node_roles for kind, key in one.targets)]
         # All sessions of a node's role are never denied: that stops every node that has it.
-        commands = [line for one in left if one not in of_nodes and (line := by_person(one, cluster))]
+        commands = [line for one in left if one not in of_nodes and (line := by_person(one, self.plan.cluster))]
         named = [f"{_KINDS.get(one.kind, one.kind)} {_short_name(one.key)}" for one in left]
         says = f"End what no action of the plan ends: {few(named, _NAMED)}."
         if of_nodes:
@@ -141,12 +137,12 @@ class Chooser:
         for scope in incident.scopes:
             for profile in scope.identities:
                 steps = profile.steps if profile.identity.user_name in hostile else []
-                for step in (one for one in steps if one.command):
-                    return _person("ends access", f"{step.says}.", step.command, [profile.identity.user_name])
+                for step in (one for one in steps if one.line):
+                    return _person("ends access", f"{step.says}.", step.line, [profile.identity.user_name])
         addresses = sorted({str(event["source_address"]) for event in incident.calls if event["source_address"]})
         says = f"Shut {few(addresses, 3)} out at the cluster's public endpoint: name the addresses that may call it."
-        command = f"aws eks update-cluster-config --name {self.plan.cluster or 'CLUSTER'} --resources-vpc-config publicAccessCidrs=YOUR_ADDRESSES"
-        return _person("ends access", says, command, addresses)
+        shown = aws("eks", "describe-cluster", name=self.plan.cluster, query="cluster.resourcesVpcConfig")
+        return _person("ends access", says, str(shown) if self.plan.cluster else None, addresses)
 
     def at_risk(self, numbers: Counts) -> list[dict[str, Any]]:
         """Evidence that the plan's removals would destroy, with what keeps it."""
@@ -163,10 +159,15 @@ class Chooser:
         return found
 
 
-def by_person(entry: OpenEntry, cluster: str) -> str:
+def by_person(entry: OpenEntry, cluster: str | None) -> str:
     """The command with which a person ends an open entry; "" where it is ended elsewhere."""
+    command = _ending(entry, cluster)
+    return str(command) if command and not command.odd else ""
+
+
+def _ending(entry: OpenEntry, cluster: str | None) -> Command | None:
     key, roles = entry.key, [target for kind, target in entry.targets if kind == "iam_role"]
-    role = roles[0].rpartition("/")[2] if roles else ""
+    role = name_in(roles[0]) if roles else ""
     if entry.kind == "token":
         namespace, _, name = entry.of.removeprefix("pod ").rpartition("/")
         if entry.of.startswith("pod "):
@@ -174,12 +175,12 @@ def by_person(entry: OpenEntry, cluster: str) -> str:
         namespace, _, name = key.partition("/")
         return kubectl("delete", "serviceaccounts", name, namespace)
     if entry.kind == "access_key" and key.startswith("AKIA"):
-        return f"aws iam update-access-key --access-key-id {shlex.quote(key)} --status Inactive --user-name {shlex.quote(role or 'USER')}"
+        return aws("iam", "update-access-key", access_key_id=key, status="Inactive", user_name=role or None)
     if entry.kind == "access_key" and role:
-        return f"aws iam put-role-policy --role-name {shlex.quote(role)} --policy-name deny-older-sessions --policy-document {_DENY}"
-    if entry.kind == "let_in" and key.startswith("arn:"):
-        return f"aws eks delete-access-entry --cluster-name {shlex.quote(cluster)} --principal-arn {shlex.quote(key)}"
-    return ""
+        return aws("iam", "put-role-policy", role_name=role, policy_name="deny-older-sessions", policy_document=_DENY)
+    if entry.kind == "let_in" and is_arn(key) and cluster:
+        return aws("eks", "delete-access-entry", cluster_name=cluster, principal_arn=key)
+    return None
 
 
 def _last_two(groups: list[Group]) -> tuple[int, Group, Group] | None:
@@ -238,8 +239,8 @@ def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
         return []
     namespace, _, name = secrets[0].key.partition("/")
     says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], _NAMED)}."
-    command = f"{kubectl('patch', 'secrets', name, namespace)} --patch-file NEW_VALUES.yaml"
-    made = _person("limits damage", says, command, [])
+    command = kubectl("patch", "secrets", name, namespace, "--patch-file", "new-values.yaml")
+    made = _person("limits damage", says, None if command.odd else str(command), [])
     return [
         made
         | {

@@ -359,7 +359,7 @@ def _identity_contract(profile: Profile) -> IdentityJson:
             for way in profile.ways
         ],
         "take_away": [
-            {"says": step.says, "command": step.command or None, "why": _known_why(step.why)} for step in profile.steps
+            {"says": step.says, "command": step.line, "why": _known_why(step.why)} for step in profile.steps
         ],
         "came_from": [_why_contract(step.why) for step in profile.chain if step.why],
         "told_apart_by": [

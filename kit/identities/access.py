@@ -13,6 +13,7 @@ from typing import Any
 
 from kit.identities import aws_auth
 from kit.identities.mapping import may_give
+from kit.identities.unbinding import named_subject
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -159,10 +160,8 @@ class Access:
         found = list[Thing]()
         for binding in self.inventory.of("clusterrolebindings", "rolebindings"):
             for one in dicts_of(binding.body.get("subjects")):
-                kind, name = str(one.get("kind")), str(one.get("name"))
-                if kind == "ServiceAccount":
-                    name = f"{one.get('namespace') or binding.namespace}/{name}"
-                if (kind, name) in names and binding.standing is not False and binding not in found:
+                is_named = named_subject(one, binding.namespace) in names
+                if is_named and binding.standing is not False and binding not in found:
                     found.append(binding)
         return found
 

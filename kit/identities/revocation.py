@@ -6,16 +6,18 @@ response".
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from kit.identities.access import Access
+from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, aws_auth_of, without_mapping
+from kit.identities.unbinding import named_subject, unbind
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE, node_kind_of
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of
+from kit.lenient import dict_of, dicts_of
 from kit.model.arn import (
     Arn,
     account_of,
@@ -26,6 +28,7 @@ from kit.model.arn import (
     is_service_linked,
     partition_of,
 )
+from kit.model.command_line import Command, aws, kubectl
 from kit.model.identity import ANONYMOUS, UNAUTHENTICATED, Identity
 from kit.model.why import Why
 
@@ -34,11 +37,16 @@ _STARTING = ("system:public-info-viewer",)  # bound to everybody in a new cluste
 
 @dataclass(frozen=True)
 class Step:
-    """One step to take access away. command: as a person would type it, "" where it is done elsewhere. why: what shows the need."""
+    """One step to take access away. command: as a person would type it, None where it is done elsewhere. why: what shows the need."""
 
     says: str
-    command: str = ""
+    command: Command | None = None
     why: Why | None = None
+
+    @property
+    def line(self) -> str | None:
+        """The command as one line; None where there is none, or a word of it is in no command."""
+        return str(self.command) if self.command and not self.command.odd else None
 
 
 @dataclass(frozen=True)
@@ -71,33 +79,35 @@ def revocation(
             return list(_of_control_plane(identity))
 
 
-def _cut(bindings: list[Thing], whose: str) -> Iterator[Step]:
+def _cut(bindings: list[Thing], whose: str, *named: tuple[str, str]) -> Iterator[Step]:
+    """named: whom to take out, as of Access.bindings."""
     for binding in bindings:
-        role = dict_of(binding.body.get("roleRef"))
+        role, subjects = dict_of(binding.body.get("roleRef")), dicts_of(binding.body.get("subjects"))
         says = f"Take {whose} out of {binding.path}, which gives {role.get('kind')} {role.get('name')}"
         why = binding.why[0] if binding.why else None
-        yield Step(says, kubectl("edit", binding.resource, binding.name, binding.namespace), why)
+        gone = [one for one in subjects if named_subject(one, binding.namespace) in named]
+        place = binding.resource, binding.namespace, str(binding.name)
+        yield Step(says, unbind(place, binding.uid, subjects, gone, binding.annotations), why)
 
 
 def _of_anonymous(access: Access) -> Iterator[Step]:
-    cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
-    bindings = access.bindings(("User", ANONYMOUS), ("Group", UNAUTHENTICATED))
-    yield from _cut([one for one in bindings if one.name not in _STARTING], "anonymous users")
+    named = ("User", ANONYMOUS), ("Group", UNAUTHENTICATED)
+    bindings = access.bindings(*named)
+    yield from _cut([one for one in bindings if one.name not in _STARTING], "anonymous users", *named)
     if not bindings and not access.inventory.of("clusterrolebindings"):
-        yield Step("Find what gives anonymous users rights: no evidence holds the bindings",
-                   "kubectl get clusterrolebindings,rolebindings -A -o wide | grep -E 'system:(anonymous|unauthenticated)'")  # fmt: skip
+        yield Step("Find what gives anonymous users rights (system:anonymous, system:unauthenticated): no evidence holds the bindings",
+                   Command(("kubectl", "get", "clusterrolebindings,rolebindings", "-A", "-o", "wide")))  # fmt: skip
     yield Step(
-        "Narrow the cluster's public endpoint: nobody has to sign in to be anonymous",
-        f"aws eks update-cluster-config --name {cluster} --resources-vpc-config publicAccessCidrs=YOUR.OWN.ADDRESS/32",
+        "Narrow the cluster's public endpoint: nobody has to sign in to be anonymous. `kit plan CASE --keep-address CIDR` has the command",
+        _of_cluster(access, "describe-cluster", "name", query="cluster.resourcesVpcConfig"),
     )
 
 
 def _of_account(access: Access, identity: Identity, tokens: Tokens) -> Iterator[Step]:
     account = identity.service_account or "/"
     namespace, _, name = account.partition("/")
-    yield from _cut(
-        access.bindings(("ServiceAccount", account), ("User", identity.user_name)), f"service account {account}"
-    )
+    subjects = ("ServiceAccount", account), ("User", identity.user_name)
+    yield from _cut(access.bindings(*subjects), f"service account {account}", *subjects)
     for pod in tokens.pods:
         says = f"Delete pod {pod.namespace}/{pod.name}, once captured: the token bound to it ends about a minute later"
         why = pod.why[0] if pod.why else None
@@ -124,7 +134,13 @@ def _of_account(access: Access, identity: Identity, tokens: Tokens) -> Iterator[
             says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
         else:
             says = f"Change the trust policy of {role} (IRSA), then revoke its sessions: its token is judged by STS alone and outlives pod and account"
-        yield Step(says, "", grant.why)
+        yield Step(says, None, grant.why)
+
+
+def _of_cluster(access: Access, operation: str, name: str, **options: Any) -> Command | None:
+    """A command of EKS on the cluster; None where no evidence names it. name: the option that takes its name."""
+    cluster = access.inventory.cluster
+    return aws("eks", operation, **{name: cluster}, **options) if cluster else None
 
 
 def _token_secrets(inventory: Inventory, namespace: str, name: str) -> list[Thing]:
@@ -147,7 +163,7 @@ def _of_node(inventory: Inventory, identity: Identity) -> Iterator[Step]:
     yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
     for instance in instances:
         yield Step(f"Terminate instance {instance}, once captured and drained: its credentials stay valid until they expire, hours later",
-                   f"aws ec2 terminate-instances --instance-ids {shlex.quote(instance)}")  # fmt: skip
+                   aws("ec2", "terminate-instances", instance_ids=[instance]))  # fmt: skip
     if not instances:
         yield Step("Find its EC2 instance, which the evidence does not name, and terminate it once captured")
     if identity.role:
@@ -177,13 +193,12 @@ def _of_fargate(inventory: Inventory, node: str) -> Iterator[Step]:
 
 
 def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Iterator[Step]:
-    cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
     ways = access.of(identity)
     for way in (way for way in ways if way.kind == "access_entry"):
         says = f"Delete the access entry of {way.name}" + (f" ({'; '.join(way.policies)})" if way.policies else "")
         yield Step(
             says,
-            f"aws eks delete-access-entry --cluster-name {cluster} --principal-arn {shlex.quote(way.name)}",
+            _of_cluster(access, "delete-access-entry", "cluster_name", principal_arn=way.name),
             way.why,
         )
     for way in (way for way in ways if way.kind == "aws_auth" and way.until is None):
@@ -195,10 +210,11 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
         says = f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}"
         if way.maps_nobody:
             says = f"Take the line for {way.name} out of aws-auth too, though it maps nobody: {way.maps_nobody}"
-        yield Step(says, "kubectl edit configmap aws-auth -n kube-system", way.why)
+        yield Step(says, without_mapping(aws_auth_of(access.inventory), way.name) or AWS_AUTH_SHOWN, way.why)
     if not any(way.kind in ("access_entry", "aws_auth") and not way.maps_nobody for way in ways):
         yield from _of_creator(access, identity, ways)
-    yield from _cut(access.bindings(("User", identity.user_name)), identity.user_name)
+    named = ("User", identity.user_name)
+    yield from _cut(access.bindings(named), identity.user_name, named)
     yield Step(
         "Both have to be gone, entry and mapping: no IAM policy can deny the sign-in, which is a presigned GetCallerIdentity"
     )
@@ -206,10 +222,9 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
     if elsewhere:
         yield Step(f"What {in_words(identity.role)} can do in AWS ends elsewhere: {elsewhere}")
     elif arn and arn.kind == "user":
-        user = shlex.quote(arn.name)
         for key in (key for key in credentials if key.startswith("AKIA")):
             yield Step(f"Deactivate access key {key}; sessions that it already issued outlive it",
-                       f"aws iam update-access-key --user-name {user} --access-key-id {shlex.quote(key)} --status Inactive")  # fmt: skip
+                       aws("iam", "update-access-key", user_name=arn.name, access_key_id=key, status="Inactive"))  # fmt: skip
     elif identity.role:
         yield Step(f"Revoke the sessions of {identity.role} (deny to tokens older than now), then whoever assumed it")
 
@@ -236,15 +251,14 @@ def _of_creator(access: Access, identity: Identity, ways: list[Way]) -> Iterator
         yield Step("The cluster's creator cannot be taken out while the authentication mode is CONFIG_MAP: secure or delete its IAM"
                    " role, or change the mode to API_AND_CONFIG_MAP, which cannot be undone, and delete its access entry")  # fmt: skip
     elif maybe:
-        arn = shlex.quote(identity.role or "ARN")
-        cluster = shlex.quote(access.inventory.cluster or "CLUSTER")
+        policy = f"arn:{partition_of(identity.role)}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+        named = {"principal_arn": identity.role, "policy_arn": policy}
         yield Step("The cluster's creator: take the administrator's policy off its access entry",
-                   f"aws eks disassociate-access-policy --cluster-name {cluster} --principal-arn {arn}"
-                   f" --policy-arn arn:{partition_of(identity.role)}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy")  # fmt: skip
+                   _of_cluster(access, "disassociate-access-policy", "cluster_name", **named) if identity.role else None)  # fmt: skip
     else:
         yield Step(f"Find what lets {identity.role or identity.user_name} in: no access entry and no mapping in aws-auth is in the evidence",
-                   f"aws eks list-access-entries --cluster-name {shlex.quote(access.inventory.cluster or 'CLUSTER')};"
-                   " kubectl get configmap aws-auth -n kube-system -o yaml")  # fmt: skip
+                   _of_cluster(access, "list-access-entries", "cluster_name"))  # fmt: skip
+        yield Step("Look into aws-auth too", AWS_AUTH_SHOWN)
 
 
 def _of_oidc(access: Access, identity: Identity, groups: list[str]) -> Iterator[Step]:
@@ -254,7 +268,7 @@ def _of_oidc(access: Access, identity: Identity, groups: list[str]) -> Iterator[
         ("User", identity.user_name),
         *(("Group", group) for group in groups if not group.startswith("system:")),
     ]
-    yield from _cut(access.bindings(*named), f"{identity.user_name} (or its group)")
+    yield from _cut(access.bindings(*named), f"{identity.user_name} (or its group)", *named)
     yield Step(
         "The token at hand is valid until it expires; only detaching the provider ends it sooner, and that shuts out all its users"
     )
@@ -263,10 +277,3 @@ def _of_oidc(access: Access, identity: Identity, groups: list[str]) -> Iterator[
 def _of_control_plane(identity: Identity) -> Iterator[Step]:
     yield Step(f"{identity.user_name} belongs to the control plane, which AWS runs: its credentials cannot be rotated by you."
                " Called from elsewhere it is somebody with a minted or stolen credential: find who minted it, and ask AWS Support")  # fmt: skip
-
-
-def kubectl(verb: str, resource: str, name: str | None, namespace: str | None) -> str:
-    """A command on one object: quoted, and a name that begins with a dash kept from being taken for an option."""
-    words = ["kubectl", verb, resource] if resource else ["kubectl", verb]
-    space, named = ["-n", shlex.quote(namespace)] if namespace else [], shlex.quote(str(name))
-    return " ".join([*words, *space, "--", named] if str(name).startswith("-") else [*words, named, *space])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kit.actions.action import STAGES, Action, Comes, action_id
+from kit.actions.action import STAGES, Action, Comes, Held, action_id
+from kit.actions.forms import odd_member
 from kit.actions.permission import permissions_for
 from kit.actions.registry import ACTIONS
 from kit.actions.target import Target
@@ -50,7 +51,7 @@ def make_plan(
             continue
         done, cannot = targets.of(action)
         for target in done:
-            planned = _planned(action, target, radius, whys, _when_not(action, target, targets))
+            planned = _planned(action, target, radius, whys, _when_not(action, target, targets), targets.held)
             known = [*planned.blast_radius, *action.tells(target, targets.held)]
             made.append((action, target, replace(planned, blast_radius=known)))
         impossible += (
@@ -126,8 +127,10 @@ def _planned(
     radius: BlastRadius,
     whys: dict[tuple[str, str], list[dict[str, str]]],
     when_not: list[str],
+    held: Held,
 ) -> PlannedAction:
     first = [{"ref": str(why.ref), "says": why.says} for why in target.why]
+    lines, person = commands_of(action, target, held)
     return PlannedAction(
         id=action_id(action.name, target),
         stage=action.stage,
@@ -143,13 +146,22 @@ def _planned(
         else radius.of(action, target) or [f"by its kind: {action.stops}"],
         undo=action.undo,
         cannot_undo=action.cannot_undo,
-        command=action.commands(target),
+        command=lines,
         permissions=permissions_for(action, target),
         when_not=when_not,
         after=[],
         parameters=target.parameters.as_json(),
-        by_person=action.person(target) or action.by_person,
+        by_person=person or action.person(target) or action.by_person,
     )
+
+
+def commands_of(action: Action, target: Target, held: Held) -> tuple[list[str], str]:
+    """The commands of an action on a target, each on a line; or none, and why a person has to look: a name of no form that it can have."""
+    commands, odd = action.commands(target, held), odd_member(target)
+    odd = odd or next((f"a word of a command, {one.odd!r}," for one in commands if one.odd), "")
+    if odd:
+        return [], f"{odd} is of no form that it can have, and is in no command: look at it"
+    return [*map(str, commands), *action.printed(target)], ""
 
 
 def _name(target: Target) -> str:

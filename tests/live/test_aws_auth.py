@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from kit.live.changes.aws_auth import NotEditable, accounts, mappings_in, missing, names_again, with_again, without
+from kit.identities.aws_auth_text import NotEditable, accounts, mappings_in, missing, names_again, with_again, without
 from kit.model.arn import principal_of
 
 IAM = "arn:aws:iam::111122223333"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kit.identities.aws_auth_text import MASTERS, NotEditable, accounts, is_of_nodes, mappings_in, without, works
 from kit.identities.mapping import Mapping
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
-from kit.live.changes.aws_auth import MASTERS, NotEditable, accounts, is_of_nodes, mappings_in, without, works
 from kit.live.changes.change import Change
 from kit.live.changes.objects import url_path
 from kit.live.changes.principal_change import DeleteAccessEntry, EditAwsAuth, access_entry

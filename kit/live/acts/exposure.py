@@ -10,6 +10,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+from kit.actions.exposure import EXPOSED, made_internal
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, meant, title
 from kit.live.changes.change import State
@@ -18,10 +19,6 @@ from kit.live.connection import Connection
 from kit.live.errors import Conflict, Failed, LiveError, Refused
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
-
-_EXPOSED = ("LoadBalancer", "NodePort")
-_ONLY_EXPOSED = ("externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass", "loadBalancerSourceRanges", "loadBalancerIP")  # fmt: skip
-_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 
 
 @dataclass(frozen=True)
@@ -49,19 +46,11 @@ def _close(live: Connection, planned: PlannedAction) -> list[CloseService]:
     service, wanted = meant(live, planned), planned.parameters.get("type")
     metadata, spec = service["metadata"], service.get("spec", {})
     kind, ports = spec.get("type"), spec.get("ports") or []
-    if kind not in (*_EXPOSED, "ClusterIP"):
+    if kind not in (*EXPOSED, "ClusterIP"):
         raise Refused(f"Service {title(service)} is of type {kind}: it leads elsewhere and exposes nothing of its own")
     if wanted and kind not in (wanted, "ClusterIP"):
         raise Refused(f"Service {title(service)} is of type {kind}, planned was {wanted}")
-    patch: dict[str, Any] = {"type": "ClusterIP"}
-    if kind != "ClusterIP":
-        patch |= {one: None for one in _ONLY_EXPOSED if one in spec}
-        if spec.get("externalIPs"):
-            patch.pop("externalTrafficPolicy", None)
-        patch["ports"] = [{name: value for name, value in one.items() if name != "nodePort"} for one in ports]
-    whole: dict[str, Any] = {"spec": patch}
-    if _RANGES in (metadata.get("annotations") or {}):
-        whole["metadata"] = {"annotations": {_RANGES: None}}
+    whole = made_internal(spec, metadata.get("annotations") or {})
     expected = {"spec": {"type": kind, "ports": ports}} if kind != "ClusterIP" else {}
     doing = f"take off the internet, {kind} to ClusterIP (an undo opens it again, a load balancer with a new address):"
     return [CloseService("services", metadata["namespace"], metadata["name"], metadata["uid"], whole, expected, doing)]
@@ -73,7 +62,7 @@ def _closed(live: Connection, planned: PlannedAction) -> Check:
     if service is None:
         return Check(HOLDS, f"{what} is gone")
     spec = service.get("spec", {})
-    if spec.get("type") in _EXPOSED:
+    if spec.get("type") in EXPOSED:
         return Check(DOES_NOT_HOLD, f"{what} is of type {spec['type']} again: somebody opened it")
     if spec.get("externalIPs"):
         return Check(DOES_NOT_HOLD, f"{what} still has external addresses: {', '.join(spec['externalIPs'])}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kit.actions.findings import EXPECTED
 from kit.live.acts.act import Check, act, all_hold
 from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import Change, State, contains
@@ -124,7 +125,7 @@ class SuppressFindings(AwsChange):
         return "create_filter", {
             "DetectorId": self.detector,
             "Name": self.name,
-            "Description": "expected, by a person's mark in a case of the kit",
+            "Description": EXPECTED,
             "Action": "ARCHIVE",
             "Rank": self.rank,
             "FindingCriteria": self.criteria,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kit.actions.iam import older_than
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.changes.change import Change
-from kit.live.changes.deny_policy import DENY_ALL, DenyUserSessions, held, is_deny_all, user_described
+from kit.live.changes.deny_policy import DenyUserSessions, held, is_deny_all, user_described
 from kit.live.connection import Connection
 from kit.model.arn import name_in, principal_of
 from kit.plan.plan import PlannedAction
@@ -44,7 +45,7 @@ def _name(planned: PlannedAction) -> str:
 
 def _denial(live: Connection, planned: PlannedAction) -> list[Change]:
     until = f"{datetime.now(UTC) + _SPREADS:%Y-%m-%dT%H:%M:%SZ}"
-    statement = DENY_ALL | {"Condition": {"DateLessThan": {"aws:TokenIssueTime": until}}}
+    statement = older_than(until)
     says = f"nothing is allowed to sessions that its keys asked for before {until}; calls with a key itself are not hit"
     return [DenyUserSessions(_user(planned), _name(planned), statement, says)]
 

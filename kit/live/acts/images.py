@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kit.actions.image_policy import image_policy, image_policy_binding, policy_name
+from kit.actions.images import KEEP, MEDIA_TYPES, keep_tag
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.acts.cluster import title
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
@@ -25,15 +26,7 @@ from kit.model.pod_spec import STATUSES, containers, pod_spec
 from kit.plan.plan import PlannedAction
 from kit.words import few
 
-_KEEP = "kit-keep-"
 _MOST_USERS = 8  # that are named
-_MEDIA_TYPES = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-]
-"""Without an index among them ECR answers with a manifest of one platform, which has another digest."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ def image(live: Connection, registry: str, repository: str, id_: dict[str, str])
     """An image of a registry with its manifest and tags; None when it is not there."""
     place = {"registryId": registry, "repositoryName": repository}
     try:
-        found = live.read("ecr", "batch_get_image", **place, imageIds=[id_], acceptedMediaTypes=_MEDIA_TYPES)["images"]
+        found = live.read("ecr", "batch_get_image", **place, imageIds=[id_], acceptedMediaTypes=MEDIA_TYPES)["images"]
         if not found:
             return None
         digest = found[0]["imageId"]["imageDigest"]
@@ -119,7 +112,7 @@ class UntagImage(_OfImage):
 
     @property
     def says(self) -> str:
-        return f"take all tags but {_KEEP}… off image {self._what}; whoever names its digest still gets it, and nodes keep the copies that they have pulled"
+        return f"take all tags but {KEEP}… off image {self._what}; whoever names its digest still gets it, and nodes keep the copies that they have pulled"
 
     def refuses(self, state: State) -> str:
         return f"image {self._what} is not in the registry any more" if state is None else ""
@@ -159,7 +152,7 @@ class UntagImage(_OfImage):
 
 def _others(state: State) -> list[str]:
     """The tags of an image that are not the kit's."""
-    return [one for one in (state or {})["tags"] if not one.startswith(_KEEP)]
+    return [one for one in (state or {})["tags"] if not one.startswith(KEEP)]
 
 
 def _refused(live: Connection, planned: PlannedAction) -> str:
@@ -241,8 +234,7 @@ def _kept(live: Connection, planned: PlannedAction) -> Iterator[tuple[str, bytes
 
 
 def _keep_tag(live: Connection, planned: PlannedAction, digest: str) -> TagImage:
-    tag = f"{_KEEP}{digest.partition(':')[2][:10]}"
-    return TagImage(str(live.account), planned.parameters["repository"], digest, tag)
+    return TagImage(str(live.account), planned.parameters["repository"], digest, keep_tag(digest))
 
 
 def _keeping(live: Connection, planned: PlannedAction) -> list[Change]:
@@ -275,7 +267,7 @@ def _is_blocked(live: Connection, planned: PlannedAction) -> Check:
     left = _untagging(live, planned)
     if not left:
         return Check(HOLDS, "the registry has it no more; nodes keep cached copies")
-    says = f"no tag names it but the kit's {_KEEP}…, which holds it as evidence; whoever names it by digest still gets it, and nodes keep cached copies"
+    says = f"no tag names it but the kit's {KEEP}…, which holds it as evidence; whoever names it by digest still gets it, and nodes keep cached copies"
     return all_hold(live, left, says)
 
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from kit.actions.isolation import LETS_NOTHING_THROUGH
 from kit.actions.pods import QUARANTINED
 from kit.inventory.node_kind import AUTO, COMPUTE_TYPE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
@@ -28,7 +29,6 @@ VPC_CNI, OTHER, NOBODY, NOT_TOLD = "VPC CNI", "other", "nobody", "unknown"
 _ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")
 _LOOKS, _PAUSE = 5, 1.0  # s; the controller takes a few to hand a policy to the nodes
 _INSTEAD = "or quarantine its node (quarantine_node)"
-_SPEC: dict[str, Any] = {"podSelector": {"matchLabels": {QUARANTINED: "true"}}, "policyTypes": ["Egress", "Ingress"]}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class QuarantinePolicy(CreateObject):
 def _lets_nothing_through(spec: dict[str, Any] | None) -> bool:
     has = {name: value for name, value in (spec or {}).items() if value not in (None, [])}
     selector = {name: value for name, value in (has.get("podSelector") or {}).items() if value}
-    return has | {"podSelector": selector, "policyTypes": sorted(has.get("policyTypes") or [])} == _SPEC
+    return has | {"podSelector": selector, "policyTypes": sorted(has.get("policyTypes") or [])} == LETS_NOTHING_THROUGH
 
 
 def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def _isolate(live: Connection, planned: PlannedAction) -> list[Change]:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": {"name": QUARANTINED, "namespace": space},
-        "spec": _SPEC,
+        "spec": LETS_NOTHING_THROUGH,
     }
     label = {"metadata": {"labels": {QUARANTINED: "true"}}}
     return [

@@ -7,19 +7,19 @@ aws:TokenIssueTime.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from kit.actions.principals import denials, host_and_path, trust_denial
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act, all_hold
 from kit.live.changes.change import Change
-from kit.live.changes.deny_policy import DENY_ALL, DenySessions, held, is_deny_all, role_described
+from kit.live.changes.deny_policy import DenySessions, held, is_deny_all, role_described
 from kit.live.changes.principal_change import DeactivateKey, DeletePodIdentity, DenyTrust, associations
 from kit.live.connection import Connection
-from kit.model.arn import Arn, iam_arn, name_in, partition_of, principal_of, role_of
+from kit.model.arn import Arn, name_in, partition_of, principal_of, role_of
 from kit.plan.plan import PlannedAction
 
 _SPREADS = timedelta(seconds=60)
@@ -85,7 +85,7 @@ def _role_name(planned: PlannedAction) -> str:
 def _issuer(live: Connection, planned: PlannedAction) -> str:
     """The issuer of the cluster's tokens, host and path."""
     told = planned.parameters.get("issuer") or (live.described.get("identity") or {}).get("oidc", {}).get("issuer")
-    return str(told or "").removeprefix("https://").rstrip("/")
+    return host_and_path(str(told or ""))
 
 
 def _role_refused(live: Connection, planned: PlannedAction) -> str:
@@ -129,16 +129,8 @@ def _cannot_change_trust(live: Connection, planned: PlannedAction) -> str:
 
 
 def _trust(live: Connection, planned: PlannedAction) -> list[Change]:
-    issuer, given = _issuer(live, planned), sorted(planned.parameters["service_accounts"])
-    subjects = [f"system:serviceaccount:{one.replace('/', ':', 1)}" for one in given]
-    digest = hashlib.sha256("\n".join([issuer, *subjects]).encode()).hexdigest()[:10]
-    statement = {
-        "Sid": f"KitRevoke{digest}",
-        "Effect": "Deny",
-        "Principal": {"Federated": iam_arn(partition_of(live.caller), str(live.account), "oidc-provider", issuer)},
-        "Action": "sts:AssumeRoleWithWebIdentity",
-        "Condition": {"StringEquals": {f"{issuer}:sub": subjects}},
-    }
+    given = sorted(planned.parameters["service_accounts"])
+    statement = trust_denial(_issuer(live, planned), given, partition_of(live.caller), str(live.account))
     return [DenyTrust(_role_name(planned), statement, f"service account {', '.join(given)}")]
 
 
@@ -193,30 +185,19 @@ def _policy_name(planned: PlannedAction) -> str:
     return f"kit-revoke-{planned.id.rpartition('-')[2][:10]}"
 
 
-def _deny(condition: dict[str, Any]) -> dict[str, Any]:
-    return DENY_ALL | {"Condition": condition}
-
-
 def _denials(planned: PlannedAction, until: str) -> tuple[list[dict[str, Any]], str]:
-    """The narrowest statements: sessions of these instances; of these pods, and older ones without a pod's tags, as session tags may be
-    off and an association that is gone does not tell; without either, all that are older. And what they deny, in words."""
+    """The statements, and what they deny, in words."""
     instances, pods = planned.parameters.get("instances") or [], planned.parameters.get("pods") or []
     older = f"older than {until}, a minute from now: what changed in trust and associations takes AWS that long, and whoever signs in before has to do so again"
-    statements, says = list[dict[str, Any]](), list[str]()
+    says = list[str]()
     if instances:
-        statements.append(_deny({"StringLike": {"aws:userid": [f"*:{one}" for one in sorted(instances)]}}))
         says.append(f"nothing is allowed to sessions of {', '.join(sorted(instances))}")
     if pods:
-        tag = "aws:PrincipalTag/kubernetes-pod-uid"
-        statements.append(_deny({"StringEquals": {tag: sorted(pods)}}))
-        statements.append(_deny({"Null": {tag: "true"}, "DateLessThan": {"aws:TokenIssueTime": until}}))
         says.append(
             f"nothing is allowed to sessions of {len(pods)} pods, nor to those that name no pod and are {older}"
         )
-    if not statements:
-        statements.append(_deny({"DateLessThan": {"aws:TokenIssueTime": until}}))
-        says.append(f"nothing is allowed to sessions that are {older}")
-    return statements, "; ".join(says)
+    says = says or [f"nothing is allowed to sessions that are {older}"]
+    return denials(instances, pods, until), "; ".join(says)
 
 
 def _now(live: Connection, role: str) -> datetime:

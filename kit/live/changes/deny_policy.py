@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kit.actions.iam import DENY_ALL
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import State
 from kit.live.connection import Connection
@@ -146,9 +147,6 @@ class DenySessions(DenyPolicy):
 def is_deny_all(statement: dict[str, Any]) -> bool:
     """Whether a statement denies everything, to whom its condition says: as all do that the kit writes."""
     return {name: value for name, value in statement.items() if name != "Condition"} == DENY_ALL
-
-
-DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
 
 
 def held(state: State) -> list[dict[str, Any]]:

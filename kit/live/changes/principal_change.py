@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kit.live.changes.aws_auth import NotEditable, difference, missing, names_again, with_again
+from kit.identities.aws_auth_text import NotEditable, difference, missing, names_again, with_again
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import State
 from kit.live.changes.deny_policy import policy_text, role_described, statements_of

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kit.actions.nodes import QUARANTINE_DESCRIPTION
+from kit.actions.pods import QUARANTINED
 from kit.live.changes.aws_change import AwsCall, AwsChange
 from kit.live.changes.change import State
 from kit.live.changes.instance_change import ec2_tags
 from kit.live.connection import Connection
 from kit.live.errors import Failed, Missing
-
-QUARANTINE = "kit-quarantine"
 
 
 def interfaces_of(live: Connection, id_: str) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ class _OfQuarantine(AwsChange):
     @property
     def group_name(self) -> str:
         """The name of the VPC's quarantine group."""
-        return f"{QUARANTINE}-{self.vpc}"
+        return f"{QUARANTINED}-{self.vpc}"
 
     def group(self, live: Connection) -> dict[str, Any] | None:
         """The VPC's quarantine group."""
@@ -71,7 +71,7 @@ class CreateQuarantineGroup(_OfQuarantine):
 
     def look(self, live: Connection) -> State:
         group = self.group(live)
-        ours = any(one["Key"] == QUARANTINE for one in (group or {}).get("Tags") or [])
+        ours = any(one["Key"] == QUARANTINED for one in (group or {}).get("Tags") or [])
         return None if group is None else {"group": group["GroupId"], "ours": ours}
 
     def refuses(self, state: State) -> str:
@@ -85,9 +85,9 @@ class CreateQuarantineGroup(_OfQuarantine):
     def call(self, state: State) -> AwsCall:
         return "create_security_group", {
             "GroupName": self.group_name,
-            "Description": "lets nothing through; for instances under investigation",
+            "Description": QUARANTINE_DESCRIPTION,
             "VpcId": self.vpc,
-            "TagSpecifications": [{"ResourceType": "security-group", "Tags": ec2_tags({QUARANTINE: "true"})}],
+            "TagSpecifications": [{"ResourceType": "security-group", "Tags": ec2_tags({QUARANTINED: "true"})}],
         }
 
     def undo(self, live: Connection, before: State, after: State) -> str:

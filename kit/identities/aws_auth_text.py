@@ -6,15 +6,23 @@ Sources: EKS User Guide "Grant IAM users access to Kubernetes with a ConfigMap";
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, mapped_accounts, mapping_of
+from kit.inventory.inventory import Inventory
+from kit.inventory.thing import Thing
+from kit.lenient import dict_of
+from kit.model.arn import principal_of
+from kit.model.command_line import Command, kubectl
 
 NODE_GROUPS = {"system:nodes", "system:bootstrappers", "system:node-proxier"}
 MASTERS = "system:masters"
+
+AWS_AUTH_SHOWN = kubectl("get", "configmap", "aws-auth", "kube-system", "-o", "yaml")
 
 
 class NotEditable(Exception):
@@ -64,6 +72,28 @@ def without(data: dict[str, str], principal: tuple[str, str, str]) -> dict[str, 
         if gone:
             changed[member] = _cut(text, gone, member)
     return changed
+
+
+def aws_auth_of(inventory: Inventory) -> Thing | None:
+    """The ConfigMap as the evidence has it last; None where it has no content of it."""
+    found = inventory.named("configmaps", "kube-system", "aws-auth")
+    return found[-1] if found and found[-1].standing is not False and found[-1].body.get("data") else None
+
+
+def without_mapping(aws_auth: Thing | None, arn: str) -> Command | None:
+    """The command that takes a principal's elements out, while its members are as the evidence has them; None where it names none."""
+    principal = principal_of(arn)
+    if aws_auth is None or principal is None:
+        return None
+    data = {name: text for name, text in dict_of(aws_auth.body.get("data")).items() if isinstance(text, str)}
+    try:
+        new = without(data, principal)
+    except NotEditable:
+        return None
+    steps = [{"op": "test", "path": f"/data/{name}", "value": data[name]} for name in new]
+    steps += [{"op": "replace", "path": f"/data/{name}", "value": text} for name, text in new.items()]
+    patch = json.dumps(steps, separators=(",", ":"))
+    return kubectl("patch", "configmap", "aws-auth", "kube-system", "--type", "json", "-p", patch) if new else None
 
 
 def missing(before: dict[str, str], after: dict[str, str], now: dict[str, str]) -> dict[str, list[dict[Any, Any]]]:

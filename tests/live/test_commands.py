@@ -1,0 +1,102 @@
+"""The commands that a plan prints, typed into a shell: the account and the cluster are afterwards as `kit apply` leaves them.
+
+The programs are the real ones, `aws` and `kubectl`, against the emulators; `docker` and `clamscan` do nothing here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.kubernetes_access import TOKEN
+from tests.live.kubernetes_emulator import Call
+from tests.live.scene import STOLEN, Scene, comparable, standing
+
+OPTIONS = ("--keep-address", "203.0.113.7/32")
+# The emulator has no OpenAPI documents to validate an object by, so that kubectl leaves that to the server.
+_KUBECTL = """#!/bin/sh
+case "$1" in create|apply) set -- "$@" --validate=false ;; esac
+exec {program} "$@"
+"""
+_OF_THE_KIT = {"kit-token", "kit-volumes", "kit-case"}  # tags by which the kit finds its own tries again
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def program(name: str) -> str:
+    """Where a program is; without it the test is skipped, or fails where it is required."""
+    found = shutil.which(name)
+    if not found and os.environ.get("KIT_PROGRAMS_REQUIRED"):
+        pytest.fail(f"{name} is not installed")
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def typed(scene: Scene, folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """What a person's shell does with a line."""
+    stand_ins, home = folder / "bin", folder / "home"
+    if not stand_ins.exists():
+        stand_ins.mkdir()
+        home.mkdir()
+        wrapped = {"kubectl": _KUBECTL.format(program=program("kubectl"))}
+        for name in ("docker", "clamscan"):
+            wrapped[name] = "#!/bin/sh\n"
+        for name, text in wrapped.items():
+            (stand_ins / name).write_text(text)
+            (stand_ins / name).chmod(0o755)
+        (stand_ins / "sitecustomize.py").write_text("import time\n\ntime.sleep = lambda seconds: None\n")
+    paths = {"PATH": f"{stand_ins}:{os.environ['PATH']}", "HOME": str(home), "PYTHONPATH": str(stand_ins)}
+    environment = scene.environment | paths | {"AWS_PAGER": ""}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], env=environment, cwd=home, capture_output=True, text=True, timeout=300
+    )
+
+
+def state(scene: Scene) -> Any:
+    """What account and cluster hold, without what only tells by whose program it was made."""
+    held = scene.state()
+    for one in held["aws"]["snapshots"].values():
+        one["tags"] = {name: value for name, value in one["tags"].items() if name not in _OF_THE_KIT}
+    for one in held["cluster"].values():
+        annotations = one["metadata"].get("annotations") or {}
+        if annotations.pop(_APPLIED, None) and not annotations:
+            del one["metadata"]["annotations"]
+    return comparable(held)
+
+
+def signed(serve: Callable[[Call], Any]) -> Callable[[Call], Any]:
+    """A server that takes each caller for the one of its kubeconfig: kubectl sends no token by HTTP."""
+
+    def of_kubeconfig(call: Call) -> Any:
+        return serve(replace(call, headers={"Authorization": f"Bearer {TOKEN}"} | dict(call.headers)))
+
+    return of_kubeconfig
+
+
+@pytest.mark.parametrize(
+    "recording", [STOLEN, *(pytest.param(one, marks=pytest.mark.full) for one in ("webhook_backdoor",))]
+)
+def test_the_printed_commands_leave_what_apply_leaves(
+    recording: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("aws")
+    for name in ("applied", "typed"):
+        (tmp_path / name).mkdir()
+    with standing(recording, tmp_path / "applied") as scene:
+        outcomes = scene.apply(scene.plan(*OPTIONS)["digest"])
+        done = {one["id"] for one in outcomes if one["word"] == "done"}
+        applied = state(scene)
+    with standing(recording, tmp_path / "typed") as scene:
+        monkeypatch.setattr(scene.kubernetes, "serve", signed(scene.kubernetes.serve))
+        failed = list[str]()
+        for one in scene.plan(*OPTIONS)["actions"]:
+            for line in one["command"] if one["id"] in done else ():
+                said = typed(scene, tmp_path, line)
+                failed += [f"{line}: {said.stderr}"] if said.returncode else []
+        assert not failed, "\n".join(failed)
+        assert sorted(set(state(scene)) ^ set(applied)) == [] and state(scene) == applied
