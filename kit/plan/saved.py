@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -63,6 +64,7 @@ def save_plan(case: Path, plan: Plan, options: dict[str, Any]) -> Path:
     """Write a plan to CASE/plan.json, whole or not at all. options: the arguments of Case.plan and open_case that made it. Raises CaseError."""
     path = case / "plan.json"
     made = plan_contract(case.resolve().name, plan) | {"options": options, "format": settings.FORMAT}
+    made |= {"sha256": _sha256_of(made)}
     try:
         write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
     except OSError as error:
@@ -90,7 +92,18 @@ def saved_plan(case: Path) -> tuple[Plan, dict[str, Any]]:
             where=str(path),
             next="make it anew with `kit plan CASE`, read it, and approve the digest that it shows",
         )
-    return plan_of(read), read.get("options") or {}
+    plan = plan_of(read)
+    if _sha256_of(read) != read.get("sha256"):
+        raise CallError(
+            "the plan was edited after it was made", where=str(path), next="make it anew with `kit plan CASE`"
+        )
+    return plan, read.get("options") or {}
+
+
+def _sha256_of(saved: dict[str, Any]) -> str:
+    """The hash of all else in a saved plan: what is not done and the options too, which the digest does not cover."""
+    rest = {name: value for name, value in saved.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _format_of(read: dict[str, Any]) -> str:

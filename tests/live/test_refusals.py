@@ -39,6 +39,12 @@ def test_an_edited_plan_is_refused(untouched: tuple[Scene, dict[str, Any]]) -> N
     try:
         path.write_text(kept.replace(plan["actions"][0]["name"], "ip-10-9-9-9.eu-west-1.compute.internal"))
         assert "the plan was edited after it was made" in refused(scene, "--approve", plan["digest"])
+        whole = json.loads(kept)
+        for member in whole:
+            other = whole | {member: [] if whole[member] != [] else ["x"]}
+            path.write_text(json.dumps(other))
+            says = refused(scene, "--approve", plan["digest"])
+            assert "edited after it was made" in says or "is no plan" in says or "upgraded" in says, (member, says)
         path.write_text(kept[: len(kept) // 2])
         assert "Make it anew with `kit plan CASE`" in refused(scene, "--approve", plan["digest"])
         path.unlink()
