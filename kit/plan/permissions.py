@@ -13,8 +13,9 @@ from kit.actions.permission import Permission
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.plan import Plan
 
-ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole")
-"""What every run needs: to tell the cluster by its address, and the caller's permissions in a preview."""
+ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole", "aws:ec2:DescribeInstances")
+"""What every run needs of AWS: to tell the cluster by its address, the caller's permissions in a preview, and in a check which Node has an instance."""
+_CHECKED = "kubernetes:nodes:list"  # of the cluster, for the same
 _NAME = "kit-remediation"
 _FAR = {"nodes/proxy": "checkpoints", "escalate": "escalation"}
 """What reaches further than the object that it is asked for, by resource or verb, and the end of its role's name."""
@@ -27,6 +28,8 @@ def permissions_of(plan: Plan) -> dict[str, Any]:
     every = {one for action in plan.actions if not action.by_person for one in action.permissions}
     if any(one.startswith("aws:") for one in every):
         every |= {*ALWAYS}
+    if any(one.startswith("kubernetes:") for one in every):
+        every.add(_CHECKED)
     known = sorted({*map(Permission.of, every)}, key=str)
     in_cluster = [one for one in known if one.service == "kubernetes"]
     roles = dict[tuple[str, str], list[Permission]]()

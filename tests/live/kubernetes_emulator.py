@@ -1,8 +1,8 @@
 """The Kubernetes API over loopback HTTP, behind the real client: state, preconditions, dry run, and a real one's refusals.
 
 It ignores nothing: a parameter, patch or path that it does not know is refused with 501 or 404, never passed over.
-Not here: admission, schemas and defaults, immutable fields other than names, watch, server-side apply, status and scale,
-deletecollection, exec, and time (a deleted pod is gone at once; give it a finalizer to let it linger). Sources:
+Not here: schemas, immutable fields other than names, webhooks that answer, watch, server-side apply, status and scale, deletecollection,
+exec (docs/decisions.md has the list). A deleted pod is gone at once but where kubelets linger. Sources:
 kubernetes/kubernetes, staging/src/k8s.io/apiserver/pkg/endpoints/handlers, pkg/registry/core/pod/storage/eviction.go."""
 
 from __future__ import annotations

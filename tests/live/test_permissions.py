@@ -248,6 +248,7 @@ def test_a_whole_plan_is_done_with_the_roles_that_are_printed_for_it(recording: 
         grant(room.kubernetes, [one for one in roles if not one["metadata"]["name"].endswith("-undo")])
         outcomes = room.apply(digest)
         assert sum(one["word"] == "done" for one in outcomes) > 10, outcomes
+        room.kit("check", "--json")
         assert refused_by_rbac(room) == []
         grant(room.kubernetes, [one for one in roles if one["metadata"]["name"].endswith("-undo")])
         room.kit("undo", "--json")
