@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -24,18 +25,52 @@ def member(value: Any, *path: str) -> Any:
     return value
 
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d{6}")
+_ZONE = re.compile(r" (?:UTC|GMT|Z)$| (?=[+-]\d\d:?\d\d)")  # as Go and SQL write it: `2026-03-02 10:10:00 +0000 UTC`
+_NUMBER = re.compile(r"\d{9,19}(?:\.\d+)?")
+# Consoles of AWS, and Go and JavaScript: `March 2, 2026, 10:10:00 (UTC+01:00)`, `Mon Mar 02 2026 10:10:00 GMT+0100`, `Mar 2, 2026 1:10 PM`.
+_PROSE = re.compile(
+    r"(?:[A-Z][a-z]+,? )?([A-Z][a-z]{2})[a-z]* (\d{1,2}),? (\d{4})(?:,| at)? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?"
+    r"(?: \(?(?:UTC|GMT|Z)?([+-]\d\d:?\d\d)?\)?)?(?: \(.*\))?"
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def utc_time(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 text (UTC when it names no zone) or seconds or milliseconds since 1970, else None."""
+    """A time in UTC, else None: of ISO 8601 text, with T or a space (UTC when it names no zone), of a date in words as consoles write it,
+    or of seconds, milliseconds, microseconds or nanoseconds since 1970, as number or text."""
     try:
         if isinstance(value, str):
-            time = datetime.fromisoformat(value)
+            text = value.strip()
+            if _NUMBER.fullmatch(text):
+                return _since_1970(float(text) if "." in text else int(text))
+            time = datetime.fromisoformat(_ZONE.sub("", _ZONE.sub("", text))) if _ISO.match(text) else _in_words(text)
             return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            # 10^11 is the year 5138 in seconds and 1973 in milliseconds.
-            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
+            return _since_1970(value)
     except (ValueError, OverflowError, OSError):
         pass
     return None
+
+
+def _since_1970(number: float) -> datetime:
+    # 10^11 is the year 5138 in seconds and 1973 in milliseconds.
+    microseconds = next((number * unit for most, unit in _UNITS if abs(number) < most), number / 1000)
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+_UNITS = ((1e11, 1_000_000), (1e14, 1000), (1e17, 1))
+
+
+def _in_words(text: str) -> datetime:
+    found = _PROSE.fullmatch(text)
+    if found is None:
+        raise ValueError
+    month, day, year, hour, minute, second, half, zone = found.groups()
+    hours = int(hour) % 12 + 12 * (half == "P") if half else int(hour)
+    date = f"{year}-{_MONTHS.index(month) + 1:02}-{int(day):02}"
+    return datetime.fromisoformat(f"{date}T{hours:02}:{minute}:{second or '00'}{zone or ''}")
 
 
 def dict_of(value: Any) -> dict[str, Any]:
@@ -81,6 +116,6 @@ def text_of(value: Any) -> str | None:
 def time_of(text: Any) -> datetime | None:
     """A time of ISO 8601 text as it stands, None for anything else."""
     try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
+        return datetime.fromisoformat(text) if isinstance(text, str) and _ISO.match(text) else None
     except ValueError:
         return None

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import EvidenceError
-from kit.lenient import utc_time
+from kit.lenient import member, utc_time
 from kit.model.finding import Finding, cluster_in_tags, finding_of
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
@@ -112,9 +112,7 @@ def test_members_that_the_model_does_not_know_are_kept_and_named() -> None:
         ({"Id": "f"}, "Type"),
         (made(Severity={"Label": "LOW"}), "Severity"),
         (made(Severity=10**400), "Severity"),
-        (made(Service=[]), "Service"),
         (made(id="other"), "Id"),
-        (made(Resource={"InstanceDetails": {"Tags": {}}}), "Resource.InstanceDetails.Tags"),
     ],
 )
 def test_what_is_no_finding_is_refused_with_its_place(value: Any, where: str) -> None:
@@ -123,12 +121,95 @@ def test_what_is_no_finding_is_refused_with_its_place(value: Any, where: str) ->
     assert error.value.where == where
 
 
+_TAGS = {"Resource": {"EksClusterDetails": {"Name": "red", "Tags": {"env": "prod"}}}}
+_LAUNCHED = {"Resource": {"InstanceDetails": {"InstanceId": "i-1", "LaunchTime": {"at": 1}}}}
+
+
+@pytest.mark.parametrize(
+    ("members", "odd"),
+    [
+        ({"Service": []}, "Service"),
+        ({"Service": "text"}, "Service"),
+        ({"Resource": ["x"]}, "Resource"),
+        ({"Resource": {"InstanceDetails": {"Tags": {}}}}, "Resource.InstanceDetails.Tags"),
+        (_TAGS, "Resource.EksClusterDetails.Tags"),
+        (_LAUNCHED, "Resource.InstanceDetails.LaunchTime"),
+        ({"Service": {"Count": [1]}}, "Service.Count"),
+        ({"UpdatedAt": "yesterday"}, "UpdatedAt"),
+        ({"Service": {"EventFirstSeen": "2026-13-45T00:00:00Z"}}, "Service.EventFirstSeen"),
+        ({"Title": "a", "title": "b"}, "Title (title)"),
+    ],
+)
+def test_an_odd_member_costs_itself_alone_and_is_named(members: dict[str, Any], odd: str) -> None:
+    finding = finding_of(made(**members))
+    assert (finding.id, finding.odd) == (made()["Id"], (odd,))
+    assert finding_of(finding.raw).odd == (odd,)  # as the store keeps it
+    assert finding_of(made()).odd == ()
+
+
+_USER = ("KubernetesDetails", "KubernetesUserDetails")
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "value"),
+    [
+        ({"KubernetesDetails": {"KubernetesUserDetails": {"SessionName": "kim"}}}, (*_USER, "SessionName"), ["kim"]),
+        ({"KubernetesDetails": {"KubernetesUserDetails": {"Groups": "ops"}}}, (*_USER, "Groups"), ["ops"]),
+        ({"InstanceDetails": {"Tags": {"Key": "a", "Value": "b"}}}, ("InstanceDetails", "Tags"), [{"Key": "a", "Value": "b"}]),
+        ('{"InstanceDetails": {"InstanceId": "i-1"}}', ("InstanceDetails", "InstanceId"), "i-1"),
+    ],
+)  # fmt: skip
+def test_a_member_in_another_form_is_taken_where_it_says_the_same(
+    resource: Any, path: tuple[str, ...], value: Any
+) -> None:
+    finding = finding_of(made(Resource=resource))
+    assert (member(finding.raw["Resource"], *path), finding.odd) == (value, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-03-02T10:10:00Z", "2026-03-02T10:10:00+00:00"),
+        ("2026-03-02 10:10:00.5", "2026-03-02T10:10:00.500000+00:00"),
+        ("2026-03-02 12:10:00 +0200", "2026-03-02T10:10:00+00:00"),
+        ("2026-03-02 10:10:00 +0000 UTC", "2026-03-02T10:10:00+00:00"),
+        ("20260302T101000Z", "2026-03-02T10:10:00+00:00"),
+        ("1772446200", "2026-03-02T10:10:00+00:00"),
+        ("1772446200.25", "2026-03-02T10:10:00.250000+00:00"),
+        ("1772446200000", "2026-03-02T10:10:00+00:00"),
+        ("1772446200000001", "2026-03-02T10:10:00.000001+00:00"),
+        (1772446200, "2026-03-02T10:10:00+00:00"),
+        (1772446200000, "2026-03-02T10:10:00+00:00"),
+        (1772446200000000, "2026-03-02T10:10:00+00:00"),
+        (1772446200000000000, "2026-03-02T10:10:00+00:00"),
+        ("March 2, 2026, 12:10:00 (UTC+02:00)", "2026-03-02T10:10:00+00:00"),
+        ("Mar 2, 2026 10:10 AM", "2026-03-02T10:10:00+00:00"),
+        ("Mon Mar 02 2026 12:10:00 GMT+0200 (Central European Time)", "2026-03-02T10:10:00+00:00"),
+        ("Mar 2, 2026 12:00:00 AM", "2026-03-02T00:00:00+00:00"),
+        ("17724462", None),
+        ("1772-44", None),
+        ("03/02/2026 10:10", None),
+        ("Abc 2, 2026 10:10", None),
+        ("99999999999999999999", None),
+        (float("nan"), None),
+        (10**400, None),
+        (True, None),
+    ],
+)
+def test_a_time_is_read_in_every_form_or_not_at_all(text: Any, time: str | None) -> None:
+    found = utc_time(text)
+    assert (found.isoformat() if found else None) == time
+
+
 @pytest.mark.parametrize(
     ("info", "sample"),
     [
         ({"Value": '{"sample":true}', "Type": "default"}, True),
         ({"sample": True}, True),
         ({"Sample": True}, True),
+        ('{"sample":true}', True),
+        ('{"Value":"{\\"sample\\":true}"}', True),
+        ("sample", False),
         ({"Value": '{"sample":"true"}'}, False),
         ({"Value": "{broken"}, False),
         ({"Value": "{}"}, False),

@@ -225,10 +225,10 @@ def test_a_dump_whose_texts_speak_of_audit_events_is_a_dump(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        {"requestReceivedTimestamp": "infinity"},
-        {"requestReceivedTimestamp": "12026-01-01T00:00:00Z"},
-        {"requestReceivedTimestamp": "0001-01-01T00:00:00Z"},
-        {"requestReceivedTimestamp": "epoch"},
+        {"requestReceivedTimestamp": "infinity", "stageTimestamp": "x"},
+        {"requestReceivedTimestamp": "12026-01-01T00:00:00Z", "stageTimestamp": "x"},
+        {"requestReceivedTimestamp": "0001-01-01T00:00:00Z", "stageTimestamp": "x"},
+        {"requestReceivedTimestamp": "epoch", "stageTimestamp": "x"},
         {"sourceIPs": "192.0.2.1"},
         {"user": []},
         {"user": {"username": "a", "groups": "g"}},
@@ -243,6 +243,17 @@ def test_an_event_of_a_wrong_form_is_a_reject_of_its_own(tmp_path: Path, change:
     (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
     assert (entry["rows"], entry["rejects"]) == (29, 1)
     assert Store(tmp_path / "case").rows("SELECT line FROM rejects") == [{"line": 8}]
+
+
+def test_a_time_that_is_none_gives_way_to_the_stages_and_is_named(tmp_path: Path) -> None:
+    odd = json.dumps(json.loads(LINES[7]) | {"requestReceivedTimestamp": "infinity"}).encode() + b"\n"
+    (tmp_path / "log").write_bytes(b"".join([*LINES[:7], odd, *LINES[8:30]]))
+    (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
+    assert (entry["rows"], entry["rejects"]) == (30, 0)
+    (row,) = Store(tmp_path / "case").rows(
+        "SELECT received_at = stage_at AS same, repaired FROM audit WHERE repaired IS NOT NULL"
+    )
+    assert (row["same"], row["repaired"]) == (True, "requestReceivedTimestamp is no time")
 
 
 def test_the_log_stream_is_known_however_the_files_are_named(tmp_path: Path) -> None:

@@ -57,8 +57,11 @@ def load(path: Path, kind: FileKind, parts: Parts, told: Told) -> None:
     entry.note = reading.damage
     if broken and kind.form == JSON and not reading.damage:
         entry.note = (
-            f"damaged in {broken} places: what stands from there to the next document on a line of its own is not read"
+            f"damaged in {broken} places: what stands from there to the next record on a line of its own is not read"
         )
+    if parts.repaired:
+        odd = f"{len(parts.repaired)} records hold what no JSON parser does ({parts.repaired[0]}), perhaps to hide them: kept, that part in another form"
+        entry.note = "; ".join(one for one in (entry.note, odd) if one)
     entry.rows, entry.rejects = parts.rows, parts.rejects
     entry.records = entry.rows + entry.rejects
     entry.first_at, entry.last_at = _span(parts)

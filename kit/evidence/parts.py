@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from kit.errors import EvidenceError
 from kit.evidence.formats.envelope import opened
 from kit.evidence.formats.json_document import checked, records
-from kit.evidence.readers import audit, cluster
-from kit.evidence.record import NO_LOG, OTHER_LOG, Record, Reject
+from kit.evidence.formats.json_text import as_held
+from kit.evidence.readers import audit, cluster, foreign
+from kit.evidence.record import NO_LOG, OTHER_CLOUD, OTHER_LOG, Record, Reject
 from kit.evidence.sniff import ALL_LISTS, holds_records, taker_of
 from kit.store import tables
 from kit.store.ledger import LedgerEntry
@@ -27,13 +28,17 @@ WRITTEN_AT_ONCE = 5_000, 16 << 20  # rows; letters in them
 
 @dataclass
 class Parts:
-    """The parts of the store that one file fills, in the making. number: of the file in its case. used: what its records are called."""
+    """The parts of the store that one file fills, in the making. number: of the file in its case. used: what its records are called.
+
+    repaired: what was changed in records that no JSON parser holds, one each; audit events have a column for it.
+    """
 
     store: Path
     number: int
     entry: LedgerEntry
     database: duckdb.DuckDBPyConnection
     used: dict[str, None] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
     _in_other: bool = False
@@ -168,6 +173,8 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
         reader = taker_of(record)
         if reader is None and _is_of_other_log(record):
             raise EvidenceError(OTHER_LOG)
+        if reader is None and (known := foreign.named(record.value)):
+            raise EvidenceError(f"{OTHER_CLOUD}{known}")
         reader = reader or main
         if reader is None:
             raise EvidenceError(otherwise)
@@ -177,8 +184,10 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
             parts.loader.add(audit.Message(record.line, record.item, text, record.log, record.log.at, odd or None))
             parts.used[audit.TAKEN_AS] = None
             return
-        if record.broken:
+        if record.broken and record.text is not None:  # cut: what can be seen of it is its beginning
             raise EvidenceError(record.broken)
+        value, says = as_held(record.value)
+        record = replace(record, value=value)
         rows = [checked(values, tables.TABLES[reader.TABLE].schema) for values in reader.rows(record)]
     except EvidenceError as error:
         reject = Reject(record.line, record.item, str(error), record.raw)
@@ -190,6 +199,8 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
         return
     for values in rows:
         parts.row(reader.TABLE, record, values)
+    if rows and (says or record.broken):
+        parts.repaired.append(says or record.broken)
     parts.used[reader.TAKEN_AS] = None
 
 

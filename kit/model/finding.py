@@ -31,6 +31,7 @@ WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
 API_CALL = "service.action.kubernetesApiCallAction"
 ROLE_BINDING = "service.action.kubernetesRoleBindingDetails"
 ACCESS_KEY = "resource.accessKeyDetails"
+ODD = "OddMembers"  # not the API's: what the kit left out of a finding, path → value
 INSTANCE_ID = "resource.instanceDetails.instanceId"
 SEQUENCE = "service.detection.sequence"
 
@@ -93,6 +94,11 @@ class Finding:
     archived: bool
     raw: dict[str, Any] = field(repr=False, hash=False)
     unknown: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def odd(self) -> tuple[str, ...]:
+        """Paths of members that are of another kind than the API gives, or times that cannot be read: left out, and kept in `raw` under ODD."""
+        return tuple(dict_of(self.raw.get(ODD)))
 
     def ref(self, json_path: str = "") -> Ref:
         """The Ref of this finding, or of a member of it by its path in wire form."""
@@ -164,13 +170,13 @@ class Finding:
 def finding_of(value: Any) -> Finding:
     """The finding in a parsed JSON value, in either spelling; timestamps of `raw` become ISO text in UTC.
 
-    Raises EvidenceError with the field's path for what is no GuardDuty finding: without Id, Type or Severity,
-    with a member in two spellings, or with something else where the model has an object or a list.
+    A member that is something else than the model has costs itself alone (Finding.odd). Raises EvidenceError with the field's path for
+    what is no GuardDuty finding: without Id, Type or Severity, or with two of one of them.
     """
-    unknown: list[str] = []
     if not isinstance(value, dict):
         raise EvidenceError("is not a JSON object", where="finding")
-    raw = _named("Finding", value, "", unknown)
+    said = _Said()
+    raw = _named("Finding", {name: each for name, each in value.items() if name != ODD}, "", said)
     for name in ("Id", "Type"):
         if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
@@ -179,6 +185,17 @@ def finding_of(value: Any) -> Finding:
         raise EvidenceError("is not a number from 0 to 10", where="Severity")
     raw["Resource"] = raw.get("Resource") or {}  # old exports about users leave it out
     service = raw.get("Service") or {}
+    for holder, path in (
+        (raw, "CreatedAt"),
+        (raw, "UpdatedAt"),
+        (service, "Service.EventFirstSeen"),
+        (service, "Service.EventLastSeen"),
+    ):
+        at = holder.get(path.rpartition(".")[2])
+        if at not in (None, "") and utc_time(at) is None:
+            said.odd[path] = at
+    if odd := dict_of(value.get(ODD)) | said.odd:
+        raw[ODD] = odd
     count = service.get("Count")
     return Finding(
         id=raw["Id"],
@@ -199,7 +216,7 @@ def finding_of(value: Any) -> Finding:
         about_eks=_is_about_eks(raw),
         archived=service.get("Archived") is True,
         raw=raw,
-        unknown=tuple(unknown),
+        unknown=tuple(said.unknown),
     )
 
 
@@ -282,21 +299,38 @@ def _members(structure: str) -> dict[str, tuple[str, str]]:
     return spellings
 
 
-def _named(shape_name: str, value: Any, path: str, unknown: list[str]) -> Any:
+@dataclass
+class _Said:
+    """What is to be said of a finding's members: those that the model does not have, and those that are of another kind than it says."""
+
+    unknown: list[str] = field(default_factory=list)
+    odd: dict[str, Any] = field(default_factory=dict)
+
+
+def _named(shape_name: str, value: Any, path: str, said: _Said) -> Any:
     if value is None:
         return None
     shape = _shapes()[shape_name]
     kind = shape["type"]
-    if kind == "structure":
-        return _named_members(shape_name, _object(value, path), path, unknown)
+    if kind in ("structure", "map"):
+        members = _object(value)
+        if members is None:
+            said.odd[path] = value
+        elif kind == "structure":
+            return _named_members(shape_name, members, path, said)
+        else:
+            of = shape["value"]["shape"]
+            return {name: _named(of, each, f"{path}.{name}", said) for name, each in members.items()}
+        return None
     if kind == "list":
-        if not isinstance(value, list):
-            raise EvidenceError("is not a list", where=path)
-        member_shape = shape["member"]["shape"]
-        return [_named(member_shape, each, f"{path}[{place}]", unknown) for place, each in enumerate(value)]
-    if kind == "map":
-        members, value_shape = _object(value, path), shape["value"]["shape"]
-        return {name: _named(value_shape, each, f"{path}.{name}", unknown) for name, each in members.items()}
+        of = shape["member"]["shape"]
+        if (listed := _list(value, of)) is None:
+            said.odd[path] = value
+            return None
+        return [_named(of, each, f"{path}[{place}]", said) for place, each in enumerate(listed)]
+    if isinstance(value, dict | list):
+        said.odd[path] = value
+        return None
     if isinstance(value, str) and kind in _SCALARS:
         return _scalar(value, kind)
     if kind == "string" and isinstance(value, int) and not isinstance(value, bool):
@@ -319,21 +353,42 @@ def _scalar(text: str, kind: str) -> Any:
         return text
 
 
-def _named_members(structure: str, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+def _named_members(structure: str, value: dict[str, Any], path: str, said: _Said) -> dict[str, Any]:
     members = _members(structure)
     named: dict[str, Any] = {}
     for spelling, each in value.items():
         name, of = members.get(spelling.lower(), (spelling, None))
         place = f"{path}.{name}" if path else name
-        if name in named:
-            raise EvidenceError("is there in two spellings", where=place)
         if of is None:
-            unknown.append(place)
-        named[name] = each if of is None else _named(of, each, place, unknown)
+            said.unknown.append(place)
+        each = each if of is None else _named(of, each, place, said)
+        if name not in named:
+            named[name] = each
+        elif named[name] != each and place in _IDENTIFY:
+            raise EvidenceError("is there in two spellings", where=place)
+        elif named[name] != each:
+            said.odd[f"{place} ({spelling})"] = each
     return named
 
 
-def _object(value: Any, path: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise EvidenceError("is not a JSON object", where=path)
-    return value
+_IDENTIFY = ("Id", "Type", "Severity")
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    """An object, also one that was written into a text."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def _list(value: Any, of: str) -> list[Any] | None:
+    """A list; one element without it becomes a list of one, as a writer that knows no schema leaves it. of: the shape of an element."""
+    if isinstance(value, list):
+        return value
+    if _shapes()[of]["type"] == "structure":
+        known = isinstance(value, dict) and any(name.lower() in _members(of) for name in value)
+        return [value] if known else None
+    return None if isinstance(value, dict) else [value]

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from kit.attribution.attacker import Attacker
 from kit.attribution.calls import not_none
-from kit.evidence.record import OTHER_LOG
+from kit.evidence.readers import aws, cluster, eksctl
+from kit.evidence.record import NO_LOSS
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
 from kit.model.identity import NODE
@@ -18,6 +19,7 @@ from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.model.window import Window
 from kit.scope.access_limits import limits_of_aws_auth, limits_without_trail
 from kit.store.store import Store
+from kit.store.tables import TABLES
 from kit.words import Names, few, utc
 
 USUAL = (
@@ -29,6 +31,16 @@ USUAL = (
     ("starts_with(user_name, 'system:node:')", "a node's kubelet", PODS),
 )
 """What the log of a live cluster holds (a test in SQL, its name), and the kinds of subjects that cannot be told without it."""
+_IS_LOSS = "NOT EXISTS (SELECT 1 FROM unnest($no_loss) AS known(beginning) WHERE starts_with(reason, beginning))"
+_SHOWN_BY: dict[str, tuple[str, ...]] = {
+    TABLES["findings"].title: (*PODS, "identity", "source_ip"),
+    TABLES["trail"].title: ("iam_role", "credential", "let_in"),
+    TABLES["sign_ins"].title: ("identity", "let_in"),
+    cluster.TAKEN_AS: (*PODS, "reachable", "secret"),
+    aws.TAKEN_AS: ("node", "iam_role", "let_in"),
+    eksctl.TAKEN_AS: ("let_in",),
+}
+"""What the records of a file are called → the kinds of subjects that one of them may show."""
 MOST_SPANS = 10  # that are listed one by one
 WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 
@@ -93,6 +105,7 @@ class Limits:
             says = f"This finding came as {row['wrapper']}, which drops some of what GuardDuty says{lost}: what it does not name may still be affected"
             yield Limit((*PODS, "identity", "source_ip"), says, WHOLE_FINDING)
         yield from self._of_members(finding)
+        yield from self._of_rejects
         if self._has_log:
             yield from self._of_caller(finding)
             yield from self._of_namespaces(namespaces)
@@ -105,6 +118,26 @@ class Limits:
             yield Limit(("exec",), says, "Runtime Monitoring findings, or the container's own logs")
         if calls:
             yield from self._of_addresses(set(calls))
+
+    @cached_property
+    def _of_rejects(self) -> list[Limit]:
+        """Records of other evidence than the audit log that could not be read, and records that are not as AWS and Kubernetes write them."""
+        found = []
+        lost = self.store.rows(
+            "SELECT file, count(*) AS n, min(line) AS line, min_by(reason, (item, reason)) AS reason FROM rejects"
+            f" WHERE file NOT IN (SELECT DISTINCT file FROM audit) AND {_IS_LOSS} GROUP BY file ORDER BY file",
+            no_loss=list(NO_LOSS),
+        )
+        taken_as = {entry["path"]: str(entry.get("taken_as")) for entry in self.store.ledger}
+        for row in lost:
+            kinds = [of for title, of in _SHOWN_BY.items() if title in taken_as.get(row["file"], "")]
+            about = tuple(dict.fromkeys(kind for of in kinds or [EVERYTHING] for kind in of))
+            says = (
+                f"{row['n']} records of {row['file']} could not be read (line {row['line']}: {row['reason']:.120}):"
+                " what they held cannot be told"
+            )
+            found.append(Limit(about, says, "the same records again, undamaged"))
+        return found
 
     @cached_property
     def _has_log(self) -> bool:
@@ -191,9 +224,9 @@ class Limits:
         found = list(self.gaps(EVERYTHING, self.window))
         (lost,) = self.store.rows(
             "SELECT count(*) AS n, min(near_at) AS first, max(near_at) AS last FROM rejects"
-            " WHERE file IN (SELECT DISTINCT file FROM audit) AND reason <> $other"
+            f" WHERE file IN (SELECT DISTINCT file FROM audit) AND {_IS_LOSS}"
             " AND (near_at IS NULL OR near_at BETWEEN $start AND $end)",
-            other=OTHER_LOG,
+            no_loss=list(NO_LOSS),
             start=self.window.start,
             end=self.window.end,
         )
@@ -214,7 +247,7 @@ class Limits:
         )
         if odd:
             says = (
-                f"{sum(row['n'] for row in odd)} events hold what no JSON parser does ({odd[0]['repaired']:.120}), perhaps to hide them: they are kept,"
+                f"{sum(row['n'] for row in odd)} events hold what no JSON parser or clock does ({odd[0]['repaired']:.120}), perhaps to hide them: they are kept,"
                 " that part in another form; other systems may have dropped them"
             )
             found.append(Limit(DEEDS, says, "the raw text of these events (`repaired` in the table audit)"))
@@ -277,6 +310,12 @@ class Limits:
     @staticmethod
     def _of_members(finding: Finding) -> Iterator[Limit]:
         """What a finding does not say, and others of its type do: its caller, its call, its workload."""
+        if finding.odd:
+            says = (
+                f"The finding has members of another kind than GuardDuty writes ({few(finding.odd, 4)}):"
+                " they are left out, and what they name may still be affected"
+            )
+            yield Limit((*PODS, "identity", "source_ip"), says, WHOLE_FINDING)
         user, call = finding.user.get("Username"), finding.api_call
         # Only a malware scan's finding has neither, beside a workload.
         if ":Kubernetes/" in finding.type and not (user and call) and (user or call or not finding.workload):

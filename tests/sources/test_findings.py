@@ -12,7 +12,7 @@ import pytest
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.form import JSON
-from kit.evidence.readers import findings
+from kit.evidence.readers import findings, security_hub
 from kit.evidence.record import Reject
 from kit.evidence.sniff import FileKind
 from kit.store import tables
@@ -126,7 +126,30 @@ def test_a_cut_file_gives_the_findings_before_the_cut() -> None:
     assert [type(each) for each in made] == [Row, Row, Reject]
 
 
-def test_text_that_no_table_can_hold_is_a_reject() -> None:
-    made = read(json.dumps([LISTED[0] | {"Title": "\ud800"}]).encode(), FINDINGS)
-    assert isinstance(made[0], Reject)
-    assert made[0].line == made[0].item == 1
+DEEP = "[" * 3000 + "]" * 3000
+
+
+@pytest.mark.parametrize("form", ["list", "lines", "message"])
+@pytest.mark.parametrize("odd", [r'"\ud800"', str(1 << 70), DEEP, "NaN"], ids=["half", "number", "deep", "NaN"])
+def test_what_no_parser_holds_hides_no_finding(odd: str, form: str) -> None:
+    text = json.dumps(LISTED[0])[:-1] + f', "Hidden": {odd}}}'
+    data = {
+        "list": f"[{text}]",
+        "lines": f"{json.dumps(LISTED[1])}\n{text}\n",
+        "message": json.dumps({"events": [{"timestamp": 1, "message": text}]}),
+    }
+    made = read(data[form].encode(), FINDINGS)
+    assert isinstance(made[-1], Row) and made[-1].values["id"] == LISTED[0]["Id"]
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        ["TTPs/Execution/Execution:Kubernetes-ExecInKubeSystemPod"],
+        ["TTPs/Execution/Kubernetes-ExecInKubeSystemPod"],
+        ["TTPs", "Execution/Kubernetes-ExecInKubeSystemPod"],
+        ["Execution:Kubernetes/ExecInKubeSystemPod"],
+    ],
+)
+def test_a_type_of_security_hub_with_or_without_its_purpose(types: list[str]) -> None:
+    assert security_hub._type(types) == "Execution:Kubernetes/ExecInKubeSystemPod"

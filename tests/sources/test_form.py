@@ -19,6 +19,7 @@ import pytest
 
 from kit.evidence.formats import parquet
 from kit.evidence.formats.stream import Reading
+from kit.evidence.intake import load_new_case
 from kit.evidence.raw import Raw
 from kit.evidence.readers import authenticator
 from kit.store.store import Store
@@ -82,6 +83,12 @@ def as_csv(texts: list[str]) -> str:
     return out.getvalue()
 
 
+def csv_of(names: list[str], rows: list[list[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows([names, *rows])
+    return out.getvalue()
+
+
 def in_a_row(*documents: Any) -> str:
     return "".join(json.dumps(each) for each in documents)
 
@@ -127,9 +134,23 @@ FORMS: dict[str, Callable[[], str | bytes]] = {
     "firehose-on-s3": lambda: b"".join(gzip.compress(json.dumps(each).encode()) for each in [CONTROL, *HALVES]),
     "firehose-on-s3-packed-twice": lambda: gzip.compress(b"".join(gzip.compress(json.dumps(each).encode()) for each in HALVES)),
     "firehose-failed": lambda: "\n".join(json.dumps({"errorCode": "x", "rawData": packed(each)}) for each in HALVES),
+    "console-csv": lambda: csv_of(["timestamp", "message"], [[AT + n, t] for n, t in enumerate(TEXTS)]),
+    "console-csv-of-streams": lambda: csv_of(["timestamp", "message", "logStreamName"], [[AT, t, STREAM] for t in TEXTS]),
+    "tail-short": lambda: "\n".join(f"2026-01-31T14:00:00 {text}" for text in TEXTS),
+    "strings": lambda: "\n".join(json.dumps(text) for text in TEXTS),
+    "list-of-strings": lambda: json.dumps(TEXTS, indent=1),
+    "splunk-json": lambda: "\n".join(json.dumps({"preview": False, "result": {"_raw": t, "host": "h"}}) for t in TEXTS),
+    "splunk-csv": lambda: csv_of(["_time", "_raw", "host"], [["2026-01-31T14:00:00", t, "h"] for t in TEXTS]),
+    "opensearch": lambda: json.dumps({"took": 1, "hits": {"total": {}, "hits": [{"_index": "a", "_id": "1", "_source": e} for e in EVENTS]}}),
+    "elastic-lines": lambda: "\n".join(json.dumps({"_index": "a", "_source": {"@timestamp": "x", "message": t}}) for t in TEXTS),
+    "fluent-bit": lambda: "\n".join(json.dumps({"date": 1.5, "log": t + "\n"}) for t in TEXTS),
+    "filebeat": lambda: "\n".join(json.dumps({"@timestamp": "x", "message": t, "input": {"type": "log"}}) for t in TEXTS),
+    "no-kind": lambda: "\n".join(json.dumps({k: v for k, v in e.items() if k not in ("kind", "apiVersion")}) for e in EVENTS),
     "zstd": lambda: pa.compress("\n".join(TEXTS).encode(), codec="zstd", asbytes=True),
     "bzip2": lambda: bz2.compress("\n".join(TEXTS).encode()),
 }  # fmt: skip
+MADE_ANEW = ("no-kind",)
+"""Not the same text, so no duplicates: their rows are the same but for that."""
 REORDERED = {"insights-console-json"}
 
 
@@ -141,7 +162,8 @@ def test_the_same_events_in_every_form_are_the_same_rows(form: str, tmp_path: Pa
     printed = kit_json("new", tmp_path / "case", tmp_path / "audit.jsonl", tmp_path / "form")
     plain, wrapped = printed["files"]
     assert wrapped["taken_as"] == plain["taken_as"] == "Kubernetes audit log"
-    assert (wrapped["records"], wrapped["rejects"], wrapped["duplicates"]) == (120, 0, 120), wrapped
+    duplicates = 0 if form in MADE_ANEW else 120
+    assert (wrapped["records"], wrapped["rejects"], wrapped["duplicates"]) == (120, 0, duplicates), wrapped
     alone = kit_json("new", tmp_path / "alone", tmp_path / "form")["files"][0]
     assert (alone["records"], alone["rows"]) == (120, 120)
     raw = Raw(tmp_path / "alone")
@@ -446,3 +468,72 @@ def test_rows_without_end_are_a_bomb(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
     count = sum(1 for _ in parquet.parquet_rows(path, reading))
     assert 1_000_000 < count < 1_200_000 and "decompression bomb" in reading.damage
+
+
+TIMED = {"requestReceivedTimestamp": "2026-01-31T14:00:00.5Z", "stageTimestamp": "2026-01-31T14:00:01Z"}
+
+
+@pytest.mark.parametrize(
+    ("times", "at"),
+    [
+        ({"timestamp": "2026-01-31T14:00:00.5Z", "stageTimestamp": "2026-01-31T14:00:01Z"}, "2026-01-31T14:00:00.500000+00:00"),
+        ({"stageTimestamp": "2026-01-31T14:00:01Z"}, "2026-01-31T14:00:01+00:00"),
+        ({"requestReceivedTimestamp": "2026-01-31 14:00:00"}, "2026-01-31T14:00:00+00:00"),
+        ({"requestReceivedTimestamp": 1769868000}, "2026-01-31T14:00:00+00:00"),
+        ({"requestReceivedTimestamp": "1769868000.25"}, "2026-01-31T14:00:00.250000+00:00"),
+        ({"requestReceivedTimestamp": 1769868000250}, "2026-01-31T14:00:00.250000+00:00"),
+        ({"requestReceivedTimestamp": "1769868000250001"}, "2026-01-31T14:00:00.250001+00:00"),
+        ({"requestReceivedTimestamp": "soon", "timestamp": "2026-01-31T14:00:00Z"}, "2026-01-31T14:00:00+00:00"),
+    ],
+)  # fmt: skip
+def test_an_event_has_the_time_that_any_of_its_members_tells(tmp_path: Path, times: dict[str, Any], at: str) -> None:
+    event = {name: value for name, value in EVENTS[5].items() if name not in TIMED} | times
+    (tmp_path / "log").write_text(f"{TEXTS[4]}\n{json.dumps(event)}\n")
+    load_new_case(tmp_path / "case", [str(tmp_path / "log")])
+    (row,) = Store(tmp_path / "case").rows("SELECT received_at FROM audit WHERE item = 2")
+    assert row["received_at"].isoformat() == at
+
+
+@pytest.mark.parametrize(
+    "left_out", [("auditID",), ("auditID", "kind"), ("auditID", "kind", "apiVersion"), ("auditID", "stage")]
+)
+def test_events_without_their_id_are_told_apart(tmp_path: Path, left_out: tuple[str, ...]) -> None:
+    events = [{name: value for name, value in event.items() if name not in left_out} for event in EVENTS[:4]]
+    (tmp_path / "log").write_text("\n".join(map(json.dumps, events)))
+    load_new_case(tmp_path / "case", [str(tmp_path / "log")])
+    store = Store(tmp_path / "case")
+    rows = store.rows("SELECT audit_id, file, item, verb FROM audit ORDER BY item")
+    assert [row["verb"] for row in rows] == [event["verb"] for event in EVENTS[:4]]
+    assert [row["audit_id"] for row in rows] == [f"none in log {number}" for number in range(1, 5)]
+    assert not store.reused_audit_ids
+
+
+def elided(form: str) -> str:
+    """A query's answer that a person cut by hand."""
+    rows = [[{"field": "@timestamp", "value": "x"}, {"field": "@message", "value": text}] for text in TEXTS[:4]]
+    lines = json.dumps({"results": rows, "status": "Complete"}, indent=4).split("\n")
+    second = next(number for number, line in enumerate(lines) if EVENTS[1]["auditID"] in line) - 7
+    if form == "a row":
+        lines[second : second + 10] = ["        [...],"]
+    elif form == "in a row":
+        lines[second + 1 : second + 5] = ["            ..."]
+    elif form == "behind a prompt":
+        lines = ["$ aws logs get-query-results --query-id x", *lines[: second + 10 * 3], "[...]"]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("form", "rows"), [("a row", 3), ("in a row", 3), ("behind a prompt", 4)])
+def test_each_whole_row_of_a_cut_answer_is_kept(tmp_path: Path, form: str, rows: int) -> None:
+    (tmp_path / "log").write_text(elided(form))
+    ledger = load_new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
+    assert (ledger[0].rows, ledger[0].rejects > 0) == (rows, True), ledger
+    assert all(row["line"] for row in Store(tmp_path / "case").rows("SELECT line FROM rejects"))
+
+
+def test_a_line_that_a_container_logged_is_no_evidence(tmp_path: Path) -> None:
+    forged = [{"log": text, "stream": "stdout", "time": "x", "kubernetes": {"pod_name": "web"}} for text in TEXTS[:3]]
+    (tmp_path / "log").write_text("\n".join([*TEXTS[3:6], *map(json.dumps, forged)]))
+    ledger = load_new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
+    assert (ledger[0].rows, ledger[0].rejects) == (3, 3)
+    (reason,) = Store(tmp_path / "case").rows("SELECT DISTINCT reason FROM rejects")
+    assert "a container logged" in reason["reason"]

@@ -3,7 +3,8 @@ forms, Kinesis, Firehose, and Lambda's batches of these.
 
 An envelope may be inside another, as JSON text or as base64 of gzip. Sources: EventBridge "event structure"; SNS "message and
 JSON formats"; Lambda "using SQS", "using SNS", "using Kinesis"; CloudWatch Logs API, GetLogEvents, FilterLogEvents, GetQueryResults;
-CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; webhook batches: audit.k8s.io/v1 EventList.
+CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; webhook batches: audit.k8s.io/v1 EventList; Splunk, Search API, export; OpenSearch, Search API;
+Wazuh, alerts of the AWS module; Fluent Bit, tail.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import orjson
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_document import peek, records
+from kit.evidence.formats.json_text import repaired
 from kit.evidence.record import NO_LOG, Log, Record, Reject, storable
 
 DEEPEST_ENVELOPE = 8  # envelopes in each other
@@ -53,6 +55,8 @@ def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) 
         yield Reject(record.line, record.item, reason, "")
         return
     try:
+        if isinstance(record.value, str) and record.text is None and not record.of:  # a message alone, as a JSON string
+            record = read_text(record.value, record)
         inner = contents(record.value, record.log, logged) if record.of != "items" else None
         if inner is None:
             yield record
@@ -87,6 +91,12 @@ def read_text(text: str, record: Record) -> Record:
             return replace(record, value=value)
         return replace(record, value=json.loads(text))
     except (ValueError, RecursionError) as error:
+        found = repaired(text.strip())
+        if found.says and found.end == len(text.strip()):
+            try:
+                return replace(record, value=json.loads(found.text), text=None, broken=f"not JSON: {found.says}")
+            except (ValueError, RecursionError):
+                pass
         return replace(record, value=peek(text.encode("utf-8", "surrogatepass")), broken=f"not JSON: {error}")
 
 
@@ -115,7 +125,34 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
         return [Content(value["CloudTrailEvent"], log)]
     if isinstance(value.get("ResultSet"), dict):
         return [Content(row, log) for row in _athena_rows(value["ResultSet"])]
-    return _of_event_bus(value, log) or _of_logs(value, log)
+    return _of_event_bus(value, log) or _of_logs(value, log) or _of_index(value, log)
+
+
+_CONTAINERS = frozenset({"stream", "kubernetes", "docker", "container_id", "container_name"})
+_SHIPPED = frozenset({"log", "date", "time", "@timestamp", "timestamp", "tag", "time_key"})
+
+
+def _of_index(value: dict[str, Any], log: Log) -> list[Content] | None:
+    """What log stores and shippers keep an event in: Splunk, OpenSearch and Elastic, Wazuh, Fluent Bit, Filebeat."""
+    if isinstance(value.get("_raw"), str):  # Splunk's rows
+        return [Content(value["_raw"], log, logged=True)]
+    if isinstance(value.get("result"), dict) and "_raw" in value["result"]:  # its export as JSON
+        return [Content(value["result"], log)]
+    if isinstance(hits := value.get("hits"), dict) and isinstance(hits.get("hits"), list):  # a search's answer
+        return [Content(each, log) for each in hits["hits"]]
+    if isinstance(value.get("_source"), dict) and value.keys() & {"_index", "_id"}:
+        return [Content(value["_source"], log)]
+    data = value.get("data")
+    if isinstance(data, dict) and isinstance(data.get("aws"), dict) and "rule" in value:  # Wazuh's alerts
+        return [Content(data["aws"], log)]
+    for name in ("log", "message"):
+        if isinstance(value.get(name), str) and value.keys() & {"@timestamp", *(_SHIPPED if name == "log" else ())} - {
+            name
+        }:
+            if value.keys() & _CONTAINERS:
+                raise EvidenceError("is a line that a container logged: whoever ran in it could write any event there")
+            return [Content(value[name], log, logged=True)] if value[name].lstrip()[:1] == "{" else None
+    return None
 
 
 def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -143,7 +180,9 @@ def _of_event_bus(value: dict[str, Any], log: Log) -> list[Content] | None:
         return [Content(each, log) for each in listed]
     # What the envelope says of account and region is the finding's too, where a cut-down event leaves it out.
     around = {"accountId": value.get("account"), "region": value.get("region")}
-    return [Content({name: each for name, each in around.items() if isinstance(each, str)} | detail, log)]
+    spelled = {name.lower() for name in detail}
+    more = {name: each for name, each in around.items() if isinstance(each, str) and name.lower() not in spelled}
+    return [Content(more | detail, log)]
 
 
 def _of_logs(value: dict[str, Any], log: Log) -> list[Content] | None:

@@ -30,7 +30,8 @@ from kit.evidence.record import NO_LOG, Log, Record, Reject
 JSON, LINES, CSV, YAML, PARQUET = "JSON", "log lines", "CSV", "YAML", "Parquet"
 
 CONTAINER_LOG = b"==== START logs for container "
-_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)) (?:([\w.+/-]+) )?")
+_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?) (?:([\w.+/-]+) )?")
+_STRING = re.compile(rb'"(?:time=|[ \\trn]*\{).*"\s*$')  # a message as a JSON string, one a line, as `jq` prints it
 _LOGFMT = re.compile(rb'time="?\d{4}-\d\d-\d\dT')
 _YAML = re.compile(rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:- )?[A-Za-z][\w./-]*:(?:[ \r\n]|$)")
 _STREAM = re.compile(r"(?:kube-apiserver-audit|authenticator)-[0-9a-f]{8,}")
@@ -58,6 +59,7 @@ _COLUMNS = {
     "auditid",
     "class_uid",
     "eventdata",
+    "_raw",
 }
 
 
@@ -68,7 +70,7 @@ def form_of(head: bytes) -> str:
     head = head.removeprefix(BOM).lstrip()
     lines = head.split(b"\n")
     first = next((line for line in lines if not line.startswith(b"#")), b"")  # CloudTrail Lake says the time first
-    if head[:1] in (b"{", b"["):
+    if head[:1] in (b"{", b"[") or _STRING.match(first):
         return LINES if _holds_events(head) else JSON
     if _EXPORTED.match(first) or _LOGFMT.match(first):
         return LINES
@@ -93,7 +95,7 @@ def _holds_events(head: bytes) -> bool:
 
 def _header(first: bytes) -> bool:
     names = {name.strip(' "\r\t').lower() for name in first.decode("utf-8", "replace").split(",")}
-    return bool(names & _COLUMNS)
+    return bool(names & _COLUMNS) or names >= {"timestamp", "message"}
 
 
 def records_of(

@@ -48,16 +48,14 @@ def records(data: bytes | Iterable[bytes], keys: tuple[str, ...]) -> Iterator[Re
     keys every top-level value is one record.
     """
     walk = _Walk(_text([data] if isinstance(data, bytes) else data), keys)
-    damages = 0
-    while walk.more(mended=damages > 0):
+    while walk.more(mended=walk.damages > 0):
         try:
             yield from walk.document()
         except _Broken as broken:
-            damages += 1
             ahead = broken.at - walk.start
-            yield walk.reject(f"not JSON: {broken.says} at line {walk.line_at(broken.at)}", is_broken=True)
-            if damages == MOST_DAMAGES:
-                yield walk.reject(f"not JSON in {damages} places; what comes after is not read")
+            yield from walk.damaged(broken)
+            if walk.damages >= MOST_DAMAGES:
+                yield walk.reject(f"not JSON in {walk.damages} places; what comes after is not read")
                 return
             walk.go_on_after(walk.start + ahead)
     if walk.item == 0 and not walk.any:
@@ -75,6 +73,8 @@ class _Walk:
         self.at = self.start = self.item = 0
         self.line = 1
         self.any = False
+        self.damages = 0
+        self._indent = ""  # before the element in hand, where it begins its line
         self._pieces = iter(pieces)
         self._odd = list[str]()  # what of the value in hand no parser holds
         self._decoder = json.JSONDecoder(parse_constant=self._no_number, parse_float=self._float)
@@ -98,6 +98,18 @@ class _Walk:
         self.item += 1
         return Reject(self.line, self.item, reason, self._raw(end), is_broken=is_broken)
 
+    def damaged(self, broken: _Broken, of: str = "", around: dict[str, Any] | None = None) -> Iterator[Record | Reject]:
+        """The reject for damage in the record in hand; before it what stands whole in a row of a query, whose cells are {field, value}."""
+        self.damages += 1
+        ahead, cells = broken.at - self.start, _whole_cells(self.text[self.start : broken.at])
+        if cells:
+            self._odd.clear()
+            raw = self._raw(broken.at)
+            self.item += 1
+            yield Record(self.line, self.item, cells, of, {} if around is None else around, raw)
+        says = f"not JSON: {broken.says} at line {self.line_at(self.start + ahead)}"
+        yield self.reject(says, is_broken=True)
+
     def line_at(self, at: int) -> int:
         return self.line + self.text.count("\n", self.start, at)
 
@@ -112,6 +124,20 @@ class _Walk:
                 return
             self.at += 1
         self.at = found.start()
+
+    def _next_element(self, at: int) -> bool:
+        """Go to the next line that begins as the broken element does, indented as far; a text in JSON cannot hold such a line."""
+        mark = self.text[self.start : self.start + 1]
+        if not self._indent or mark not in ("{", "[") or self.damages >= MOST_DAMAGES:
+            return False
+        self._odd.clear()
+        wanted = f"\n{self._indent}{mark}"
+        ahead = max(at, self.start + 1) - self.start
+        while (found := self.text.find(wanted, self.start + ahead)) < 0:
+            if len(self.text) - self.start > LONGEST_RECORD or not self._fill():
+                return False
+        self.at = found + 1
+        return True
 
     def _fill(self) -> bool:
         """Hold more of the text: twice what is held of the record in hand, of one that is too long an eighth more; False at its end.
@@ -245,7 +271,19 @@ class _Walk:
             while True:
                 self._skip()
                 self._begin()
-                value = self._value()
+                line = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
+                self._indent = line if line.isspace() else ""
+                try:
+                    value = self._value()
+                except _Broken as broken:
+                    at = broken.at
+                    ahead = at - self.start
+                    if not self._next_element(at):
+                        raise
+                    begins, self.at = self.at - self.start, self.start
+                    yield from self.damaged(_Broken(self.start + ahead, broken.says), of, around)
+                    self.at = self.start + begins
+                    continue
                 if self.at == len(self.text) and isinstance(value, int | float):
                     raise _Broken(self.at, "cut off, perhaps within a number")
                 yield self._record(value, of, around)
@@ -268,6 +306,16 @@ def _text(pieces: Iterable[bytes]) -> Iterator[str]:
     for piece in pieces:
         yield decoder.decode(piece)
     yield decoder.decode(b"", True)
+
+
+def _whole_cells(text: str) -> list[dict[str, str]]:
+    """The cells that stand whole in what can be read of a row of CloudWatch Logs Insights; none without its message."""
+    seen = _peeked(text, 0, _PEEK_DEPTH) if text.startswith("[") and '"field"' in text else None
+    cells = [each for each in seen if isinstance(each, dict)] if isinstance(seen, list) else []
+    whole = [
+        one for one in cells if one.keys() == {"field", "value"} and all(isinstance(each, str) for each in one.values())
+    ]
+    return whole if any(one["field"] == "@message" for one in whole) else []
 
 
 def peek(head: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from math import isfinite
@@ -75,6 +76,16 @@ def _holds(number: str) -> bool:
         return isfinite(float(number))
     except ValueError:  # not a number at all
         return True
+
+
+def as_held(value: Any) -> tuple[Any, str]:
+    """A value as every parser holds it, and what was changed for that: most are as they came."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        found = repaired(json.dumps(value))
+        return json.loads(found.text), found.says
+    return value, ""
 
 
 def json_text(value: Any) -> str:

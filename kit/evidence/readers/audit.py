@@ -39,6 +39,8 @@ TAKES = (
     "JSON lines as the API server writes them: audit.k8s.io/v1, v1beta1",
     "`kind: EventList` (webhook batches), single events, pretty-printed or in a row",
     "CloudWatch Logs: get-log-events, filter-log-events, `aws logs tail`, Logs Insights (GetQueryResults, console CSV and JSON)",
+    "the CloudWatch console's download (CSV: timestamp, message), messages as JSON strings, and answers that were cut by hand (each whole row)",
+    "what log stores hand out: Splunk (`_raw`), OpenSearch and Elastic (`hits`, `_source`), Filebeat, Fluent Bit (`log`, but no container's)",
     "CloudWatch Logs exported to S3 (a time before each line; the folder's name is the log stream)",
     "Security Lake: OCSF API Activity of EKS, 1.1.0 and 1.5.0, JSON and Parquet (without bodies, times to the millisecond)",
     "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip), and what Firehose wrote to S3",
@@ -202,9 +204,12 @@ class Loader:
             seen = set[str]()
             twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             return f"{twice} stands twice in it (duplicate key)", True
+        if kind is None and "verb" in names and _OWN & set(names):
+            return "", True
         if kind != "Event":
             return f"{NO_EVENT}: kind is {'missing' if kind is None else str(kind)}", False
-        return ("", True) if "auditID" in names else ("auditID is missing", False)
+        is_audit = "auditID" in names or "verb" in names or str(event.get("apiVersion")).startswith("audit.k8s.io/")
+        return ("", True) if is_audit else ("auditID is missing", False)
 
     @staticmethod
     def _repaired(message: Message) -> Message:

@@ -23,6 +23,7 @@ EVENT: dict[str, Any] = {
     "objectRef": dict.fromkeys(_OBJECT_REF, "VARCHAR"),
     **dict.fromkeys(("responseStatus", "requestObject", "responseObject"), "JSON"),
     **dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), "VARCHAR"),
+    "timestamp": "VARCHAR",  # audit.k8s.io before v1
     "annotations": "JSON",
 }
 # Members whose names have dots, taken out of one JSON value at once: each costs a walk through the text.
@@ -50,8 +51,22 @@ def _taken_out(value: str, members: tuple[tuple[str, str], ...], element: str = 
 
 def _time(member: str) -> str:
     # DuckDB also takes words (infinity, epoch) and years that no log has and Python's datetime does not hold.
-    return f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ) END"
+    # Numbers are seconds, milliseconds or microseconds since 1970, by how many digits they have, as kit.lenient reads them.
+    whole = f"try_cast({member} AS DOUBLE)"
+    unit = (
+        f"CASE WHEN {whole} < 1e11 THEN 1000000 WHEN {whole} < 1e14 THEN 1000 WHEN {whole} < 1e17 THEN 1 ELSE 0.001 END"
+    )
+    return (
+        f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ)"
+        f" WHEN regexp_matches({member}, '^[0-9]{{9,19}}([.][0-9]+)?$')"
+        f" THEN CAST(make_timestamp(CAST({whole} * {unit} AS BIGINT)) AS TIMESTAMPTZ) END"
+    )
 
+
+# Old API servers have `timestamp` alone, and some tools drop all times but the stage's.
+_WHEN = ("requestReceivedTimestamp", '"timestamp"', "stageTimestamp")
+_TIMES = ", ".join(_WHEN)
+_RECEIVED = f"coalesce({', '.join(_time(member) for member in _WHEN)})"
 
 # Which member has not the type that it has to have. Asked only where something is empty that hardly ever is.
 _TYPED = {
@@ -71,13 +86,13 @@ _MISFIT = (
     f" json_type(text, [{', '.join(repr(f'$.{name}') for name in _TYPED)}])), lambda of: of[3] <> of[2] AND of[3] <> 'NULL'), 1)"
 )
 _COLUMNS = {
-    "audit_id": "auditID",
+    "audit_id": "coalesce(auditID, 'none in ' || file || ' ' || item)",
     "stage": "stage",
     "level": "level",
     "verb": "verb",
     "request_uri": "requestURI",
     "user_agent": "userAgent",
-    "received_at": _time("requestReceivedTimestamp"),
+    "received_at": _RECEIVED,
     "stage_at": _time("stageTimestamp"),
     "user_name": '"user".username',
     "user_uid": '"user".uid',
@@ -101,22 +116,24 @@ _COLUMNS = {
     "annotations": "CAST(annotations AS VARCHAR)",
     "request_object": "CAST(requestObject AS VARCHAR)",
     "response_object": "CAST(responseObject AS VARCHAR)",
-    "event_hash": "CAST(hash({}) AS VARCHAR)".format(", ".join(f'"{member}"' for member in EVENT)),
+    "repaired": f"CASE WHEN requestReceivedTimestamp IS NOT NULL AND {_time('requestReceivedTimestamp')} IS NULL"
+    " THEN coalesce(repaired || '; ', '') || 'requestReceivedTimestamp is no time' ELSE repaired END",
+    "event_hash": "CAST(hash({}) AS VARCHAR) || coalesce(' ' || \"timestamp\", '')".format(
+        ", ".join(f'"{member}"' for member in EVENT if member != "timestamp")
+    ),
     "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
-    " WHEN kind IS DISTINCT FROM 'Event' THEN 'kind is not Event'"
+    " WHEN kind <> 'Event' THEN 'kind is not Event'"
     f" WHEN ({_DOUBTFUL}) AND ({_MISFIT}) IS NOT NULL"
     f" THEN ({_MISFIT})[1] || ' is not a JSON ' || CASE ({_MISFIT})[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
-    " WHEN auditID IS NULL THEN 'auditID is missing'"
-    " WHEN requestReceivedTimestamp IS NULL THEN 'requestReceivedTimestamp is missing'"
-    f" WHEN {_time('requestReceivedTimestamp')} IS NULL"
-    " THEN 'requestReceivedTimestamp is not a time: ' || requestReceivedTimestamp"
+    f" WHEN {_RECEIVED} IS NULL THEN CASE WHEN coalesce({_TIMES}) IS NULL THEN 'requestReceivedTimestamp is missing'"
+    f" ELSE 'requestReceivedTimestamp is not a time: ' || coalesce({_TIMES}) END"
     " END",
 }
 
 
 def columns_of(file: str) -> str:
     """SQL that turns the relation `texts` (TEXTS) into the table's columns, `reason`, and `raw` where there is a reason."""
-    sources = _COLUMNS | {"file": quoted(file)}
+    sources = _COLUMNS | {"file": quoted(file), "audit_id": _COLUMNS["audit_id"].replace("file", quoted(file))}
     columns = ", ".join(f"{sources.get(name, name)} AS {name}" for name in (*tables.AUDIT.names, "reason"))
     parsed = f"SELECT *, TRY(json_transform(text, {quoted(json.dumps(EVENT))})) AS event FROM texts"
     taken_out = (

@@ -13,13 +13,14 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
-from kit.lenient import member
+from kit.lenient import dict_of, member
 from kit.model.kubernetes import plural
 
 TABLE = "objects"
 TAKEN_AS = "cluster dump"
 TAKES = (
     "`kubectl get … -o json` and `-o yaml`: a List, a typed list, one object, several documents; aws-auth too",
+    "lists of pods, nodes or services that do not say their kind, as support bundles have them",
     "`kubectl cluster-info dump --output-directory DIR` (the containers' logs in it are not taken)",
 )
 LISTS = ("items",)
@@ -34,15 +35,41 @@ def takes(record: Record) -> bool:
     value = record.value
     if not isinstance(value, dict):
         return False
+    if _shaped(value) and not record.around:
+        return True
     kind, version = value.get("kind"), value.get("apiVersion", record.around.get("apiVersion"))
     if not isinstance(version, str) or not _API_VERSION.fullmatch(version) or version.startswith(_AUDIT):
         return False
     return record.of == "items" or record.cut or (isinstance(kind, str) and "metadata" in value)
 
 
+def _shaped(value: dict[str, Any]) -> tuple[str, str] | None:
+    """Kind and version of an object that does not say them, as support bundles write it: by what only that kind has.
+
+    Raises EvidenceError for an object whose kind cannot be told so.
+    """
+    about = value.get("metadata")
+    if value.keys() & {"kind", "apiVersion"} or not isinstance(about, dict) or not about.keys() >= _OF_OBJECTS:
+        return None
+    spec, status = dict_of(value.get("spec")), dict_of(value.get("status"))
+    if isinstance(spec.get("containers"), list):
+        return "Pod", "v1"
+    if isinstance(status.get("nodeInfo"), dict):
+        return "Node", "v1"
+    if "clusterIP" in spec:
+        return "Service", "v1"
+    raise EvidenceError("is an object of Kubernetes that does not say its kind: bring `kubectl get … -A -o json`")
+
+
+_OF_OBJECTS = {"name", "uid", "creationTimestamp"}
+
+
 def rows(record: Record) -> Iterator[dict[str, Any]]:
     """A row."""
-    kind, version = member(record.value, "kind"), member(record.value, "apiVersion")
+    kind, version = (
+        _shaped(record.value) or (None, None) if isinstance(record.value, dict) and not record.around else (None, None)
+    )
+    kind, version = kind or member(record.value, "kind"), version or member(record.value, "apiVersion")
     list_kind = record.around.get("kind")
     if kind is None and isinstance(list_kind, str) and list_kind != "List":
         kind, version = list_kind.removesuffix("List"), version or record.around.get("apiVersion")

@@ -25,6 +25,7 @@ TAKES = (
     "GuardDuty's export to S3 (`.jsonl.gz`)",
     "EventBridge events (`detail`), bare or in SNS, SQS and Lambda envelopes",
     "Security Hub findings: ASFF (GetFindings, EventBridge), OCSF 1.1 to 1.6 Detection Findings (JSON, and Parquet of Security Lake)",
+    "alerts of Wazuh's AWS module (`data.aws`)",
     "rows of a query over findings, flattened (Athena, CloudWatch Logs)",
 )
 LISTS = ("Findings", "findings")

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kit.evidence.formats import envelope
+from kit.evidence.formats.form import JSON
+from kit.evidence.formats.json_document import records
 from kit.evidence.readers.ocsf import version_of
-from kit.evidence.record import Record
+from kit.evidence.record import Record, Reject
 
 LISTS = envelope.ENVELOPE_LISTS
 
 Test = Callable[[dict[str, Any]], bool]
 
+_OF_AZURE = ("resourceId", "ResourceId", "_ResourceId", "operationResourceId")
 # What tells a record of that kind, and what to say of it.
 KNOWN: tuple[tuple[Test, str], ...] = (
     (
@@ -27,31 +30,60 @@ KNOWN: tuple[tuple[Test, str], ...] = (
         lambda value: any(name.lower() == "class_uid" for name in value),
         "rows of OCSF as text: export them as JSON or Parquet",
     ),
-    (lambda value: "protoPayload" in value, "an audit log of Google Cloud (GKE): this kit reads those of EKS"),
     (
-        lambda value: str(value.get("category", "")).startswith("kube-") and "properties" in value,
-        "a diagnostic log of Azure (AKS): this kit reads those of EKS",
+        lambda value: "protoPayload" in value or "cloudaudit.googleapis.com" in str(value.get("logName")),
+        "an audit log of Google Cloud (GKE): this kit reads those of EKS",
+    ),
+    (
+        lambda value: (
+            (str(value.get("category", "")).startswith("kube-") and "properties" in value)
+            or any(str(value.get(name, "")).lower().startswith("/subscriptions/") for name in _OF_AZURE)
+        ),
+        "a log of Azure (AKS): this kit reads those of EKS",
+    ),
+    (
+        lambda value: isinstance(value.get("logContent"), dict) and "oracle" in value["logContent"],
+        "a log of Oracle Cloud (OKE): this kit reads those of EKS",
+    ),
+    (
+        lambda value: value.keys() >= {"StackName", "NodeInstanceRoleARN"},
+        "node groups as eksctl prints them: bring `aws eks describe-nodegroup` and `aws ec2 describe-instances`",
+    ),
+    (
+        lambda value: value.keys() >= {"serviceAccountName", "roleARN"},
+        "Pod Identity associations as eksctl prints them: bring `aws eks describe-pod-identity-association`",
+    ),
+    (
+        lambda value: value.keys() >= {"metadata", "wellKnownPolicies"},
+        "service accounts as eksctl prints them: bring `kubectl get serviceaccounts -A -o json`",
     ),
 )
 
 
+def named(value: Any) -> str:
+    """What a record of evidence is that is known and not read, and what to bring instead; "" for any other."""
+    if not isinstance(value, dict):
+        return ""
+    if version := version_of(value):
+        return f"OCSF {version}, class {value['class_uid']}: not a class and version that this kit reads"
+    return next((sentence for known, sentence in KNOWN if known(value)), "")
+
+
 def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
-    """Why a file is not taken. seen: its first records, out of their envelopes."""
+    """Why a file is not taken. seen: its first records, out of their envelopes; none where it is no JSON that is whole."""
     start = head.lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "this is HTML, perhaps a sign-in or error page that was saved in place of the data"
     for record in seen:
-        value = record.value
-        if isinstance(value, dict):
-            if version := version_of(value):
-                return f"OCSF {version}, class {value['class_uid']}: not a class and version that this kit reads"
-            for known, sentence in KNOWN:
-                if known(value):
-                    return sentence
+        if sentence := named(record.value):
+            return sentence
         if record.log.group:
             return f"a log of {record.log.group}, none of an EKS control plane's audit or authenticator logs"
     if b"\0" in head:
         return "a binary file of a kind that this kit does not read"
     if not form:
         return "no reader knows this kind of file"
+    if form == JSON and not seen:
+        broken = next((one.reason for one in records(head, ()) if isinstance(one, Reject)), "not JSON")
+        return f"it begins like JSON and is none ({broken})"
     return f"{form}, but none of the kinds that this kit reads"

@@ -14,6 +14,7 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.readers.flattened import listed, put
 from kit.evidence.readers.ocsf import version_of
+from kit.evidence.record import OTHER_CLASS, OTHER_FINDING
 from kit.lenient import dict_of, dicts_of, list_of
 from kit.model.arn import Arn, name_in
 
@@ -25,6 +26,7 @@ _IN_OCSF = "ProductFields."
 # OCSF severity_id → severity of GuardDuty's label
 _LOWEST = {"1": 0.0, "2": 1.0, "3": 4.0, "4": 7.0, "5": 9.0, "6": 9.0}
 _PLAIN_TYPE = re.compile(r"[A-Za-z]+:[A-Za-z0-9]+/.+")
+_WITHOUT_PURPOSE = re.compile(r"(?:TTPs/)?([A-Z][A-Za-z ]+)/([A-Z][A-Za-z0-9]+)-(.+)")  # which is the word before it
 _DASHED_TYPE = re.compile(r"([A-Za-z]+:[A-Za-z0-9]+)-(.+)")
 
 
@@ -47,7 +49,7 @@ def finding_in(value: dict[str, Any]) -> dict[str, Any]:
 def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
     arn = Arn.of(value.get("Id"))
     if arn is None or arn.service != "guardduty":
-        raise EvidenceError(f"is a finding of {value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
+        raise EvidenceError(f"{OTHER_FINDING}{value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
     severity = dict_of(value.get("Severity"))
     number = severity.get("Product")
     number = severity.get("Normalized", 0) / 10 if number is None else number
@@ -77,9 +79,9 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
 def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
     product = dict_of(dict_of(value.get("metadata")).get("product")).get("name")
     if product != "GuardDuty":
-        raise EvidenceError(f"is a finding of {product or 'an unknown product'}, not of GuardDuty")
+        raise EvidenceError(f"{OTHER_FINDING}{product or 'an unknown product'}, not of GuardDuty")
     if value.get("class_uid") != DETECTION_FINDING:
-        raise EvidenceError(f"is of OCSF class {value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
+        raise EvidenceError(f"{OTHER_CLASS}{value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
     info, cloud, rest = (dict_of(value.get(name)) for name in ("finding_info", "cloud", "unmapped"))
     arn, number = str(info.get("uid")), rest.get("Severity.Product")
     own = _IN_OCSF + _OWN_FIELDS
@@ -141,13 +143,16 @@ def _at(info: dict[str, Any], name: str) -> Any:
 
 
 def _type(listed: Any) -> str:
-    """GuardDuty's own type among those listed: as it is, or as `TTPs/Execution/Execution:Runtime-NewBinaryExecuted`."""
+    """GuardDuty's own type among those listed: as it is, or as `TTPs/Execution/Execution:Runtime-NewBinaryExecuted`, or without the purpose."""
     for text in list_of(listed):
         if isinstance(text, str) and _PLAIN_TYPE.fullmatch(text):
             return text
         dashed = _DASHED_TYPE.fullmatch(str(text).rsplit("/", 1)[-1])
         if dashed:
             return f"{dashed[1]}/{dashed[2]}"
+        without = _WITHOUT_PURPOSE.fullmatch(str(text))
+        if without:
+            return f"{without[1].replace(' ', '')}:{without[2]}/{without[3]}"
     raise EvidenceError("names no finding type of GuardDuty", where="types")
 
 
