@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from kit.errors import CaseError
+from kit.evidence.raw import Raw
 from kit.store.store import Store
+from tests.cases import copied
 from tests.command import RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"
@@ -147,3 +153,82 @@ def test_a_line_that_says_what_to_fetch_is_one_reject(tmp_path: Path) -> None:
     (entry,) = kit_json("new", tmp_path / "case", tmp_path / "log")["files"]
     assert (entry["rows"], entry["rejects"]) == (5, 1)
     assert "only finding ids" in Store(tmp_path / "case").rows("SELECT reason FROM rejects")[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("path", "../../secret"),
+        ("path", "/etc/passwd"),
+        ("path", "a/../../b"),
+        ("path", ""),
+        ("path", 7),
+        ("sha256", "x" * 64),
+        ("sha256", None),
+        ("bytes", -1),
+        ("rows", "many"),
+        ("records", True),
+        ("taken_as", ["x"]),
+        ("first_at", "soon"),
+        ("note", {}),
+    ],
+)
+def test_a_ledger_that_the_kit_would_not_write_is_refused(tmp_path: Path, member: str, value: Any) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    path = case / "store" / "ledger.json"
+    ledger = json.loads(path.read_text())
+    ledger["files"][0][member] = value
+    path.write_text(json.dumps(ledger))
+    with pytest.raises(CaseError, match=rf"is no ledger of this kit: files\[0\].{member} cannot be") as error:
+        Store(case)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("ledger", [{"parts": 1, "files": {}}, {"parts": -1, "files": []}, {"parts": 10**9, "files": []}, {"parts": "1", "files": []}, {"parts": 1, "files": [3]}, {"parts": 1, "files": [{}]}])  # fmt: skip
+def test_a_ledger_of_another_form_is_refused(tmp_path: Path, ledger: Any) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    (case / "store" / "ledger.json").write_text(json.dumps(ledger))
+    with pytest.raises(CaseError, match="is no ledger of this kit"):
+        Store(case)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "columns", "types", "a link", "a link beside"])
+def test_a_store_that_the_kit_would_not_write_is_refused(tmp_path: Path, kind: str) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    (part,) = (case / "store" / "findings").glob("*.parquet")
+    if kind == "bytes":
+        part.write_bytes(b"PAR1" + bytes(100))
+    elif kind == "columns":
+        pq.write_table(pa.table({"id": ["x"]}), part)
+    elif kind == "types":
+        table = pq.read_table(part)
+        pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", pa.array([1] * len(table))), part)
+    elif kind == "a link":
+        shutil.move(part, tmp_path / "elsewhere.parquet")
+        part.symlink_to(tmp_path / "elsewhere.parquet")
+    else:
+        (part.parent / "x").symlink_to("/etc/passwd")
+    done = kit("findings", case)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "findings" in done.stderr and "make the case anew" in done.stderr.lower(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["../../mine", "/mine", "linked/mine"])
+def test_the_raw_text_of_a_record_is_the_evidences_alone(tmp_path: Path, name: str) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    shutil.copy(RECORDING / "findings.json", tmp_path / "mine")
+    (case / "evidence" / "linked").symlink_to(tmp_path)
+    with pytest.raises(CaseError, match="leads out of the case's evidence"):
+        Raw(case).text(name.replace("/mine", f"{tmp_path}/mine", 1) if name == "/mine" else name, 1)
+
+
+@pytest.mark.parametrize("name", ["../../mine", "linked/mine"])
+@pytest.mark.parametrize("begun", ["list", "odd"])
+def test_what_an_addition_wrote_down_removes_nothing_outside(tmp_path: Path, name: str, begun: str) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    (tmp_path / "mine").write_text("keep")
+    (case / "evidence" / "linked").symlink_to(tmp_path)
+    listed = [[name, "x", 1, 2]] if begun == "list" else {"x": name}
+    (case / "inputs.json").write_text(json.dumps({"evidence": listed}))
+    assert kit("add", case, RECORDING / "cloudtrail.json.gz").returncode == 0
+    assert (tmp_path / "mine").read_text() == "keep"

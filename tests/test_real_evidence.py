@@ -52,7 +52,7 @@ REFUSED = {
     "stixshifter__ocsf_rc_api_activity_row.json": "OCSF 0.17.1",
     "prowler__ocsf14_kubernetes_list.json": "is a finding of Prowler, not of GuardDuty",
     "falco__fal_01_003_malformed.json": "none of the kinds",
-    "panther__kubernetes_rules_eks.jsonl": "auditID is missing",
+    "panther__kubernetes_rules_eks.jsonl": "requestReceivedTimestamp is missing",
     "panther__kubernetes_rules_aks.jsonl": "Azure (AKS)",
     "panther__kubernetes_rules_gke.jsonl": "Google Cloud (GKE)",
     "datadog__cloudwatch_subscription_decoded.json": "a log of /aws/lambda/",

@@ -32,8 +32,9 @@ from kit.evidence.load import is_done, load
 from kit.evidence.origin import Origin, origin_of
 from kit.evidence.parts import Parts
 from kit.evidence.sniff import FileKind, file_kind
+from kit.lenient import dict_of, list_of
 from kit.store import settings, tables
-from kit.store.ledger import LedgerEntry, ledger_of
+from kit.store.ledger import LedgerEntry, is_below, ledger_of
 from kit.store.parquet import connect, part_path, plain_path
 from kit.store.settings import Settings, case_toml, settings_of
 from kit.whole_file import write_whole
@@ -320,9 +321,9 @@ class Addition:
         """Remove what an addition copied and made that nobody will go on with, and nothing else. begun: what it was given."""
         kept, evidence = {entry.path for entry in self.before}, self.folder / "evidence"
         given = {os.path.realpath(one.path) for one in self.given if one.path}
-        for name, *_ in begun["evidence"] if begun else ():
+        for name in _names_in(begun):
             path = evidence / name
-            if name in kept or os.path.realpath(path) in given:
+            if name in kept or not _leads_into(evidence, path.parent) or os.path.realpath(path) in given:
                 continue
             path.unlink(missing_ok=True)
             for folder in path.parents:
@@ -355,6 +356,16 @@ class Addition:
         shutil.rmtree(self.store / "loaded", ignore_errors=True)
 
 
+def _names_in(begun: Any) -> list[str]:
+    """The files of an addition, by what it wrote down; the case folder is input too, so nothing else of it is believed."""
+    listed = [one[0] for one in list_of(dict_of(begun).get("evidence")) if isinstance(one, list) and one]
+    return [name for name in listed if is_below(name)]
+
+
+def _leads_into(folder: Path, path: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _is_copied(target: Path, digest: str, size: int) -> bool:
     return target.is_file() and target.stat().st_size == size and _hash(target)[0] == digest
 
@@ -368,6 +379,8 @@ def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
         os.fsync(file.fileno())
     unfinished.chmod(0o444)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if not _leads_into(partial / "evidence", target.parent):
+        raise CaseError("a link leads out of the case's evidence", where=str(target.parent), next="remove the link")
     unfinished.replace(target)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kit.errors import CaseError
 from kit.evidence.formats.envelope import read_text
 from kit.evidence.formats.form import JSON, LINES, message, records_of, stream_of
 from kit.evidence.formats.stream import TOO_LONG, Reading, whole_lines
@@ -19,7 +20,7 @@ from kit.evidence.readers import audit, cluster
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 from kit.evidence.sniff import ALL_LISTS, FileKind, holds_records
 from kit.store import tables
-from kit.store.ledger import LedgerEntry
+from kit.store.ledger import LedgerEntry, entry_of
 from kit.store.parquet import read_parquet
 from kit.words import iso
 
@@ -156,8 +157,11 @@ def is_done(note: Path, entry: LedgerEntry) -> bool:
     """Whether an earlier call has loaded this file; then its entry is filled from that call's note."""
     if not note.exists():
         return False
-    kept = json.loads(note.read_text())
-    if (kept["path"], kept["sha256"]) != (entry.path, entry.sha256):
+    try:
+        kept = entry_of(json.loads(note.read_text()), note)
+    except (ValueError, CaseError):  # none of ours: the file is loaded again
         return False
-    vars(entry).update(kept)
+    if (kept.path, kept.sha256) != (entry.path, entry.sha256):
+        return False
+    vars(entry).update(vars(kept))
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,6 +16,7 @@ from kit.evidence.formats.stream import Reading, lines
 from kit.evidence.readers import audit
 from kit.evidence.record import Record
 from kit.evidence.sniff import ALL_LISTS, file_kind
+from kit.store.ledger import is_below
 
 
 class Raw:
@@ -36,7 +38,11 @@ class Raw:
         return tempfile.TemporaryDirectory(prefix="kit-raw-")
 
     def _path(self, file: str) -> Path:
-        path = self.case / "evidence" / file
+        path, top = self.case / "evidence" / file, self.case / "evidence"
+        if not is_below(file) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top)):
+            raise CaseError(
+                "leads out of the case's evidence", where=file, next="make the case again from its evidence"
+            )
         if path.is_file():
             return path
         if self._unpacked and self._unpacked[0] == file:

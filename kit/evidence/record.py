@@ -32,9 +32,9 @@ class Log:
 _DATA = re.compile(r"""data\\*["']*\s*:""", re.IGNORECASE)  # also in a text inside a text, and stringData
 NO_LOG = Log()
 OTHER_LOG = "is a line of a log that this kit does not read"  # of a log group with all its streams
-OTHER_FINDING, OTHER_CLASS, COUNT = "is a finding of ", "is of OCSF class ", "is a count of events (aggregated)"
+OTHER_FINDING, OTHER_CLASS, EVENT_COUNT = "is a finding of ", "is of OCSF class ", "is a count of events (aggregated)"
 OTHER_CLOUD = "is no evidence of this cluster that the kit reads: "
-NO_LOSS = (OTHER_LOG, OTHER_FINDING, OTHER_CLASS, COUNT, OTHER_CLOUD)
+NO_LOSS = (OTHER_LOG, OTHER_FINDING, OTHER_CLASS, EVENT_COUNT, OTHER_CLOUD)
 """How the reasons of rejects begin that are no loss: what the record is was seen, and it could show nothing of an EKS cluster."""
 
 

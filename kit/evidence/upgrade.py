@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from kit.errors import EvidenceError, KitError
 from kit.evidence.gather import Given
@@ -49,7 +48,7 @@ def upgrade_case(case: Path, progress: Progress | None = None) -> Loaded:
 
 def _loaded_again(case: Path, was: Settings, progress: Progress | None) -> Loaded:
     """The new store and its settings, in the folder of work."""
-    before = [_entry(one) for one in ledger_of(case, was.store)["files"]]
+    before = [LedgerEntry(**one) for one in ledger_of(case, was.store)["files"]]
     taken = {one.path: one.sha256 for one in before if one.taken_as and not _archive_of(one, before)}
     given = [Given(case / "evidence" / path, path) for path in taken]
     for one in given:
@@ -71,11 +70,6 @@ def _loaded_again(case: Path, was: Settings, progress: Progress | None) -> Loade
         work / "store" / "ledger.json", json.dumps(ledger | {"files": [asdict(one) for one in files]}, indent=1)
     )
     return Loaded(case, files, made.says)
-
-
-def _entry(read: dict[str, Any]) -> LedgerEntry:
-    """An entry of the ledger, as far as this kit knows its members."""
-    return LedgerEntry(**{name: read[name] for name in LedgerEntry.__dataclass_fields__ if name in read})
 
 
 def _archive_of(entry: LedgerEntry, ledger: list[LedgerEntry]) -> LedgerEntry | None:

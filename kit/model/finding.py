@@ -31,7 +31,7 @@ WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
 API_CALL = "service.action.kubernetesApiCallAction"
 ROLE_BINDING = "service.action.kubernetesRoleBindingDetails"
 ACCESS_KEY = "resource.accessKeyDetails"
-ODD = "OddMembers"  # not the API's: what the kit left out of a finding, path → value
+ODD_MEMBERS = "OddMembers"  # not the API's: what the kit left out of a finding, path → value
 INSTANCE_ID = "resource.instanceDetails.instanceId"
 SEQUENCE = "service.detection.sequence"
 
@@ -97,8 +97,8 @@ class Finding:
 
     @property
     def odd(self) -> tuple[str, ...]:
-        """Paths of members that are of another kind than the API gives, or times that cannot be read: left out, and kept in `raw` under ODD."""
-        return tuple(dict_of(self.raw.get(ODD)))
+        """Paths of members that are of another kind than the API gives, or times that cannot be read: left out, and kept in `raw` under ODD_MEMBERS."""
+        return tuple(dict_of(self.raw.get(ODD_MEMBERS)))
 
     def ref(self, json_path: str = "") -> Ref:
         """The Ref of this finding, or of a member of it by its path in wire form."""
@@ -176,7 +176,7 @@ def finding_of(value: Any) -> Finding:
     if not isinstance(value, dict):
         raise EvidenceError("is not a JSON object", where="finding")
     said = _Said()
-    raw = _named("Finding", {name: each for name, each in value.items() if name != ODD}, "", said)
+    raw = _named("Finding", {name: each for name, each in value.items() if name != ODD_MEMBERS}, "", said)
     for name in ("Id", "Type"):
         if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
@@ -194,8 +194,8 @@ def finding_of(value: Any) -> Finding:
         at = holder.get(path.rpartition(".")[2])
         if at not in (None, "") and utc_time(at) is None:
             said.odd[path] = at
-    if odd := dict_of(value.get(ODD)) | said.odd:
-        raw[ODD] = odd
+    if odd := dict_of(value.get(ODD_MEMBERS)) | said.odd:
+        raw[ODD_MEMBERS] = odd
     count = service.get("Count")
     return Finding(
         id=raw["Id"],

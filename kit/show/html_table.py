@@ -17,7 +17,9 @@ from kit.whole_file import write_whole
 from kit.words import Names
 
 MOST_ROWS = 50
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Also in full width, which spreadsheets of East Asia run too, and behind blanks, which some leave out.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_BLANKS = " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff\0"
 _CSS = Markup(Path(__file__).with_name("shown.css").read_text())  # noqa: S704 - a file of the kit
 _DEEDS = Markup("").join(
     Markup(".kit .pill.deed-{}{{border-color:{}}}\n").format(kind, colour)
@@ -121,4 +123,5 @@ def _cell(value: Any) -> str:
         text = ""
     else:
         text = value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    runs = text.startswith(("\t", "\r")) or text.lstrip(_BLANKS).startswith(_FORMULA)
+    return f"'{text}" if runs else text

@@ -89,3 +89,27 @@ def empty_relation(schema: pa.Schema) -> str:
     """SQL of a relation with the columns of a table and no row, for a table of which a case has no part."""
     columns = (f'NULL::{_SQL_TYPES[column.type]} AS "{column.name}"' for column in schema)
     return f"(SELECT {', '.join(columns)} WHERE false)"
+
+
+def misfit(database: duckdb.DuckDBPyConnection, source: str, schema: pa.Schema) -> str:
+    """What of a table's columns a relation does not have as the kit writes it; "" where it has them all."""
+    has = {name: kind for name, kind, *_ in database.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    wanted = ((column.name, _SQL_TYPES[column.type]) for column in schema)
+    wrong = ((name, kind.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")) for name, kind in wanted)
+    return next((f"{name} is {has.get(name, 'missing')}" for name, kind in wrong if has.get(name) != kind), "")
+
+
+def first_link(store: Path) -> Path | None:
+    """A symbolic link among a store and its parts: whoever made the folder could lead a reader anywhere by it."""
+    if store.is_symlink():
+        return store
+    with os.scandir(store) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_symlink():
+            return Path(entry.path)
+        if entry.is_dir():
+            with os.scandir(entry.path) as inside:
+                if link := next((part for part in inside if part.is_symlink()), None):
+                    return Path(link.path)
+    return None

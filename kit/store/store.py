@@ -15,18 +15,29 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from kit.errors import CallError
+from kit.errors import CallError, CaseError
 from kit.model.address import ODD, canonical
 from kit.model.refs import Ref
 from kit.store import tables
 from kit.store.ledger import ledger_of
-from kit.store.parquet import MOST_THREADS, connect, empty_relation, parts_of, place_of_part, plain_path, read_parquet
+from kit.store.parquet import (
+    MOST_THREADS,
+    connect,
+    empty_relation,
+    first_link,
+    misfit,
+    parts_of,
+    place_of_part,
+    plain_path,
+    read_parquet,
+)
 from kit.store.settings import settings_of
 from kit.store.tables import TABLES, quoted, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_MADE_ANEW = "make the case anew from its evidence folder"
 SMALL = 2 << 20  # bytes of Parquet; so much, some 30,000 audit events, is read once and asked in memory
 # All events of one request have these in common. OCSF cuts times to milliseconds.
 _OF_A_REQUEST = (
@@ -49,6 +60,8 @@ class Store:
         store = plain_path(case, Path(self._scratch.name), "case") / self.settings.store
         known = {name: value for name in ("cluster", "account") if (value := getattr(self.settings, name))}
         last = self._ledger["parts"]
+        if link := first_link(case / self.settings.store):
+            raise CaseError("is a link, which no store of this kit has", where=str(link), next=_MADE_ANEW)
         found = {name: parts_of(store, name, last) for name in tables.TABLES}
         # Coverage is of all evidence, written anew with each addition.
         found["coverage"] = [part for part in found["coverage"] if part == place_of_part(store, "coverage", last)]
@@ -67,7 +80,13 @@ class Store:
                 f"{told[column]} AS {column}" if column in told else f'"{column}"' for column in table.names
             )
             kind = "TABLE" if is_small else "VIEW"
-            self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
+            try:
+                if parts and (odd := misfit(self._database, source, table.schema)):
+                    raise CaseError(f"is no table {name} of this kit: {odd}", where=str(parts[0]), next=_MADE_ANEW)
+                self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
+            except duckdb.Error as error:
+                says = str(error).splitlines()[0][:200]
+                raise CaseError(f"its table {name} cannot be read: {says}", where=str(case), next=_MADE_ANEW) from None
         # From here on nothing reads another file, whatever SQL it is; what a query spills is DuckDB's own.
         self._database.execute(f"SET allowed_directories = [{quoted(f'{store}/')}]")
         self._database.execute("SET enable_external_access = false")

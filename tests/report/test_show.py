@@ -35,7 +35,14 @@ def test_a_long_table_says_what_it_does_not_show_and_where_that_is(tmp_path: Pat
     assert len((tmp_path / "exports" / "pods.csv").read_text().splitlines()) == 121
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"),
+        *("\uff1d1", "\uff0b1", "\uff0d1", "\uff20A"),
+        *(" =1", "\xa0@A", "\u3000+1", "\u200b=1", "\n-1"),
+    ],
+)
 def test_a_cell_that_a_spreadsheet_would_run_is_defused(cell: str, tmp_path: Path) -> None:
     write_csv(pd.DataFrame({"name": [cell]}), tmp_path / "cells.csv")
     with (tmp_path / "cells.csv").open(newline="") as file:

@@ -192,3 +192,26 @@ def test_a_damaged_secret_gives_no_value_away(cut: int) -> None:
 )
 def test_plural_names_are_those_of_the_api(kind: str, resource: str) -> None:
     assert plural(kind) == resource
+
+
+ABOUT = {"name": "x", "uid": "u", "creationTimestamp": "2026-03-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"spec": {"containers": []}, "status": {}}, "Pod"),
+        ({"status": {"nodeInfo": {}}}, "Node"),
+        ({"spec": {"clusterIP": "10.0.0.1"}}, "Service"),
+    ],
+)
+def test_an_object_that_does_not_say_its_kind_is_told_by_its_shape(body: dict[str, Any], kind: str) -> None:
+    bare = [{"metadata": ABOUT} | body]
+    assert sniffed(bare)
+    (row,) = read(bare)
+    assert isinstance(row, Row) and (row.values["kind"], row.values["api_version"]) == (kind, "v1")
+
+
+def test_an_object_whose_kind_nothing_tells_is_refused_with_the_way_out() -> None:
+    (reject,) = read([{"metadata": ABOUT, "spec": {"replicas": 1}}])
+    assert isinstance(reject, Reject) and "does not say its kind: bring `kubectl get" in reject.reason

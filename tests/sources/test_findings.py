@@ -41,11 +41,21 @@ def hashes(data: bytes) -> list[str]:
     return [each.values["event_hash"] for each in made if isinstance(each, Row)]
 
 
+def bus(finding: dict[str, Any]) -> bytes:
+    about = {"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "account": "1", "region": "eu-west-1"}
+    return json.dumps(about | {"detail": finding}).encode()
+
+
 FORMS = {
     "get-findings": WHOLE,
     "wire": json.dumps({"findings": small(LISTED)}).encode(),
     "list": json.dumps(LISTED).encode(),
     "lines": "\n".join(json.dumps(small(each)) for each in LISTED).encode(),
+    "event bus in SDK names": b"".join(bus(each) for each in LISTED),
+    "event bus in wire names": b"".join(bus(small(each)) for each in LISTED),
+    "opensearch": json.dumps({"hits": {"hits": [{"_id": "1", "_source": small(each)} for each in LISTED]}}).encode(),
+    "splunk": "\n".join(json.dumps({"result": {"_raw": json.dumps(each)}}) for each in LISTED).encode(),
+    "strings": json.dumps([json.dumps(each) for each in LISTED]).encode(),
     "in a row": "\n".join(json.dumps(each, indent=2) for each in LISTED).encode(),
 }
 
@@ -55,6 +65,12 @@ def test_every_form_gives_the_same_rows(form: str) -> None:
     assert sniffed(FORMS[form])
     assert len(hashes(FORMS[form])) == 3
     assert hashes(FORMS[form]) == hashes(WHOLE)
+
+
+def test_an_alert_of_wazuh_holds_the_finding_and_members_of_its_own() -> None:
+    alerts = [{"rule": {}, "data": {"aws": small(each) | {"source": "guardduty", "log_info": {}}}} for each in LISTED]
+    made = read("\n".join(map(json.dumps, alerts)).encode())
+    assert [each.values["id"] for each in made if isinstance(each, Row)] == [each["Id"] for each in LISTED]
 
 
 def test_one_bare_finding_is_taken() -> None:

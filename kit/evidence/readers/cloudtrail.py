@@ -11,7 +11,7 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.readers import ocsf, query_row
-from kit.evidence.record import COUNT, Record
+from kit.evidence.record import EVENT_COUNT, Record
 from kit.lenient import member, utc_time
 from kit.store import tables
 
@@ -46,7 +46,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
     """A row. An event without eventID, eventTime or eventSource is a reject."""
     value = record.value
     if isinstance(value, dict) and _is_count(value):
-        raise EvidenceError(f"{COUNT}, not an event")
+        raise EvidenceError(f"{EVENT_COUNT}, not an event")
     if ocsf.is_trail_event(value):
         value = ocsf.trail_event_in(value)
     elif query_row.is_query_row(value):
