@@ -154,18 +154,24 @@ def test_a_deny_of_sessions_stops_no_long_term_key(tmp_path: Path) -> None:
     assert left == {one["key"]: "still works" for one in keys}
 
 
-def test_a_deny_by_a_tag_that_sessions_do_not_have_ends_none(tmp_path: Path) -> None:
+def test_sessions_without_the_tag_of_their_pod_are_denied_by_time(tmp_path: Path) -> None:
+    """A deny by a tag that they do not have would end none of them."""
     evidence = tmp_path / "evidence"
     shutil.copytree(EVERY["pod_identity_theft"], evidence, ignore=shutil.ignore_patterns("ground_truth.json"))
     for path in (evidence / "aws").glob("eks-describe-pod-identity-association-*.json"):
         one = orjson.loads(path.read_bytes())
         one["association"]["disableSessionTags"] = True
         path.write_bytes(orjson.dumps(one))
-    before, after = (
-        sum(one["state"] == "ended" for one in fates(plan, "revoke").values() if one["kind"] == "access_key")
-        for plan in (planned("pod_identity_theft", tmp_path / "tagged"), of_evidence(evidence))
-    )
-    assert (before, after) == (2, 1), "the chained session has its own role"
+    for is_tagged, plan in ((True, planned("pod_identity_theft", tmp_path / "tagged")), (False, of_evidence(evidence))):
+        keys = [one["state"] for one in fates(plan, "revoke").values() if one["kind"] == "access_key"]
+        assert keys == ["ended", "ended"]
+        roles = [one for one in plan["actions"] if one["action"] == "revoke_role_sessions"]
+        own = next(one for one in roles if "pod-identity" in one["target"])
+        assert bool(own["parameters"]["pods"]) == is_tagged
+        assert ("aws:TokenIssueTime" in own["command"][0]) != is_tagged
+        says = " ".join(own["blast_radius"])
+        assert ("a deny by pod would do nothing" in says) != is_tagged
+        assert ("not narrowed to a network" in says) != is_tagged
 
 
 def test_an_isolated_pod_without_an_owner_is_not_cut_off(tmp_path: Path) -> None:

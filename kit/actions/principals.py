@@ -148,6 +148,17 @@ def _too_wide(target: Target, held: Held) -> str:
     return ""
 
 
+def _why_all(target: Target, held: Held) -> Iterator[str]:
+    """Why the deny is no narrower, where it hits all sessions of the role."""
+    known = target.known(RoleSessions)
+    if known.instances or known.pods or not is_role(known.role):
+        return
+    grants = [roles[target.key] for roles in held.inventory.service_account_roles.values() if target.key in roles]
+    if any(one.by_pod_identity and not one.is_tagged for one in grants):
+        yield "its sessions do not name their pod in a tag, so that a deny by pod would do nothing: all of them are denied"
+    yield "not narrowed to a network (aws:SourceVpc, aws:SourceIp): no evidence shows that each of your own calls comes through a VPC endpoint or from known addresses"
+
+
 def _of_node(target: Target) -> str:
     if target.kind != "node":
         return ""
@@ -188,7 +199,7 @@ ACTIONS = (
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy@undo"),
            preview=SIMULATED, check="the role has the deny policy",
            applies=lambda target, held: not not_from_here(target.known(RoleSessions).role, held.account),
-           impossible=_too_wide, person=_of_node, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER)),
+           impossible=_too_wide, person=_of_node, tells=_why_all, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER)),
            ends=("access_key:aws",)),
     Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity", "made_key"), identities=("iam",), commands=_deactivate,
            effects=(Effect.STOPS_KEY,),

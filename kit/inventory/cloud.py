@@ -21,10 +21,14 @@ from kit.store.store import Store
 
 @dataclass(frozen=True)
 class RoleGrant:
-    """That a service account may take on a role, and what shows it. by_pod_identity: through EKS Pod Identity, else through IRSA."""
+    """That a service account may take on a role, and what shows it. by_pod_identity: through EKS Pod Identity, else through IRSA.
+
+    is_tagged: whether the sessions name their pod in a tag, as those of Pod Identity do unless the association says otherwise.
+    """
 
     by_pod_identity: bool
     why: Why
+    is_tagged: bool = False
 
 
 def node_of_instance(store: Store, nodes: list[Thing]) -> dict[str, str]:
@@ -83,9 +87,11 @@ def service_account_roles(
     Identity association, or the session that CloudTrail saw issued to it."""
     found = dict[str, dict[str, RoleGrant]]()
 
-    def add(account: str, role: Any, ref: Ref, says: str, by_pod_identity: bool = False) -> None:
+    def add(
+        account: str, role: Any, ref: Ref, says: str, by_pod_identity: bool = False, is_tagged: bool = False
+    ) -> None:
         if is_arn(role):
-            found.setdefault(account, {}).setdefault(role, RoleGrant(by_pod_identity, Why(ref, says)))
+            found.setdefault(account, {}).setdefault(role, RoleGrant(by_pod_identity, Why(ref, says), is_tagged))
 
     for thing in accounts:
         role = thing.annotations.get(ROLE_ANNOTATION)
@@ -93,8 +99,10 @@ def service_account_roles(
     for row in store.rows(
         "SELECT namespace, name, uid, object FROM objects WHERE kind = 'PodIdentityAssociation' AND object LIKE '%roleArn%'"
     ):
-        role, says = orjson.loads(row["object"]).get("roleArn"), "Pod Identity association gives"
-        add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), f"{says} {role}", True)
+        association = orjson.loads(row["object"])
+        role, says = association.get("roleArn"), f"Pod Identity association gives {association.get('roleArn')}"
+        is_tagged = association.get("disableSessionTags") is not True
+        add(f"{row['namespace']}/{row['name']}", role, Ref.of("aws", row["uid"]), says, True, is_tagged)
     for row in groups(
         store,
         "trail",
@@ -118,7 +126,7 @@ def service_account_roles(
             continue
         account = f"{tags.get('kubernetes-namespace')}/{tags.get('kubernetes-service-account')}"
         says = f"CloudTrail saw EKS Pod Identity take on {request.get('roleArn')} for it"
-        add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says, True)
+        add(account, request.get("roleArn"), Ref.of("trail", row["event_id"]), says, True, "kubernetes-pod-uid" in tags)
     for pod in pods:
         for container in pod.containers:
             for variable in list_of(container.get("env")):

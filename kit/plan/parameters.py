@@ -252,7 +252,8 @@ class Knowledge:
         ]
         of_instances = {instance_of(one.session or "") for one in used}
         instances = sorted({*instances, *(of_instances - {""})}) if "" not in of_instances else []
-        by_pod = bool(pods) and not annotated and not nodes
+        tagged = all(self.inventory.service_account_roles[account][key].is_tagged for account in others)
+        by_pod = bool(pods) and tagged and not annotated and not nodes
         return RoleSessions(key, [] if annotated or others else instances, pods if by_pod else [])
 
     def _of_image(self, key: str) -> ImageParameters:

@@ -258,8 +258,6 @@ class StillOpen:
         own = {instance_of(session.session or ""), session.pod_uid} if session else set[str | None]()
         if narrow and not narrow & own:
             return self._alive(entry, f"{by.action} denies other sessions of its role, and this one works in AWS")
-        if session and session.pod_uid in narrow and self._is_untagged(session):
-            return self._alive(entry, f"{by.action} denies by a tag that its sessions do not have: it works in AWS")
         if session and session.kind == "irsa" and not self._is_closed(session, played):
             says = (
                 f"{by.action} denies this session, and the web token behind it gets new ones until that token expires"
@@ -277,18 +275,6 @@ class StillOpen:
         """Whether the trust of a session's role takes no web token of its service account any more."""
         by = played.by(Effect.CLOSES_TRUST, compared(session.role or ""))
         return by is not None and session.service_account in (by.parameters.get("service_accounts") or ())
-
-    @cached_property
-    def _untagged(self) -> set[str]:
-        """Service accounts whose Pod Identity association switches session tags off."""
-        rows = self.held.store.rows(
-            "SELECT namespace, name FROM objects WHERE kind = 'PodIdentityAssociation'"
-            " AND json_extract_string(object, '$.disableSessionTags') = 'true' ORDER BY namespace, name"
-        )
-        return {f"{row['namespace']}/{row['name']}" for row in rows}
-
-    def _is_untagged(self, session: Session) -> bool:
-        return session.service_account in self._untagged
 
     # ── what was let in, made and read ─────────────────────────────────────────────────────────────────────────────
 
