@@ -150,6 +150,16 @@ def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster(tmp
     assert secret["parameters"]["uid"], "the dump has a Secret of that name and of that second"
 
 
+def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_to(tmp_path: Path) -> None:
+    """Its pods take over the node that they come to; the CronJob itself is deleted once it and its pods are kept."""
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["webhook_backdoor"]))["actions"]
+    places = {one["action"]: number for number, one in reversed(list(enumerate(actions)))}
+    suspended = actions[places["suspend_cronjob"]]
+    assert suspended["target"] == "created:cronjobs/kube-system/aws-node-gc" and suspended["stage"] == "contain"
+    assert places["suspend_cronjob"] < min(places[name] for name in ("isolate_pod", "cordon_node", "evict_pods"))
+    assert '"suspend": true' in suspended["command"][0] and suspended["parameters"]["uid"] in suspended["command"][0]
+
+
 def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service(tmp_path: Path) -> None:
     actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exposed_dashboard"]))
     done = {one["action"] for one in actions["actions"]}

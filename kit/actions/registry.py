@@ -27,7 +27,7 @@ from kit.actions.action import STAGES, Action
 # Within a stage: what ends the attacker's work soonest comes first, and what others stand on (a node, an image in use) last.
 _ORDER = {
     "freeze": (nodes, pods, workloads, put_back),
-    "contain": (cluster_endpoint, exposure, isolation, pods, images, nodes),
+    "contain": (cluster_endpoint, exposure, workloads, isolation, pods, images, nodes),
     "revoke": (put_back, bindings, cluster_access, principals, iam, service_accounts, workloads),
     "capture": (pods, nodes, images),
     "eradicate": (workloads, pods, images, nodes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from kit.actions.action import DRY, Action, Held, deleted
+from kit.actions.action import DRY, Action, Held, deleted, uid_checked
 from kit.actions.effect import Effect
 from kit.actions.target import LostObject, SecretParameters, Target
 from kit.lenient import dict_of
@@ -47,6 +47,12 @@ def _restore(target: Target, held: Held) -> list[Command]:
     return [Command(("kubectl", "create", "-f", "-"), fed=json.dumps(content))]
 
 
+def _suspend(target: Target, held: Held) -> list[Command]:
+    patch = json.dumps({"spec": {"suspend": True}})
+    line = kubectl("patch", "cronjobs", target.name, target.namespace, "--type", "merge", "-p", patch)
+    return uid_checked(line, target)
+
+
 _DELETION = (
     "kubernetes:{object}:get:{it}",
     "kubernetes:{object}:delete:{it}",
@@ -69,6 +75,11 @@ ACTIONS = (
            precondition="the object stands and is the one that the attacker made",
            permissions=_DELETION[:2], preview=DRY, check="it is gone",
            ends=("created",)),
+    Action("suspend_cronjob", "contain", "Suspend the CronJobs that the attacker made: each run starts a new pod, on any node; pods that run go on", "nothing that is yours, when the list is right", stops_nothing=True, undo="resume it", kinds=("created",),
+           effects=(Effect.NONE,),
+           commands=_suspend, precondition="the object stands and is the one that the attacker made",
+           permissions=("kubernetes:{object}:get", "kubernetes:{object}:patch"), preview=DRY, check="it is suspended",
+           applies=lambda target, held: target.key.startswith("cronjobs/")),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            effects=(Effect.DELETES,),
            commands=deleted, destroys=True,

@@ -6,9 +6,9 @@ Source: Kubernetes "Garbage Collection".
 from __future__ import annotations
 
 from kit.actions.action import seconds_after
-from kit.live.acts.act import Check, act, all_hold
+from kit.live.acts.act import HOLDS, Check, act, all_hold
 from kit.live.acts.cluster import found, is_gone, is_own_account, uid_now
-from kit.live.changes.objects import CreateObject, DeleteObject, remade
+from kit.live.changes.objects import CreateObject, DeleteObject, EditObject, remade
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.plan import PlannedAction
@@ -43,6 +43,27 @@ def _uid_of_made(live: Connection, planned: PlannedAction, made_at: str) -> str 
     return str(stands["metadata"]["uid"])
 
 
+def _suspend(live: Connection, planned: PlannedAction) -> list[EditObject]:
+    (change,) = _delete(live, planned)  # that refuses what the attacker did not make
+    if change.resource != "cronjobs":
+        raise Refused(f"{change.resource} have no runs to suspend")
+    return [
+        EditObject(
+            *(change.resource, change.namespace, change.name, change.uid),
+            {"spec": {"suspend": True}},
+            change.expected,
+            "suspend",
+        )
+    ]
+
+
+def _is_suspended(live: Connection, planned: PlannedAction) -> Check:
+    (change,) = _suspend(live, planned)
+    if change.look(live) is None:
+        return Check(HOLDS, f"{planned.name} is gone")
+    return all_hold(live, [change], f"{planned.name} starts no further pod")
+
+
 def _restore(live: Connection, planned: PlannedAction) -> list[CreateObject]:
     known = planned.parameters
     resource, namespace, name, body = (known.get(one) for one in ("resource", "namespace", "name", "body"))
@@ -64,6 +85,7 @@ def _restored(live: Connection, planned: PlannedAction) -> Check:
     return all_hold(live, _restore(live, planned), f"{planned.name} is there again, as the evidence has it")
 
 
+act("suspend_cronjob", changes=_suspend, check=_is_suspended)
 act("remove_webhook", changes=_delete, check=is_gone)
 act("remove_secret", changes=_delete, check=is_gone)
 act("delete_workload", changes=_delete, check=is_gone)
