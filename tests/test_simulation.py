@@ -168,7 +168,7 @@ def test_sessions_without_the_tag_of_their_pod_are_denied_by_time(tmp_path: Path
         roles = [one for one in plan["actions"] if one["action"] == "revoke_role_sessions"]
         own = next(one for one in roles if "pod-identity" in one["target"])
         assert bool(own["parameters"]["pods"]) == is_tagged
-        assert ("aws:TokenIssueTime" in own["command"][0]) != is_tagged
+        assert ("kubernetes-pod-uid" in own["command"][0]) == is_tagged and "aws:TokenIssueTime" in own["command"][0]
         says = " ".join(own["blast_radius"])
         assert ("a deny by pod would do nothing" in says) != is_tagged
         assert ("not narrowed to a network" in says) != is_tagged

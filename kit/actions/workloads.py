@@ -78,7 +78,7 @@ ACTIONS = (
     Action("suspend_cronjob", "contain", "Suspend the CronJobs that the attacker made: each run starts a new pod, on any node; pods that run go on", "nothing that is yours, when the list is right", stops_nothing=True, undo="resume it", kinds=("created",),
            effects=(Effect.NONE,),
            commands=_suspend, precondition="the object stands and is the one that the attacker made",
-           permissions=("kubernetes:{object}:get", "kubernetes:{object}:patch"), preview=DRY, check="it is suspended",
+           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}"), preview=DRY, check="it is suspended",
            applies=lambda target, held: target.key.startswith("cronjobs/")),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            effects=(Effect.DELETES,),
