@@ -45,6 +45,7 @@ ELSEWHERE = "198.51.100.240"  # of no recording
 OFFICE = "192.0.2.250"
 ANOTHER = "curl/8.9.1"
 KEY, TOKEN = "accessKeyId", "authentication.kubernetes.io/credential-id"
+ISSUED = "authentication.kubernetes.io/issued-credential-id"
 _TIME = re.compile(rb'(?<=")(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d+)?(?:Z|\+00:00))(?=")')
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
@@ -132,6 +133,8 @@ class Told:
         for name in ("requestReceivedTimestamp", "stageTimestamp"):
             made[name] = stamp(at(like[name]) + after)
         made |= changes
+        if ISSUED in made.get("annotations", {}):  # no two calls give out one credential
+            made["annotations"][ISSUED] = f"JTI={made['auditID']}"
         self.log.append(made)
         if hostile:
             self.truth["attacker_calls"].append(made["auditID"])
