@@ -40,6 +40,10 @@ FOUND_BY_THEM = (
     ("static pod", "cluster_creator"),
     ("uses a certificate", "exec_kube_system"),
     ("Pod Identity", "cluster_creator"),
+    ("changes a workload", "exec_kube_system"),
+    ("scales a workload", "exec_kube_system"),
+    ("recreates a workload", "exec_kube_system"),
+    ("inside the VPC", "exec_kube_system"),
 )
 
 
