@@ -123,8 +123,9 @@ def page(kept: dict[str, Any]) -> str:
 def _rules(kept: dict[str, Any]) -> Iterator[str]:
     yield "## Rules of attribution\n"
     yield (
-        f"Over {kept['recordings']} recordings and {len(kept['attackers'])} variations of each that fits ({', '.join(kept['attackers'])}): {kept['cases']} cases."
-        " A rule fires once for each call that it makes the attacker's; several may speak for one call.\n"
+        f"Over {kept['recordings']} recordings and {len(kept['attackers'])} variations of each that fits ({'; '.join(kept['attackers'])}): {kept['cases']} cases."
+        " A rule fires once for each call that it makes the attacker's; several may speak for one call."
+        " Variations of one recording share most of their calls, so the lower bounds are too high for other clusters: the number of recordings says more.\n"
     )
     yield (
         f"A rule that fired under {LEAST} times, or in fewer than {LEAST_RECORDINGS} recordings, is *few*: a call for which it alone speaks is possible,"
