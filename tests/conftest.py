@@ -39,7 +39,7 @@ SLICED = {
         "live/test_apply", "live/test_aws_acts", "live/test_kill", "live/test_kubernetes_acts", "live/test_started", "report/test_make_report",
         "test_attackers", "test_attribution", "test_brief", "test_host_access", "test_identities", "test_intake", "test_intake_edges", "test_plan",
         "test_plan_identities", "test_plan_json", "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_scope", "test_simulation",
-        "test_sql", "test_statements", "test_upgrade",
+        "test_sql", "test_statements", "test_training", "test_upgrade",
     )
 }  # fmt: skip
 SLICES = 3
