@@ -135,6 +135,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/changes/principal_change.py": _ACCOUNT,
         "kit/live/changes/quarantine.py": _ACCOUNT,
         "kit/live/acts/principals.py": _ACCOUNT,
+        "kit/live/place.py": ("tests/live/test_refusals.py", *_BOTH),
         "kit/live/run.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/put_back.py": _CLUSTER,
         "kit/live/acts/service_accounts.py": _BOTH,

@@ -195,19 +195,31 @@ def check(case: Path, profile: str | None, kubeconfig: str | None, context: str 
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Only this action, by its id or its name; may be given again."
 )
+@click.option(
+    "--including-attackers",
+    is_flag=True,
+    help="Also what gives the attacker access or objects back; else that is left.",
+)
 @reaches
 @AS_JSON
 @shows_errors
 def undo(
-    case: Path, only: tuple[str, ...], profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool
+    case: Path,
+    only: tuple[str, ...],
+    including_attackers: bool,
+    profile: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    as_json: bool,
 ) -> None:
     """Take back what was done for CASE, the last first, and say what could not be. CHANGES the account and the cluster.
 
-    What somebody changed since is left as it is. Each undo was shown in the plan and approved with it.
+    What somebody changed since is left as it is, and so is what keeps the attacker out. Each undo was shown in the plan and approved with it.
     """
     from kit.live.run import ConnectionOptions, undo_case
 
-    _print_outcomes(undo_case(case, ConnectionOptions(profile, kubeconfig, context), tell, only), as_json)
+    access = ConnectionOptions(profile, kubeconfig, context)
+    _print_outcomes(undo_case(case, access, tell, only, including_attackers), as_json)
 
 
 @click.command(epilog="Example: kit journal case-1 --json")

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.actions.effect import Effect
 from kit.actions.registry import ACTIONS, action_of
 from kit.errors import CallError
-from kit.live.acts.act import ACTS, DOES_NOT_HOLD, Check
+from kit.live.acts.act import ACTS, DOES_NOT_HOLD, Check, services_needed_by, services_of
 from kit.live.acts.cluster import made_by_undo
 from kit.live.changes.change import Change, journaled, read_back
 from kit.live.connection import Connection
-from kit.live.errors import IMPOSSIBLE, Conflict, Failed, LiveError, Missing, Refused, Unknown
+from kit.live.errors import GONE, IMPOSSIBLE, Conflict, Failed, LiveError, Missing, Refused, Unknown, is_silent
 from kit.live.undo import seen_after, taken_back, unforeseen
 from kit.live.yourself import Yourself
 from kit.plan.journal import ActionRecord, ChangeRecord, Journal
@@ -31,11 +32,15 @@ from kit.whole_file import write_whole
 from kit.words import Names, few
 
 Tell = Callable[[str], None]
+GivesBack = Callable[[list[ActionRecord]], dict[str, str]]
 _CONFLICTS = 4
+_KEEPING = ("freeze", "capture")
 _OUTAGES = (
     3  # actions in a row that a service throttled or did not answer, after which the others that need it are held
 )
-_IMPOSSIBLE = ("404", "405", "501", IMPOSSIBLE)
+_IMPOSSIBLE = ("404", "405", "501", IMPOSSIBLE, GONE)
+_NOTHING_LEFT = (IMPOSSIBLE, GONE)  # codes of captures for which nothing waits
+_ON_TODAY = "judged on today's state: what comes before it in the plan is not done yet"
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Remediation:
         return [self._previewed(plan, planned, yours) for planned in plan.actions]
 
     def _yourself(self, plan: Plan) -> Yourself:
-        services = {service for one in plan.actions if not one.by_person for service in services_of(one)}
+        services = {service for one in plan.actions if not one.by_person for service in services_needed_by(one)}
         return Yourself(self.live, sorted(services))
 
     def _previewed(self, plan: Plan, planned: PlannedAction, yourself: Yourself) -> Outcome:
@@ -86,27 +91,33 @@ class Remediation:
         people = {one.id for one in plan.actions if one.by_person and not self._is_done(one.id)}
         selected = {one.id for one in plan.actions}
         waits = [id_ for id_ in planned.after if id_ in people or (id_ not in selected and not self._is_done(id_))]
+        before = [one for one in plan.actions if one.id in planned.after and not self._is_done(one.id)]
+        today = [_ON_TODAY] if any(one for one in before if ACTIONS[one.action].effects != (Effect.NONE,)) else []
         says = [*yours, *([f"it would wait for {few(waits, 3)}"] if waits else [])]
+
+        def not_done(word: str, why: str) -> Outcome:
+            return Outcome(planned.id, word, "; ".join([why, *today]))
+
         try:
             act = ACTS[planned.action]
             refused = yourself.shut_out_by(planned) or act.refuses(self.live, planned)
             if refused:
-                return Outcome(planned.id, "refused", refused)
+                return not_done("refused", refused)
             against = act.stands_against(self.live, planned)
             says += [f"not yet: {against}"] if against else []
             for change in act.changes(self.live, planned):
                 state = change.look(self.live)
                 if change.refuses(state):
-                    return Outcome(planned.id, "refused", change.refuses(state))
+                    return not_done("refused", change.refuses(state))
                 if change.holds(state):
                     says.append(f"{change.says}: it is so already")
                 else:
                     says.append(f"{change.says}: {change.dry_run(self.live, state)}")
         except LiveError as error:
-            return Outcome(planned.id, "refused" if isinstance(error, Refused) else "failed", error.says)
+            return not_done("refused" if isinstance(error, Refused) else "failed", error.says)
         except Exception as error:  # noqa: BLE001 - of one action; the others are still tried
             return Outcome(planned.id, "failed", unforeseen(error))
-        return Outcome(planned.id, "would be done", "; ".join(says) or "it only reads")
+        return Outcome(planned.id, "would be done", "; ".join([*says, *today]) or "it only reads")
 
     def apply(
         self, plan: Plan, approved: dict[str, Any], without_capture: str = "", by_hand: Names = ()
@@ -142,7 +153,9 @@ class Remediation:
         if waiting:
             return Outcome(planned.id, "held", f"it waits for {few(waiting, 3)}")
         silent = sorted(
-            service for service, count in self._outages.items() if count >= _OUTAGES and service in services_of(planned)
+            service
+            for service, count in self._outages.items()
+            if count >= _OUTAGES and service in services_needed_by(planned)
         )
         if silent:
             return Outcome(
@@ -187,6 +200,8 @@ class Remediation:
         """What was done stays done; what is known not to hold any more is done again."""
         if record.by_hand:
             return Outcome(planned.id, "by hand", "")
+        if not record.checked:  # a run ended between the last change and the look at it
+            self._checked(planned)
         if record.checked.get("word") != DOES_NOT_HOLD:
             return Outcome(planned.id, "done before", "")
         try:
@@ -201,7 +216,7 @@ class Remediation:
         return Outcome(planned.id, "done" if again else "done before", "", self._checked(planned))
 
     def _not_done(self, planned: PlannedAction, error: LiveError) -> Outcome:
-        if isinstance(error, Unknown) or error.throttled or error.code == "unreached":
+        if is_silent(error):
             self._outages[error.service] = self._outages.get(error.service, 0) + 1
         if error.code in _IMPOSSIBLE:
             self._impossible[planned.id] = error.code
@@ -210,19 +225,20 @@ class Remediation:
             return Outcome(planned.id, "unknown", f"{error.says}; it is looked up when the same command runs again")
         word = "refused" if isinstance(error, Refused) else "failed"
         self.journal.write(word + "_action", action=planned.id, says=error.says)
-        return Outcome(planned.id, word, error.says)
+        let_go = planned.stage in _KEEPING and error.code in _NOTHING_LEFT
+        return Outcome(planned.id, word, f"{error.says}; nothing waits for it" if let_go else error.says)
 
     def _lets_go(self, planned: PlannedAction, before: str, without_capture: bool) -> bool:
         """Whether an action need not wait for another any more."""
         if self._is_done(before):
             return True
         known = action_of(before)
-        if known is None or known.stage not in ("freeze", "capture"):
+        if known is None or known.stage not in _KEEPING:
             return False
-        # Nothing waits for a capture that cannot be made here, of which the journal has why. What is merely not found may have another cause:
+        # Nothing waits for a capture that cannot be made here, or of what is gone; the journal has why. Another 404 may have another cause:
         # what destroys waits then.
         code = self._impossible.get(before)
-        return without_capture or code == IMPOSSIBLE or (code is not None and not ACTIONS[planned.action].destroys)
+        return without_capture or code in _NOTHING_LEFT or (code is not None and not ACTIONS[planned.action].destroys)
 
     def _is_done(self, id_: str) -> bool:
         record = self.journal.actions.get(id_)
@@ -335,8 +351,11 @@ class Remediation:
             return Check(CANNOT_TELL, "another kit planned this action, and this one does not know it: look by hand")
         return self._checked(planned)
 
-    def undo(self, only: Names = ()) -> list[Outcome]:
-        """Take back what was done, the last first. only: ids or names of actions; all without."""
+    def undo(self, only: Names = (), gives_back: GivesBack = lambda records: {}) -> list[Outcome]:
+        """Take back what was done, the last first. only: ids or names of actions; all without.
+
+        gives_back: of the records that are to be undone, which would give the attacker access again (id → to what): they are left.
+        """
         chosen, every = set(only), list(self.journal.actions.values())
         for name in chosen - {one.id for one in every} - {one.action["action"] for one in every}:
             raise CallError(
@@ -345,8 +364,13 @@ class Remediation:
         self._close_open(undoing=False)
         self._remember()
         outcomes = []
-        for record in reversed(every):
-            if chosen and not {record.id, record.action["action"]} & chosen:
+        wanted = [one for one in reversed(every) if not chosen or {one.id, one.action["action"]} & chosen]
+        left = gives_back(wanted)
+        for record in wanted:
+            if record.id in left and any(one.stands for one in record.changes):
+                says = f"it would give the attacker back {left[record.id]}; with --including-attackers it is taken back too"
+                outcomes.append(Outcome(record.id, "not undone", says))
+                self._tell(f"not undone: {record.id}: {says}")
                 continue
             said = [
                 taken_back(self.live, self.journal, record, number)
@@ -364,8 +388,3 @@ class Remediation:
             outcomes.append(Outcome(record.id, word, "; ".join(dict.fromkeys(says for _, says in said if says))))
             self._tell(f"{word}: {record.id}" + (f": {outcomes[-1].says}" if outcomes[-1].says else ""))
         return outcomes
-
-
-def services_of(planned: PlannedAction) -> set[str]:
-    """The services that an action calls: kubernetes, ec2, iam, …"""
-    return {one.split(":")[1] if one.startswith("aws:") else "kubernetes" for one in planned.permissions}

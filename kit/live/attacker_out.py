@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from kit.actions.effect import Effect
+from kit.actions.registry import ACTIONS
 from kit.inventory.node_kind import COMPUTE_TYPE, WITHOUT_INSTANCE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
 from kit.live.acts.machine import labels_of
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import LiveError, Missing
+from kit.plan.ending import Ending
 from kit.plan.journal import ActionRecord, Journal
 from kit.plan.plan import PlannedAction
 from kit.plan.saved import planned_of
@@ -26,6 +29,19 @@ from kit.words import few, iso, utc
 EntryLife = Literal["alive", "dies", "cannot tell", "dead"]
 FATES: tuple[EntryLife, ...] = ("alive", "dies", "cannot tell", "dead")
 """What an entry may be, the gravest first."""
+_TAKEN = {
+    *(
+        Effect.UNBINDS,
+        Effect.SHUTS_OUT,
+        Effect.ENDS_SIGN_IN,
+        Effect.STOPS_KEY,
+        Effect.DENIES_SESSIONS,
+        Effect.CLOSES_TRUST,
+    ),
+    *(Effect.ENDS_POD_IDENTITY, Effect.TAKES_BACK, Effect.BLOCKS_WRITES, Effect.NARROWS_ENDPOINT),
+    *(Effect.CUTS_POD_OFF, Effect.CUTS_NODE_OFF),
+}
+"""The effects that take something from an entry, also where it does not end."""
 _RUNNING = ("pending", "running")
 _MOST = 3
 
@@ -168,6 +184,40 @@ class AttackerOut:
             for name, id_ in sorted(of_node.items())
             if id_ not in running
         ]
+
+
+def given_back(
+    journal: Journal, judge: Judge, entries: Iterable[OpenEntry], records: Iterable[ActionRecord]
+) -> dict[str, str]:
+    """Of the actions that are to be undone, in this order, those whose undo gives the attacker something again: id → what.
+
+    That is an entry which opens again (they count as done after), or what was taken from one that works, or may.
+    """
+    entries = list(entries)
+    named = {one.id: f"{one.kind.replace('_', ' ')} {one.key}" for one in entries}
+    done = {one.id: planned for one in journal.actions.values() if one.finished and (planned := _read(one))}
+    fates, about, found = judge(done.values()), Ending(done.values()), dict[str, str]()
+    closed = _closed(fates)
+    for entry in entries:
+        for one in about.about(entry) if entry.id in fates and entry.id not in closed else ():
+            if _TAKEN & {*ACTIONS[one.action].effects}:
+                found.setdefault(one.id, f"what {named[entry.id]} could do")
+    for record in records:
+        planned = done.get(record.id)
+        if planned is None or record.by_hand or planned.cannot_undo or record.id in found:
+            continue
+        without = [one for one in done.values() if one.id != record.id]
+        still = _closed(judge(without))
+        if closed <= still:
+            del done[record.id]
+        else:
+            found[record.id] = few([named[id_] for id_ in named if id_ in closed - still], _MOST)
+    return found
+
+
+def _closed(fates: Mapping[str, Fate]) -> set[str]:
+    """The entries that give the attacker nothing."""
+    return {id_ for id_, fate in fates.items() if fate.state in ("ended", "shut out")}
 
 
 def _read(record: ActionRecord) -> PlannedAction | None:

@@ -8,16 +8,15 @@ did not come is `Unknown`: it is looked up, never guessed. Sources: boto3 "Confi
 from __future__ import annotations
 
 import json
+import logging
 import random
 import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from kit.errors import CallError
 from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer
-from kit.model.arn import Arn
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ class Connection:
         self.answers: dict[str, list[str]] = {}
         self.remade: dict[str, str] = {}
         self.request_id = ""  # of the last call of Kubernetes: its Audit-Id
-        self._profile, self._kubeconfig, self._context = profile, kubeconfig, context
+        self.logged = Logged()
+        self._profile, self.kubeconfig, self.context = profile, kubeconfig, context
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -127,7 +127,7 @@ class Connection:
     @cached_property
     def caller(self) -> str:
         """The ARN of who calls AWS. Raises CallError where there are no credentials."""
-        return str(self._identity["Arn"])
+        return str(self.identity["Arn"])
 
     @property
     def access_key_id(self) -> str:
@@ -144,7 +144,7 @@ class Connection:
             return None
 
     @cached_property
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         import botocore.exceptions as aws_errors
 
         try:
@@ -157,20 +157,21 @@ class Connection:
             ) from None
 
     @cached_property
-    def _api(self) -> kubernetes.client.ApiClient:
+    def api(self) -> kubernetes.client.ApiClient:
         import kubernetes
         import urllib3
 
         settings = kubernetes.client.Configuration()
+        logging.getLogger().addHandler(self.logged)  # else the client's own lines go to the terminal
         try:
             kubernetes.config.load_kube_config(
-                self._kubeconfig, self._context, client_configuration=settings, persist_config=False
+                self.kubeconfig, self.context, client_configuration=settings, persist_config=False
             )
         except (kubernetes.config.ConfigException, OSError) as error:
             name = self.cluster or "CLUSTER"
             raise CallError(
                 f"there is no usable kubeconfig: {error}",
-                where=self._kubeconfig or "kubeconfig",
+                where=self.kubeconfig or "kubeconfig",
                 next=f"make one with `aws eks update-kubeconfig --name {name}`, or name it with --kubeconfig and --context",
             ) from None
         settings.retries = urllib3.Retry(0, redirect=0)
@@ -219,11 +220,11 @@ class Connection:
 
         what = f"{method} {path}"
         headers = {"Accept": accept, "User-Agent": "kit"} | ({"Content-Type": content_type} if body is not None else {})
-        sent = self._api.param_serialize(
+        sent = self.api.param_serialize(
             method, path, [], list(query.items()), headers, body, auth_settings=["BearerToken"]
         )
         try:
-            answer = self._api.call_api(*sent, _request_timeout=(_CONNECT, seconds))
+            answer = self.api.call_api(*sent, _request_timeout=(_CONNECT, seconds))
             said: bytes = answer.read()
             self.request_id = str(answer.headers.get("Audit-Id") or "")
         except kubernetes.client.ApiException as error:
@@ -231,6 +232,8 @@ class Connection:
             if status == 0:
                 raise Unknown(f"{what}: no answer came: {reason}", "cut") from None
         except urllib3.exceptions.MaxRetryError as error:
+            if isinstance(error.reason, urllib3.exceptions.SSLError):
+                raise Failed(f"{what}: the API server's certificate is not trusted: {error.reason}", "tls") from None
             if isinstance(error.reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
                 raise Failed(f"{what}: the API server cannot be reached: {error.reason}", "unreached") from None
             raise Unknown(f"{what}: no answer came: {error.reason}", "cut") from None
@@ -264,6 +267,13 @@ class Connection:
     @cached_property
     def user(self) -> dict[str, Any]:
         """Who calls Kubernetes: username, uid, groups, extra (SelfSubjectReview); {} where the cluster does not tell."""
+        try:
+            return self.reviewed()
+        except LiveError:
+            return {}
+
+    def reviewed(self) -> dict[str, Any]:
+        """Who calls Kubernetes, as it says itself. Raises LiveError."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         for pause in _pauses():  # it changes nothing, so it is tried again like a read
             try:
@@ -271,94 +281,25 @@ class Connection:
                 return dict(made.get("status", {}).get("userInfo") or {})
             except Unknown:
                 if pause is None:
-                    return {}
+                    raise
                 time.sleep(pause)
-            except Failed:
-                return {}
-        return {}
+        raise AssertionError
 
     @cached_property
     def described(self) -> dict[str, Any]:
         """The cluster as EKS describes it."""
         return dict(self.read("eks", "describe_cluster", name=self.cluster)["cluster"])
 
-    def check(self, aws: bool, cluster: bool) -> list[str]:
-        """Refuse unless the credentials are for the plan's account and the kubeconfig for its cluster. What it found, for a person.
 
-        aws, cluster: what the plan's actions call. Raises CallError, naming both.
-        """
-        if not self.account or not self.cluster:
-            raise CallError(
-                f"the case does not tell which {'cluster' if self.account else 'account'} it is about, so what is called cannot be checked against it",
-                next="add a finding, or make the case with --cluster",
-            )
-        if aws and not self.region:
-            raise CallError("the case does not tell the region", next="add a finding or CloudTrail")
-        says = []
-        if aws:
-            self._check_account()
-            says.append(f"AWS: {self.caller}")
-        if cluster:
-            self._check_cluster()
-            user = self.user.get("username")
-            if user == "system:anonymous":
-                raise CallError(
-                    "the kubeconfig gave no credential, so that the calls would be anonymous",
-                    where="kubeconfig",
-                    next="sign in, and look whether the command in its `exec` works",
-                )
-            says.append(f"Kubernetes: {user or 'a user that the cluster does not tell'}")
-        return says
+class Logged(logging.Handler):
+    """Takes what client libraries log: it belongs into errors, not onto the terminal."""
 
-    def _check_account(self) -> None:
-        account = str(self._identity["Account"])
-        if account != self.account:
-            raise CallError(
-                f"these credentials are for account {account} ({self.caller}), the case is about {self.account}",
-                where="AWS",
-                next="name the profile of that account with --profile",
-            )
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
 
-    def _check_cluster(self) -> None:
-        """By the address that EKS tells; where EKS may not be asked, by the ARN that `aws eks update-kubeconfig` names a cluster with."""
-        named = self._named_cluster
-        ours = f":{self.region}:{self.account}:cluster/{self.cluster}"
-        if named and not named.endswith(ours):
-            raise CallError(
-                f"this kubeconfig is for {named}, the case is about cluster {self.cluster} of account {self.account}",
-                where="kubeconfig",
-                next="name its context with --context",
-            )
-        try:
-            self._check_account()
-            endpoint = str(self.described.get("endpoint", ""))
-        except (LiveError, CallError) as error:
-            if named:
-                return
-            raise CallError(
-                f"which cluster this kubeconfig is for cannot be told: {error}",
-                where="kubeconfig",
-                next="use the one that `aws eks update-kubeconfig` writes, and credentials that may call eks:DescribeCluster",
-            ) from None
-        host = self._api.configuration.host
-        if urlsplit(endpoint).netloc.lower() != urlsplit(host).netloc.lower():
-            raise CallError(
-                f"this kubeconfig is for {host}, cluster {self.cluster} of account {self.account} is at {endpoint or 'no address'}",
-                where="kubeconfig",
-                next="name its context with --context",
-            )
-
-    @cached_property
-    def _named_cluster(self) -> str:
-        """The ARN that the kubeconfig's context names its cluster with, "" where it has another name."""
-        import kubernetes
-
-        assert self._api is not None  # it says in a sentence what is wrong with the kubeconfig
-        contexts, current = kubernetes.config.list_kube_config_contexts(self._kubeconfig)
-        chosen = next((one for one in contexts if one["name"] == self._context), current)
-        name = str(chosen["context"].get("cluster", ""))
-        arn = Arn.of(name)
-        return name if arn and arn.kind == "cluster" else ""
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage()[:300])
 
 
 def _parsed(said: bytes, what: str) -> Any:

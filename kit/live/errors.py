@@ -21,6 +21,8 @@ THROTTLED = {
 }
 IMPOSSIBLE = "impossible"
 """The code of what cannot be done here at all, so that nothing waits for it."""
+GONE = "gone"
+"""The code of what is refused because the thing that is meant is there no more: nothing of it is left to capture."""
 _DENIED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -62,6 +64,11 @@ class Missing(Failed):
 
 class Unknown(LiveError):
     """The answer did not come: it may have happened."""
+
+
+def is_silent(error: LiveError) -> bool:
+    """Whether a service was not reached, gave no answer, or asked to be left alone; one that answered 500 works for others."""
+    return error.throttled or error.code in ("unreached", "cut", "502", "503", "504")
 
 
 def aws_answer(call: Callable[[], Result], service: str, operation: str) -> Result:

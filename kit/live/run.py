@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     service_accounts,
     workloads,
 )
-from kit.live.acts.act import DOES_NOT_HOLD
+from kit.live.acts.act import DOES_NOT_HOLD, services_needed_by
 from kit.live.apply import Outcome, Remediation, Tell
-from kit.live.attacker_out import AttackerOut, LookedAt
+from kit.live.attacker_out import AttackerOut, LookedAt, given_back
 from kit.live.connection import Connection
+from kit.live.place import place_checked
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan
 from kit.plan.saved import plan_contract, saved_plan, touched
@@ -62,7 +64,8 @@ def preview_case(case: Path, access: ConnectionOptions, tell: Tell) -> list[Outc
     plan, options = saved_plan(case)
     journal = Journal(case)
     _warn_of_new_evidence(case, plan, options, tell)
-    return Remediation(case, journal, _connection(plan, _permissions(plan), access, tell), tell).preview(plan)
+    live = _connection(plan, _permissions(plan), access, tell, needs_cluster=_needs_cluster(plan))
+    return Remediation(case, journal, live, tell).preview(plan)
 
 
 def apply_case(
@@ -84,13 +87,13 @@ def apply_case(
         )
     with Journal(case) as journal:
         _warn_of_new_evidence(case, plan, options, tell)
-        live = _connection(plan, _permissions(plan), access, tell)
+        live = _connection(plan, _permissions(plan), access, tell, needs_cluster=_needs_cluster(plan))
         work = Remediation(case, journal, live, tell)
         approved = {
             "digest": plan.digest,
             "plan": plan_contract(case.resolve().name, plan),
             "aws_caller": live.caller_if_known,
-            "kubernetes_user": live.user.get("username") if _needs(_permissions(plan), "kubernetes:") else None,
+            "kubernetes_user": live.user.get("username") if _needs_cluster(plan) else None,
             "kit": kit.__version__,
         }
         outcomes = work.apply(plan, approved, without_capture, by_hand)
@@ -120,11 +123,20 @@ def check_case(case: Path, access: ConnectionOptions, tell: Tell) -> tuple[list[
         return outcomes, out.look(frames.joined.entries)
 
 
-def undo_case(case: Path, access: ConnectionOptions, tell: Tell, only: Names = ()) -> list[Outcome]:
-    """Take back what was done, the last first; its undo was approved with the plan. Raises KitError."""
+def undo_case(
+    case: Path, access: ConnectionOptions, tell: Tell, only: Names = (), including_attackers: bool = False
+) -> list[Outcome]:
+    """Take back what was done, the last first; its undo was approved with the plan. Raises KitError.
+
+    including_attackers: also what gives the attacker's access or objects back; without it that is left and named.
+    """
     settings_of(case)
     with Journal(case) as journal:
-        return Remediation(case, journal, _connection_of(journal, access, tell), tell).undo(only)
+        work = Remediation(case, journal, _connection_of(journal, access, tell), tell)
+        if including_attackers:
+            return work.undo(only)
+        frames = open_case(case).plan()
+        return work.undo(only, partial(given_back, journal, frames.fates, frames.joined.entries))
 
 
 def _connection_of(journal: Journal, access: ConnectionOptions, tell: Tell) -> Connection:
@@ -155,7 +167,13 @@ def _needs(permissions: set[str], service: str) -> bool:
     return any(one.startswith(service) for one in permissions)
 
 
-def _connection(plan: Plan, permissions: set[str], access: ConnectionOptions, tell: Tell) -> Connection:
+def _needs_cluster(plan: Plan) -> bool:
+    return any("kubernetes" in services_needed_by(one) for one in plan.actions if not one.by_person)
+
+
+def _connection(
+    plan: Plan, permissions: set[str], access: ConnectionOptions, tell: Tell, needs_cluster: bool = True
+) -> Connection:
     live = Connection(
         plan.account,
         plan.region,
@@ -164,7 +182,7 @@ def _connection(plan: Plan, permissions: set[str], access: ConnectionOptions, te
         kubeconfig=access.kubeconfig,
         context=access.context,
     )
-    for says in live.check(_needs(permissions, "aws:"), _needs(permissions, "kubernetes:")):
+    for says in place_checked(live, _needs(permissions, "aws:"), needs_cluster and _needs(permissions, "kubernetes:")):
         tell(says)
     return live
 

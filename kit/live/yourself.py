@@ -61,7 +61,7 @@ class Yourself:
 
 def own_address(live: Connection) -> str | None:
     """The address of this machine from which it calls the API server; None where it has no way there."""
-    host = urlsplit(live._api.configuration.host)
+    host = urlsplit(live.api.configuration.host)
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host.hostname, host.port or 443, type=socket.SOCK_DGRAM)[
             0

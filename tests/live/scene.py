@@ -139,8 +139,10 @@ def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any]) -> None:
         for one in reservation["Instances"]:
             tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
             own = {name: value for name, value in tags.items() if not name.startswith("aws:")}
-            aws.add_instance(one["InstanceId"], tags=own, SubnetId=subnet, SecurityGroupIds=[group])
-            aws.account.ec2.get_instance_by_id(one["InstanceId"]).private_dns_name_override = one["PrivateDnsName"]
+            address = one["PrivateIpAddress"]  # of which EC2 makes its private DNS name
+            aws.add_instance(
+                one["InstanceId"], tags=own, SubnetId=subnet, SecurityGroupIds=[group], PrivateIpAddress=address
+            )
             if "aws:autoscaling:groupName" in tags:
                 groups.setdefault(tags["aws:autoscaling:groupName"], []).append(one["InstanceId"])
     for name, instances in groups.items():

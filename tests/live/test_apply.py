@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from kit.actions.effect import Effect
+from kit.actions.registry import ACTIONS
 from tests.command import KIT, kit
 from tests.live.aws_emulator import CUT as CUT_AWS
 from tests.live.aws_emulator import Refusal as AwsRefusal
@@ -84,11 +86,11 @@ def test_apply_does_all_once_and_undo_restores_what_can_be(scene: Scene) -> None
     assert {one["state"] for one in done} == {"done"}
     for path in (file for one in done for file in one["files"]):
         assert (scene.case / path).exists()
-    undone = json.loads(scene.kit("undo", "--json").stdout)["actions"]
+    undone = json.loads(scene.kit("undo", "--including-attackers", "--json").stdout)["actions"]
     late = {one["id"]: one["says"] for one in undone if one["word"] == "not undone"}
     assert all(id_.startswith("narrow_endpoint") and "not seen yet" in says for id_, says in late.items())
     for _ in range(4):  # EKS takes minutes, and so many looks here
-        scene.kit("undo")
+        scene.kit("undo", "--including-attackers")
     assert {one["word"] for one in undone if one["id"] not in late} == {"undone", "cannot be undone"}
     assert all(
         one["id"].startswith(("snapshot_volumes", "capture_container"))
@@ -101,6 +103,24 @@ def test_apply_does_all_once_and_undo_restores_what_can_be(scene: Scene) -> None
     redone = scene.apply(plan["digest"])
     assert set(words(redone).values()) == {"done", "done before", "for a person"}
     assert comparable(scene.state()) == comparable(made)
+
+
+def test_an_undo_leaves_what_keeps_the_attacker_out_unless_that_is_asked_for(scene: Scene) -> None:
+    before = scene.state()  # the token whose rights are gone has ended with its pod; the web token of the role has not
+    plan = scene.plan(*(word for name in ("unbind_identity", "change_role_trust") for word in ("--only", name)))
+    scene.apply(plan["digest"])
+    made = scene.state()
+    done = scene.kit("undo", "--json")
+    undone = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
+    left = {one["action"] for one in plan["actions"] if undone[one["id"]]["word"] == "not undone"}
+    back = {one["action"] for one in plan["actions"] if undone[one["id"]]["word"] == "undone"}
+    assert done.returncode == 1 and (back, left) == ({"unbind_identity"}, {"change_role_trust"})
+    for one in undone.values():
+        if one["word"] == "not undone":
+            assert "give the attacker back " in one["says"] and "--including-attackers" in one["says"]
+    assert scene.state()["cluster"] != made["cluster"] and scene.state()["aws"] == made["aws"]
+    said(scene.kit("undo", "--including-attackers"))
+    assert scene.state() == before
 
 
 def test_a_pod_that_came_back_under_its_name_is_not_touched(scene: Scene) -> None:
@@ -245,7 +265,7 @@ def test_a_conflict_is_read_anew_and_one_that_stays_is_reported(scene: Scene) ->
 
     scene.kubernetes.faults.append(interfere)
     assert set(words(scene.apply(plan["digest"])).values()) == {"done"}
-    said(scene.kit("undo"))
+    said(scene.kit("undo", "--including-attackers"))
     conflicts["left"] = 1000
     before = scene.state()
     outcomes = scene.apply(plan["digest"])
@@ -311,7 +331,7 @@ def test_what_somebody_changed_since_is_not_undone(scene: Scene) -> None:
         binding | {"subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "someone-else"}]}
     )
     before = scene.kubernetes.objects()[key]
-    done = scene.kit("undo", "--json")
+    done = scene.kit("undo", "--including-attackers", "--json")
     outcomes = words(json.loads(done.stdout)["actions"])
     assert done.returncode == 1 and outcomes[plan["actions"][0]["id"]] == "not undone"
     assert scene.kubernetes.objects()[key] == before
@@ -373,7 +393,7 @@ def test_an_undo_whose_answer_was_lost_is_seen_by_the_next_apply(scene: Scene) -
             lost.pop() if lost and phase == "after" and call.operation == "iam:DeleteRolePolicy" else None
         )
     )
-    assert scene.kit("undo").returncode == 1
+    assert scene.kit("undo", "--including-attackers").returncode == 1
     assert "done" in words(scene.apply(plan["digest"])).values()
     assert comparable(scene.state()) == comparable(made)
 
@@ -443,3 +463,73 @@ def test_a_node_that_was_reached_is_kept_cut_off_and_ended(tmp_path: Path) -> No
             one["parameters"]["instance_id"] for one in plan["actions"] if one["action"] == "terminate_node"
         )
         assert scene.aws.state()["instances"][instance]["state"] in ("shutting-down", "terminated")
+
+
+def test_a_resource_that_is_answered_with_500_holds_up_no_other(scene: Scene) -> None:
+    """A failing admission webhook: the server works, and says of one resource that it cannot."""
+    broken, of = (
+        Refusal(500, "InternalError", 'failed calling webhook "guard.example.com"'),
+        ("networkpolicies", "rolebindings"),
+    )
+    scene.kubernetes.faults.append(
+        lambda call, phase: (
+            broken if phase == "before" and call.method != "GET" and any(one in call.path for one in of) else None
+        )
+    )
+    plan = scene.plan("--only", "isolate_pod", "--only", "unbind_identity", "--only", "delete_pod")
+    outcomes = scene.apply(plan["digest"], "--without-capture", "the pods are gone in any case")
+    failed = [one for one in outcomes if "guard.example.com" in one["says"]]
+    assert len(failed) >= 3 and not [one for one in outcomes if "did not answer" in one["says"]]
+    scene.kubernetes.faults.clear()
+    again = words(scene.apply(plan["digest"], "--without-capture", "the pods are gone in any case"))
+    unbound = [one["id"] for one in failed if one["id"].startswith("unbind_identity")]
+    assert unbound and {again[id_] for id_ in unbound} == {"done"}
+
+
+def test_what_was_done_and_not_looked_at_is_looked_at_by_the_next_run(scene: Scene) -> None:
+    plan = scene.plan("--only", "unbind_identity")
+    scene.apply(plan["digest"])
+    path = scene.case / "journal.jsonl"
+    *lines, last = path.read_text().splitlines(keepends=True)
+    of = json.loads(last)["members"]["action"]
+    assert json.loads(last)["what"] == "checked"
+    path.write_text("".join(lines))  # killed before it was written
+    scene.apply(plan["digest"])
+    checked = [
+        one["members"]["word"] for one in journal(scene) if one["what"] == "checked" and one["members"]["action"] == of
+    ]
+    assert checked == ["holds"]
+
+
+def test_of_what_is_gone_nothing_is_left_to_capture_and_nothing_waits_for_it(scene: Scene) -> None:
+    plan = scene.plan("--only", "keep_objects", "--only", "capture_container", "--only", "delete_pod")
+    deleted = next(one for one in plan["actions"] if one["action"] == "delete_pod")
+    kept = {id_ for id_ in deleted["after"] if id_.startswith(("keep_objects", "capture_container"))}
+    scene.kubernetes.remove(f"pods/{deleted['name']}")
+    outcomes = {one["id"]: one for one in scene.apply(plan["digest"])}
+    assert kept and all(outcomes[id_]["word"] == "refused" for id_ in kept)
+    assert all("nothing waits for it" in outcomes[id_]["says"] for id_ in kept)
+    assert not [id_ for id_ in kept if id_ in outcomes[deleted["id"]]["says"]], outcomes[deleted["id"]]
+
+
+def test_of_an_instance_that_the_case_names_ec2_tells_enough(scene: Scene) -> None:
+    plan = scene.plan("--only", "snapshot_volumes")
+    assert all(one["parameters"]["instance_id"] for one in plan["actions"])
+    before = len(scene.kubernetes.calls)
+    away = scene.environment | {"KUBECONFIG": str(scene.case / "none")}
+    done = Scene(scene.case, scene.aws, scene.kubernetes, away).apply(plan["digest"])
+    assert {one["word"] for one in done} == {"done"} and len(scene.kubernetes.calls) == before, done
+
+
+def test_a_preview_says_what_is_judged_on_the_state_of_today(scene: Scene) -> None:
+    plan = scene.plan()
+    of = {one["id"]: one for one in plan["actions"]}
+    said_of = {one["id"]: one["says"] for one in json.loads(scene.kit("preview", "--json").stdout)["actions"]}
+    today = {id_ for id_, says in said_of.items() if "judged on today's state" in says}
+    late = {
+        id_
+        for id_, one in of.items()
+        if not one["by_person"]
+        and any(Effect.NONE not in ACTIONS[of[each]["action"]].effects for each in one["after"] if each in of)
+    }
+    assert today and today == late

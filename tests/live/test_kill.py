@@ -79,7 +79,10 @@ def whole(template: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) 
     """The run that nobody kills, applied and then undone: its states and its calls."""
     with copied(template, tmp_path_factory.mktemp("whole")) as scene:
         found = dict[str, Any]()
-        for command, arguments in (("apply", ["--approve", template[1], "--check-after", "0"]), ("undo", [])):
+        for command, arguments in (
+            ("apply", ["--approve", template[1], "--check-after", "0"]),
+            ("undo", ["--including-attackers"]),
+        ):
             killer = Killer()
             assert run(scene, killer, command, *arguments) in (0, 1), (scene.case.parent / "output").read_text()
             found[command] = comparable(scene.state()), killer.changing
@@ -93,7 +96,7 @@ def survives(
         apply = ["--approve", template[1], "--check-after", "0"]
         if command == "undo":
             assert run(scene, Killer(), "apply", *apply) in (0, 1)
-        arguments = apply if command == "apply" else []
+        arguments = apply if command == "apply" else ["--including-attackers"]
         assert run(scene, Killer(at), command, *arguments) == -9, at
         assert run(scene, Killer(), command, *arguments) in (0, 1), at  # 1: a check does not hold
         assert comparable(scene.state()) == whole[command][0], at

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.live.kubernetes_emulator import KubernetesEmulator
 from tests.live.scene import STOLEN, Scene, refused, said, standing
@@ -82,6 +83,38 @@ def test_a_kubeconfig_of_another_cluster_is_refused(untouched: tuple[Scene, dict
     assert "there is no usable kubeconfig" in refused(
         scene, "--approve", plan["digest"], "--kubeconfig", str(tmp_path / "none")
     )
+
+
+NO_CREDENTIAL: dict[str, dict[str, Any]] = {
+    "401": {"token": "nobody-has-this"},
+    "anonymous": {},
+    "a dead command": {
+        "exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "false", "interactiveMode": "Never"}
+    },
+}
+
+
+@pytest.mark.parametrize("name", [*NO_CREDENTIAL, "unreachable"])
+def test_without_a_usable_credential_nothing_is_done_in_aws_either(
+    untouched: tuple[Scene, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    scene, plan = untouched
+    read = yaml.safe_load(Path(scene.environment["KUBECONFIG"]).read_text())
+    if name == "unreachable":
+        read["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
+        description = next(iter(scene.aws.account.clusters.values())).description
+        kept, description["endpoint"] = description["endpoint"], "http://127.0.0.1:9"
+    else:
+        read["users"][0]["user"] = NO_CREDENTIAL[name]
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(read))
+    says = refused(scene, "--approve", plan["digest"], "--kubeconfig", str(path))
+    if name == "unreachable":
+        description["endpoint"] = kept
+        assert "cannot be reached" in says and "--only" in says
+    else:
+        assert "the calls would be anonymous" in says and "Sign in" in says
+    assert [line[:4] for line in says.splitlines()] == ["kit:"], "nothing of the libraries' own"
 
 
 def test_an_unknown_action_by_hand_is_refused(untouched: tuple[Scene, dict[str, Any]]) -> None:

@@ -79,3 +79,14 @@ def all_hold(live: Connection, changes: Iterable[Change], says: str) -> Check:
         if not change.holds(change.look(live)):
             return Check(DOES_NOT_HOLD, f"not seen: {change.says}")
     return Check(HOLDS, says)
+
+
+def services_needed_by(planned: PlannedAction) -> set[str]:
+    """The services without which an action cannot be done: of an instance that the case names EC2 tells enough."""
+    services = services_of(planned)
+    return services - {"kubernetes"} if "ec2" in services and planned.parameters.get("instance_id") else services
+
+
+def services_of(planned: PlannedAction) -> set[str]:
+    """The services that an action calls: kubernetes, ec2, iam, …"""
+    return {one.split(":")[1] if one.startswith("aws:") else "kubernetes" for one in planned.permissions}

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from kit.actions.nodes import LOCKED_DAYS
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, all_hold
-from kit.live.acts.machine import Machine, arn_of, living_machine, machine_of, tags_of, why_not_there
+from kit.live.acts.machine import Machine, arn_of, living_machine, machine_of, tags_of
 from kit.live.changes.aws_change import AwsCall, AwsChange, send
 from kit.live.changes.change import Change, State
 from kit.live.changes.instance_change import SnapshotVolumes
 from kit.live.connection import Connection
-from kit.live.errors import Failed
+from kit.live.errors import Failed, Refused
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
 
@@ -55,10 +55,13 @@ def to_snapshot(live: Connection, planned: PlannedAction) -> list[Change]:
 
 def cannot_snapshot(live: Connection, planned: PlannedAction) -> str:
     """Why no snapshot can be made; "" where one can."""
-    refused = why_not_there(live, planned)
-    if not refused and not living_machine(live, planned).volumes():
-        return "the instance has no EBS volumes: what is on its instance store goes with it"
-    return "" if refused and are_started(live, planned).word == HOLDS else refused
+    try:
+        machine = living_machine(live, planned)
+    except Refused:
+        if are_started(live, planned).word == HOLDS:
+            return ""
+        raise
+    return "" if machine.volumes() else "the instance has no EBS volumes: what is on its instance store goes with it"
 
 
 def are_started(live: Connection, planned: PlannedAction) -> Check:

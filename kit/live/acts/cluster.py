@@ -12,7 +12,7 @@ from typing import Any
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
 from kit.live.changes.objects import METADATA_ONLY, url_path
 from kit.live.connection import Connection
-from kit.live.errors import Missing, Refused
+from kit.live.errors import GONE, Missing, Refused
 from kit.plan.journal import Entry
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
@@ -38,9 +38,9 @@ def meant(live: Connection, planned: PlannedAction, resource: str = "") -> dict[
     thing = found(live, resource, namespace, name)
     what = "/".join(one for one in (resource, namespace, name) if one)
     if thing is None:
-        raise Refused(f"{what} is not there any more")
+        raise Refused(f"{what} is not there any more", GONE)
     if uid and thing["metadata"]["uid"] != uid_now(live, uid):
-        raise Refused(f"{what} is another object now: its uid is {thing['metadata']['uid']}, planned was {uid}")
+        raise Refused(f"{what} is another object now: its uid is {thing['metadata']['uid']}, planned was {uid}", GONE)
     return thing
 
 

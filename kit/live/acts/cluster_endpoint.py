@@ -123,7 +123,7 @@ def _is_outside(live: Connection) -> str:
 
     The name of an endpoint has private addresses inside the VPC and in what is connected to it. Source: EKS User Guide, "Cluster API server
     endpoint"."""
-    host = urlsplit(live._api.configuration.host).hostname or ""
+    host = urlsplit(live.api.configuration.host).hostname or ""
     found = _addresses(host)
     if found and not any(ip_address(one).is_global for one in found):
         return ""

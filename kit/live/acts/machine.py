@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kit.errors import CallError
 from kit.inventory.node_kind import (
     AUTO,
     COMPUTE_TYPE,
@@ -19,12 +20,9 @@ from kit.inventory.node_kind import (
 from kit.live.changes.instance_change import ENDED, instance
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
-from kit.live.errors import Missing, Refused
+from kit.live.errors import GONE, LiveError, Missing, Refused, is_silent
 from kit.model.arn import Arn, partition_of
 from kit.plan.plan import PlannedAction
-
-GONE = "gone"
-"""The code of what is refused because node or instance is there no more."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,16 @@ def tags_of(found: dict[str, Any]) -> dict[str, str]:
 
 
 def node_of(live: Connection, planned: PlannedAction) -> dict[str, Any] | None:
-    """The Node object as it stands now, None where it is gone."""
+    """The Node object as it stands now, None where it is gone, and where no API server answers and the case names the instance."""
     try:
         return dict(live.kubernetes("GET", url_path("nodes", None, planned.parameters["node"])))
     except Missing:
         return None
+    except (LiveError, CallError) as error:
+        is_away = isinstance(error, CallError) or is_silent(error)
+        if is_away and planned.parameters.get("instance_id"):
+            return None  # EC2 tells then whether the instance has the node's name
+        raise
 
 
 def labels_of(node: dict[str, Any] | None) -> dict[str, str]:
@@ -181,14 +184,11 @@ def living_machine(live: Connection, planned: PlannedAction) -> Machine:
     """The machine, refused where it is ended or about to be."""
     machine = machine_of(live, planned)
     if machine.state in ENDED:
-        raise Refused(f"instance {machine.id} is {machine.state}")
+        raise Refused(f"instance {machine.id} is {machine.state}", GONE)
     return machine
 
 
 def why_not_there(live: Connection, planned: PlannedAction) -> str:
-    """Why the instance cannot be worked on, "" when it can."""
-    try:
-        living_machine(live, planned)
-    except Refused as error:
-        return error.says
+    """ "" where the instance can be worked on. Raises Refused with its kind where it cannot."""
+    living_machine(live, planned)
     return ""

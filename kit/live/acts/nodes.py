@@ -37,7 +37,6 @@ from kit.live.acts.captures import (
     to_snapshot,
 )
 from kit.live.acts.machine import (
-    GONE,
     Machine,
     is_another,
     is_only_named,
@@ -71,7 +70,7 @@ from kit.live.changes.quarantine import (
     interfaces_of,
 )
 from kit.live.connection import Connection
-from kit.live.errors import Refused
+from kit.live.errors import GONE, Refused
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
 from kit.words import few
@@ -104,9 +103,6 @@ def _protection(live: Connection, planned: PlannedAction) -> list[Change]:
 
 
 def _cannot_protect(live: Connection, planned: PlannedAction) -> str:
-    refused = why_not_there(live, planned)
-    if refused:
-        return refused
     if not _protection(live, planned):
         return "a Spot instance has no termination protection, and it is in no Auto Scaling group: capture it soon"
     return ""
@@ -235,10 +231,9 @@ def _quarantine(live: Connection, planned: PlannedAction) -> list[Change]:
 
 
 def _cannot_quarantine(live: Connection, planned: PlannedAction) -> str:
-    refused = why_not_there(live, planned) or is_only_named(planned)
-    if not refused and living_machine(live, planned).kind == AUTO:
+    if living_machine(live, planned).kind == AUTO:
         return "EKS Auto Mode lets nobody change the interfaces or the role of its nodes: isolate the pods by network policy, or end the node"
-    return refused
+    return is_only_named(planned)
 
 
 def _is_quarantined(live: Connection, planned: PlannedAction) -> Check:
