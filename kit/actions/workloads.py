@@ -9,6 +9,7 @@ from kit.actions.effect import Effect
 from kit.actions.target import LostObject, SecretParameters, Target
 from kit.lenient import dict_of
 from kit.model.command_line import Command, kubectl
+from kit.model.kubernetes import WORKLOADS
 
 
 def _person(target: Target) -> str:
@@ -84,7 +85,8 @@ ACTIONS = (
            effects=(Effect.DELETES,),
            commands=deleted, destroys=True,
            precondition="the object with this uid stands, its YAML is kept and its pods are captured",
-           permissions=_DELETION, preview=DRY, check="it is gone",
+           permissions=(*_DELETION, *(f"{resource}? kubernetes:pods:list:{{space}}" for resource in WORKLOADS.values())),
+           preview=DRY, check="it is gone, and its pods are",
            ends=("created",)),
     Action("restore_objects", "recover", "Bring back what the attacker deleted", "nothing", stops_nothing=True, undo="delete it again", kinds=("deleted",),
            effects=(Effect.RESTORES,), commands=_restore,

@@ -279,9 +279,13 @@ def permissions() -> None:
 @chosen
 @shows_errors
 def permissions_plan(case: Path, finding: str, start: str, end: str) -> None:
-    """Print the least that the plan of CASE needs: IAM policies and roles of RBAC, as JSON. The saved plan's, where there is one."""
+    """Print the least that the plan of CASE and `kit check` need: IAM policies and roles of RBAC, as JSON. The saved plan's, where there is one."""
+    from kit.live.attacker_out import asked_by_look
     from kit.plan.permissions import permissions_of
     from kit.plan.saved import saved_plan
 
     saved = (case / "plan.json").exists() and not (finding or start or end)
-    print_json(permissions_of(saved_plan(case)[0] if saved else opened_case(case, finding, start, end).plan().plan))
+    frames = opened_case(case, finding, start, end).plan()
+    made = saved_plan(case)[0] if saved else frames.plan
+    asked = {one for action in made.actions if not action.by_person for one in action.permissions}
+    print_json(permissions_of(made, asked_by_look(frames.joined.entries, frames.fates, sorted(asked))))

@@ -5,10 +5,11 @@ A Node object that no running instance is behind may have been made by whoever s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+from urllib.parse import unquote
 
 from kit.actions.effect import Effect
 from kit.actions.registry import ACTIONS
@@ -16,7 +17,6 @@ from kit.inventory.node_kind import COMPUTE_TYPE, WITHOUT_INSTANCE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check
 from kit.live.acts.machine import labels_of
 from kit.live.changes.objects import url_path
-from kit.live.connection import Connection
 from kit.live.errors import LiveError, Missing
 from kit.plan.ending import Ending
 from kit.plan.journal import ActionRecord, Journal
@@ -24,7 +24,7 @@ from kit.plan.plan import PlannedAction
 from kit.plan.saved import planned_of
 from kit.plan.still_open import Fate, FateState
 from kit.statements.open_entry import OpenEntry
-from kit.words import few, iso, utc
+from kit.words import Names, few, iso, utc
 
 EntryLife = Literal["alive", "dies", "cannot tell", "dead"]
 FATES: tuple[EntryLife, ...] = ("alive", "dies", "cannot tell", "dead")
@@ -73,6 +73,19 @@ _LIVES: dict[FateState, EntryLife] = {
 }
 
 
+class Looks(Protocol):
+    """What a look asks for, of a connection or of what writes down the questions."""
+
+    def kubernetes(self, method: str, path: str, /) -> Any:
+        """An object of the cluster."""
+
+    def listed(self, path: str, /) -> list[dict[str, Any]]:
+        """The objects of a list."""
+
+    def pages(self, service: str, operation: str, member: str, **parameters: Any) -> Iterator[Any]:
+        """What a listing call of AWS answers."""
+
+
 class AttackerOut:
     """Looks at the open entries of a case after its plan was applied. checks: action → the look at whether it holds.
 
@@ -82,8 +95,8 @@ class AttackerOut:
 
     def __init__(
         self,
-        journal: Journal,
-        live: Connection,
+        journal: Journal | None,
+        live: Looks,
         checks: Mapping[str, Check],
         judge: Judge,
         sees_cluster: bool,
@@ -91,8 +104,9 @@ class AttackerOut:
     ) -> None:
         self.live, self._checks = live, checks
         self._sees_cluster, self._sees_aws = sees_cluster, sees_aws
-        self._done_at = {str(one["action"]): one.at for one in journal.of("finished", "by_hand")}
-        done = list(filter(None, (_read(one) for one in journal.actions.values() if one.finished)))
+        self._done_at = {str(one["action"]): one.at for one in journal.of("finished", "by_hand")} if journal else {}
+        records = journal.actions.values() if journal else ()
+        done = list(filter(None, (_read(one) for one in records if one.finished)))
         self._held = judge(one for one in done if self._word(one.id) == HOLDS)
         self._done = judge(done)
 
@@ -184,6 +198,44 @@ class AttackerOut:
             for name, id_ in sorted(of_node.items())
             if id_ not in running
         ]
+
+
+class _Asked:
+    """Writes down what it is asked for, as permissions; nothing is there."""
+
+    def __init__(self) -> None:
+        self.permissions = set[str]()
+
+    def kubernetes(self, method: str, path: str, /) -> Any:
+        self.permissions.add(_permission_for(path))
+        raise Missing(f"{method} {path} is only written down")
+
+    def listed(self, path: str, /) -> list[dict[str, Any]]:
+        self.permissions.add(_permission_for(path))
+        return []
+
+    def pages(self, service: str, operation: str, member: str, **parameters: Any) -> Iterator[Any]:
+        self.permissions.add(f"aws:{service}:{operation.title().replace('_', '')}")
+        return iter(())
+
+
+def _permission_for(path: str) -> str:
+    """The permission to read what stands at a path of the API: `get` of an object, `list` without a name."""
+    root, *parts = [unquote(part) for part in path.strip("/").split("/")]
+    group, parts = (f"{parts[0]}/", parts[2:]) if root == "apis" else ("", parts[1:])
+    namespace, parts = (parts[1], parts[2:]) if parts[0] == "namespaces" and len(parts) > 2 else ("", parts)
+    verb = f"get:{namespace}/{parts[1]}" if len(parts) > 1 else "list"
+    return f"kubernetes:{group}{parts[0]}:{verb}"
+
+
+def asked_by_look(entries: Iterable[OpenEntry], judge: Judge, permissions: Names) -> set[str]:
+    """What a look at whether the attacker is out reads, as permissions. permissions: those of the plan, which say what is reached at all."""
+    asked, places = (
+        _Asked(),
+        [any(one.startswith(f"{place}:") for one in permissions) for place in ("kubernetes", "aws")],
+    )
+    AttackerOut(None, asked, {}, judge, *places).look(entries)
+    return asked.permissions
 
 
 def given_back(

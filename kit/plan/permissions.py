@@ -23,9 +23,9 @@ _UNNAMED = ("create", "list")  # requests of these verbs have no name, so resour
 _API_GROUP = "rbac.authorization.k8s.io"
 
 
-def permissions_of(plan: Plan) -> dict[str, Any]:
-    """The least that the plan needs: IAM policies, and a List of RBAC's roles, as their APIs take them."""
-    every = {one for action in plan.actions if not action.by_person for one in action.permissions}
+def permissions_of(plan: Plan, also: Iterable[str] = ()) -> dict[str, Any]:
+    """The least that the plan needs: IAM policies, and a List of RBAC's roles, as their APIs take them. also: what the look afterwards reads."""
+    every = {*also} | {one for action in plan.actions if not action.by_person for one in action.permissions}
     if any(one.startswith("aws:") for one in every):
         every |= {*ALWAYS}
     if any(one.startswith("kubernetes:") for one in every):

@@ -6,6 +6,7 @@ import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 import yaml
 
 from kit.actions.registry import ACTIONS
+from kit.live.acts import service_accounts
+from kit.live.acts.act import HOLDS
 from kit.live.apply import Outcome, Remediation
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Refused
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan, PlannedAction
+from kit.questions.verdict import CANNOT_TELL
 from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 for _module in ("pods", "isolation", "bindings", "workloads", "put_back", "service_accounts", "exposure"):
@@ -364,6 +368,32 @@ def test_the_account_that_the_run_itself_uses_keeps_its_tokens(room: Room, recre
     gone = planned("delete_workload", "own", resource="serviceaccounts", name="till", expected={})
     assert "the kit itself" in room.one("apply", gone).says
     assert room.content() == before
+
+
+def test_old_tokens_have_ended_when_no_api_server_knows_them_any_more(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_accounts, "CACHED", timedelta(seconds=10))
+    action = planned("end_service_account_tokens", "anew", name="till", recreate=True)
+    done = room.one("apply", action)
+    assert done.check and done.check.word == CANNOT_TELL and "for 10 s more" in done.check.says
+    monkeypatch.setattr(service_accounts, "CACHED", timedelta(0))
+    (again,) = room.run("check")
+    assert again.check and again.check.word == HOLDS, again
+
+
+def test_a_workload_is_gone_when_its_pods_are(room: Room) -> None:
+    room.emulator.add(thing("apps/v1", "DaemonSet", "miner", spec={"template": {}, "selector": {}}))
+    owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "miner", "uid": "of-miner", "controller": True}
+    left = thing("v1", "Pod", "miner-x1", metadata={"ownerReferences": [owner]}, spec={"containers": []})
+    action = planned("delete_workload", "miner", resource="daemonsets", name="miner", expected={})
+    assert room.one("apply", action).word == "done"
+    room.emulator.add(left)  # the garbage collector has not come to it yet
+    (before,) = room.run("check")
+    assert before.check and before.check.word == CANNOT_TELL and "miner-x1" in before.check.says
+    room.emulator.remove("pods/shop/miner-x1")
+    (after,) = room.run("check")
+    assert after.check and after.check.word == HOLDS, after
 
 
 def bound(room: Room) -> list[str]:

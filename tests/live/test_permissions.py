@@ -250,8 +250,10 @@ def test_a_whole_plan_is_done_with_the_roles_that_are_printed_for_it(recording: 
         assert sum(one["word"] == "done" for one in outcomes) > 10, outcomes
         room.kit("check", "--json")
         assert refused_by_rbac(room) == []
+        entries = json.loads(room.kit("check", "--json").stdout)["attacker"]["entries"]
+        assert refused_by_rbac(room) == [] and not [one for one in entries if one["id"] == "node-object-*"]
         grant(room.kubernetes, [one for one in roles if one["metadata"]["name"].endswith("-undo")])
-        room.kit("undo", "--json")
+        room.kit("undo", "--including-attackers", "--json")
         assert refused_by_rbac(room) == []
 
 

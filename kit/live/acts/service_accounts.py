@@ -8,6 +8,7 @@ after its pod's deletion); EKS User Guide "IAM roles for service accounts" (what
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
@@ -18,7 +19,10 @@ from kit.live.connection import Connection
 from kit.live.errors import Conflict, Refused
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
+from kit.words import utc
 
+CACHED = timedelta(seconds=10)
+"""How long an API server goes on with a token that it has just let in. Source: kubernetes/apiserver, authenticator, TokenSuccessCacheTTL."""
 _NAME, _UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 
 
@@ -122,6 +126,12 @@ def _ended(live: Connection, planned: PlannedAction) -> Check:
         return Check(CANNOT_TELL, f"{what} was made at {made}; the evidence has no uid to tell it from the old one by")
     if account["metadata"]["uid"] == uid:
         return Check(DOES_NOT_HOLD, f"{what} still has its old uid: its tokens are valid")
+    made_at = datetime.fromisoformat(account["metadata"]["creationTimestamp"])
+    if datetime.now(UTC) < made_at + CACHED:
+        return Check(
+            CANNOT_TELL,
+            f"{what} was made anew at {utc(made_at)}; API servers know its old tokens for {CACHED.seconds} s more: look again",
+        )
     restart = f"; these pods have dead tokens until they restart: {pods}" if pods else ""
     return Check(HOLDS, f"{what} was made anew, all its old tokens have ended; {sts}{restart}")
 

@@ -5,14 +5,21 @@ Source: Kubernetes "Garbage Collection".
 
 from __future__ import annotations
 
+from typing import Any
+
 from kit.actions.action import seconds_after
 from kit.live.acts.act import HOLDS, Check, act, all_hold
-from kit.live.acts.cluster import found, is_gone, is_own_account, uid_now
-from kit.live.changes.objects import CreateObject, DeleteObject, EditObject, remade
+from kit.live.acts.cluster import controller, found, is_gone, is_own_account, title, uid_now
+from kit.live.changes.objects import CreateObject, DeleteObject, EditObject, remade, url_path
 from kit.live.connection import Connection
 from kit.live.errors import Refused
+from kit.model.kubernetes import WORKLOADS
 from kit.plan.plan import PlannedAction
 from kit.plan.whole_object import MADE_BY_OTHERS
+from kit.questions.verdict import CANNOT_TELL
+from kit.words import few
+
+_MOST = 3  # names that are written out
 
 
 def _delete(live: Connection, planned: PlannedAction) -> list[DeleteObject]:
@@ -85,8 +92,33 @@ def _restored(live: Connection, planned: PlannedAction) -> Check:
     return all_hold(live, _restore(live, planned), f"{planned.name} is there again, as the evidence has it")
 
 
+def _is_gone_with_its_pods(live: Connection, planned: PlannedAction) -> Check:
+    """The check of a deletion; what starts pods is gone when these are, which the garbage collector deletes after it."""
+    check, known = is_gone(live, planned), planned.parameters
+    if check.word != HOLDS or known["resource"] not in WORKLOADS.values():
+        return check
+    pods = live.listed(url_path("pods", known.get("namespace")))
+    left = [title(one) for one in pods if _is_started_by(one, known["resource"], known["name"])]
+    if not left:
+        return Check(HOLDS, f"{check.says}, and its pods are")
+    return Check(
+        CANNOT_TELL, f"{check.says}, and of its pods {few(left, _MOST)} still stand: look again a minute later"
+    )
+
+
+def _is_started_by(pod: dict[str, Any], resource: str, name: str) -> bool:
+    """Whether a pod's controller is of this workload, or was made by it: a ReplicaSet of a Deployment, a Job of a CronJob."""
+    by = controller(pod) or {}
+    made = {"ReplicaSet": "deployments", "Job": "cronjobs"}.get(str(by.get("kind")))
+    own = str(by.get("name"))
+    return (WORKLOADS.get(str(by.get("kind"))), own) == (resource, name) or (made, own.rpartition("-")[0]) == (
+        resource,
+        name,
+    )
+
+
 act("suspend_cronjob", changes=_suspend, check=_is_suspended)
 act("remove_webhook", changes=_delete, check=is_gone)
 act("remove_secret", changes=_delete, check=is_gone)
-act("delete_workload", changes=_delete, check=is_gone)
+act("delete_workload", changes=_delete, check=_is_gone_with_its_pods)
 act("restore_objects", changes=_restore, check=_restored)
