@@ -228,14 +228,14 @@ def _permission_for(path: str) -> str:
     return f"kubernetes:{group}{parts[0]}:{verb}"
 
 
-def asked_by_look(entries: Iterable[OpenEntry], judge: Judge, permissions: Names) -> set[str]:
+def asked_by_look(entries: Iterable[OpenEntry], judge: Judge, permissions: Names) -> list[str]:
     """What a look at whether the attacker is out reads, as permissions. permissions: those of the plan, which say what is reached at all."""
     asked, places = (
         _Asked(),
         [any(one.startswith(f"{place}:") for one in permissions) for place in ("kubernetes", "aws")],
     )
     AttackerOut(None, asked, {}, judge, *places).look(entries)
-    return asked.permissions
+    return sorted(asked.permissions)
 
 
 def given_back(

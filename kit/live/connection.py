@@ -145,6 +145,7 @@ class Connection:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
+        """Who calls AWS, as STS says. Raises CallError where there are no credentials."""
         import botocore.exceptions as aws_errors
 
         try:
@@ -158,6 +159,7 @@ class Connection:
 
     @cached_property
     def api(self) -> kubernetes.client.ApiClient:
+        """The client of the cluster. Raises CallError without a kubeconfig."""
         import kubernetes
         import urllib3
 
@@ -299,6 +301,7 @@ class Logged(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
         self.lines.append(record.getMessage()[:300])
 
 

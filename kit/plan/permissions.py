@@ -12,6 +12,7 @@ from typing import Any
 from kit.actions.permission import Permission
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.plan import Plan
+from kit.words import Names
 
 ALWAYS = ("aws:eks:DescribeCluster", "aws:iam:SimulatePrincipalPolicy", "aws:iam:GetRole", "aws:ec2:DescribeInstances")
 """What every run needs of AWS: to tell the cluster by its address, the caller's permissions in a preview, and in a check which Node has an instance."""
@@ -23,7 +24,7 @@ _UNNAMED = ("create", "list")  # requests of these verbs have no name, so resour
 _API_GROUP = "rbac.authorization.k8s.io"
 
 
-def permissions_of(plan: Plan, also: Iterable[str] = ()) -> dict[str, Any]:
+def permissions_of(plan: Plan, also: Names = ()) -> dict[str, Any]:
     """The least that the plan needs: IAM policies, and a List of RBAC's roles, as their APIs take them. also: what the look afterwards reads."""
     every = {*also} | {one for action in plan.actions if not action.by_person for one in action.permissions}
     if any(one.startswith("aws:") for one in every):
