@@ -836,3 +836,34 @@ def test_a_node_that_was_replaced_under_its_name_is_told_from_the_new_one(tmp_pa
     assert keys(scope[new], "pod") & (before | after) == after and before <= keys(scope[new], "pod", "possible")
     assert not (keys(scope[old], "pod") | keys(scope[old], "pod", "possible")) & after
     assert len(keys(scope[old], "pod")) > 0
+
+
+@pytest.mark.parametrize(
+    ("type_", "by"),
+    [
+        ("UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", "session"),
+        ("UnauthorizedAccess:EC2/SSHBruteForce", "instance"),
+        ("Backdoor:EC2/C&CActivity.B!DNS", "instance"),
+        ("Trojan:EC2/DNSDataExfiltration", "another instance"),
+    ],
+)
+def test_a_finding_about_a_node_or_its_role_session_is_about_the_cluster(tmp_path: Path, type_: str, by: str) -> None:
+    evidence = varied(STOLEN, tmp_path)
+    nodes = json.loads((evidence / "cluster" / "nodes.json").read_text())["items"]
+    node = nodes[0]["metadata"]["name"]
+    instance = nodes[0]["spec"]["providerID"].rsplit("/", 1)[-1] if by != "another instance" else "i-0123456789abcdef0"
+    about = {"ResourceType": "Instance", "InstanceDetails": {"InstanceId": instance}}
+    if by == "session":
+        about = {
+            "ResourceType": "AccessKey",
+            "AccessKeyDetails": {"PrincipalId": f"AROAEXAMPLE:{instance}", "UserName": "n"},
+        }
+    listed = json.loads((evidence / "findings.json").read_text())
+    first = listed["Findings"][0]
+    listed["Findings"].append(
+        first | {"Id": "f" * 32, "Type": type_, "Resource": about, "Service": {**first["Service"], "Action": {}}}
+    )
+    (evidence / "findings.json").write_text(json.dumps(listed))
+    finding = scope_of(evidence)["f" * 32]
+    assert finding["about_eks"] is (by != "another instance")
+    assert keys(finding, "node") == ({node} if by != "another instance" else set())

@@ -43,7 +43,7 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
         return
     table = table_with("severity", "type", "id", "cluster", "first seen", "last seen", "count", "note")
     for row in rows:
-        note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "not about EKS: outside this kit"
+        note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "names no EKS cluster"
         seen = minute(row["first_seen_at"]), minute(row["last_seen_at"])
         add_row(table, f"{row['severity']:.1f}", row["type"], row["id"], row["cluster"], *seen, row["count"], note)
     print_table(table) if rows else click.echo(

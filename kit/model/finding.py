@@ -36,9 +36,9 @@ INSTANCE_ID = "resource.instanceDetails.instanceId"
 SEQUENCE = "service.detection.sequence"
 
 _RESOURCE_WORD = re.compile(r"^[^:]*:([^/]*)")  # of ThreatPurpose:ResourceTypeAffected/ThreatFamilyName
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 _CLUSTER_TAG = "kubernetes.io/cluster/"
 _CLUSTER_NAME_TAGS = ("eks:cluster-name", "aws:eks:cluster-name")
-
 
 _USER = ("Resource", "KubernetesDetails", "KubernetesUserDetails")
 _WORKLOAD = ("Resource", "KubernetesDetails", "KubernetesWorkloadDetails")
@@ -143,6 +143,12 @@ class Finding:
     def instance_id(self) -> str | None:
         """The EC2 instance that the finding names."""
         return text_of(member(self.raw, "Resource", "InstanceDetails", "InstanceId"))
+
+    @property
+    def session_instance(self) -> str | None:
+        """The EC2 instance whose role session the finding's access key is of: AWS names such a session by it (ROLE ID:INSTANCE ID)."""
+        session = str(self.access_key.get("PrincipalId")).partition(":")[2]
+        return session if _INSTANCE.fullmatch(session) else None
 
     @property
     def resource_type(self) -> str | None:

@@ -11,7 +11,7 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing, in_window
 from kit.lenient import dicts_of
 from kit.model.arn import iam_arn
-from kit.model.finding import API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
+from kit.model.finding import ACCESS_KEY, API_CALL, INSTANCE_ID, ROLE_BINDING, SEQUENCE, USER_NAME, WORKLOAD, Finding
 from kit.model.kinds import PODS, Certainty
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
@@ -222,8 +222,10 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
 
 
 def _node_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
-    """All pods on the node, when the finding names its instance and no workload."""
+    """All pods on the node, when the finding names its instance, or a session of its role, and no workload."""
     finding = scope.finding
+    if not finding.workload and finding.session_instance in inventory.node_of_instance:
+        return _pods_on_instance(scope, inventory, str(finding.session_instance), finding.ref(ACCESS_KEY))
     if finding.workload or not finding.instance_id or finding.resource_type != "Instance":
         return []
     return _pods_on_instance(scope, inventory, finding.instance_id, finding.ref(INSTANCE_ID))

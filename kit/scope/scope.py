@@ -114,7 +114,7 @@ class Scope:
             says = "This is a sample finding: AWS made it for practice, and nothing in it exists"
             scope.limit(EVERYTHING, says, "nothing: archive it")
         elif not self.is_about_eks(finding):
-            says = f"A finding of type {finding.type} is not about EKS: it is outside this kit"
+            says = f"A finding of type {finding.type} names no EKS cluster, and no node of this one"
             scope.limit(EVERYTHING, says, "use the guidance of its own finding type")
         elif self.attacker.own_calls.is_foreign(finding):
             says = f"This finding is about cluster {finding.cluster}, and the evidence is of cluster {self.inventory.cluster}: what it affects cannot be told"
@@ -135,9 +135,9 @@ class Scope:
             self._add_rest(scope)
 
     def is_about_eks(self, finding: Finding) -> bool:
-        """Whether a finding is about an EKS cluster; a runtime finding also where its instance is a node of this case."""
-        is_runtime = ":Runtime/" in finding.type
-        return finding.about_eks or (is_runtime and finding.instance_id in self.inventory.node_of_instance)
+        """Whether a finding is about an EKS cluster: by what it names, or as its instance, or its session's, is a node of this case."""
+        instances = {finding.instance_id, finding.session_instance}
+        return finding.about_eks or not instances.isdisjoint(self.inventory.node_of_instance)
 
     def _add_rest(self, scope: FindingScope) -> None:
         add_possible(scope, self.inventory)

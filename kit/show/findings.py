@@ -57,7 +57,7 @@ def _affected_by(case: Case, finding_id: str) -> Markup:
 
 def _finding_words(row: Row, marks: list[Mark]) -> Markup:
     notes = [pill("AWS sample finding", "quiet")] if is_true(row["sample"]) else []
-    notes += [] if is_true(row["about_eks"]) else [pill("not about EKS: outside this kit", "quiet")]
+    notes += [] if is_true(row["about_eks"]) else [pill("names no EKS cluster", "quiet")]
     notes += [pill("archived", "quiet")] if is_true(row["archived"]) else []
     notes += [
         Markup("{} {}").format(pill(f"marked {one.word}", "quiet"), safe(one.note, 200))

@@ -112,7 +112,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "last_seen_at": (TIME, "eventLastSeen"),
     "count": (COUNT, "how often GuardDuty saw it"),
     "sample": (pa.bool_(), "whether AWS made it for practice"),
-    "about_eks": (pa.bool_(), "whether it is about an EKS cluster; others are outside this kit"),
+    "about_eks": (pa.bool_(), "whether it names an EKS cluster; the scope also takes those about a node of the case"),
     "archived": (pa.bool_(), "whether it is archived in GuardDuty"),
     "wrapper": (
         TEXT,
