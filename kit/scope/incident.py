@@ -90,7 +90,11 @@ def _why_none(scope: Scope, finding: Finding) -> str:
         return "AWS made this finding for practice: nothing in it exists."
     if scope.attacker.own_calls.is_foreign(finding):
         return f"This finding is about cluster {finding.cluster}; the evidence is of cluster {scope.inventory.cluster}."
-    return "" if scope.is_about_eks(finding) else f"A finding of type {finding.type} names no EKS cluster, and no node of this one."
+    return (
+        ""
+        if scope.is_about_eks(finding)
+        else f"A finding of type {finding.type} names no EKS cluster, and no node of this one."
+    )
 
 
 class _Joining:
