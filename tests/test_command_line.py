@@ -43,6 +43,9 @@ from kit.actions.target import (
 from kit.inventory.thing import Thing
 from kit.model.command_line import Command, Printed
 from kit.plan.planner import commands_of
+from tests import cases
+from tests.command import RECORDINGS, kit_json
+from tests.command_words import programs, why_wrong
 
 CORPUS = (
     "; touch INJECTED; #",
@@ -203,3 +206,41 @@ def test_each_word_of_a_command_comes_out_of_the_shell_as_it_went_in(words: list
     line = str(Command(("printf", "%s\\0", *words)))
     done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=True)
     assert done.stdout.decode().split("\0")[:-1] == words
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [
+        one if one in ("stolen_sa_token", "exec_kube_system") else pytest.param(one, marks=pytest.mark.full)
+        for one in sorted(path.name for path in RECORDINGS.iterdir() if path.is_dir())
+    ],
+)
+def test_each_printed_command_has_words_that_its_program_takes(recording: str, tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", RECORDINGS / recording)
+    lines = [line for one in kit_json("plan", case)["actions"] for line in one["command"]]
+    for finding in kit_json("scope", case)["findings"]:
+        lines += [step["command"] for one in finding["identities"] for step in one["take_away"] if step["command"]]
+    assert lines and not [says for line in lines for says in faults(line)]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_command_of_an_action_has_words_that_its_program_takes(action: str) -> None:
+    assert not [says for base in TARGETS for line in map(str, commands(action, base)) for says in faults(line)]
+
+
+def test_a_wrong_word_is_noticed() -> None:
+    wrong = (
+        "aws eks delete-acess-entry --cluster-name a",
+        "aws eks delete-access-entry --cluster a --principal-arn b",
+        "aws eks delete-access-entry --cluster-name a",
+        "aws iam update-access-key --access-key-id AKIA --status",
+        "aws eks wait cluster-ready --name a",
+        "kubectl drain a --no-such-flag",
+        'aws ec2 create-tags --resources "$(aws ec2 describe-things)" --tags Key=a,Value=b',
+    )
+    assert all(faults(line) for line in wrong)
+
+
+def faults(line: str) -> list[str]:
+    """What is wrong with the words of a line."""
+    return [f"{says}: {line}" for words in programs(line) if (says := why_wrong(words))]
