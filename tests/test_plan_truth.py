@@ -273,8 +273,8 @@ def test_what_the_attacker_changed_goes_back_to_what_the_log_shows_before(tmp_pa
         (line,) = planned["command"]
         words, found = shlex.split(line), scene.state()
         now = scene.kubernetes.objects()["deployments.apps/store/web"]
-        assert words[:3] == ["kubectl", "patch", "--type=json"] and "deployments" in words and "web" in words
-        assert json_patched(now, json.loads(words[4]))["spec"]["replicas"] == before
+        assert words[:6] == ["kubectl", "patch", "deployments", "web", "-n", "store"] and words[-3:-1] == ["json", "-p"]
+        assert json_patched(now, json.loads(words[-1]))["spec"]["replicas"] == before
         assert [one["word"] for one in scene.apply(plan["digest"])] == ["done"]
         assert scene.kubernetes.objects()["deployments.apps/store/web"]["spec"]["replicas"] == before
         assert scene.kit("undo").returncode == 0
