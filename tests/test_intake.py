@@ -60,7 +60,7 @@ def test_the_ledger_accounts_for_every_file(tmp_path: Path) -> None:
 def test_evidence_is_kept_as_it_came_and_read_only(case: Path) -> None:
     kept = case / "evidence" / RECORDING.name / "findings.json"
     assert kept.read_bytes() == (RECORDING / "findings.json").read_bytes()
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o444
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o400
     assert not (case / "evidence" / RECORDING.name / "ground_truth.json").exists()
 
 

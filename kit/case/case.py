@@ -73,7 +73,7 @@ class Case(CaseEvidence):
     @cached_property
     def findings(self) -> pd.DataFrame:
         """The chosen findings as last updated, the most severe first (columns: docs/tables.md)."""
-        rows = self.store.frame(_FINDINGS)
+        rows = frames.arrow_frame(self.store.table(_FINDINGS))
         return rows[rows["id"] == self._finding] if self._finding else rows
 
     @property

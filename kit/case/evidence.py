@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.case import events, frames
 from kit.case.display import rendered
+from kit.case.readable import readable_records
 from kit.case.records import RecordText, file_and_line, record_of
 from kit.errors import CallError, CaseError
 from kit.model.window import Time, checked_time, checked_window
@@ -155,7 +156,7 @@ class CaseEvidence:
     @cached_property
     def coverage(self) -> pd.DataFrame:
         """Which spans the sources cover, and their gaps (columns: docs/tables.md)."""
-        return self.store.frame("SELECT * FROM coverage ORDER BY source, start_at")
+        return frames.arrow_frame(self.store.table("SELECT * FROM coverage ORDER BY source, start_at"))
 
     @cached_property
     def audit_levels(self) -> pd.DataFrame:
@@ -170,7 +171,7 @@ class CaseEvidence:
     @cached_property
     def rejects(self) -> pd.DataFrame:
         """Records that could not become rows, with place and reason (columns: docs/tables.md)."""
-        return self.store.frame("SELECT * FROM rejects ORDER BY file, item")
+        return frames.arrow_frame(self.store.table("SELECT * FROM rejects ORDER BY file, item"))
 
     @cached_property
     def _raw(self) -> Raw:
@@ -186,6 +187,13 @@ class CaseEvidence:
         Example: case.raw("audit:7ac0e4b7")
         """
         return RecordText.of(self._raw.text(*record_of(self.store, ref)), *self.place(ref))
+
+    def readable(self, refs: list[str]) -> dict[str, str]:
+        """The record of each ref, indented and masked, for people; where there is none, or none that can be taken apart, what is the reason.
+
+        Each file of evidence is gone through once.
+        """
+        return readable_records(self.store, self._raw, refs)
 
     def place(self, ref: str) -> tuple[str, int]:
         """File and line of what a ref names, after decompression, from 1. Raises CaseError."""

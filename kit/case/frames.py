@@ -15,6 +15,7 @@ from kit.attribution.written import Written, changes_by
 from kit.case.columns import FRAMES, REPEATS, type_of
 from kit.errors import CallError
 from kit.lenient import utc_time
+from kit.model.masking import MASK
 from kit.store.store import Store
 from kit.store.tables import COLUMNS, TABLES, TEXT, TEXTS, TIME, array_of
 
@@ -37,9 +38,12 @@ def frame_of(rows: list[dict[str, Any]], columns: list[str] | None = None) -> pd
 
 
 def arrow_frame(table: pa.Table, categories: bool = False) -> pd.DataFrame:
-    """An Arrow table as a frame of Arrow types; an empty cell is NA. categories: of a log, where values repeat a million times."""
+    """An Arrow table as a frame of Arrow types, its texts masked; an empty cell is NA. categories: of a log, where values repeat a million times."""
     import pandas as pd
 
+    for place, column in enumerate(table.schema):
+        if column.type == TEXT:
+            table = table.set_column(place, column.name, _masked(table[place], column.name in _BODIES))
     for place, column in enumerate(table.schema):
         if categories and column.name in REPEATS and column.type == TEXT:
             table = table.set_column(place, column.name, table[place].combine_chunks().dictionary_encode())
@@ -53,6 +57,18 @@ def arrow_frame(table: pa.Table, categories: bool = False) -> pd.DataFrame:
         split_blocks=True,
     )
     return frame
+
+
+_BODIES = ("request_object", "response_object", "object")
+"""Columns of objects' bodies, which may not say of what kind they are."""
+
+
+def _masked(column: pa.ChunkedArray, are_bodies: bool) -> pa.ChunkedArray | pa.Array:
+    """A column without what is secret in its texts, each of which is looked at once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    masked = [MASK.of_object(text) if are_bodies else MASK.text(text) for text in texts]
+    return column if masked == texts else pa.array(masked, TEXT).take(encoded.indices)
 
 
 def _spans(name: str, column: pa.ChunkedArray) -> pa.Array:
@@ -90,7 +106,7 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
     if kind == TIME and isinstance(value, str):
         return utc_time(value)
     if kind == TEXTS:
-        return list(value or ())
+        return [MASK.text(each) if isinstance(each, str) else each for each in value or ()]
     return None if value == "" else value
 
 

@@ -13,7 +13,9 @@ from kit.case.case import Case
 from kit.case.evidence import SAMPLE_EVIDENCE
 from kit.case.injected import check_injected
 from kit.errors import CallError, CaseError
+from kit.model.masking import secrets_are_shown
 from kit.model.window import Time
+from kit.store.mask_key import mask_by_key_of
 from kit.words import Names
 
 SAMPLE = "sample"
@@ -47,11 +49,12 @@ def open_case(
         )
     path = _sample() if given == SAMPLE else Path(str(given))
     written = tuple(one.stat().st_mtime_ns for one in (*path.glob("store*/ledger.json"), *path.glob("marks.jsonl")))
-    key = (path.resolve(), finding, start, end, baseline, with_marks, written)
+    key = (path.resolve(), finding, start, end, baseline, with_marks, written, secrets_are_shown())
     if key not in _opened:
         made = Case(path, finding, start, end, baseline, with_marks)
         _opened.clear()
         _opened[key] = made
+    mask_by_key_of(path)
     return _opened[key]
 
 

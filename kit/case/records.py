@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.errors import CallError, CaseError
+from kit.errors import CallError, CaseError, KitError
 from kit.model.refs import Ref
 from kit.store.store import Store
 from kit.store.tables import REF_TABLES, TABLES
@@ -54,6 +54,25 @@ def record_of(store: Store, ref: str) -> tuple[str, int]:
     if not rows:
         raise CaseError(f"the evidence of this case has no {ref}", where=str(store.case))
     return rows[0]["file"], rows[0]["item"]
+
+
+def records_of_refs(store: Store, refs: list[str]) -> dict[str, tuple[str, int] | KitError]:
+    """File and item of what each ref names, or why there is none; audit events, which are many, are looked up at once."""
+    audit = {ref.partition(":")[2]: ref for ref in refs if ref.startswith("audit:")}
+    rows = store.rows(
+        "SELECT audit_id, file, item FROM audit WHERE list_contains($ids, audit_id) ORDER BY file, item",
+        ids=list(audit),
+    )
+    found = dict[str, tuple[str, int] | KitError]()
+    for row in rows:
+        found.setdefault(audit[row["audit_id"]], (row["file"], row["item"]))
+    for ref in refs:
+        if ref not in found:
+            try:
+                found[ref] = record_of(store, ref)
+            except KitError as error:
+                found[ref] = error
+    return found
 
 
 def file_and_line(store: Store, ref: str) -> tuple[str, int]:

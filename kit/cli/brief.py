@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, opened_case
+from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, opened_case
 from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
 from kit.words import counted, few
 
@@ -18,6 +18,7 @@ _OPEN = 8  # entries that are told one by one
 
 @click.command(epilog="Example: kit brief case-1")
 @CASE
+@WITH_SECRETS
 @AS_JSON
 @click.option("--all", "whole", is_flag=True, help="Every incident and every open entry in full.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case
+from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, chosen, opened_case
 from kit.cli.terminal import (
     ShownProgress,
     add_row,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: kit findings case-1 --json")
 @CASE
 @chosen
+@WITH_SECRETS
 @AS_JSON
 @shows_errors
 def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
@@ -55,6 +56,7 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
 @CASE
 @chosen
 @WITHOUT_MARKS
+@WITH_SECRETS
 @AS_JSON
 @click.option("--all", "whole", is_flag=True, help="Every subject of each finding, with its first reason.")
 @shows_errors
@@ -137,6 +139,7 @@ def _life(subject: SubjectJson) -> str:
 @CASE
 @chosen
 @WITHOUT_MARKS
+@WITH_SECRETS
 @AS_JSON
 @shows_errors
 def answers(case: Path, finding: str, start: str, end: str, without_marks: bool, as_json: bool) -> None:
@@ -256,6 +259,7 @@ def suppress(case: Path, finding: str) -> None:
 @click.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
 @CASE
 @chosen
+@WITH_SECRETS
 @AS_JSON
 @shows_errors
 def report(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from kit.model.masking import SHOW_SECRETS
 
 if TYPE_CHECKING:
     from kit.case.case import Case
@@ -25,6 +28,22 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--finding", default="", metavar="ID", help="Only this finding; all without it.")(command)
 
 
+def _show_secrets(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    before = os.environ.get(SHOW_SECRETS, "")
+    os.environ[SHOW_SECRETS] = "yes"  # the kernels of a report have it too
+    context.call_on_close(lambda: os.environ.update({SHOW_SECRETS: before}))
+    click.echo("Secrets are shown: what is printed or written now is for the owner of the case alone.", err=True)
+
+
+WITH_SECRETS = click.option(
+    "--show-secrets",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_secrets,
+    help="Mask no passwords, tokens and keys: for the owner of the case alone.",
+)
 WITHOUT_MARKS = click.option(
     "--without-marks", is_flag=True, help="As if nobody had marked anything as the attacker's, or as not."
 )

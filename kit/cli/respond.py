@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from kit.cli.options import AS_JSON, CASE, WITHOUT_MARKS, chosen, opened_case, reaches
+from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, chosen, opened_case, reaches
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError, CaseError, WorkError
+from kit.model.masking import MASK
 from kit.words import utc
 
 
@@ -42,6 +43,7 @@ from kit.words import utc
     help="Share the snapshots with this AWS account too, which then copies them.",
 )
 @WITHOUT_MARKS
+@WITH_SECRETS
 @AS_JSON
 @shows_errors
 def plan(
@@ -93,14 +95,30 @@ def plan(
     except CaseError as error:
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:
-        print_json(frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]})
+        said = frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]}
+        shown = said | {"actions": [one | {"parameters": _masked_body(one["parameters"])} for one in said["actions"]]}
+        print_json(shown)
+        masked = MASK.texts(shown) != said
     else:
-        said = [one.says for one in opened.followed_marks]
+        marks = [one.says for one in opened.followed_marks]
         empty = frames.joined.why_empty(bool(only or without))
-        read = ReadWith(frames.joined.now, simulation.left_open, simulation.lines, empty, opened.name_of, said)
-        click.echo("\n".join(printable(line) for line in markdown(made, read).split("\n")))
+        read = ReadWith(frames.joined.now, simulation.left_open, simulation.lines, empty, opened.name_of, marks)
+        whole = markdown(made, read)
+        text = MASK.text(whole)
+        click.echo("\n".join(printable(line) for line in text.split("\n")))
+        masked = text != whole
+    if masked and not (unsaved or without_marks):
+        tell(
+            f"Secret values are masked here. {opened.path / 'plan.json'} has them whole, for you alone; `kit apply` goes by it."
+        )
     if unsaved:
         raise WorkError(unsaved)
+
+
+def _masked_body(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What kit.live takes to do an action, with the object that it would make masked as the record that it is from."""
+    body = parameters.get("body")
+    return parameters | {"body": MASK.record(body)} if body else parameters
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")

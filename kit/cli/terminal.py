@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kit.errors import CallError, KitError
+from kit.model.masking import MASK
 from kit.words import iso
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def _leave(sentence: str, code: int) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """Text from evidence, safe for a terminal: control characters and direction overrides are shown, not obeyed."""
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+    """Text from evidence, masked and safe for a terminal: control characters and direction overrides are shown, not obeyed."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in MASK.text(text))
 
 
 class ShownProgress:
@@ -179,8 +180,8 @@ def minute(at: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON of ASCII letters alone."""
-    click.echo(json.dumps(value, indent=1, default=_jsonable, ensure_ascii=True))
+    """Print a value as JSON of ASCII letters alone, its texts masked."""
+    click.echo(json.dumps(MASK.texts(value), indent=1, default=_jsonable, ensure_ascii=True))
 
 
 def _jsonable(value: Any) -> Any:

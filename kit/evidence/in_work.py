@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from kit.errors import CaseError
 from kit.evidence.gather import exists
+from kit.whole_file import for_owner_alone
 
 LOCK, INPUTS = "in-work", "inputs.json"
 FIRST_MADE = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes down what it was given
@@ -20,9 +21,10 @@ FIRST_MADE = (LOCK, f"{INPUTS}.writing")  # what a call makes before it writes d
 
 @contextmanager
 def writing(partial: Path) -> Iterator[None]:
-    """Errors of the disk as one sentence with its way out."""
+    """Errors of the disk as one sentence with its way out; what is made is for its owner alone."""
     try:
-        yield
+        with for_owner_alone():
+            yield
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         way_out = "choose a folder that can be written to"

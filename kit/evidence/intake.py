@@ -35,6 +35,7 @@ from kit.evidence.sniff import FileKind, file_kind
 from kit.lenient import dict_of, list_of
 from kit.store import settings, tables
 from kit.store.ledger import LedgerEntry, is_below, ledger_of
+from kit.store.mask_key import make_mask_key
 from kit.store.parquet import connect, part_path, plain_path
 from kit.store.settings import Settings, case_toml, settings_of
 from kit.whole_file import write_whole
@@ -339,6 +340,7 @@ class Addition:
             settings.FORMAT, origin.cluster, origin.account, origin.region, self.told is not None, self.store.name
         )
         write_whole(self.folder / "case.toml", case_toml(now))
+        make_mask_key(self.folder)
         files = [asdict(entry) for entry in [*self.before, *self.found]]
         if self.stands:  # what is known is not said of the case again and again
             known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}
@@ -377,7 +379,7 @@ def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.chmod(0o444)
+    unfinished.chmod(0o400)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not _leads_into(partial / "evidence", target.parent):
         raise CaseError("a link leads out of the case's evidence", where=str(target.parent), next="remove the link")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator, Set
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from kit.errors import CaseError
@@ -28,28 +28,34 @@ class Raw:
 
     def text(self, file: str, item: int) -> str:
         """The text of a record; in a file of lines its item is the line. Raises CaseError when it is not there."""
-        path = self._path(file)
-        for text in self._texts(path, item):
-            return text
-        raise CaseError("the evidence has no such record", where=f"{file}, record {item}")
+        found = self.texts(file, {item})
+        if item not in found:
+            raise CaseError("the evidence has no such record", where=f"{file}, record {item}")
+        return found[item]
+
+    def texts(self, file: str, items: Set[int]) -> dict[int, str]:
+        """The texts of those records of a file that are there, by item, with one way through it. Raises CaseError when the file is not there."""
+        found = dict[int, str]()
+        for item, text in self._records(self._path(file)):
+            if item in items:
+                found[item] = text()
+            if len(found) == len(items):
+                break
+        return found
 
     @cached_property
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="kit-raw-")
 
     def _path(self, file: str) -> Path:
-        path, top = self.case / "evidence" / file, self.case / "evidence"
-        if not is_below(file) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top)):
-            raise CaseError(
-                "leads out of the case's evidence", where=file, next="make the case again from its evidence"
-            )
+        path = evidence_file(self.case, file)
         if path.is_file():
             return path
         if self._unpacked and self._unpacked[0] == file:
             return self._unpacked[1]
         parts = PurePosixPath(file).parts
         for count in range(1, len(parts)):
-            archive = self.case.joinpath("evidence", *parts[:count])
+            archive = evidence_file(self.case, "/".join(parts[:count]))
             if archive.is_file():
                 name = "/".join(parts[count:])
                 for member in members(archive, Path(self._scratch.name), Reading()):
@@ -60,13 +66,33 @@ class Raw:
         raise CaseError("this evidence file is missing", where=str(path), next="restore it, or make the case again")
 
     @staticmethod
-    def _texts(path: Path, item: int) -> Iterator[str]:
+    def _records(path: Path) -> Iterator[tuple[int, Callable[[], str]]]:
+        """The item of each record, and what makes its text."""
         kind = file_kind(path)
         if kind.form == LINES and kind.reader is audit:
             for found in lines(path, Reading()):
-                if found.number == item:
-                    yield message(found.text)[0].decode("utf-8", "replace")
+                yield found.number, partial(_of_line, found.text)
             return
         for record in records_of(path, kind.form, ALL_LISTS, Reading()):
-            if isinstance(record, Record) and record.item == item:
-                yield record.text if record.text is not None else json.dumps(record.value)
+            if isinstance(record, Record):
+                yield record.item, partial(_text, record)
+
+
+def _of_line(line: bytes) -> str:
+    return message(line)[0].decode("utf-8", "replace")
+
+
+def _text(record: Record) -> str:
+    return record.text if record.text is not None else json.dumps(record.value)
+
+
+def evidence_file(case: Path, name: str) -> Path:
+    """Where a file of evidence lies, by its path below the case's evidence folder. Raises CaseError for one that leads out of it."""
+    path, top = case / "evidence" / name, case / "evidence"
+    if not is_below(name) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top)):
+        raise CaseError(
+            "leads out of the case's evidence",
+            where=name,
+            next="put the original back, or make the case again from its evidence",
+        )
+    return path

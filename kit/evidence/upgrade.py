@@ -10,12 +10,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kit.errors import EvidenceError, KitError
 from kit.evidence.gather import Given
 from kit.evidence.in_work import alone, writing
 from kit.evidence.intake import Addition, Loaded, Progress
+from kit.evidence.raw import evidence_file
 from kit.store import settings
 from kit.store.ledger import LedgerEntry, ledger_of
 from kit.store.settings import Settings, case_toml, settings_of, settings_of_any_format, stores_of
@@ -52,7 +53,7 @@ def _loaded_again(case: Path, was: Settings, progress: Progress | None) -> Loade
     taken = {one.path: one.sha256 for one in before if one.taken_as and not _archive_of(one, before)}
     given = [Given(case / "evidence" / path, path) for path in taken]
     for one in given:
-        if ".." in PurePosixPath(one.name).parts or not (case / "evidence" / one.name).is_file():
+        if not evidence_file(case, one.name).is_file():
             raise EvidenceError(
                 "is not there any more, although the ledger has it",
                 where=str(one.path),

@@ -319,7 +319,7 @@ class Remediation:
         while path.exists():  # what an earlier try kept stays: a container's log may be shorter by now
             number += 1
             path = path.with_name(f"{number}.{safe[:150]}")
-        write_whole(path, content, private=True)
+        write_whole(path, content)
         digest = hashlib.sha256(content).hexdigest()
         self.journal.write(
             "kept", action=action, file=str(path.relative_to(self.case)), sha256=digest, size=len(content)

@@ -66,7 +66,7 @@ def save_plan(case: Path, plan: Plan, options: dict[str, Any]) -> Path:
     made = plan_contract(case.resolve().name, plan) | {"options": options, "format": settings.FORMAT}
     made |= {"sha256": _sha256_of(made)}
     try:
-        write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n", private=True)
+        write_whole(path, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
     except OSError as error:
         raise CaseError(
             f"the plan cannot be saved: {error.strerror}", where=str(path), next="make the case folder writable"

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
+from kit.model.masking import MASK
 from kit.show.figures import DEED_MARKS, frame_rows, visible
 from kit.whole_file import write_whole
 from kit.words import Names
@@ -123,5 +124,6 @@ def _cell(value: Any) -> str:
         text = ""
     else:
         text = value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
+    text = MASK.text(text)
     runs = text.startswith(("\t", "\r")) or text.lstrip(_BLANKS).startswith(_FORMULA)
     return f"'{text}" if runs else text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kit.errors import CaseError
+from kit.whole_file import for_owner_alone
 
 Said = TypeVar("Said")
 
@@ -37,7 +38,9 @@ def append(path: Path, value: dict[str, Any]) -> None:
     """Append one line, on disk when it returns. Raises CaseError when it cannot be written."""
     line = json.dumps(value, ensure_ascii=True)
     try:
-        with path.open("ab+") as file:
+        with for_owner_alone():
+            opened = path.open("ab+")
+        with opened as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             # A last line that somebody cut is left as it is; this one must not become a part of it.

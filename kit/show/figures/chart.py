@@ -23,6 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from kit.attribution.calls import Did, did
+from kit.model.masking import MASK
 from kit.show.libraries import is_brought_here
 
 INK, MUTED, LINE = "#1b1f24", "#57606a", "#d0d7de"
@@ -47,11 +48,11 @@ MOST_LETTERS = 28  # in a line of a box
 
 
 def visible(text: Any, keep: str = "") -> str:
-    """A text from evidence with what a reader could not see, or that would turn the line around, written out: ⟨U+202E⟩.
+    """A text from evidence, masked, with what a reader could not see, or that would turn the line around, written out: ⟨U+202E⟩.
 
     keep: characters to leave as they are, such as a newline.
     """
-    written = str(text)
+    written = MASK.text(str(text))
     if written.isascii() and written.isprintable():
         return written
     return "".join(
