@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +15,9 @@ from markupsafe import Markup, escape
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
+from kit.model.masking import secrets_are_shown
 from kit.report.notebook import Executed
-from kit.show.figures import PLOTLY_HERE, plotly_js, visible
+from kit.show.figures import DRAW, PLOTLY_HERE, library_text, plotly_js, visible
 from kit.show.html_table import STYLE
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -29,6 +32,8 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
     joined = nbformat.v4.new_notebook()
     joined.cells = [cell for part in parts for cell in part["cells"]]
     failures = [each.failure for each in executed if each.failure]
+    draws = any(PLOTLY_HERE in text for each in executed for text in _htmls(each.notebook))
+    page_script = (_TEMPLATES / "forensic" / "page.js").read_text()
     resources = {
         "title": visible(title),
         "parts": parts,
@@ -36,12 +41,18 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
         "facts": {name: visible(value) for name, value in facts.items()},
         "shown_style": STYLE,
         "page_style": (_TEMPLATES / "forensic" / "page.css").read_text(),
-        "plotly_js": plotly_js()
-        if any(PLOTLY_HERE in text for each in executed for text in _htmls(each.notebook))
-        else "",
+        "plotly_js": plotly_js() if draws else "",
+        "page_script": page_script,
+        "script_hashes": " ".join(map(_hash, [page_script, *([library_text(), str(DRAW)] if draws else [])])),
+        "secrets_shown": secrets_are_shown(),
     }
     text, _ = _exporter().from_notebook_node(joined, resources={"report": resources})
     return str(text)
+
+
+def _hash(script: str) -> str:
+    """A script of the kit's own as a Content-Security-Policy names it; no other one runs (CSP Level 3, hash-source)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _exporter() -> HTMLExporter:

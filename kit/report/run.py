@@ -17,6 +17,7 @@ from kit.case.display import INVENTED
 from kit.case.opening import open_case
 from kit.errors import CaseError, WorkError
 from kit.evidence.intake import Progress
+from kit.model.masking import secrets_are_shown
 from kit.whole_file import write_whole
 
 
@@ -119,6 +120,9 @@ def _facts(parameters: dict[str, str]) -> dict[str, str]:
         "Case folder": parameters["case_dir"],
         "Findings": parameters["finding"] or "all",
         "Window": f"{parameters['start'] or 'start of the audit log'} – {parameters['end'] or 'its end'}",
+        "Secrets": "shown"
+        if secrets_are_shown()
+        else "masked as [masked DIGEST]; equal digests are equal values of this case",
         "Made with": f"kit {kit.__version__}, Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in packages),
     }

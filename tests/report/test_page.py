@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from kit.report import make_report
 from tests.command import RECORDINGS
+from tests.report.conftest import browser_path
 from tests.report.page_numbers import disagreeing
 
 pytestmark = pytest.mark.browser
@@ -75,6 +77,30 @@ def test_a_number_that_disagrees_is_seen(report: Path) -> None:
     assert tile
     changed = page[: tile.start(1)] + "9999" + page[tile.end(1) :]
     assert any("9999" in one for one in disagreeing(changed)[1])
+
+
+def test_only_the_kits_own_scripts_run(report: Path, look: Look, tmp_path: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy and not re.search(r"unsafe-eval|script-src[^;]*unsafe-inline", policy[1])
+    injected = tmp_path / "injected.html"
+    runs = "document.body.dataset.injected = 'yes'"
+    attack = f'<main><script>{runs}</script><img src="x:" onerror="{runs}"><a id="a" href="javascript:{runs}">a</a>'
+    injected.write_text(text + attack, encoding="utf-8")
+    seen = look(injected)
+    assert seen["injected"] == "" and seen["plots"] == FIGURES
+
+
+def test_no_error_is_said_in_the_browser(report: Path) -> None:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page, errors = browser.new_page(), list[str]()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(report.as_uri())
+        expect(page.locator(".js-plotly-plot .main-svg:first-child")).to_have_count(FIGURES, timeout=60_000)
+        browser.close()
+    assert errors == []
 
 
 def test_hostile_names_stay_text(make_case: Callable[..., Path], look: Look, tmp_path: Path) -> None:

@@ -95,10 +95,15 @@ def deed(call: Mapping[str, Any]) -> Did:
     return did({name: None if pd.isna(value) else value for name, value in known.items()})
 
 
+def library_text() -> str:
+    """plotly.js itself."""
+    return str(get_plotlyjs())
+
+
 @functools.cache
 def plotly_js() -> Markup:
     """plotly.js as one script element; identical in every chart, so that a page can keep it once."""
-    library = Markup(get_plotlyjs())  # noqa: S704 - plotly's own code
+    library = Markup(library_text())  # noqa: S704 - plotly's own code
     return Markup("<script>{}</script>").format(library)
 
 
