@@ -84,6 +84,33 @@ def test_a_broken_mark_is_said_with_its_line(case: Path) -> None:
     assert done.returncode == 2 and "marks.jsonl:1: is no mark of this kit" in done.stderr
 
 
+_AT = "2026-01-01T00:00:00+00:00"
+_MARKED = {"finding": "f", "question": "", "word": "wrong", "note": "", "at": _AT}
+_NOTED = {"text": "t", "ref": "", "owner": "", "due": None, "at": _AT}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("mark", _MARKED | {"word": "<img src=x onerror=alert(1)>"}),
+        ("mark", _MARKED | {"word": "attacker"}),
+        ("mark", _MARKED | {"note": {"a": 1}}),
+        ("mark", _MARKED | {"finding": None}),
+        ("mark", _MARKED | {"at": "2026-01-01T00:00:00"}),
+        ("mark", _MARKED | {"about": 5}),
+        ("note", _NOTED | {"text": ["t"]}),
+        ("note", _NOTED | {"due": "2026-01-01T00:00:00"}),
+        ("note", _NOTED | {"owner": None}),
+    ],
+    ids=lambda given: json.dumps(given)[-60:],
+)
+def test_what_people_said_is_checked_when_it_is_read(name: str, line: dict[str, Any], case: Path) -> None:
+    written = case / f"{name}s.jsonl"
+    written.write_text(json.dumps(_MARKED if name == "mark" else _NOTED) + "\n" + json.dumps(line) + "\n")
+    done = kit("brief", case)
+    assert done.returncode == 2 and f"{name}s.jsonl:2: is no {name} of this kit" in done.stderr
+
+
 def test_no_filter_without_a_persons_mark(case: Path) -> None:
     id_ = finding_of(case)["id"]
     kit("mark", case, "--finding", id_, "--as", "confirmed", "--note", "real")

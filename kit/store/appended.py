@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,13 +26,28 @@ def appended(path: Path, made_of: Callable[[dict[str, Any]], Said], noun: str) -
             continue
         try:
             found.append(made_of(json.loads(line)))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise CaseError(
                 f"is no {noun} of this kit",
                 where=f"{path}:{number}",
                 next=f"take the line out; `kit {noun}` writes one line a {noun}",
             ) from None
     return found
+
+
+def text_at(read: dict[str, Any], name: str) -> str:
+    """The text of a member. Raises KeyError where it is not there, TypeError for what is none."""
+    if not isinstance(read[name], str):
+        raise TypeError(name)
+    return str(read[name])
+
+
+def moment_at(read: dict[str, Any], name: str) -> datetime:
+    """The moment of a member. Raises KeyError, TypeError, and ValueError for a text that is none or names no zone."""
+    at = datetime.fromisoformat(text_at(read, name))
+    if at.tzinfo is None:
+        raise ValueError(name)
+    return at
 
 
 def append(path: Path, value: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import CallError
-from kit.store.appended import append, appended
+from kit.store.appended import append, appended, moment_at, text_at
 
 MARK_WORDS = ("confirmed", "wrong", "expected")
 """What is said of findings and answers."""
@@ -56,14 +56,11 @@ def marks_of(case: Path) -> list[Mark]:
 
 
 def _mark(read: dict[str, Any]) -> Mark:
-    return Mark(
-        read["finding"],
-        read["question"],
-        read["word"],
-        read["note"],
-        datetime.fromisoformat(read["at"]),
-        read.get("about", ""),
-    )
+    finding, question, word, note = (text_at(read, name) for name in ("finding", "question", "word", "note"))
+    about = text_at(read, "about") if "about" in read else ""
+    if word not in (CALLER_WORDS if about else MARK_WORDS):
+        raise ValueError(word)
+    return Mark(finding, question, word, note, moment_at(read, "at"), about)
 
 
 def marked_findings(marks: Iterable[Mark]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import CallError
-from kit.store.appended import append, appended
+from kit.store.appended import append, appended, moment_at, text_at
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def notes_of(case: Path) -> list[Note]:
 
 
 def _note(read: dict[str, Any]) -> Note:
-    due = datetime.fromisoformat(read["due"]) if read["due"] else None
-    return Note(read["text"], read["ref"], read["owner"], due, datetime.fromisoformat(read["at"]))
+    due = moment_at(read, "due") if read["due"] else None
+    return Note(text_at(read, "text"), text_at(read, "ref"), text_at(read, "owner"), due, moment_at(read, "at"))
 
 
 def open_notes(notes: list[Note]) -> list[tuple[int, Note]]:
