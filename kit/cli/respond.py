@@ -96,7 +96,7 @@ def plan(
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:
         said = frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]}
-        shown = said | {"actions": [one | {"parameters": _masked_body(one["parameters"])} for one in said["actions"]]}
+        shown = said | {"actions": [one | {"parameters": _masked_bodies(one["parameters"])} for one in said["actions"]]}
         print_json(shown)
         masked = MASK.texts(shown) != said
     else:
@@ -115,10 +115,10 @@ def plan(
         raise WorkError(unsaved)
 
 
-def _masked_body(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What kit.live takes to do an action, with the object that it would make masked as the record that it is from."""
-    body = parameters.get("body")
-    return parameters | {"body": MASK.record(body)} if body else parameters
+def _masked_bodies(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What kit.live takes to do an action, with objects and parts of them masked as the records that they are from."""
+    bodies = {name: MASK.record(parameters[name]) for name in ("body", "expected", "patch") if parameters.get(name)}
+    return parameters | bodies
 
 
 @click.command(epilog="Example: kit preview case-1 --profile incident")
