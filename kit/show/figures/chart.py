@@ -103,7 +103,7 @@ def library_text() -> str:
 @functools.cache
 def plotly_js() -> Markup:
     """plotly.js as one script element; identical in every chart, so that a page can keep it once."""
-    library = Markup(library_text())  # noqa: S704 - plotly's own code
+    library = Markup(get_plotlyjs())  # noqa: S704 - plotly's own code
     return Markup("<script>{}</script>").format(library)
 
 
