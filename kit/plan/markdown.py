@@ -37,7 +37,7 @@ class ReadWith:
 
 def markdown(plan: Plan, read: ReadWith) -> str:
     """A plan as Markdown; what comes from evidence is escaped."""
-    place = f"account {plan.account or 'not known'}, region {plan.region or 'not known'}, cluster {no_markup(plan.cluster or 'not known')}"
+    place = f"account {no_markup(plan.account or 'not known')}, region {no_markup(plan.region or 'not known')}, cluster {no_markup(plan.cluster or 'not known')}"
     kits = [one for one in plan.actions if one.by == "kit"]
     people = [one for one in plan.actions if one.by == "person"]
     lines = [
