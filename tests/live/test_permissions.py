@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.ec2.models import ec2_backends
+from moto.kms.models import kms_backends
 
 from kit.actions.permission import Permission, permissions_for
 from kit.actions.registry import ACTIONS
@@ -49,11 +51,12 @@ UNNAMED = ("create", "list", "escalate")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way in which an action is done. seeds: makes what has to be there. first: what is done before it. cut: the call whose answer is lost."""
+    """One way in which an action is done. seeds: makes what has to be there. first: what is done before it, and then. cut: the call whose answer is lost."""
 
     planned: PlannedAction
     seeds: Callable[[Scene], None] = lambda here: None
     first: tuple[PlannedAction, ...] = ()
+    then: Callable[[Scene], None] = lambda here: None
     cut: str = ""
 
 
@@ -87,6 +90,14 @@ def _outside(here: Scene) -> None:
     outside = node(NODE, INSTANCE)
     outside["status"]["addresses"].append({"type": "ExternalIP", "address": "198.51.100.9"})
     here.cluster.add(outside)
+
+
+def _encrypted(here: Scene) -> None:
+    """The snapshots are under a key of the account's own, which is looked up."""
+    key = here.aws.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    kms_backends[here.aws.number][here.aws.region].keys[key].key_manager = "CUSTOMER"
+    for one in ec2_backends[here.aws.number][here.aws.region].snapshots.values():
+        one.encrypted, one.kms_key_id = True, key
 
 
 def _key(here: Scene) -> None:
@@ -127,6 +138,7 @@ for _one in (
     *map(Variant, in_aws.LASTING.values()),
     Variant(planned("lock_snapshots", **in_aws.OF_NODE, of=[SNAPSHOTS.id]), first=(SNAPSHOTS,)),
     Variant(planned("finish_snapshots", of=[SNAPSHOTS.id]), first=(SNAPSHOTS,)),
+    Variant(planned("share_snapshots", **in_aws.OF_NODE, of=[SNAPSHOTS.id], evidence_account=in_aws.KEEPER), first=(SNAPSHOTS,), then=_encrypted),
     Variant(planned("pause_node_repair", node_group="workers"), _node_group),
     Variant(planned("pause_node_repair", node_group="workers"), _node_group, cut="UpdateNodegroupConfig"),
     Variant(planned("detach_instance_role", **in_aws.OF_NODE), _profile),
@@ -211,6 +223,7 @@ def work(here: Scene, variant: Variant, needed: Needed) -> None:
     variant.seeds(here)
     if variant.first:
         here.apply(*variant.first)
+    variant.then(here)
     one = with_permissions(variant.planned, here.cluster.objects())
     roles = permissions_of(Plan(None, None, None, (one,), ()))["roles"]["items"]
     asked, calls = len(here.cluster.asked), len(here.aws.calls)
