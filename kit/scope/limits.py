@@ -124,8 +124,9 @@ class Limits:
         """Records of other evidence than the audit log that could not be read, and records that are not as AWS and Kubernetes write them."""
         found = []
         lost = self.store.rows(
-            "SELECT file, count(*) AS n, min(line) AS line, min_by(reason, (item, reason)) AS reason FROM rejects"
-            f" WHERE file NOT IN (SELECT DISTINCT file FROM audit) AND {_IS_LOSS} GROUP BY file ORDER BY file",
+            "SELECT file, n, line, reason FROM (SELECT file, line, reason, count(*) OVER (PARTITION BY file) AS n,"
+            " row_number() OVER (PARTITION BY file ORDER BY item, line, reason) AS place FROM rejects"
+            f" WHERE file NOT IN (SELECT DISTINCT file FROM audit) AND {_IS_LOSS}) AS lost WHERE place = 1 ORDER BY file",
             no_loss=list(NO_LOSS),
         )
         taken_as = {entry["path"]: str(entry.get("taken_as")) for entry in self.store.ledger}
