@@ -31,18 +31,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
 
 
-# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the third that
+# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the fifth that
 # the commit's hash chooses, `make test-all` and a run of chosen files all of it.
 SLICED = {
     f"tests/{name}.py"
     for name in (
-        "live/test_apply", "live/test_aws_acts", "live/test_kill", "live/test_kubernetes_acts", "live/test_started", "report/test_make_report",
-        "test_attackers", "test_attribution", "test_brief", "test_host_access", "test_identities", "test_intake", "test_intake_edges", "test_plan",
-        "test_plan_identities", "test_plan_json", "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_scope", "test_simulation",
-        "test_sql", "test_statements", "test_training", "test_upgrade",
+        "live/test_apply", "live/test_attacker_out", "live/test_aws_acts", "live/test_commands", "live/test_kill", "live/test_kubernetes_acts",
+        "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "report/test_make_report", "report/test_page",
+        "sources/test_envelope", "sources/test_form", "test_add", "test_api", "test_attackers", "test_attribution", "test_brief",
+        "test_caller_marks", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
+        "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
+        "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_scope", "test_simulation", "test_sql", "test_statements",
+        "test_training", "test_upgrade",
     )
 }  # fmt: skip
-SLICES = 3
+SLICES = 5
 
 
 def slice_of(commit: str) -> int:

@@ -347,7 +347,9 @@ def test_what_an_older_kit_did_is_undone_or_it_is_said_why_not(upgraded: Path, n
         scene.kubernetes.add(policy | {"metadata": policy["metadata"] | {"uid": made_then(upgraded)}})
         checked = {one["id"]: one["check"] for one in json.loads(scene.kit("check", "--json").stdout)["actions"]}
         assert checked[odd]["word"] == "holds"
-        undone = {one["id"]: one for one in json.loads(scene.kit("undo", "--json").stdout)["actions"]}
+        undone = {
+            one["id"]: one for one in json.loads(scene.kit("undo", "--including-attackers", "--json").stdout)["actions"]
+        }
         words = {id_: one["word"] for id_, one in undone.items()}
         assert words.pop(odd) == "cannot be undone" and "OfAnotherKit" in undone[odd]["says"]
         snapshots = {id_: word for id_, word in words.items() if id_.startswith("snapshot_volumes")}

@@ -7,14 +7,15 @@ from dataclasses import replace
 from kit.actions.action import DRY, SIMULATED, Action, Held
 from kit.actions.effect import Effect
 from kit.actions.target import AdmittedPrincipal, ClusterCreator, Target
-from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, aws_auth_of, without_mapping
+from kit.identities.aws_auth import last_data
+from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, without_mapping
 from kit.model.arn import in_words, principal_of
 from kit.model.command_line import Command, aws
 
 
 def _mapping_out(arn: str, held: Held) -> list[Command]:
     """Of a ConfigMap that is in no evidence the exact change cannot be told: it is shown."""
-    aws_auth = aws_auth_of(held.inventory)
+    aws_auth = last_data(held.inventory.store)
     edit = without_mapping(aws_auth, arn)
     return [edit] if edit else [] if aws_auth else [AWS_AUTH_SHOWN]
 

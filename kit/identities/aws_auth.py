@@ -114,6 +114,14 @@ def written_mappings(store: Store, ways: list[Way], hostile: Names, account: str
     ]
 
 
+def last_data(store: Store) -> dict[str, str] | None:
+    """The members of aws-auth as the dump has them, else as the last change left them whole; None where no evidence has that."""
+    whole = [one for one in _config_maps(store) if one.is_whole]
+    dumped = [one for one in whole if one.at is None]
+    last = (dumped or whole)[-1:]
+    return {name: text for one in last for name, text in one.data.items() if isinstance(text, str)} if last else None
+
+
 class _Written(NamedTuple):
     """The data of aws-auth in the dump (at: None) or after a change. is_whole: whether that is all of it, not only what a patch carries.
     patched: the members that a merge patch carries; the others stayed, though the answer has them too. None where all were written."""

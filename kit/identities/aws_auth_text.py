@@ -13,9 +13,6 @@ from typing import Any
 import yaml
 
 from kit.identities.mapping import ACCOUNTS, MEMBERS, Mapping, elements, mapped_accounts, mapping_of
-from kit.inventory.inventory import Inventory
-from kit.inventory.thing import Thing
-from kit.lenient import dict_of
 from kit.model.arn import principal_of
 from kit.model.command_line import Command, kubectl
 
@@ -74,18 +71,14 @@ def without(data: dict[str, str], principal: tuple[str, str, str]) -> dict[str, 
     return changed
 
 
-def aws_auth_of(inventory: Inventory) -> Thing | None:
-    """The ConfigMap as the evidence has it last; None where it has no content of it."""
-    found = inventory.named("configmaps", "kube-system", "aws-auth")
-    return found[-1] if found and found[-1].standing is not False and found[-1].body.get("data") else None
+def without_mapping(data: dict[str, str] | None, arn: str) -> Command | None:
+    """The command that takes a principal's elements out, while its members are as the evidence has them; None where it names none.
 
-
-def without_mapping(aws_auth: Thing | None, arn: str) -> Command | None:
-    """The command that takes a principal's elements out, while its members are as the evidence has them; None where it names none."""
+    data: the members by name; None where no evidence has them.
+    """
     principal = principal_of(arn)
-    if aws_auth is None or principal is None:
+    if data is None or principal is None:
         return None
-    data = {name: text for name, text in dict_of(aws_auth.body.get("data")).items() if isinstance(text, str)}
     try:
         new = without(data, principal)
     except NotEditable:

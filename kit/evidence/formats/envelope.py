@@ -125,7 +125,10 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
         return [Content(value["CloudTrailEvent"], log)]
     if isinstance(value.get("ResultSet"), dict):
         return [Content(row, log) for row in _athena_rows(value["ResultSet"])]
-    return _of_event_bus(value, log) or _of_logs(value, log) or _of_index(value, log)
+    readings = (of(value, log) for of in (_of_event_bus, _of_logs, _of_index))
+    return next(
+        (held for held in readings if held is not None), None
+    )  # an empty one is read: a test of the destination
 
 
 _CONTAINERS = frozenset({"stream", "kubernetes", "docker", "container_id", "container_name"})
