@@ -303,8 +303,13 @@ def _in_secret_place(patch: dict[str, Any], resource: str) -> bool:
     if "op" not in patch or not isinstance(path, str):
         return False
     parts = path.split("/")
+    if parts[-2:-1] == ["data"] and parts[-1] in _AWS_AUTH_MEMBERS:
+        return False
     held = _HELD["secrets"] | _HELD["configmaps"]
     return resource in _HELD or bool(held & set(parts)) or "env" in parts or _is_secret(parts[-1])
+
+
+_AWS_AUTH_MEMBERS = ("mapRoles", "mapUsers", "mapAccounts")
 
 
 def _is_aws_auth(around: dict[str, Any]) -> bool:
