@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -95,9 +96,10 @@ TARGETS = (
     Target("secret", "shop/s", None, "prod", None, SecretParameters("secrets", "shop", "s", UID, ["a"], ["deployments/shop/web"])),
     Target("repairing_group", "workers", None, "prod", None, NodeGroupParameters("workers")),
 )  # fmt: skip
-_AWS_AUTH = Thing("configmaps", "kube-system", "aws-auth", UID, body={"data": {"mapUsers": f"- userarn: {USER}\n  username: ann\n"}})  # fmt: skip
+_AWS_AUTH = {"uid": UID, "object": json.dumps({"data": {"mapUsers": f"- userarn: {USER}\n  username: ann\n"}})}
+_STORE = SimpleNamespace(rows=lambda sql, **_: [_AWS_AUTH] if "FROM objects" in sql else [])
 HELD = cast(Held, SimpleNamespace(
-    inventory=SimpleNamespace(named=lambda *place: [_AWS_AUTH], node_facts={}), access_mode="API_AND_CONFIG_MAP"
+    inventory=SimpleNamespace(store=_STORE, node_facts={}), access_mode="API_AND_CONFIG_MAP"
 ))  # fmt: skip
 _PROGRAMS = ("aws", "kubectl", "docker", "clamscan", "date")
 _STAND_IN = """#!/bin/sh
