@@ -939,9 +939,9 @@ def _made_by_controller(told: Told, controller: str, resource: str, body: Event,
     told.add(like, after=moment - at(_moment(like)), **asked)
 
 
-def _changes(told: Told, *, template: bool) -> None:
-    """The attacker changes a Deployment of yours, and its controllers make a pod after that."""
-    last, sets = _strong(told), {one["metadata"]["uid"]: one for one in told.dump["replicasets"]["items"]}
+def _deployment_of_yours(told: Told) -> tuple[Event, Event, Event]:
+    """A pod of yours with its ReplicaSet and its Deployment, as the dump has them."""
+    sets = {one["metadata"]["uid"]: one for one in told.dump["replicasets"]["items"]}
     owned = [(one, (one["metadata"].get("ownerReferences") or [{}])[0].get("uid")) for one in _victims(told)]
     pod, owner = _fits([(one, sets[uid]) for one, uid in owned if uid in sets])[0]
     name, where = owner["metadata"]["ownerReferences"][0]["name"], owner["metadata"]["namespace"]
@@ -950,6 +950,14 @@ def _changes(told: Told, *, template: bool) -> None:
         for one in told.dump["deployments"]["items"]
         if (one["metadata"]["name"], one["metadata"]["namespace"]) == (name, where)
     ]
+    return pod, owner, stood
+
+
+def _changes(told: Told, *, template: bool) -> None:
+    """The attacker changes a Deployment of yours, and its controllers make a pod after that."""
+    last = _strong(told)
+    pod, owner, stood = _deployment_of_yours(told)
+    name, where = stood["metadata"]["name"], stood["metadata"]["namespace"]
     when, image = at(_moment(last)), "docker.io/library/tools:1" if template else pod["spec"]["containers"][0]["image"]
     container = pod["spec"]["containers"][0]["name"]
     ask = {
@@ -1037,15 +1045,9 @@ def inside_the_vpc(told: Told) -> None:
 
 def recreates_a_workload(told: Told) -> None:
     """The attacker deletes a Deployment of yours and makes one of its name; its owner ends that and makes the first one again."""
-    last, sets = _strong(told), {one["metadata"]["uid"]: one for one in told.dump["replicasets"]["items"]}
-    owned = [(one, (one["metadata"].get("ownerReferences") or [{}])[0].get("uid")) for one in _victims(told)]
-    pod, owner = _fits([(one, sets[uid]) for one, uid in owned if uid in sets])[0]
-    name, where = owner["metadata"]["ownerReferences"][0]["name"], owner["metadata"]["namespace"]
-    (stood,) = [
-        one
-        for one in told.dump["deployments"]["items"]
-        if (one["metadata"]["name"], one["metadata"]["namespace"]) == (name, where)
-    ]
+    last = _strong(told)
+    pod, owner, stood = _deployment_of_yours(told)
+    name, where = stood["metadata"]["name"], stood["metadata"]["namespace"]
     uri, place = (
         f"/apis/apps/v1/namespaces/{where}/deployments",
         {"resource": "deployments", "namespace": where, "name": name, "apiGroup": "apps", "apiVersion": "v1"},

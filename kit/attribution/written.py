@@ -15,6 +15,7 @@ from kit.attribution.deeds import path_of
 from kit.identities.aws_auth import changes
 from kit.identities.way import Way
 from kit.lenient import dict_of, json_of
+from kit.model.kubernetes import AWS_AUTH
 from kit.store.store import Store
 
 _PARTS = ("spec", "data", "rules", "roleRef", "subjects", "webhooks", "type", "secrets", "imagePullSecrets", "metadata")
@@ -54,7 +55,7 @@ def changes_by(store: Store, events: Iterable[Event]) -> dict[Place, Written]:
 
 
 def _is_aws_auth(event: Event) -> bool:
-    return (event["resource"], event["namespace"], event["name"]) == ("configmaps", "kube-system", "aws-auth")
+    return (event["resource"], event["namespace"], event["name"]) == AWS_AUTH
 
 
 def _lines(ways: Iterable[Way]) -> str:

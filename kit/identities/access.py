@@ -57,6 +57,11 @@ class Access:
         return modes[-1] if modes else None
 
     @cached_property
+    def aws_auth_data(self) -> dict[str, str] | None:
+        """The members of aws-auth as the evidence has them last and whole; None where it has none."""
+        return aws_auth.last_data(self.store)
+
+    @cached_property
     def ways(self) -> list[Way]:
         """All ways in that the evidence shows for IAM principals: access entries first, then what aws-auth said at any time."""
         entries = list(self._entries())

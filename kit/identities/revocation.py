@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.identities.access import Access
-from kit.identities.aws_auth import last_data
 from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, without_mapping
 from kit.identities.unbinding import named_subject, unbind
 from kit.identities.way import Way
@@ -211,7 +210,7 @@ def _of_iam(access: Access, identity: Identity, credentials: list[str]) -> Itera
         says = f"Take the mapping of {way.name} to {way.user_name or 'its ARN'} out of aws-auth{overruled}"
         if way.maps_nobody:
             says = f"Take the line for {way.name} out of aws-auth too, though it maps nobody: {way.maps_nobody}"
-        yield Step(says, without_mapping(last_data(access.store), way.name) or AWS_AUTH_SHOWN, way.why)
+        yield Step(says, without_mapping(access.aws_auth_data, way.name) or AWS_AUTH_SHOWN, way.why)
     if not any(way.kind in ("access_entry", "aws_auth") and not way.maps_nobody for way in ways):
         yield from _of_creator(access, identity, ways)
     named = ("User", identity.user_name)

@@ -76,6 +76,8 @@ WORKLOADS = {
 """Kind → plural API name of what makes pods."""
 BOUND = {"rolebindings", "clusterrolebindings"}
 ROLES = {"roles", "clusterroles"}
+AWS_AUTH = ("configmaps", "kube-system", "aws-auth")
+"""Resource, namespace and name of the ConfigMap that maps IAM principals (EKS User Guide)."""
 WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 FOLLOWED = {
     *("pods", "services", "serviceaccounts", "nodes", "secrets", "configmaps", "networkpolicies"),

@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 SHOW_SECRETS = "KIT_SHOW_SECRETS"
@@ -60,24 +61,6 @@ _NAMES_SOMETHING = re.compile(
 )
 _VALUE = r"""(?:"(?!\[masked)(?P<double>(?:[^"\\]|\\.)+)(?:"|\Z)|'(?!\[masked)(?P<single>[^']+)'|(?!\[masked|[$<{\\'"([]|file:|(?:true|false|null|none|\d{1,4})\b)(?P<bare>[^\s&"',;|)}<>\\]+))"""
 _BUT_FOR = r"(?<!client-request-token)(?<!next-token)(?<!client-token)(?<!continue-token)"
-_LOOKS = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<bare>.+?)(?:-----END|\Z)", re.DOTALL),
-    re.compile(r"(?P<bare>\beyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)*)"),
-    re.compile(r"\bBearer\s+(?P<bare>(?=\S*\d)[\w.~+/=-]{8,})", re.IGNORECASE),
-    re.compile(r"\bAuthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+ )?(?!\[masked)(?P<bare>[^\s\"'\\]{6,})", re.IGNORECASE),
-    re.compile(r"(?P<bare>\b(?:k8s-aws-v1\.|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk_live_|AIza|IQoJb3JpZ2lu|FwoGZXIvYXdz)[\w+/=.-]{8,})"),
-    re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}[^A-Za-z0-9/+](?:.{0,60}?[^A-Za-z0-9/+])??(?P<bare>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])"),
-    re.compile(rf"(?:{_WORDS}){_BUT_FOR}(?:[ \t]?=[ \t]?|%3D){_VALUE}", re.IGNORECASE),
-    re.compile(rf"(?<![\w-])--?(?:[\w-]*-)?(?:{_WORDS}|pass){_BUT_FOR}(?:[ \t]+|%20|&command=|['\"], *['\"]){_VALUE}", re.IGNORECASE),
-    re.compile(rf"(?:-H|--header)[ =]?\\?['\"]?[\w-]*(?:{_WORDS})\s*:\s*{_VALUE}", re.IGNORECASE),
-    re.compile(rf"\baws_(?:secret_access_key|session_token)[ \t]+{_VALUE}", re.IGNORECASE),
-    re.compile(rf"--from-literal(?:[ =]|%3D)['\"]?[^=\s]+=(?:{_VALUE})"),
-    re.compile(r"(?:(?<=[\s'\"=])|^)-p(?P<bare>(?![a-z]+\b)(?![\d:./-]+(?:\s|$|&))[^\s&'\";|)`]{6,})"),
-    re.compile(r"\bsshpass\s+-p\s*(?!\[masked)(?P<bare>\S+)"),
-    re.compile(r"(?<!\S)(?:-u|--user)[ =]?[\w.@-]+:(?!\[masked|\d+\b)(?P<bare>[^\s'\"&]+)"),
-    re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s/:@'\"]*:(?!\[masked)(?P<bare>[^\s/@'\"]+)@", re.IGNORECASE),
-    re.compile(rf"\\?[\"'][\w.-]*(?:{_WORDS})\\?[\"']\s*:\s*\\?{_VALUE}", re.IGNORECASE),
-)  # fmt: skip
 _YAML = re.compile(rf"(?m)^[ \t-]*[\w.-]*(?:{_WORDS})[ \t]*:[ \t]+{_VALUE}[ \t]*$", re.IGNORECASE)
 _BASE64 = re.compile(r"(?<![\w+/-])(?![0-9a-f]+\b)[A-Za-z0-9+/]{24,}={0,2}(?![\w+/=-])")
 _PERHAPS = re.compile(
@@ -96,6 +79,28 @@ class Mask:
 
     def __init__(self, key: bytes = b"") -> None:
         self.key = key or secrets.token_bytes(32)
+
+    @cached_property
+    def _looks(self) -> tuple[re.Pattern[str], ...]:
+        """Compiled at their first use: a start that shows no evidence does without."""
+        return (
+            re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<bare>.+?)(?:-----END|\Z)", re.DOTALL),
+            re.compile(r"(?P<bare>\beyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)*)"),
+            re.compile(r"\bBearer\s+(?P<bare>(?=\S*\d)[\w.~+/=-]{8,})", re.IGNORECASE),
+            re.compile(r"\bAuthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+ )?(?!\[masked)(?P<bare>[^\s\"'\\]{6,})", re.IGNORECASE),
+            re.compile(r"(?P<bare>\b(?:k8s-aws-v1\.|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk_live_|AIza|IQoJb3JpZ2lu|FwoGZXIvYXdz)[\w+/=.-]{8,})"),
+            re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}[^A-Za-z0-9/+](?:.{0,60}?[^A-Za-z0-9/+])??(?P<bare>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])"),
+            re.compile(rf"(?:{_WORDS}){_BUT_FOR}(?:[ \t]?=[ \t]?|%3D){_VALUE}", re.IGNORECASE),
+            re.compile(rf"(?<![\w-])--?(?:[\w-]*-)?(?:{_WORDS}|pass){_BUT_FOR}(?:[ \t]+|%20|&command=|['\"], *['\"]){_VALUE}", re.IGNORECASE),
+            re.compile(rf"(?:-H|--header)[ =]?\\?['\"]?[\w-]*(?:{_WORDS})\s*:\s*{_VALUE}", re.IGNORECASE),
+            re.compile(rf"\baws_(?:secret_access_key|session_token)[ \t]+{_VALUE}", re.IGNORECASE),
+            re.compile(rf"--from-literal(?:[ =]|%3D)['\"]?[^=\s]+=(?:{_VALUE})"),
+            re.compile(r"(?:(?<=[\s'\"=])|^)-p(?P<bare>(?![a-z]+\b)(?![\d:./-]+(?:\s|$|&))[^\s&'\";|)`]{6,})"),
+            re.compile(r"\bsshpass\s+-p\s*(?!\[masked)(?P<bare>\S+)"),
+            re.compile(r"(?<!\S)(?:-u|--user)[ =]?[\w.@-]+:(?!\[masked|\d+\b)(?P<bare>[^\s'\"&]+)"),
+            re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s/:@'\"]*:(?!\[masked)(?P<bare>[^\s/@'\"]+)@", re.IGNORECASE),
+            re.compile(rf"\\?[\"'][\w.-]*(?:{_WORDS})\\?[\"']\s*:\s*\\?{_VALUE}", re.IGNORECASE),
+        )  # fmt: skip
 
     def value(self, secret: Any) -> str:
         """What stands in place of a secret value."""
@@ -124,7 +129,7 @@ class Mask:
         if depth < _DEEPEST:
             text = self._inside(text, depth)
             text = _BASE64.sub(lambda found: self._unfolded(found[0], depth), text)
-        for look in _LOOKS if "\n" not in text else (*_LOOKS, _YAML):
+        for look in self._looks if "\n" not in text else (*self._looks, _YAML):
             text = look.sub(self._found, text)
         return text
 

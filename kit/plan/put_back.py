@@ -16,7 +16,7 @@ from kit.attribution.calls import Place, place_of
 from kit.attribution.written import replicas_asked, written_over
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, json_of
-from kit.model.kubernetes import BOUND, OBJECT_KINDS, ROLES
+from kit.model.kubernetes import AWS_AUTH, BOUND, OBJECT_KINDS, ROLES
 from kit.store.queries import OBJECT_WRITES
 from kit.store.store import Store
 from kit.words import few, utc
@@ -29,7 +29,6 @@ _NOT_THE_WRITERS = (
     "deployment.kubernetes.io/revision",
     "deprecated.daemonset.template.generation",
 )
-_AWS_AUTH = ("configmaps", "kube-system", "aws-auth")
 _NOTHING_BEFORE = "no evidence has what stood before; your repository or your backup does"
 _Path = tuple[str, ...]
 
@@ -82,7 +81,7 @@ def put_back(store: Store, thing: Thing | None, path: str, attackers: Set[Place]
 
 def _for_a_person(of: tuple[str, str | None, str], history: _History) -> str:
     """Why the kit does not put it back, "" when it does."""
-    if of == _AWS_AUTH:
+    if of == AWS_AUTH:
         return "the lines that the attacker added are taken out in revoke; compare the rest with your own copy"
     if of[0] == "secrets":
         return _NOTHING_BEFORE

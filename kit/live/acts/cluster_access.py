@@ -18,11 +18,11 @@ from kit.live.changes.principal_change import DeleteAccessEntry, EditAwsAuth, ac
 from kit.live.connection import Connection
 from kit.live.errors import Failed, LiveError, Missing, Refused
 from kit.model.arn import principal_of
+from kit.model.kubernetes import AWS_AUTH
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
 
 Principal = tuple[str, str, str]
-_AWS_AUTH = url_path("configmaps", "kube-system", "aws-auth")
 _EVERYBODY = ("system:authenticated", "system:unauthenticated", "system:anonymous")
 _ADMIN_POLICY = "/AmazonEKSClusterAdminPolicy"
 
@@ -57,7 +57,7 @@ def _aws_auth(live: Connection) -> dict[str, Any] | None:
     if _mode(live) == "API":
         return None
     try:
-        return dict(live.kubernetes("GET", _AWS_AUTH))
+        return dict(live.kubernetes("GET", url_path(*AWS_AUTH)))
     except Missing:
         return None
 
