@@ -44,6 +44,7 @@ _TAKEN = {
 """The effects that take something from an entry, also where it does not end."""
 _RUNNING = ("pending", "running")
 _MOST = 3
+_NOT_LOOKED_AT = "whether it holds could not be looked at"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ class AttackerOut:
         records = journal.actions.values() if journal else ()
         done = list(filter(None, (_read(one) for one in records if one.finished)))
         self._held = judge(one for one in done if self._word(one.id) == HOLDS)
+        self._likely = judge(one for one in done if self._word(one.id) != DOES_NOT_HOLD)
         self._done = judge(done)
+        taking = [one.id for one in done if _TAKEN & {*ACTIONS[one.action].effects}]
+        self._undone = [id_ for id_ in taking if self._word(id_) == DOES_NOT_HOLD]
+        self._unseen = [id_ for id_ in taking if self._word(id_) not in (HOLDS, DOES_NOT_HOLD)]
 
     def look(self, entries: Iterable[OpenEntry]) -> list[LookedAt]:
         """Each entry once, the gravest first."""
@@ -124,23 +129,23 @@ class AttackerOut:
             return now("dead", f"the evidence shows its end: {entry.says}", entry.until)
         if entry.until and entry.until <= datetime.now(UTC):
             return now("dead", f"it expired at {utc(entry.until)}", entry.until)
-        held, done = self._held[entry.id], self._done[entry.id]
+        held, likely, done = (judged[entry.id] for judged in (self._held, self._likely, self._done))
         if held.state == "ended":
             since = max((self._done_at[id_] for id_ in held.by), default=None)
             return now("dead", f"{few(held.by, _MOST)} holds: {held.because}", since)
         gone = self._gone(entry)
         if gone:
             return now("dead", gone)
-        if done.state != held.state:
-            unseen = [id_ for id_ in done.by if self._word(id_) != HOLDS]
-            back = [id_ for id_ in unseen if self._word(id_) == DOES_NOT_HOLD]
-            if back:
-                return now("alive", f"{few(back, _MOST)} was done and does not hold any more; {held.because}")
-            if done.state == "ended":
-                says = f"{few(unseen, _MOST)} was done, and whether it holds could not be looked at"
-                return now("cannot tell", says)
-            return now(_LIVES[held.state], held.because, held.until)
-        return now(_LIVES[held.state], done.because, held.until)
+        if done.state != likely.state:
+            back = [id_ for id_ in done.by if self._word(id_) == DOES_NOT_HOLD] or self._undone
+            return now("alive", f"{few(back, _MOST)} was done and does not hold any more; {likely.because}")
+        if likely.state == "ended":
+            unseen = [id_ for id_ in likely.by if self._word(id_) != HOLDS]
+            return now("cannot tell", f"{few(unseen, _MOST)} was done, and {_NOT_LOOKED_AT}")
+        says = done.because
+        if likely.state != held.state:  # the plan's own sentence, and what it rests on without having been seen
+            says += f"; {few(self._unseen, _MOST)} was done, and {_NOT_LOOKED_AT}"
+        return now(_LIVES[held.state], says, held.until)
 
     def _word(self, id_: str) -> str:
         """Whether an action that was done holds, by the look just made."""

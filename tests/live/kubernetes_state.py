@@ -56,10 +56,12 @@ class KubernetesState:
             self.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         self.add(*objects)
 
-    def objects(self) -> dict[str, Object]:
-        """A copy of the whole state: "RESOURCE[.GROUP]/NAMESPACE/NAME" to object; no namespace is an empty one."""
+    def objects(self, *beginnings: str) -> dict[str, Object]:
+        """A copy of the state: "RESOURCE[.GROUP]/NAMESPACE/NAME" to object; no namespace is an empty one. beginnings: of the keys wanted."""
         with self._lock:
-            return copy.deepcopy(dict(sorted(self._objects.items())))
+            return copy.deepcopy(
+                {key: one for key, one in sorted(self._objects.items()) if key.startswith(beginnings or "")}
+            )
 
     def content(self) -> dict[str, Object]:
         """The state without what the server owns: versions, uids, times and status."""

@@ -20,6 +20,7 @@ from moto.iam.models import iam_backends
 from tests import cases
 from tests.command import RECORDINGS, Done, kit
 from tests.live.aws_emulator import AwsEmulator
+from tests.live.controllers import hands_on, policy_endpoint
 from tests.live.kubernetes_emulator import KubernetesEmulator
 from tests.live.kubernetes_kinds import KINDS
 
@@ -109,7 +110,10 @@ def standing(
         name = {"name": "amazon-vpc-cni", "namespace": "kube-system"}
         data = {"enable-network-policy-controller": "true"}
         objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
+        objects.append(policy_endpoint("of-another", "kube-system", {}))
     with KubernetesEmulator(objects, checkpoints=checkpoints) as kubernetes, AwsEmulator(number, region) as aws:
+        if enforced:
+            kubernetes.faults.append(hands_on(kubernetes))
         aws.fill(recording, partial(_fill, source=source, cluster=account))
         aws.account.clusters[account["name"]].description["endpoint"] = kubernetes.url
         shutil.copytree(case or cases.shared(source), folder / "case")

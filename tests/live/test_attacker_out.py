@@ -72,3 +72,23 @@ def test_what_was_not_reached_is_no_proof(scene: Scene) -> None:
     _, found = looked(scene)
     (node,) = [one for one in found.values() if one["id"].startswith("node-object")]
     assert node["state"] == "cannot tell" and "not both reached" in node["because"]
+
+
+def test_an_isolation_that_nobody_can_look_at_is_told_with_what_the_plan_said(tmp_path: Path) -> None:
+    with standing("default_sa_admin", tmp_path) as scene:
+        container = {"name": "calico-node", "image": "calico-node"}
+        spec = {"template": {"spec": {"containers": [container]}}}
+        metadata = {"name": "calico-node", "namespace": "kube-system"}
+        scene.kubernetes.add({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": spec})
+        kept = ("--keep-address", "203.0.113.7/32", "--without", "keep_image")
+        plan = scene.plan(*only("freeze", "contain"), *kept)
+        for _ in range(2):
+            scene.apply(plan["digest"], "--without-capture", "the kubelets have no checkpoint API")
+        _, found = looked(scene)
+    (said,) = [
+        one for one in plan["simulated"][-1]["attacker"] if one["state"] == "shut out" and one["kind"] == "token"
+    ]
+    (isolated,) = [one["id"] for one in plan["actions"] if one["action"] == "isolate_pod"]
+    now = found["token", said["key"]]
+    assert now["state"] == "alive" and now["because"].startswith(said["because"])
+    assert now["because"].endswith(f"{isolated} was done, and whether it holds could not be looked at")

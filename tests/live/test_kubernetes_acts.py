@@ -23,6 +23,7 @@ from kit.live.errors import Refused
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.questions.verdict import CANNOT_TELL
+from tests.live.controllers import hands_on, policy_endpoint
 from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 for _module in ("pods", "isolation", "bindings", "workloads", "put_back", "service_accounts", "exposure"):
@@ -80,7 +81,7 @@ def cluster() -> list[Object]:
     return [
         thing("apps/v1", "DaemonSet", "aws-node", "kube-system", spec={"template": {"spec": {"containers": [agent]}}}),
         thing("v1", "ConfigMap", "amazon-vpc-cni", "kube-system", data={"enable-network-policy-controller": "true"}),
-        thing("networking.k8s.aws/v1alpha1", "PolicyEndpoint", "of-another", spec={}),
+        policy_endpoint("of-another", "shop", {}),
         thing("v1", "Node", "node-1", None),
         thing("apps/v1", "ReplicaSet", "web-5d", spec=selector),
         pod("web-5d-a", "10.0.0.7", owned("ReplicaSet", "web-5d"), app="web", tier="front"),
@@ -103,21 +104,16 @@ def cluster() -> list[Object]:
 
 def controllers(emulator: KubernetesEmulator) -> Callable[[Call, str], None]:
     """What a cluster's controllers keep up: the slice of Service front, and what the VPC CNI is told of the quarantine."""
+    hand_on = hands_on(emulator)
 
     def follow(call: Call, phase: str) -> None:
         state = emulator.objects()
         pods = [one for key, one in state.items() if key.startswith("pods/shop/")]
         front = [one for one in pods if (one["metadata"].get("labels") or {}).get("tier") == "front"]
-        held = [one for one in pods if (one["metadata"].get("labels") or {}).get("kit-quarantine") == "true"]
         more: dict[str, Any] = {"metadata": {"labels": {"kubernetes.io/service-name": "front"}}, "addressType": "IPv4"}
         more["endpoints"] = [{"addresses": [one["status"]["podIP"]]} for one in front]
         emulator.add(thing("discovery.k8s.io/v1", "EndpointSlice", "front-1", **more))
-        if "networkpolicies.networking.k8s.io/shop/kit-quarantine" in state:
-            reached = [{"podIP": one["status"].get("podIP")} for one in held]
-            spec = {"policyRef": {"name": "kit-quarantine", "namespace": "shop"}, "podSelectorEndpoints": reached}
-            emulator.add(thing("networking.k8s.aws/v1alpha1", "PolicyEndpoint", "quarantine-1", spec=spec))
-        elif "policyendpoints.networking.k8s.aws/shop/quarantine-1" in state:
-            emulator.remove("policyendpoints.networking.k8s.aws/shop/quarantine-1")
+        hand_on(call, phase)
 
     return follow
 
