@@ -14,6 +14,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 import kit.case.opening
+from kit.case.worked_out import KEEP
 from tests import cases
 from tests.command import RECORDINGS
 
@@ -29,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if kept := getattr(config, "cache", None):
         cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
         os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
+        os.environ[KEEP] = "no"  # a test that changes the kit in its own process must leave nothing in a shared case
 
 
 # Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the fifth that
@@ -42,7 +44,7 @@ SLICED = {
         "test_caller_marks", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
         "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
         "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_scope", "test_simulation", "test_sql", "test_statements",
-        "test_training", "test_upgrade",
+        "test_training", "test_upgrade", "test_worked_out",
     )
 }  # fmt: skip
 SLICES = 5

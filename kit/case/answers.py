@@ -8,6 +8,7 @@ from typing import Any
 
 from kit.case.answers_json import answer_contract
 from kit.model.claim import Claim
+from kit.model.finding import Finding
 from kit.playbooks.playbook import playbook_of
 from kit.questions.advice import advice_of
 from kit.questions.question import QUESTIONS, Answer, Asked, Question, ask
@@ -15,16 +16,26 @@ from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.opening import disposition_of, expected_if
 from kit.store.marks import Mark, marked_findings
+from kit.words import Names
 
 _OF_A_FINDING = ("is_it_a_sample",)  # a sample is in no incident
 _ALWAYS = ("permissions_given", "impersonated", "ways_back")  # whatever the playbooks ask: what was given lasts
 
 
 @dataclass(frozen=True)
+class AskedIncident:
+    """The incident that was asked about: its id, the ids of its findings, and the gravest of them."""
+
+    id: str
+    findings: tuple[str, ...]
+    gravest: Finding
+
+
+@dataclass(frozen=True)
 class IncidentAnswer:
     """One answer of an incident. findings: the ids of those for which the question matters."""
 
-    incident: Incident
+    incident: AskedIncident
     findings: tuple[str, ...]
     answer: Answer
     advice: Claim | None
@@ -46,12 +57,18 @@ def incident_answers(incident: Incident, asked: Asked, marks: Iterable[Mark]) ->
         matters[one.name] = (one, [scope.finding.id for scope in incident.scopes])
     said = list(marks)
     doubted = bool(doubted_findings(asked.scope, [incident], said))
+    about = AskedIncident(incident.id, tuple(one.finding.id for one in incident.scopes), incident.gravest)
     made = []
     for one, findings in matters.values():
         answer = ask(one, asked)
-        about = tuple(mark for mark in said if mark.question == one.name and mark.finding in findings)
-        made.append(IncidentAnswer(incident, tuple(findings), answer, advice_of(answer, doubted), about))
+        marked = marks_about(one.name, findings, said)
+        made.append(IncidentAnswer(about, tuple(findings), answer, advice_of(answer, doubted), marked))
     return made
+
+
+def marks_about(question: str, findings: Names, marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """What people said of a question's answer about some findings."""
+    return tuple(mark for mark in marks if mark.question == question and mark.finding in findings)
 
 
 def doubted_findings(scope: Scope, every: Iterable[Incident], marks: Iterable[Mark]) -> set[str]:

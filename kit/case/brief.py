@@ -31,6 +31,18 @@ _QUIET = timedelta(minutes=5)  # after the last call, before an incident counts 
 _FRESH = timedelta(minutes=15)  # evidence that is not older tells what goes on
 
 
+class Present:
+    """The moment by which the age of evidence is judged. asked: what it was compared with, and whether it came before that."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self.asked = dict[datetime, bool]()
+
+    def is_before(self, moment: datetime) -> bool:
+        """Whether it comes before a moment."""
+        return self.asked.setdefault(moment, self._at < moment)
+
+
 class Brief:
     """The brief of one case. now: the moment by which the age of the evidence is judged."""
 
@@ -41,7 +53,7 @@ class Brief:
         apart: list[tuple[Finding, str]],
         case: dict[str, Any],
         notes: list[Note],
-        now: datetime,
+        now: Present,
     ) -> None:
         self.scope, self.case, self.now, self.notes = scope, case, now, notes
         self._joined, self._apart = plan.joined, apart
@@ -68,7 +80,7 @@ class Brief:
             "no_incident": [{"finding": finding.id, "says": because} for finding, because in self._apart],
             "incidents": [self._incident(one, counted) for one in self._joined.incidents],
             "still_works": self._simulation.still_works,
-            "marks": marks_json(self.scope),
+            "marks": marks_json(self.scope.attacker.marked.marks),
             "notes": [
                 {
                     "number": number,
@@ -131,7 +143,7 @@ class Brief:
         pause = max((later - earlier for earlier, later in pairwise(times)), default=timedelta())
         if all(end - times[-1] >= max(_QUIET, pause) and end - times[-1] > pause for end in self._ends.values()):
             return "no"
-        return "yes" if self.now - max(self._ends.values()) < _FRESH else "cannot tell"
+        return "yes" if self.now.is_before(max(self._ends.values()) + _FRESH) else "cannot tell"
 
     def _cannot_tell(self, incident: Incident, active: str, times: list[datetime]) -> list[dict[str, Any]]:
         limits = dict.fromkeys(limit for one in incident.scopes for limit in one.limits)

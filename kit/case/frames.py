@@ -102,6 +102,15 @@ def typed(frame: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: made[name] if name in flat else pd.Series(cells[name], dtype=object) for name in types})
 
 
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of such a frame, of Python's own types, of which `typed` makes it again."""
+    columns = {
+        str(name): list(column) if column.dtype == object else pa.array(column).to_pylist()
+        for name, column in frame.items()
+    }
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
 def _cell(value: Any, kind: pa.DataType) -> Any:
     if kind == TIME and isinstance(value, str):
         return utc_time(value)
@@ -301,14 +310,13 @@ def _told(texts: Iterable[str | None]) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text))
 
 
-def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
-    """How often the scope's identities made each kind of call: at (start of a stretch, UTC), call, calls, hostile."""
+def of_activity(scope: Scope, store: Store, stretches: int) -> list[dict[str, Any]]:
+    """How often the scope's identities made each kind of call, as rows: at (start of a stretch, UTC), call, calls, hostile."""
     hostile = scope.attacker.calls
     users = sorted({one.identity.user_name for of_finding in scope.scopes for one in of_finding.identities})
     times = [call.event["received_at"] for call in hostile.values()]
-    columns = ["at", "call", "calls", "hostile"]
     if not times or scope.window is None or not users:
-        return frame_of([], columns)
+        return []
     room = max((max(times) - min(times)) / 2, timedelta(minutes=10))
     start, end = max(scope.window.start, min(times) - room), min(scope.window.end, max(times) + room)
     seconds = max((end - start).total_seconds() / stretches, 1)
@@ -322,8 +330,7 @@ def of_activity(scope: Scope, store: Store, stretches: int) -> pd.DataFrame:
         users=users,
         hostile=[f"{file}:{item}" for file, _, item in hostile],
     )
-    found = [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
-    return frame_of(found, columns)
+    return [{"at": start + timedelta(seconds=row.pop("stretch") * seconds), **row} for row in rows]
 
 
 def of_tables() -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import warnings
@@ -12,6 +11,7 @@ from typing import Any
 from kit.case.case import Case
 from kit.case.evidence import SAMPLE_EVIDENCE
 from kit.case.injected import check_injected
+from kit.case.worked_out import cache_folder, code_digest
 from kit.errors import CallError, CaseError
 from kit.model.masking import secrets_are_shown
 from kit.model.window import Time
@@ -88,8 +88,8 @@ def _sample() -> Path:
             f'"{SAMPLE}" names the sample case, and there is a {SAMPLE} here too',
             next=f"write ./{SAMPLE} for yours, or work in another folder for the sample",
         )
-    for parent in (_cache(), Path(tempfile.gettempdir()) / f"eks-forensic-kit-{os.getuid()}"):
-        folder = parent / _made_by() / SAMPLE
+    for parent in (cache_folder(), Path(tempfile.gettempdir()) / f"eks-forensic-kit-{os.getuid()}"):
+        folder = parent / code_digest()[:16] / SAMPLE
         if folder.is_dir():
             return folder
         try:
@@ -103,14 +103,3 @@ def _sample() -> Path:
     raise CaseError(
         "the sample case cannot be written", where=str(folder), next="set XDG_CACHE_HOME to a folder that can be"
     )
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-forensic-kit"
-
-
-def _made_by() -> str:
-    """What tells this kit from others that keep a sample case: the case is made anew with each."""
-    package = SAMPLE_EVIDENCE.parents[1]
-    stamps = (f"{path.stat().st_mtime_ns} {path.stat().st_size}" for path in sorted(package.rglob("*.py")))
-    return hashlib.sha256("\n".join([str(package), *stamps]).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TypedDict
 
@@ -13,6 +14,7 @@ from kit.scope.ring import Ring, Rings
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject, UsedSession
 from kit.scope.told_apart import Trait
+from kit.store.marks import Mark
 from kit.words import iso
 
 
@@ -221,16 +223,14 @@ def scope_contract(case: str, scope: Scope) -> ScopeJson:
     rings = Rings(scope)
     return {
         "case": case,
-        "marks": marks_json(scope),
+        "marks": marks_json(scope.attacker.marked.marks),
         "findings": [_finding_contract(one, rings, scope.is_about_eks(one.finding)) for one in scope.scopes],
     }
 
 
-def marks_json(scope: Scope) -> list[MarkJson]:
+def marks_json(marks: Iterable[Mark]) -> list[MarkJson]:
     """What people marked as the attacker's or not, and this follows."""
-    return [
-        {"about": one.about, "as": one.word, "note": one.note, "at": iso(one.at)} for one in scope.attacker.marked.marks
-    ]
+    return [{"about": one.about, "as": one.word, "note": one.note, "at": iso(one.at)} for one in marks]
 
 
 def _finding_contract(scope: FindingScope, rings: Rings, about_eks: bool) -> FindingScopeJson:

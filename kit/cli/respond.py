@@ -67,6 +67,7 @@ def plan(
     commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
     `kit apply` wants approved.
     """
+    from kit.case.scope_json import marks_json
     from kit.plan.markdown import ReadWith, markdown
     from kit.plan.saved import save_plan, set_older_plan_aside
 
@@ -95,7 +96,7 @@ def plan(
     except CaseError as error:
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:
-        said = frames.joined.contract(opened.name) | simulation.as_json() | {"marks": opened.scope["marks"]}
+        said = frames.joined.contract(opened.name) | simulation.as_json() | {"marks": marks_json(opened.followed_marks)}
         shown = said | {"actions": [one | {"parameters": _masked_bodies(one["parameters"])} for one in said["actions"]]}
         print_json(shown)
         masked = MASK.texts(shown) != said

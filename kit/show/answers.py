@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from kit.case.answers import IncidentAnswer
+from kit.case.answers import AskedIncident, IncidentAnswer
 from kit.case.case import Case
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of
 from kit.questions.question import Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
-from kit.scope.incident import Incident
 from kit.show import cited as evidence_of
 from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
 from kit.show.words import pill, with_code
@@ -79,8 +78,8 @@ def _sources(urls: tuple[str, ...]) -> list[Markup]:
 def verdicts(case: Case) -> Shown:
     """Every question of each incident's playbooks with its verdict, asked once of the whole incident; then the findings of no incident."""
     parts, exported = list[Markup](), list[dict[str, Any]]()
-    for number, (incident, answers) in enumerate(_by_incident(case).items()):
-        findings = len(incident.scopes)
+    for number, (incident, answers) in enumerate(_by_incident(case)):
+        findings = len(incident.findings)
         played = playbook_of(incident.gravest.type)
         telling = next(one.answer for one in answers if one.answer.question is played.telling)
         title = Markup("{} – {}: {} {}").format(
@@ -112,11 +111,11 @@ def verdicts(case: Case) -> Shown:
     )
 
 
-def _by_incident(case: Case) -> dict[Incident, list[IncidentAnswer]]:
-    found = dict[Incident, list[IncidentAnswer]]()
+def _by_incident(case: Case) -> list[tuple[AskedIncident, list[IncidentAnswer]]]:
+    found = dict[str, list[IncidentAnswer]]()
     for one in case.incident_answers:
-        found.setdefault(one.incident, []).append(one)
-    return found
+        found.setdefault(one.incident.id, []).append(one)
+    return [(of_one[0].incident, of_one) for of_one in found.values()]
 
 
 def about(case: Case, *names: str) -> Shown:

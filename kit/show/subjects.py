@@ -174,8 +174,10 @@ def _life(row: Row) -> Markup:
 
 
 def _why(case: Case, row: Row, most: int = 2) -> Markup:
-    reasons = case.index.places[row["kind"], row["key"]].reasons
-    said = [Markup("{} {}").format(safe(why.says, 260), evidence_of.link(case, why.ref)) for why in reasons[:most]]
+    reasons = case.reasons[row["kind"], row["key"]]
+    said = [
+        Markup("{} {}").format(safe(why["says"], 260), evidence_of.link(case, why["ref"])) for why in reasons[:most]
+    ]
     rest = counted(len(reasons) - most, "more reason")
     more = Markup(' <span class="quiet">and {}</span>').format(rest) if len(reasons) > most else ""
     return Markup("<br>").join(said) + more

@@ -1,0 +1,188 @@
+"""What is worked out of a case is kept in it: the second who opens it waits for no scope, and believes nothing that this kit did not write."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kit.case import opening, worked_out
+from kit.case.case import Case
+from kit.case.worked_out import FOLDER, KEEP, WorkedOut
+from kit.cli.main import main
+from kit.scope.scope import Scope
+from kit.show import answers, identities, show
+from kit.show.figures.activity import activity
+from kit.show.figures.lifetimes import lifetimes
+from tests import cases
+from tests.command import RECORDINGS
+
+EVIDENCE = RECORDINGS / "stolen_sa_token"
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A case of one's own, in which the kit keeps what it works out."""
+    monkeypatch.setenv(KEEP, "yes")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    worked_out._key.cache_clear()
+    return cases.copied(tmp_path / "case", EVIDENCE)
+
+
+@pytest.fixture
+def no_scope(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function from which on nobody works out a scope."""
+
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise AssertionError("a scope was worked out")
+
+    return lambda: monkeypatch.setattr(Scope, "__init__", refuse)
+
+
+def _all_of(path: Path) -> dict[str, Any]:
+    """All that notebooks and commands ask of a case, as text."""
+    case = Case(path)
+    frames = {name: getattr(case, name) for name in ("subjects", "calls", "aws_calls", "limits", "identities", "sessions", "credentials", "let_in")}  # fmt: skip
+    shown = [
+        show.summary(case), show.findings(case), show.evidence(case), show.subjects(case, "pod"), show.subjects(case, "reachable"),
+        show.deeds(case), show.calls(case), show.aws_calls(case), show.limits(case), show.cited(case), show.graph(case), show.timeline(case),
+        answers.verdicts(case), answers.about(case, "belongs_together", "secrets_read"), identities.profiles(case), identities.sessions(case),
+        activity(case), lifetimes(case),
+    ]  # fmt: skip
+    types = {name: frame.dtypes.astype(str).to_dict() for name, frame in frames.items()}
+    told = {"scope": case.scope, "brief": case.brief(NOW), "answers": case.answers_contract()}
+    return {
+        "frames": {name: frame.to_csv() for name, frame in frames.items()},
+        "types": types,
+        "html": [one.html for one in shown],
+        "told": json.dumps(told, default=str),
+        "of each finding": repr([case.answers(finding_id) for finding_id in case.findings["id"]]),
+        "reach": repr((case.window, case.unrecorded, case.partial, case.first_hostile_at, case.no_incident)),
+    }
+
+
+def test_a_case_that_is_opened_again_does_no_scope_and_tells_the_same(
+    case: Path, no_scope: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEEP, "no")
+    unkept = _all_of(case)
+    assert not (case / FOLDER).exists()
+    monkeypatch.setenv(KEEP, "yes")
+    first = _all_of(case)
+    assert {oct(path.stat().st_mode)[-3:] for path in (case / FOLDER).iterdir()} == {"600"}
+    no_scope()
+    assert _all_of(case) == first == unkept
+
+
+def test_a_brief_is_made_again_when_the_evidence_is_judged_by_another_moment(
+    case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = max(row["end_at"] for row in Case(case).store.rows("SELECT end_at FROM coverage WHERE end_at IS NOT NULL"))
+    moments = [ends + timedelta(minutes=number) for number in (1, 600, 1)]
+    kept = [Case(case).brief(one) for one in moments]
+    monkeypatch.setenv(KEEP, "no")
+    assert kept == [Case(case).brief(one) for one in moments]
+
+
+@pytest.mark.parametrize("change", ["mark", "window", "evidence", "kit", "finding mark"])
+def test_what_does_not_fit_any_more_is_made_again(
+    case: Path, change: str, no_scope: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Case(case)
+    _ = opened.scope
+    finding, start = str(opened.findings["id"].iloc[0]), ""
+    if change == "mark":
+        opened.mark(address=str(opened.calls["source_address"].iloc[0]), word="not-attacker")
+    elif change == "finding mark":
+        opened.mark(finding, "expected", "said the owner")
+    elif change == "window":
+        start = opened.calls["received_at"].iloc[3].isoformat()
+    elif change == "kit":
+        monkeypatch.setattr("kit.case.scoped.code_digest", lambda: "another")
+    else:
+        part = next((case / opened.store.settings.store).rglob("*.parquet"))
+        os.utime(part, ns=(1, 1))
+    no_scope()
+    with pytest.raises(AssertionError, match="a scope was worked out"):
+        _ = Case(case, start=start).scope
+
+
+def test_nothing_is_believed_that_this_kit_did_not_write(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Case(case).scope
+    for path in (case / FOLDER).iterdir():
+        code, _, text = path.read_bytes().partition(b"\n")
+        read = json.loads(text)
+        if isinstance(read, dict) and "findings" in read:
+            path.write_bytes(code + b"\n" + json.dumps(read | {"findings": []}).encode())
+    assert Case(case).scope == honest and honest["findings"]
+    # What somebody else's kit wrote, whose key is another, counts no more than that.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(case.parent / "another home"))
+    worked_out._key.cache_clear()
+    before = {path.name: path.read_bytes() for path in (case / FOLDER).iterdir()}
+    assert Case(case).scope == honest
+    assert any((case / FOLDER / name).read_bytes() != text for name, text in before.items())
+
+
+def test_a_kept_value_of_one_question_is_no_answer_to_another(tmp_path: Path, case: Path) -> None:
+    kept = WorkedOut(tmp_path, lambda: {"evidence": "one"})
+    assert kept.value("number", lambda: 1) == 1
+    (path,) = (tmp_path / FOLDER).iterdir()
+    WorkedOut(tmp_path, lambda: {"evidence": "two"}).value("number", lambda: 2)
+    (other,) = (one for one in (tmp_path / FOLDER).iterdir() if one != path)
+    path.replace(other)
+    assert WorkedOut(tmp_path, lambda: {"evidence": "two"}).value("number", lambda: 2) == 2
+
+
+@pytest.mark.parametrize("hindrance", ["a link", "a file", "no home", "a pipe"])
+def test_a_case_that_cannot_be_written_to_works_without(
+    case: Path, hindrance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = case.parent / "outside"
+    if hindrance == "a link":
+        outside.mkdir()
+        (case / FOLDER).symlink_to(outside)
+    elif hindrance == "a file":
+        (case / FOLDER).write_text("")
+    elif hindrance == "no home":
+        outside.write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(outside / "below a file"))
+        worked_out._key.cache_clear()
+    else:
+        _ = Case(case).scope
+        for path in list((case / FOLDER).iterdir()):
+            path.unlink()
+            os.mkfifo(path)
+    assert Case(case).scope["findings"]
+    assert not outside.is_dir() or not list(outside.iterdir())
+
+
+def test_a_plan_reads_nothing_that_was_kept_and_a_refused_apply_writes_nothing(
+    case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise AssertionError("what was kept was asked for")
+
+    opening._opened.clear()
+    monkeypatch.setattr(WorkedOut, "value", refuse)
+    for arguments in (["plan", str(case)], ["plan", str(case), "--json"]):
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, (done.output, done.exception)
+    before = sorted(case.rglob("*"))
+    done = CliRunner().invoke(main, ["apply", str(case), "--approve", "0" * 64])
+    assert done.exit_code == 2, done.output
+    assert sorted(case.rglob("*")) == before
+
+
+def test_too_much_is_not_kept(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worked_out, "_MOST_OF_ALL", 3000)
+    kept = WorkedOut(case, dict)
+    for number in range(10):
+        assert kept.value(f"number {number}", lambda number=number: [number] * 300) == [number] * 300  # type: ignore[misc]
+    assert sum(path.stat().st_size for path in (case / FOLDER).iterdir()) <= 3000
