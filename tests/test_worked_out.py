@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from kit.case import opening, worked_out
 from kit.case.case import Case
-from kit.case.worked_out import FOLDER, KEEP, WorkedOut
+from kit.case.worked_out import KIT_KEEP, WORKED_OUT, WorkedOut
 from kit.cli.main import main
 from kit.scope.scope import Scope
 from kit.show import answers, identities, show
@@ -30,7 +30,7 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A case of one's own, in which the kit keeps what it works out."""
-    monkeypatch.setenv(KEEP, "yes")
+    monkeypatch.setenv(KIT_KEEP, "yes")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     worked_out._key.cache_clear()
     return cases.copied(tmp_path / "case", EVIDENCE)
@@ -71,12 +71,12 @@ def _all_of(path: Path) -> dict[str, Any]:
 def test_a_case_that_is_opened_again_does_no_scope_and_tells_the_same(
     case: Path, no_scope: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(KEEP, "no")
+    monkeypatch.setenv(KIT_KEEP, "no")
     unkept = _all_of(case)
-    assert not (case / FOLDER).exists()
-    monkeypatch.setenv(KEEP, "yes")
+    assert not (case / WORKED_OUT).exists()
+    monkeypatch.setenv(KIT_KEEP, "yes")
     first = _all_of(case)
-    assert {oct(path.stat().st_mode)[-3:] for path in (case / FOLDER).iterdir()} == {"600"}
+    assert {oct(path.stat().st_mode)[-3:] for path in (case / WORKED_OUT).iterdir()} == {"600"}
     no_scope()
     assert _all_of(case) == first == unkept
 
@@ -87,7 +87,7 @@ def test_a_brief_is_made_again_when_the_evidence_is_judged_by_another_moment(
     ends = max(row["end_at"] for row in Case(case).store.rows("SELECT end_at FROM coverage WHERE end_at IS NOT NULL"))
     moments = [ends + timedelta(minutes=number) for number in (1, 600, 1)]
     kept = [Case(case).brief(one) for one in moments]
-    monkeypatch.setenv(KEEP, "no")
+    monkeypatch.setenv(KIT_KEEP, "no")
     assert kept == [Case(case).brief(one) for one in moments]
 
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_any_more_is_made_again(
 
 def test_nothing_is_believed_that_this_kit_did_not_write(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Case(case).scope
-    for path in (case / FOLDER).iterdir():
+    for path in (case / WORKED_OUT).iterdir():
         code, _, text = path.read_bytes().partition(b"\n")
         read = json.loads(text)
         if isinstance(read, dict) and "findings" in read:
@@ -125,17 +125,17 @@ def test_nothing_is_believed_that_this_kit_did_not_write(case: Path, monkeypatch
     # What somebody else's kit wrote, whose key is another, counts no more than that.
     monkeypatch.setenv("XDG_CACHE_HOME", str(case.parent / "another home"))
     worked_out._key.cache_clear()
-    before = {path.name: path.read_bytes() for path in (case / FOLDER).iterdir()}
+    before = {path.name: path.read_bytes() for path in (case / WORKED_OUT).iterdir()}
     assert Case(case).scope == honest
-    assert any((case / FOLDER / name).read_bytes() != text for name, text in before.items())
+    assert any((case / WORKED_OUT / name).read_bytes() != text for name, text in before.items())
 
 
 def test_a_kept_value_of_one_question_is_no_answer_to_another(tmp_path: Path, case: Path) -> None:
     kept = WorkedOut(tmp_path, lambda: {"evidence": "one"})
     assert kept.value("number", lambda: 1) == 1
-    (path,) = (tmp_path / FOLDER).iterdir()
+    (path,) = (tmp_path / WORKED_OUT).iterdir()
     WorkedOut(tmp_path, lambda: {"evidence": "two"}).value("number", lambda: 2)
-    (other,) = (one for one in (tmp_path / FOLDER).iterdir() if one != path)
+    (other,) = (one for one in (tmp_path / WORKED_OUT).iterdir() if one != path)
     path.replace(other)
     assert WorkedOut(tmp_path, lambda: {"evidence": "two"}).value("number", lambda: 2) == 2
 
@@ -147,16 +147,16 @@ def test_a_case_that_cannot_be_written_to_works_without(
     outside = case.parent / "outside"
     if hindrance == "a link":
         outside.mkdir()
-        (case / FOLDER).symlink_to(outside)
+        (case / WORKED_OUT).symlink_to(outside)
     elif hindrance == "a file":
-        (case / FOLDER).write_text("")
+        (case / WORKED_OUT).write_text("")
     elif hindrance == "no home":
         outside.write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(outside / "below a file"))
         worked_out._key.cache_clear()
     else:
         _ = Case(case).scope
-        for path in list((case / FOLDER).iterdir()):
+        for path in list((case / WORKED_OUT).iterdir()):
             path.unlink()
             os.mkfifo(path)
     assert Case(case).scope["findings"]
@@ -185,4 +185,4 @@ def test_too_much_is_not_kept(case: Path, monkeypatch: pytest.MonkeyPatch) -> No
     kept = WorkedOut(case, dict)
     for number in range(10):
         assert kept.value(f"number {number}", lambda number=number: [number] * 300) == [number] * 300  # type: ignore[misc]
-    assert sum(path.stat().st_size for path in (case / FOLDER).iterdir()) <= 3000
+    assert sum(path.stat().st_size for path in (case / WORKED_OUT).iterdir()) <= 3000

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from kit.whole_file import write_whole
 
-KEEP = "KIT_KEEP"
+KIT_KEEP = "KIT_KEEP"
 """The environment's word on it: `no` keeps nothing in a case and reads nothing of it."""
-FOLDER = "worked_out"
+WORKED_OUT = "worked_out"
 _AT = "$at"  # the one member of a moment
 _MOST_OF_ONE = 128 << 20  # bytes
 _MOST_OF_ALL = 512 << 20
@@ -36,12 +36,12 @@ class WorkedOut:
     """The values of one case. choice: what they follow from, asked anew for each value, as marks may come between two."""
 
     def __init__(self, case: Path, choice: Callable[[], dict[str, Any]]) -> None:
-        self._folder, self._choice = case / FOLDER, choice
+        self._folder, self._choice = case / WORKED_OUT, choice
 
     @property
     def is_kept(self) -> bool:
         """Whether anything is kept at all."""
-        return os.environ.get(KEEP) != "no" and not self._folder.is_symlink() and _key() is not None
+        return os.environ.get(KIT_KEEP) != "no" and not self._folder.is_symlink() and _key() is not None
 
     def value(self, name: str, make: Callable[[], Value], fits: Callable[[Value], bool] = lambda kept: True) -> Value:
         """What `make` gives, data of JSON and moments: as it was kept, where that was and fits, else made, and kept."""
