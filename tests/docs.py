@@ -246,6 +246,8 @@ def _training() -> str:
         "```\n",
         "## How marks are given\n",
         "* The mark of a lab is the mean of its questions' marks. A question without an answer has 0.",
+        "* A question that scope, answers, plan or brief of the kit answer weighs half of one that a person has to answer. No lab below level 3 can be passed",
+        "  with what the kit prints alone.",
         "* Names and choices are marked by precision and recall: naming everything comes to 0, as naming nothing does.",
         f"* Each choice that does harm, and each guess at what cannot be told, takes {HARM_COSTS:.0%} from its question. *Cannot tell* is right where the evidence would not show it.".replace(
             "%", " %"

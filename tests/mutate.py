@@ -145,8 +145,11 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "training": {
         f"kit/training/{name}.py": ("tests/test_training.py",)
         for name in (
+            "about_acting",
             "about_case",
+            "about_evidence",
             "about_family",
+            "calls",
             "grading",
             "kinds",
             "learner_folder",

@@ -15,7 +15,7 @@ import pytest
 from kit.errors import TrainingError
 from kit.playbooks.playbook import finding_types, playbooks_by_family
 from kit.training.asking import ASKED_IN_LABS, asked_of
-from kit.training.kinds import NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
+from kit.training.kinds import HARM_COSTS, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.lab import SAMPLE_CASE, Lab, recordings
 from kit.training.material import Material
 from kit.training.reading import LABS, lab_named, labs
@@ -51,7 +51,8 @@ def question(lab: str, name: str, seed: int = SEED) -> LabQuestion:
 
 def mean(lab: str, seed: int, answer: Any) -> float:
     asked = questions(lab, seed)
-    return 100 * max(0.0, sum(one.grade(answer(one)).share for one in asked) / len(asked))
+    whole = sum(one.weight for one in asked)
+    return 100 * max(0.0, sum(one.grade(answer(one)).share * one.weight for one in asked) / whole)
 
 
 # ── the curriculum ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +178,45 @@ def test_a_sample_and_an_act_of_ones_own_people_are_told_from_an_attack() -> Non
     assert behind["read-secrets-accessed"] == ["c"]
 
 
+def test_an_innocent_node_and_another_persons_access_count_as_harm() -> None:
+    one = question(LAB, "what_to_act_on")
+    assert isinstance(one, Picked)
+    innocent = [letter for letter, text in one.choices.items() if letter not in one.right]
+    words = {text.split()[0] for letter, text in one.choices.items() if letter in innocent}
+    assert {"Take", "Delete"} <= words <= {"Terminate", "Take", "Delete"}
+    made = one.grade([*one.right_answer, innocent[0]])
+    assert made.harm == (innocent[0],) and made.share < 1 - HARM_COSTS
+    assert one.grade(one.everything).share < 0
+
+
+def test_a_statement_is_shown_only_by_an_event_that_has_all_of_it() -> None:
+    for name in ("work-stolen-token", "work-anonymous-access", "work-exposed-dashboard"):
+        one = question(name, "statements_the_evidence_shows")
+        assert isinstance(one, Picked) and 1 < len(one.right) < len(one.among)
+        events = {event["auditID"]: event for event in _events(EVERY[name].case.recording)}
+        for letter, text in one.choices.items():
+            audit_id, verb, uri, said = re.match(r"audit:(\S+) shows that (\w+) (\S+) (.+)\.$", text).groups()  # type: ignore[union-attr]
+            event = events[audit_id]
+            code = event["responseStatus"]["code"]
+            became = "was refused" if code in (401, 403) else "failed" if code >= 400 else "was let through"
+            holds = (event["verb"], event["requestURI"], became) == (verb, uri, said)
+            assert holds == (letter in one.right), text
+
+
+def test_what_the_log_holds_is_what_its_events_hold() -> None:
+    one = question(LAB, "what_the_log_holds")
+    assert isinstance(one, Matched) and set(one.right.values()) == set(one.options)
+    events = {event["auditID"]: event for event in _events("stolen_sa_token")}
+    for number, says in one.proof.items():
+        event = events[says.removeprefix("audit:").split()[0]]
+        held = "a" if "responseObject" in event else "b" if "requestObject" in event else "c"
+        assert one.right[number] == held and event["requestURI"] in one.items[number]
+
+
+def _events(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in recording(name, SEED).text("audit.jsonl.gz").split("\n") if line]
+
+
 def test_a_pod_may_be_named_by_its_uid_and_one_that_the_attacker_touched_costs_nothing() -> None:
     one = question(LAB, "affected_pods")
     assert isinstance(one, Picked)
@@ -274,7 +314,11 @@ def test_the_folder_holds_no_answer(started: Path) -> None:
     assert sorted(path.name for path in started.iterdir()) == ["answers.toml", "case", "lab.md", "started.json"]
     page = "\n".join(path.read_text() for path in started.iterdir() if path.is_file())
     truth = recording("stolen_sa_token", SEED).truth
-    assert not [name for name in (*truth["attacker_calls"], *(pod["uid"] for pod in truth["all_pods"])) if name in page]
+    assert not [pod["uid"] for pod in truth["all_pods"] if pod["uid"] in page]
+    # Statements name events: no more of the attacker's calls than of others.
+    named = set(re.findall(r"audit:(\S+) shows", page))
+    assert 0 < len(named & set(truth["attacker_calls"])) <= len(named) / 2
+    assert not [name for name in truth["attacker_calls"] if name in page and name not in named]
     for name in ("affected_pods", "affected_nodes", "affected_service_accounts", "secrets_the_caller_read"):
         assert not [key for key in question(LAB, name).right_answer if key in page], name
     for path in (one for one in started.rglob("*") if one.is_file()):

@@ -1,5 +1,5 @@
 """Training: labs on recordings of real attacks, their questions, marks and what a learner has done.
 
 To add: a lab → its folder in `labs` with one `lab.toml`; right answers come from the ground truth of its case, never from the lab.
-A question → a function in `about_family` or `about_case`, which labs name; another kind of question → a class in `kinds`.
+A question → a function in `about_family`, `about_case`, `about_evidence` or `about_acting`, which labs name; another kind of question → a class in `kinds`.
 """

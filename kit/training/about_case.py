@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from string import ascii_lowercase
 from typing import Any
 
+from kit.training.calls import as_row, named, once
 from kit.training.kinds import NONE_RIGHT, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Picked
 from kit.training.material import Material
 
@@ -45,6 +45,7 @@ def real_or_not(material: Material) -> LabQuestion:
     }
     return Picked(
         name="real_or_not",
+        kit_tells=True,
         text="What is behind this finding?",
         goal="Tell a sample and an act of your own people from an attack",
         choices=choices,
@@ -62,17 +63,17 @@ def affected_pods(material: Material) -> LabQuestion:
     """Which pods are affected by the finding."""
     pods = {pod["uid"]: pod for pod in material.about["pods"]}
     touched = [pod for pod in material.truth["attacker_touched_pods"] if pod["uid"] not in pods]
-    every = {pod["uid"]: _named(pod) for pod in material.truth["all_pods"]} | {
-        uid: _named(pod) for uid, pod in pods.items()
+    every = {pod["uid"]: named(pod) for pod in material.truth["all_pods"]} | {
+        uid: named(pod) for uid, pod in pods.items()
     }
     return _affected(
         material,
         "affected_pods",
         "Which pods are affected by this finding? Name those too that are gone.",
         "Name the affected pods, gone ones too, and no others",
-        {_named(pod): _pod_proof(pod) for pod in pods.values()},
+        {named(pod): _pod_proof(pod) for pod in pods.values()},
         set(every.values()),
-        {_named(pod) for pod in touched},
+        {named(pod) for pod in touched},
         "A workload, a service account or a node in the finding stands for all of its pods at any time of the window.",
         other_names=every,
     )
@@ -81,7 +82,7 @@ def affected_pods(material: Material) -> LabQuestion:
 def affected_nodes(material: Material) -> LabQuestion:
     """Which nodes are affected by the finding."""
     on = {
-        node: [_named(pod) for pod in material.about["pods"] if pod["node"] == node] for node in material.about["nodes"]
+        node: [named(pod) for pod in material.about["pods"] if pod["node"] == node] for node in material.about["nodes"]
     }
     return _affected(
         material,
@@ -106,7 +107,7 @@ def affected_service_accounts(material: Material) -> LabQuestion:
         dict.fromkeys(
             material.about["service_accounts"], "the caller, bound by the finding, or the account of an affected pod"
         ),
-        {_named(item["metadata"]) for item in material.objects("serviceaccounts")},
+        {named(item["metadata"]) for item in material.objects("serviceaccounts")},
         {f"{pod['namespace']}/{pod['service_account']}" for pod in touched},
         "Each pod has one account; spec.serviceAccountName says which.",
     )
@@ -121,7 +122,7 @@ def secrets_the_caller_read(material: Material) -> LabQuestion:
         "Which secrets did the caller of this finding read, in the whole window?",
         "Name the secrets that were read, those of lists too",
         {key: _shown_by(material, ("secrets",), ("get", "list", "watch"), key) for key in read},
-        {_named(item["metadata"]) for item in material.objects("secrets")},
+        {named(item["metadata"]) for item in material.objects("secrets")},
         set(),
         "A list returns every secret of its namespace; a refused call returns none.",
     )
@@ -134,9 +135,9 @@ def attackers_calls(material: Material) -> LabQuestion:
         set(material.truth["attacker_calls"]),
         {one["username"] for one in material.truth["attacker"]["identities"]},
     )
-    own = list(_once(event for event in material.events if event["auditID"] in hostile))
+    own = list(once(material.hostile_events))
     # The most alike of the others: calls of the same identities, then those of people and pipelines.
-    others = list(_once(event for event in material.events if event["auditID"] not in hostile))
+    others = list(once(event for event in material.events if event["auditID"] not in hostile))
     alike = [event for event in others if event["user"]["username"] in by]
     people = [
         event
@@ -151,9 +152,10 @@ def attackers_calls(material: Material) -> LabQuestion:
     right = frozenset(letter for letter, event in letters.items() if event["auditID"] in hostile)
     return Picked(
         name="attackers_calls",
+        kit_tells=True,
         text="Which of these calls are the attacker's?",
         goal="Tell the attacker's calls from those of the same identity and of others",
-        choices={letter: _call(event) for letter, event in letters.items()},
+        choices={letter: as_row(event) for letter, event in letters.items()},
         among=frozenset(letters),
         right=right,
         proof={letter: f"audit:{letters[letter]['auditID']}" for letter in right},
@@ -186,6 +188,7 @@ def observed_or_not(material: Material) -> LabQuestion:
     proof[last] = "CloudTrail would show it, and is not here" if _TRAIL in gone else shown
     return Matched(
         name="observed_or_not",
+        kit_tells=True,
         text="What does the evidence say of each statement?",
         goal="Say cannot tell where the evidence would not show it",
         items=items,
@@ -213,6 +216,7 @@ def what_to_collect(material: Material) -> LabQuestion:
     right = frozenset(letter for letter, name in letters.items() if name in missing)
     return Picked(
         name="what_to_collect",
+        kit_tells=True,
         text="Which evidence do you collect first, to tell what this case cannot tell of the attacker's calls?",
         goal="Know which source would show what is not known",
         choices={letter: f"{_SOURCES[name]}." for letter, name in letters.items()},
@@ -226,11 +230,7 @@ def what_to_collect(material: Material) -> LabQuestion:
 def brief_in_five_sentences(material: Material) -> LabQuestion:
     """Who, from where, what and when, in a text that a colleague can take over from."""
     attacker = material.truth["attacker"]
-    hostile = set(material.truth["attacker_calls"])
-    calls = sorted(
-        (event for event in material.events if event["auditID"] in hostile),
-        key=lambda one: one["requestReceivedTimestamp"],
-    )
+    calls = sorted(material.hostile_events, key=lambda one: str(one["requestReceivedTimestamp"]))
     users = {str(event["user"]["username"]) for event in calls}
     done = sorted({key for one in material.told.values() for member in _DEEDS for key in one[member]})
     facts = {
@@ -253,6 +253,7 @@ def brief_in_five_sentences(material: Material) -> LabQuestion:
     others |= {word for event in material.events for word in _spoken(str(event["user"]["username"]))}
     return FiveSentences(
         name="brief_in_five_sentences",
+        kit_tells=True,
         text="Write the brief for whoever takes over: who, from where, what and when (UTC), in five sentences.",
         goal="Hand over an incident in five sentences",
         facts=facts,
@@ -306,6 +307,7 @@ def _affected(
     form = "NAMESPACE/NAME" if name != "affected_nodes" else "NAME"
     return Picked(
         name=name,
+        kit_tells=True,
         text=f"{text} Each as {form}; [] where there is none.",
         goal=goal,
         among=frozenset(every) | frozenset(right),
@@ -315,10 +317,6 @@ def _affected(
         other_names=other_names or {},
         hints=(hint, f"{len(right)} are affected."),
     )
-
-
-def _named(about: dict[str, Any]) -> str:
-    return f"{about['namespace']}/{about['name']}"
 
 
 def _pod_proof(pod: dict[str, Any]) -> str:
@@ -343,18 +341,6 @@ def _shown_by(material: Material, resources: tuple[str, ...], verbs: tuple[str, 
         if fit > best:
             best, found = fit, f"audit:{event['auditID']}"
     return found
-
-
-def _once(events: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """One event a request: exec has one for each stage."""
-    return {event["auditID"]: event for event in events}.values()
-
-
-def _call(event: dict[str, Any]) -> str:
-    code = (event.get("responseStatus") or {}).get("code") or "–"
-    addresses = ", ".join(event.get("sourceIPs") or []) or "no address"
-    at = event["requestReceivedTimestamp"][:19].replace("T", " ")
-    return f"{at} UTC | {event['verb']} {event['requestURI']} | {event['user']['username']} | {addresses} | {event.get('userAgent', '')} | {code}"
 
 
 def _spoken(user: str) -> set[str]:

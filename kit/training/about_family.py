@@ -23,10 +23,10 @@ _ACTIONS = 6
 
 def what_guardduty_saw(material: Material) -> LabQuestion:
     """Which text says what GuardDuty saw and did not see."""
-    return _one_of_families(
+    return _of_families(
         material,
         "what_guardduty_saw",
-        "What did GuardDuty see, and what did GuardDuty not see?",
+        "What did GuardDuty see, and what did GuardDuty not see, where it reports each of these types?",
         "Tell what a finding of this type shows from what it does not show",
         lambda one: one.saw,
     )
@@ -34,10 +34,10 @@ def what_guardduty_saw(material: Material) -> LabQuestion:
 
 def commonest_false_alarm(material: Material) -> LabQuestion:
     """Which harmless thing most often causes such a finding."""
-    return _one_of_families(
+    return _of_families(
         material,
         "commonest_false_alarm",
-        "Which harmless cause is the commonest for a finding of this type?",
+        "Which harmless cause is the commonest for a finding of each of these types?",
         "Know the commonest false alarm of this type",
         lambda one: one.commonly,
     )
@@ -45,17 +45,12 @@ def commonest_false_alarm(material: Material) -> LabQuestion:
 
 def what_decides(material: Material) -> LabQuestion:
     """Which question is looked at first, because its answer decides."""
-    own = playbook_of(material.lab.case.finding_type)
-    asked = {question.name for question in own.questions}
-    texts = {one.telling.asks for one in playbooks_by_family().values() if one.telling.name not in asked}
-    return _one_of(
+    return _of_families(
         material,
         "what_decides",
-        "Which question do you answer first, because the answer decides what a finding of this type means?",
+        "Which question do you answer first for each of these types, because the answer decides what the finding means?",
         "Know what to look at first",
-        own.telling.asks,
-        texts,
-        f"The playbook {own.family} says that this question decides.",
+        lambda one: one.telling.asks,
     )
 
 
@@ -93,6 +88,7 @@ def actions_in_order(material: Material) -> LabQuestion:
         letters = dict(zip(_letters(), shown, strict=False))
         made = Ordered(
             name="actions_in_order",
+            kit_tells=True,
             text="In which order do you take these actions?",
             goal="Cut the attacker off first, and destroy nothing before it is captured",
             choices={letter: f"{one.does}." for letter, one in letters.items()},
@@ -139,31 +135,38 @@ def _one_a_stage(actions: list[Action], chance: random.Random) -> list[Action]:
     return [chance.choice(listed) for listed in by_stage.values() if listed][:_ACTIONS]
 
 
-def _one_of_families(
-    material: Material, name: str, text: str, goal: str, says: Callable[[Playbook], str]
-) -> LabQuestion:
-    own = playbook_of(material.lab.case.finding_type)
-    others = {says(one) for one in playbooks_by_family().values() if one.family != own.family and one.finding_types}
-    return _one_of(material, name, text, goal, says(own), others, f"The playbook {own.family}, from {own.sources[0]}")
-
-
-def _one_of(
-    material: Material, name: str, text: str, goal: str, right: str, others: set[str], proof: str
-) -> LabQuestion:
+def _of_families(material: Material, name: str, text: str, goal: str, says: Callable[[Playbook], str]) -> LabQuestion:
+    """The finding's type and those of other families, of which the case has no finding: each with its own text, and one text too many."""
     chance = material.chance(name)
-    wrong = chance.sample(sorted(others - {right}), _CHOICES - 1)
-    letters = dict(zip(_letters(), _shuffled([right, *wrong], chance), strict=False))
-    answer = next(letter for letter, one in letters.items() if one == right)
-    gone = next(letter for letter in letters if letter != answer)
-    return Picked(
+    own = playbook_of(material.lab.case.finding_type)
+    others = [
+        one for one in playbooks_by_family().values() if one.family not in material.families and one.finding_types
+    ]
+    chosen = {says(own): own}
+    for one in chance.sample(others, len(others)):
+        if len(chosen) < _CHOICES:
+            chosen.setdefault(says(one), one)
+    letters = dict(zip(_letters(), _shuffled(chosen, chance), strict=False))
+    letter_of = {said: letter for letter, said in letters.items()}
+    *asked, spare = chosen.values()
+    asked = _shuffled(asked, chance)
+    types = {one.family: chance.choice(sorted(one.finding_types)) for one in asked}
+    types[own.family] = material.lab.case.finding_type
+    numbered = {str(number): one for number, one in enumerate(asked, 1)}
+    return Matched(
         name=name,
         text=text,
         goal=goal,
-        choices={letter: one.replace("\n", " ") for letter, one in letters.items()},
-        among=frozenset(letters),
-        right=frozenset({answer}),
-        proof={answer: proof},
-        hints=(f"{material.lab.case.finding_type}: read each part of the type.", f"The answer is not {gone}."),
+        items={number: types[one.family] for number, one in numbered.items()},
+        options={letter: one.replace("\n", " ") for letter, one in letters.items()},
+        right={number: letter_of[says(one)] for number, one in numbered.items()},
+        proof={
+            number: f"{types[one.family]}: {says(one)} Source: {one.sources[0]}" for number, one in numbered.items()
+        },
+        hints=(
+            f"Read each part of {material.lab.case.finding_type}: purpose, source, what was seen.",
+            f"Text {letter_of[says(spare)]} belongs to none of them.",
+        ),
     )
 
 

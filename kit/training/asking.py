@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kit.training import about_case, about_family
+from kit.training import about_acting, about_case, about_evidence, about_family
 from kit.training.kinds import LabQuestion
 from kit.training.material import Material
 
@@ -25,6 +25,11 @@ ASKED_IN_LABS: dict[str, Callable[[Material], LabQuestion]] = {
         about_case.attackers_calls,
         about_case.observed_or_not,
         about_case.what_to_collect,
+        about_acting.what_to_act_on,
+        about_acting.when_not_to_act,
+        about_evidence.statements_the_evidence_shows,
+        about_evidence.what_the_log_holds,
+        about_evidence.what_would_show_it,
         about_case.brief_in_five_sentences,
     )
 }

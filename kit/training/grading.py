@@ -45,7 +45,7 @@ class QuestionMark:
 
 @dataclass(frozen=True)
 class LabMark:
-    """The mark of a lab: the mean of its questions' marks, never less than 0. minutes: kept, not marked."""
+    """The mark of a lab: the mean of its questions' marks by their weight, never less than 0. minutes: kept, not marked."""
 
     started: Started
     lab: Lab
@@ -56,7 +56,8 @@ class LabMark:
     @property
     def mark(self) -> int:
         """The mark, 0 to 100."""
-        return max(0, round(sum(one.mark for one in self.questions) / len(self.questions)))
+        weights = sum(one.asked.weight for one in self.questions)
+        return max(0, round(sum(one.mark * one.asked.weight for one in self.questions) / weights))
 
     @property
     def harm(self) -> int:

@@ -35,13 +35,22 @@ class Graded:
 
 @dataclass(frozen=True, kw_only=True)
 class LabQuestion(ABC):
-    """One question as a learner gets it. proof: key → what shows that it is right. hints: from the lightest to the plainest."""
+    """One question as a learner gets it. proof: key → what shows that it is right. hints: from the lightest to the plainest.
+
+    kit_tells: whether scope, answers, plan or brief of the kit answer it, so that it weighs half of one that a person has to answer.
+    """
 
     name: str
     text: str
     goal: str
     proof: Mapping[str, str] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
+    kit_tells: bool = False
+
+    @property
+    def weight(self) -> int:
+        """How much it counts in the mark of its lab."""
+        return 1 if self.kit_tells else 2
 
     @abstractmethod
     def grade(self, answer: Any) -> Graded:

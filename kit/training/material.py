@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from kit.playbooks.playbook import finding_types
+from kit.playbooks.playbook import finding_types, playbook_of
 from kit.training.lab import Lab
 from kit.training.variation import TRUTH, Recording, written
 
@@ -38,6 +38,20 @@ class Material:
         """The audit events of the recording, those too that the learner does not get."""
         names = [name for name in self._recording.names if name.startswith("audit")]
         return [orjson.loads(line) for name in names for line in self._recording.text(name).split("\n") if line]
+
+    @cached_property
+    def hostile_events(self) -> list[dict[str, Any]]:
+        """The audit events of the attacker's calls."""
+        hostile = set(self.truth["attacker_calls"])
+        return [event for event in self.events if event["auditID"] in hostile]
+
+    @cached_property
+    def families(self) -> set[str]:
+        """The families of the finding that is asked about and of the others of the recording."""
+        return {
+            playbook_of(str(one)).family
+            for one in (self.finding["Type"], *(told["type"] for told in self.told.values()))
+        }
 
     def objects(self, resource: str) -> list[dict[str, Any]]:
         """The objects of one kind in the dump."""
