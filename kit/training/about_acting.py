@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import ascii_lowercase
 
 from kit.playbooks.playbook import playbooks_by_family
-from kit.training.calls import named
+from kit.training.calls import with_namespace
 from kit.training.kinds import LabQuestion, Matched, Picked
 from kit.training.material import Material
 
@@ -26,11 +26,11 @@ def what_to_act_on(material: Material) -> LabQuestion:
     people = sorted(one for one in theirs - set(identities) if not one.startswith(("system:", "eks:")))
     quiet = [pod for pod in material.truth["all_pods"] if pod["uid"] not in affected | touched_uids]
     act = [f"Take away the access of {one}." for one in identities[:2]]
-    act += [f"Isolate pod {named(pod)}." for pod in touched[:2]]
+    act += [f"Isolate pod {with_namespace(pod)}." for pod in touched[:2]]
     spare = sorted({item["metadata"]["name"] for item in material.objects("nodes")} - nodes)
     leave = [f"Terminate node {one}." for one in chance.sample(spare, min(1, len(spare)))]
     leave += [f"Take away the access of {one}." for one in chance.sample(people, min(2, len(people)))]
-    leave += [f"Delete pod {one}." for one in chance.sample(sorted({named(pod) for pod in quiet}), 2)]
+    leave += [f"Delete pod {one}." for one in chance.sample(sorted({with_namespace(pod) for pod in quiet}), 2)]
     shown = chance.sample([*act, *leave], len(act) + len(leave))
     letters = dict(zip(ascii_lowercase, shown, strict=False))
     right = frozenset(letter for letter, text in letters.items() if text in act)

@@ -6,7 +6,7 @@ import re
 from string import ascii_lowercase
 from typing import Any
 
-from kit.training.calls import as_row, named, once
+from kit.training.calls import as_row, once, with_namespace
 from kit.training.kinds import NONE_RIGHT, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Picked
 from kit.training.material import Material
 
@@ -63,17 +63,17 @@ def affected_pods(material: Material) -> LabQuestion:
     """Which pods are affected by the finding."""
     pods = {pod["uid"]: pod for pod in material.about["pods"]}
     touched = [pod for pod in material.truth["attacker_touched_pods"] if pod["uid"] not in pods]
-    every = {pod["uid"]: named(pod) for pod in material.truth["all_pods"]} | {
-        uid: named(pod) for uid, pod in pods.items()
+    every = {pod["uid"]: with_namespace(pod) for pod in material.truth["all_pods"]} | {
+        uid: with_namespace(pod) for uid, pod in pods.items()
     }
     return _affected(
         material,
         "affected_pods",
         "Which pods are affected by this finding? Name those too that are gone.",
         "Name the affected pods, gone ones too, and no others",
-        {named(pod): _pod_proof(pod) for pod in pods.values()},
+        {with_namespace(pod): _pod_proof(pod) for pod in pods.values()},
         set(every.values()),
-        {named(pod) for pod in touched},
+        {with_namespace(pod) for pod in touched},
         "A workload, a service account or a node in the finding stands for all of its pods at any time of the window.",
         other_names=every,
     )
@@ -82,7 +82,8 @@ def affected_pods(material: Material) -> LabQuestion:
 def affected_nodes(material: Material) -> LabQuestion:
     """Which nodes are affected by the finding."""
     on = {
-        node: [named(pod) for pod in material.about["pods"] if pod["node"] == node] for node in material.about["nodes"]
+        node: [with_namespace(pod) for pod in material.about["pods"] if pod["node"] == node]
+        for node in material.about["nodes"]
     }
     return _affected(
         material,
@@ -107,7 +108,7 @@ def affected_service_accounts(material: Material) -> LabQuestion:
         dict.fromkeys(
             material.about["service_accounts"], "the caller, bound by the finding, or the account of an affected pod"
         ),
-        {named(item["metadata"]) for item in material.objects("serviceaccounts")},
+        {with_namespace(item["metadata"]) for item in material.objects("serviceaccounts")},
         {f"{pod['namespace']}/{pod['service_account']}" for pod in touched},
         "Each pod has one account; spec.serviceAccountName says which.",
     )
@@ -122,7 +123,7 @@ def secrets_the_caller_read(material: Material) -> LabQuestion:
         "Which secrets did the caller of this finding read, in the whole window?",
         "Name the secrets that were read, those of lists too",
         {key: _shown_by(material, ("secrets",), ("get", "list", "watch"), key) for key in read},
-        {named(item["metadata"]) for item in material.objects("secrets")},
+        {with_namespace(item["metadata"]) for item in material.objects("secrets")},
         set(),
         "A list returns every secret of its namespace; a refused call returns none.",
     )

@@ -27,6 +27,6 @@ def outcome(event: dict[str, Any]) -> str:
     return "failed" if code >= 400 else "was let through"
 
 
-def named(about: dict[str, Any]) -> str:
+def with_namespace(about: dict[str, Any]) -> str:
     """The name of an object with its namespace."""
     return f"{about['namespace']}/{about['name']}"
