@@ -20,6 +20,7 @@ import orjson
 
 from kit.case.case import Case
 from kit.questions.question import Answer
+from kit.training.in_account import as_of_account
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.variation import Event
 
@@ -46,9 +47,11 @@ def evidence_of(family: Family, finding_type: str, folder: Path) -> tuple[Path, 
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("ground_truth.json"))
     every = [one for path in sorted(folder.glob("findings*.json")) for one in json.loads(path.read_text())["Findings"]]
     chosen = str(next(one["Id"] for one in every if one["Type"] == family.finding))
-    change_findings(
-        folder, lambda every: [one | {"Type": finding_type} if one["Id"] == chosen else one for one in every]
-    )
+
+    def typed(one: Item) -> Item:
+        return as_of_account(one, finding_type) | {"Type": finding_type} if one["Id"] == chosen else one
+
+    change_findings(folder, lambda every: [typed(one) for one in every])
     return folder, chosen
 
 
@@ -223,6 +226,7 @@ FAMILIES = {
     "anonymous-access": Family("anonymous_access", "Persistence:Kubernetes/SuccessfulAnonymousAccess"),
     "anonymous-access-granted": Family("anonymous_access", "Policy:Kubernetes/AnonymousAccessGranted"),
     "attack-sequence": Family("sample", "AttackSequence:EKS/CompromisedCluster", ends_with_a_call=True),
+    "attack-sequence-in-aws": Family("sample", "AttackSequence:EKS/CompromisedCluster", ends_with_a_call=True),
     "bad-domain": Family("stolen_sa_token", "Execution:Runtime/ReverseShell"),
     "caller-credential-access": Family("exec_kube_system", "Execution:Kubernetes/ExecInKubeSystemPod"),
     "caller-defense-evasion": Family(
@@ -242,10 +246,12 @@ FAMILIES = {
     "malware-file": Family("sample", "Execution:Kubernetes/MaliciousFile"),
     "metadata-rebind": Family("stolen_sa_token", "Execution:Runtime/ReverseShell", _OUT),
     "new-binary": Family("stolen_sa_token", "Execution:Runtime/SuspiciousTool"),
+    "node-traffic": Family("sample", "Persistence:Runtime/SensitiveFileModified", _OUT),
     "permission-checked": Family("stolen_sa_token", "Discovery:Kubernetes/AnomalousBehavior.PermissionChecked"),
     "permissions-granted": Family("exec_kube_system", "Execution:Kubernetes/ExecInKubeSystemPod"),
     "privileged-workload": Family("stolen_sa_token", "Execution:Kubernetes/AnomalousBehavior.WorkloadDeployed", _OUT),
     "process-injection": Family("vanished_deployment", "Backdoor:Runtime/C&CActivity.B!DNS"),
+    "role-session-outside": Family("sample", "CredentialAccess:Kubernetes/MaliciousIPCaller", _OUT),
     "secrets-accessed": Family("exec_kube_system", "CredentialAccess:Kubernetes/AnomalousBehavior.SecretsAccessed"),
     "sensitive-file": Family("exec_kube_system", "Execution:Runtime/SuspiciousCommand"),
     "suspicious-command": Family("stolen_sa_token", "Discovery:Runtime/SuspiciousCommand"),

@@ -15,8 +15,9 @@ import pytest
 
 import kit.store.store
 from kit.case.case import Case
-from tests import cases
+from tests import cases, command
 from tests.command import RECORDINGS, SAMPLE, kit_json
+from tests.families import Family, evidence_of
 from tests.variation import Event, keys, said, scope_of, varied
 
 STOLEN, VANISHED, ANONYMOUS = "stolen_sa_token", "vanished_deployment", "anonymous_access"
@@ -867,3 +868,63 @@ def test_a_finding_about_a_node_or_its_role_session_is_about_the_cluster(tmp_pat
     finding = scope_of(evidence)["f" * 32]
     assert finding["about_eks"] is (by != "another instance")
     assert keys(finding, "node") == ({node} if by != "another instance" else set())
+
+
+@pytest.mark.parametrize(
+    ("of", "type_"),
+    [
+        ("Persistence:Runtime/SensitiveFileModified", "Trojan:EC2/DNSDataExfiltration"),
+        (
+            "CredentialAccess:Kubernetes/MaliciousIPCaller",
+            "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS",
+        ),
+        ("AttackSequence:EKS/CompromisedCluster", "AttackSequence:EC2/CompromisedInstanceGroup"),
+    ],
+)
+def test_a_finding_that_names_a_node_alone_affects_what_the_cluster_finding_of_it_does(
+    tmp_path: Path, of: str, type_: str
+) -> None:
+    truth = json.loads((SAMPLE / "ground_truth.json").read_text())
+    evidence, finding_id = evidence_of(Family("sample", of), type_, tmp_path / "evidence")
+    finding = scope_of(evidence)[finding_id]
+    right = {**truth["findings"], **truth["more_findings"]}[finding_id]
+    assert finding["type"] == type_ and finding["about_eks"]
+    assert keys(finding, "pod") == {pod["uid"] for pod in right["pods"]}
+    assert keys(finding, "node") == set(right["nodes"])
+    (shown,) = (line for line in command.kit("findings", tmp_path / "case").stdout.splitlines() if finding_id in line)
+    assert "names no EKS cluster" not in shown
+
+
+POD_SESSION = {
+    "AccessKeyId": "ASIAO2Y6BJA7BDDIY6C4",
+    "PrincipalId": "AROA3E6B29D3C846D90A5:botocore-session-1795450833",
+}
+OTHER_SESSION = {"AccessKeyId": "ASIAO2Y6BJA7BDDIY6C5", "PrincipalId": "AROA3E6B29D3C846D90A5:someone"}
+
+
+@pytest.mark.parametrize(
+    ("details", "account", "calls"),
+    [
+        (POD_SESSION | {"UserName": "retail-blue-store-api"}, "affected", 3),
+        (OTHER_SESSION | {"UserName": "retail-blue-store-api"}, "possible", 0),
+        (OTHER_SESSION | {"UserName": "PlatformOps"}, "", 0),
+    ],
+)
+def test_a_finding_of_iam_about_a_pods_role_leads_to_its_account_and_to_what_was_done_with_the_session(
+    tmp_path: Path, details: dict[str, str], account: str, calls: int
+) -> None:
+    def findings(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        remote = {"RemoteIpDetails": {"IpAddressV4": "203.0.113.232"}}
+        about = {"ResourceType": "AccessKey", "AccessKeyDetails": details | {"UserType": "AssumedRole"}}
+        service = listed[0]["Service"] | {"Action": {"ActionType": "AWS_API_CALL", "AwsApiCallAction": remote}}
+        type_ = "UnauthorizedAccess:IAMUser/MaliciousIPCaller"
+        return [listed[0] | {"Id": "f" * 32, "Type": type_, "Resource": about, "Service": service}]
+
+    evidence = varied(STOLEN, tmp_path, findings=findings, without=("findings-runtime.json",))
+    finding = scope_of(evidence)["f" * 32]
+    assert finding["about_eks"] is bool(account) and len(finding["aws_calls"]) == calls
+    for certainty in ("affected", "possible"):
+        assert keys(finding, "service_account", certainty) == ({"store/api"} if account == certainty else set())
+    role = {f"arn:aws:iam::111122223333:role/{details['UserName']}"} if account else set()
+    assert keys(finding, "iam_role") == role
+    assert account or "names no EKS cluster, and no node and no role session of this one" in said(finding)

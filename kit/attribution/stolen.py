@@ -9,6 +9,7 @@ from datetime import datetime
 from kit.attribution.calls import Event, creates, let_through
 from kit.attribution.ground import Ground
 from kit.attribution.rules import USED_FROM, AttackerRule
+from kit.identities.named_session import OwnSessions, named_sessions
 from kit.identities.sessions import Session, Sessions
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -38,13 +39,15 @@ class Theft:
 
     Where one is used from is outside when it is neither an address of the cluster nor of its way out, and no other session of the same
     role came from there before the first bad sign. A pod's own session counts where the attacker is known to hold that pod:
-    named by a finding, made or entered by the attacker, or with a token that the attacker used.
+    named by a finding, made or entered by the attacker, or with a token that the attacker used. A session that a finding names itself counts
+    too, and where the finding says that it was used is outside.
     """
 
     def __init__(self, inventory: Inventory, sessions: Sessions) -> None:
         self.inventory = inventory
         self.sessions = sessions
-        self._known = dict[tuple[frozenset[str], frozenset[str]], list[Stolen]]()
+        self._own = OwnSessions(inventory, sessions)
+        self._known = dict[tuple[frozenset[str], frozenset[str], frozenset[str]], list[Stolen]]()
 
     def of(self, findings: Iterable[Finding], events: Iterable[Event]) -> list[Stolen]:
         """The sessions that were stolen, given the findings that count and the attacker's calls; by access key."""
@@ -56,22 +59,31 @@ class Theft:
             node = self.inventory.node_of_instance.get(one.instance_id or "")
             if node and one.resource_type == "Instance" and not one.workload:
                 nodes.add(node)
-        asked = (frozenset(pods), frozenset(nodes))
+        nodes |= {node for one in listed for each in named_sessions(one) if (node := self._node_of(each.name))}
+        keys = self._own.used_at(listed)
+        asked = (frozenset(pods), frozenset(nodes), frozenset(keys))
         if asked not in self._known:
-            self._known[asked] = list(self._stolen(pods, nodes, first))
+            self._known[asked] = list(self._stolen(pods, nodes, keys, first))
         return self._known[asked]
 
-    def _stolen(self, pods: set[str], nodes: set[str], first: datetime | None) -> Iterator[Stolen]:
+    def _node_of(self, session_name: str) -> str | None:
+        return self.inventory.node_of_instance.get(session_name)
+
+    def _stolen(
+        self, pods: set[str], nodes: set[str], keys: dict[str, set[str]], first: datetime | None
+    ) -> Iterator[Stolen]:
         known = [self.inventory.things[uid] for uid in sorted(pods) if uid in self.inventory.things]
         accounts = sorted({pod.service_account for pod in known if pod.service_account})
         sessions = {one.access_key_id: one for one in self.sessions.issued_to(accounts, sorted(pods), sorted(nodes))}
+        sessions |= self.sessions.of_keys(keys)
         uses = self.sessions.uses(list(sessions))
         for key, session in sorted(sessions.items()):
             sure = [pod.uid for pod, is_sure in self.sessions.pods_of(session) if is_sure]
-            if session.node not in nodes and not pods.intersection(sure):
+            if key not in keys and session.node not in nodes and not pods.intersection(sure):
                 continue
             outside = {use.address for use in uses.get(key, []) if use.inside is False}
             outside -= self.sessions.used_before(session, outside, first)
+            outside |= {use.address for use in uses.get(key, []) if not use.inside and use.address in keys.get(key, ())}
             if outside:
                 yield Stolen(session, frozenset(outside), frozenset(sure))
 

@@ -43,8 +43,15 @@ def findings(case: Path, finding: str, start: str, end: str, as_json: bool) -> N
         print_json({"case": opened.name, "findings": rows})
         return
     table = table_with("severity", "type", "id", "cluster", "first seen", "last seen", "count", "note")
+    # The scope alone tells whether an instance or a role is the cluster's; where every finding names the cluster it is not worked out.
+    about = (
+        {one["id"] for one in opened.scope["findings"] if one["about_eks"]}
+        if any(not row["about_eks"] and not row["sample"] for row in rows)
+        else set[str]()
+    )
     for row in rows:
-        note = "AWS sample" if row["sample"] else "" if row["about_eks"] else "names no EKS cluster"
+        is_about = row["about_eks"] or row["id"] in about
+        note = "AWS sample" if row["sample"] else "" if is_about else "names no EKS cluster"
         seen = minute(row["first_seen_at"]), minute(row["last_seen_at"])
         add_row(table, f"{row['severity']:.1f}", row["type"], row["id"], row["cluster"], *seen, row["count"], note)
     print_table(table) if rows else click.echo(

@@ -93,7 +93,7 @@ def _why_none(scope: Scope, finding: Finding) -> str:
     return (
         ""
         if scope.is_about_eks(finding)
-        else f"A finding of type {finding.type} names no EKS cluster, and no node of this one."
+        else f"A finding of type {finding.type} names no EKS cluster, and no node and no role session of this one."
     )
 
 

@@ -171,7 +171,9 @@ def _callers_pods(scope: FindingScope, inventory: Inventory, attacker: Attacker)
         says = f"it runs under {caller.service_account}, the finding's caller"
         return _pods_under(inventory, caller.service_account, Why(ref, says), guilty == "affected")
     if caller.node and guilty == "affected":
-        return _pods_on(scope, inventory, caller.node, ref, f"it ran on {caller.node}, whose credential made the call")
+        return pods_on_node(
+            scope, inventory, caller.node, ref, f"it ran on {caller.node}, whose credential made the call"
+        )
     return []
 
 
@@ -179,7 +181,7 @@ def _pods_under(inventory: Inventory, account: str, why: Why, sure: bool = True)
     return [FoundPod(pod, why, sure) for pod in inventory.pods if pod.service_account == account]
 
 
-def _pods_on(
+def pods_on_node(
     scope: FindingScope, inventory: Inventory, node: str, ref: Ref, says: str, instance: str = ""
 ) -> list[FoundPod]:
     """The pods of a node while it was the machine that the finding is about: another one may have had its name before or after."""
@@ -222,23 +224,24 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
 
 
 def _node_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
-    """All pods on the node, when the finding names its instance, or a session of its role, and no workload."""
+    """All pods on the node, when the finding names its instance, or its caller's session is of its role, and no workload."""
     finding = scope.finding
-    if not finding.workload and finding.session_instance in inventory.node_of_instance:
-        return _pods_on_instance(scope, inventory, str(finding.session_instance), finding.ref(ACCESS_KEY))
+    if finding.user and not finding.workload and finding.session_instance in inventory.node_of_instance:
+        return pods_on_instance(scope, inventory, str(finding.session_instance), finding.ref(ACCESS_KEY))
     if finding.workload or not finding.instance_id or finding.resource_type != "Instance":
         return []
-    return _pods_on_instance(scope, inventory, finding.instance_id, finding.ref(INSTANCE_ID))
+    return pods_on_instance(scope, inventory, finding.instance_id, finding.ref(INSTANCE_ID))
 
 
-def _pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, ref: Ref) -> list[FoundPod]:
+def pods_on_instance(scope: FindingScope, inventory: Inventory, instance: str, ref: Ref) -> list[FoundPod]:
+    """The pods of the node that an EC2 instance is; the node and its role are added at once."""
     node = inventory.node_of_instance.get(instance)
     if node is None:
         says = f"Which node instance {instance} is cannot be told"
         what = "`kubectl get nodes -o json` or `aws ec2 describe-instances`"
         scope.limit(PODS, says, what)
         return []
-    return _pods_on(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}", instance)
+    return pods_on_node(scope, inventory, node, ref, f"it ran on {node}, which is instance {instance}", instance)
 
 
 def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resource: dict[str, Any]) -> list[FoundPod]:
@@ -250,7 +253,7 @@ def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resou
         plural_name = workload.get("KubernetesResourcesTypes")
         return _pods_named(scope, inventory, ref, plural_name, workload.get("Namespace"), resource.get("Name"), known)
     if kind == "EC2_INSTANCE":
-        return _pods_on_instance(scope, inventory, str(uid).rsplit("/", 1)[-1], ref)
+        return pods_on_instance(scope, inventory, _instance_in(resource), ref)
     if kind == "ACCESS_KEY":
         key = data.get("AccessKey") or {}
         word = "user" if key.get("UserType") == "IAMUser" else "role"
@@ -265,6 +268,16 @@ def _pods_of_resource(scope: FindingScope, inventory: Inventory, ref: Ref, resou
     elif kind == "CONTAINER" and (data.get("Container") or {}).get("Image"):
         scope.add("image", data["Container"]["Image"], Why(ref, "it is among the sequence's resources", Rule.FINDING))
     return []
+
+
+def instances_of_sequence(finding: Finding) -> list[str]:
+    """The EC2 instances among the resources of an attack sequence."""
+    resources = dicts_of(finding.sequence.get("Resources"))
+    return [_instance_in(one) for one in resources if one.get("ResourceType") == "EC2_INSTANCE"]
+
+
+def _instance_in(resource: dict[str, Any]) -> str:
+    return str(resource.get("Uid")).rsplit("/", 1)[-1]
 
 
 def pods_of_sequence(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:

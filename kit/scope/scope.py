@@ -17,6 +17,7 @@ from kit.attribution.credentials import Credentials
 from kit.attribution.deeds import Deed, Deeds
 from kit.errors import CallError
 from kit.identities.access import Access
+from kit.identities.named_session import OwnSessions, named_sessions
 from kit.identities.rights import Rights
 from kit.inventory.inventory import Inventory
 from kit.lenient import dicts_of
@@ -26,10 +27,11 @@ from kit.model.kinds import DEEDS, EVERYTHING, KINDS_OF_OBJECTS, Certainty
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.model.window import Window
+from kit.scope.by_session import pods_of_sessions
 from kit.scope.caller import identity_of_caller
 from kit.scope.index import Index
 from kit.scope.limits import Limits
-from kit.scope.pods import add_pods, pods_of_finding, pods_of_sequence
+from kit.scope.pods import add_pods, instances_of_sequence, pods_of_finding, pods_of_sequence
 from kit.scope.profile import Profiles
 from kit.scope.put_in import changed_pods, injected_pods, touched_pods
 from kit.scope.reach import add_opened_nodes, add_possible, add_reach, add_sessions
@@ -60,6 +62,7 @@ class Scope:
         self.attacker = Attacker(store, inventory, marks)
         self.deeds = Deeds(store, inventory)
         self.sessions = self.attacker.sessions
+        self.own_sessions = OwnSessions(inventory, self.sessions)
         self.credentials = Credentials(store, inventory, self.attacker, self.deeds)
         self.access, self.rights = Access(store, inventory), Rights(inventory)
         self.profiles = Profiles(store, inventory, self.attacker, self.access, self.sessions, self.credentials)
@@ -114,7 +117,7 @@ class Scope:
             says = "This is a sample finding: AWS made it for practice, and nothing in it exists"
             scope.limit(EVERYTHING, says, "nothing: archive it")
         elif not self.is_about_eks(finding):
-            says = f"A finding of type {finding.type} names no EKS cluster, and no node of this one"
+            says = f"A finding of type {finding.type} names no EKS cluster, and no node and no role session of this one"
             scope.limit(EVERYTHING, says, "use the guidance of its own finding type")
         elif self.attacker.own_calls.is_foreign(finding):
             says = f"This finding is about cluster {finding.cluster}, and the evidence is of cluster {self.inventory.cluster}: what it affects cannot be told"
@@ -128,6 +131,7 @@ class Scope:
             self._add_rest(scope)
         else:
             add_pods(scope, self.inventory, pods_of_finding(scope, self.inventory, self.attacker))
+            add_pods(scope, self.inventory, pods_of_sessions(scope, self.own_sessions))
             self._add_deeds(scope)
             add_pods(scope, self.inventory, touched_pods(scope, self.inventory))
             add_pods(scope, self.inventory, changed_pods(scope, self.inventory))
@@ -135,9 +139,10 @@ class Scope:
             self._add_rest(scope)
 
     def is_about_eks(self, finding: Finding) -> bool:
-        """Whether a finding is about an EKS cluster: by what it names, or as its instance, or its session's, is a node of this case."""
-        instances = {finding.instance_id, finding.session_instance}
-        return finding.about_eks or not instances.isdisjoint(self.inventory.node_of_instance)
+        """Whether a finding is about an EKS cluster: by what it names, or as an instance is a node of this case, or a session a node's or a pod's."""
+        instances = {finding.instance_id, *instances_of_sequence(finding)}
+        is_node = not instances.isdisjoint(self.inventory.node_of_instance)
+        return finding.about_eks or is_node or self.own_sessions.is_own(finding)
 
     def _add_rest(self, scope: FindingScope) -> None:
         add_possible(scope, self.inventory)
@@ -155,12 +160,13 @@ class Scope:
         """What was done in AWS with sessions that were stolen from pods and nodes of the scope."""
         pods = {one.key for one in scope.affected("pod") if not one.through}
         nodes = {str(event["user_name"]).removeprefix(NODE) for event in self.attacker.events_of(scope.calls)}
-        if scope.finding.resource_type == "Instance" and not scope.finding.workload:
+        named = {one.key for one in named_sessions(scope.finding)}
+        if named or (scope.finding.resource_type == "Instance" and not scope.finding.workload):
             nodes |= {one.key for one in scope.affected("node")}
         keys = {
             one.session.access_key_id
             for one in self.attacker.stolen
-            if one.pods & pods or (one.session.node and one.session.node in nodes)
+            if one.pods & pods or one.session.access_key_id in named or (one.session.node and one.session.node in nodes)
         }
         for event_id in self.attacker.trail_with((), (), keys)[0] if keys else ():
             if self._given_inside(self.attacker.trail[event_id][0]["event_at"]):
@@ -199,23 +205,31 @@ class Scope:
 
     def _add_deeds(self, scope: FindingScope) -> None:
         finding = scope.finding
-        user = finding.user.get("Username")
-        if not user:
-            return
         own = self.attacker.own_calls.of(finding)
         if finding.is_policy:
             for event in own:
                 self._add_deed(scope, event, None)
-        if finding.is_policy and not self.attacker.is_hostile(own):
-            return
-        followed, trail, let_in = self.attacker.follow(str(user))
+        if not (finding.is_policy and not self.attacker.is_hostile(own)):
+            for user in self._callers(finding):
+                self._add_what_it_did(scope, user)
+
+    def _callers(self, finding: Finding) -> list[str]:
+        """The identity that a finding names as the caller; of one that names a role session, those that the attacker signed in as with it."""
+        if user := finding.user.get("Username"):
+            return [str(user)]
+        keys = {one.key for one in named_sessions(finding) if one.key}
+        hostile = (call.event for call in self.attacker.calls.values())
+        return sorted({str(event["user_name"]) for event in hostile if event["access_key_id"] in keys})
+
+    def _add_what_it_did(self, scope: FindingScope, user: str) -> None:
+        followed, trail, let_in = self.attacker.follow(user)
         self.deeds.read_bodies(followed)
         for event in followed:
             if scope.window and event["received_at"] in scope.window:
                 scope.calls.setdefault(event["audit_id"])
                 through = None if event["user_name"] == user else Ref.of("identity", event["user_name"] or "unknown")
                 self._add_deed(scope, event, through)
-        self._add_possible_calls(scope, {str(event["user_name"]) for event in followed} | {str(user)})
+        self._add_possible_calls(scope, {str(event["user_name"]) for event in followed} | {user})
         for event_id in trail:
             if self._given_inside(self.attacker.trail[event_id][0]["event_at"]):
                 scope.aws_calls.setdefault(event_id)
@@ -291,3 +305,4 @@ class Scope:
             says = f"{len(missing)} findings among the signals are not in this case: {', '.join(missing)}"
             scope.limit(EVERYTHING, says, "`aws guardduty get-findings` for these ids")
         add_pods(scope, self.inventory, pods_of_sequence(scope, self.inventory))
+        add_pods(scope, self.inventory, pods_of_sessions(scope, self.own_sessions))

@@ -22,9 +22,10 @@ def findings(case: Case) -> Shown:
     if not len(case.findings):
         return Shown(Markup("<p>There is no finding in this case.</p>"), "There is no finding in this case.")
     marks = case.marks
+    about = {one["id"] for one in case.scope["findings"] if one["about_eks"]}
     columns: dict[str, Callable[[Row], str]] = {
         "Severity": lambda row: severity_pill(row["severity"]),
-        "What GuardDuty says": lambda row: _finding_words(row, marks),
+        "What GuardDuty says": lambda row: _finding_words(row, marks, row["id"] in about),
         "First seen (UTC)": lambda row: clock(row["first_seen_at"], "not given"),
         "Last seen (UTC)": lambda row: clock(row["last_seen_at"], "not given"),
         "Count": lambda row: "" if pd.isna(row["count"]) else f"{int(row['count']):,}",
@@ -55,9 +56,9 @@ def _affected_by(case: Case, finding_id: str) -> Markup:
     return Markup("<br>").join(said) or pill("none shown", "quiet")
 
 
-def _finding_words(row: Row, marks: list[Mark]) -> Markup:
+def _finding_words(row: Row, marks: list[Mark], about_eks: bool) -> Markup:
     notes = [pill("AWS sample finding", "quiet")] if is_true(row["sample"]) else []
-    notes += [] if is_true(row["about_eks"]) else [pill("names no EKS cluster", "quiet")]
+    notes += [] if about_eks else [pill("names no EKS cluster", "quiet")]
     notes += [pill("archived", "quiet")] if is_true(row["archived"]) else []
     notes += [
         Markup("{} {}").format(pill(f"marked {one.word}", "quiet"), safe(one.note, 200))

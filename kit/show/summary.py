@@ -89,7 +89,8 @@ def _said_by_guardduty(case: Case) -> Markup:
     number = len(case.findings)
     where = Markup(" ({})").format(place) if place else ""
     word = "the most severe, " if number > 1 else ""
-    outside = "" if top["about_eks"] is not False and bool(top["about_eks"]) else " It names no EKS cluster."
+    about = any(one["id"] == top["id"] and one["about_eks"] for one in case.scope["findings"])
+    outside = "" if about else " It names no EKS cluster."
     lead = Markup("GuardDuty reports {} about {}{}; {}").format(counted(number, "finding"), cluster, where, word)
     return Markup("{}{} <code>{}</code>: {}{}").format(
         lead, severity_pill(top["severity"]), safe(top["type"]), safe(_lower(plain_words(top))), outside

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from kit.playbooks.playbook import finding_types, playbook_of
+from kit.training.in_account import as_of_account
 from kit.training.lab import Lab
 from kit.training.variation import TRUTH, Recording, written
 
@@ -90,7 +91,7 @@ class Material:
         case = self.lab.case
         if case.as_type:
             known = finding_types()[case.as_type]
-            finding = finding | {
+            finding = as_of_account(finding, known.type) | {
                 "Type": known.type, "Title": known.summary, "Description": known.summary, "Severity": _SEVERITY[known.severity],
             }  # fmt: skip
         if case.sample:
