@@ -77,6 +77,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "attribution": {
         "kit/attribution/attacker.py": _CALLERS,
         "kit/attribution/calls.py": _CALLERS,
+        "kit/attribution/collected.py": ("tests/test_collected.py",),
         "kit/attribution/deeds.py": _CALLERS,
         "kit/attribution/own_call.py": _CALLERS,
         "kit/attribution/possible.py": _CALLERS,

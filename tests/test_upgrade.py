@@ -49,7 +49,7 @@ CALLS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(autouse=True)
 def newer_kit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "FORMAT", "2")
+    monkeypatch.setattr(settings, "FORMAT", "3")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def upgraded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "FORMAT", "2")
+        patch.setattr(settings, "FORMAT", "3")
         case = Path(shutil.copytree(OLD, tmp_path_factory.mktemp("upgraded") / "case"))
         kit_json("upgrade", case)
     return case
@@ -75,7 +75,7 @@ def upgraded(upgraded_once: Path, tmp_path: Path) -> Path:
 def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A new case of the same evidence."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "FORMAT", "2")
+        patch.setattr(settings, "FORMAT", "3")
         case = tmp_path_factory.mktemp("new") / "case"
         names = ("findings.json", "audit.jsonl.gz", "dumps.tar.gz", "cloudtrail.json.gz", "findings-runtime.json")
         kit_json("new", case, *(OLD / "evidence" / name for name in names))
@@ -99,7 +99,7 @@ def refused(done: Done, *words: str) -> None:
 
 
 def is_newest(case: Path) -> bool:
-    return settings.settings_of_any_format(case).format == "2"
+    return settings.settings_of_any_format(case).format == "3"
 
 
 def test_every_command_on_a_case_is_called_here() -> None:
@@ -184,7 +184,7 @@ def test_an_upgrade_touches_nothing_but_the_store(old: Path) -> None:
     kept = {name for name in before if not name.startswith("store/")} - {"case.toml"}
     now = content(old)
     assert {name: now[name] for name in kept} == {name: before[name] for name in kept}
-    assert {name for name in now if not name.startswith("store-2/")} == kept | {"case.toml"}
+    assert {name for name in now if not name.startswith("store-3/")} == kept | {"case.toml"}
     assert is_newest(old) and [one["path"] for one in _ledger(old)] == [one["path"] for one in files]
     assert [_times(one) for one in _ledger(old)] == [_times(one) for one in files]
 
@@ -207,7 +207,7 @@ def test_evidence_is_added_to_an_upgraded_case_and_the_named_cluster_stays(old: 
     for _ in range(2):  # the second call has nothing new
         kit_json("add", old, tmp_path / "more.json")
         found = settings.settings_of(old)
-        assert (found.cluster, found.cluster_told, found.store) == ("as-told", True, "store-2")
+        assert (found.cluster, found.cluster_told, found.store) == ("as-told", True, "store-3")
     assert [one["path"] for one in _ledger(old)][-1] == "more.json" and not (old / "store").exists()
     assert len(kit_json("findings", old)["findings"]) == 6
 

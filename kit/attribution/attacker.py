@@ -29,7 +29,8 @@ It is possibly the attacker's when nothing but time tells it from the victim's:
 15. it may be made with a certificate that the attacker approved, or asked for and of which no evidence has the fingerprint;
 16. one of the rules above alone speaks for it, which is few (kit.attribution.ground).
 Only the connection's own address counts; the elements of `sourceIPs` before it are the client's word: they may accuse, never clear.
-The whole log decides, whatever window is looked at. What a person marked as the attacker's, or as not, counts before all of this.
+The whole log decides, whatever window is looked at. What a person marked as the attacker's, or as not, counts before all of this; then
+the kit's own requests (kit.attribution.collected), which are never the attacker's.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ from kit.attribution.calls import (
     token_secret_of,
 )
 from kit.attribution.certificates import Certificates
+from kit.attribution.collected import Collected
 from kit.attribution.ground import Ground, decides
 from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.marked import Marked
@@ -88,7 +90,9 @@ class Attacker:
         self.own_calls = OwnCalls(store, inventory, self.cluster_addresses, lambda: self.findings)
         self._applied = Applied(store, inventory, self.own_calls)
         self._rules = Rules(store, inventory, self.cluster_addresses)
-        self._trail, self._letting_in = Trail(store, self.cluster_addresses, self.marked), LettingIn(store, inventory)
+        self.collected = Collected(store, lambda: self.findings)
+        self._trail = Trail(store, self.cluster_addresses, self.marked, self.collected)
+        self._letting_in = LettingIn(store, inventory)
         self.sessions = Sessions(store, inventory, self.cluster_addresses)
         self._taken = Taken(store, inventory, self.cluster_addresses)
         self.certificates = Certificates(store, inventory)
@@ -134,7 +138,7 @@ class Attacker:
             for event in events:
                 place = place_of(event)
                 call = found.get(place) or undecided.get(place)
-                if call is None and self.marked.is_out(event):
+                if call is None and self._is_out(event):
                     continue
                 if call is None:
                     call = undecided[place] = Call(event)
@@ -255,7 +259,7 @@ class Attacker:
         found = possible_calls(
             self.own_calls, self.certificates, self.findings, self.calls, self.let_in, self._settled[4]
         )
-        return {place: call for place, call in found.items() if not self.marked.is_out(call.event)}
+        return {place: call for place, call in found.items() if not self._is_out(call.event)}
 
     @cached_property
     def addresses(self) -> frozenset[str]:
@@ -338,9 +342,14 @@ class Attacker:
     def _named_callers(self) -> set[str]:
         return {str(one.user["Username"]) for one in self.findings if one.user.get("Username")}
 
+    def _is_out(self, event: Event) -> bool:
+        """Whether an event is not the attacker's, whatever rule holds: people say so, or it is a request of the kit and nobody says otherwise."""
+        said = self.marked.is_attackers(event)
+        return self.collected.has(event) if said is None else not said
+
     def is_cleared(self, events: Iterable[Event]) -> bool:
-        """Whether people say of all of some events that they are not the attacker's; not of none."""
-        said = [self.marked.is_out(event) for event in events]
+        """Whether all of some events are known to be not the attacker's; not of none."""
+        said = [self._is_out(event) for event in events]
         return bool(said) and all(said)
 
     def trail_with(

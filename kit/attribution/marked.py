@@ -48,10 +48,6 @@ class Marked:
         said = [self._of[about] for kind, key in places if key and (about := str(Ref.of(kind, key))) in self._of]
         return max(said)[1] if said else None
 
-    def is_out(self, event: Event) -> bool:
-        """Whether people say that an audit event is not the attacker's."""
-        return self.is_attackers(event) is False
-
     def rules(self) -> Iterator[AttackerRule]:
         """What makes audit events the attacker's because people say so."""
         for mark in self.marks:

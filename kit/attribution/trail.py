@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from kit.attribution.calls import AwsEvent, Event, not_none
+from kit.attribution.collected import Collected
 from kit.attribution.marked import Marked
 from kit.attribution.stolen import Stolen
 from kit.inventory.addresses import Addresses
@@ -25,9 +26,9 @@ FoundTrail = dict[str, tuple[AwsEvent, str]]
 class Trail:
     """The attacker's CloudTrail events."""
 
-    def __init__(self, store: Store, cluster_addresses: Addresses, marked: Marked) -> None:
+    def __init__(self, store: Store, cluster_addresses: Addresses, marked: Marked, collected: Collected) -> None:
         self.store = store
-        self.marked = marked
+        self.marked, self.collected = marked, collected
         self.cluster_addresses = cluster_addresses
 
     def of(
@@ -64,6 +65,8 @@ class Trail:
                 because = because or taken.get((str(row["access_key_id"]), str(row["source_address"])), "")
                 if is_marked := self.marked.is_attackers_in_aws(row):
                     because = "a person marked it, its address or its access key as the attacker's"
+                if is_marked is None and row["event_id"] in self.collected.aws_calls:
+                    because = ""
                 if because and is_marked is not False:
                     found.setdefault(row["event_id"], (row, because))
             more = sorted(not_none(row["issued"] for row, _ in found.values()))

@@ -12,7 +12,7 @@ from typing import Any
 from kit.case.next_steps import Chooser
 from kit.case.plan_frames import PlanFrames
 from kit.case.plan_json import OpenIncident
-from kit.case.scope_json import marks_json
+from kit.case.whose_json import marks_json, own_requests_json
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
 from kit.playbooks.playbook import playbook_of
@@ -81,6 +81,7 @@ class Brief:
             "incidents": [self._incident(one, counted) for one in self._joined.incidents],
             "still_works": self._simulation.still_works,
             "marks": marks_json(self.scope.attacker.marked.marks),
+            "own_requests": own_requests_json(self.scope),
             "notes": [
                 {
                     "number": number,

@@ -116,7 +116,7 @@ class Case(ScopedCase):
     def _answers_contract(self) -> dict[str, Any]:
         from kit.case.answers import doubted_findings
         from kit.case.answers_json import answers_contract
-        from kit.case.scope_json import marks_json
+        from kit.case.whose_json import marks_json
         from kit.playbooks.playbook import playbook_of
 
         doubted = doubted_findings(self._scope, self._incidents[0], self.marks)

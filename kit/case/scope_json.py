@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TypedDict
 
+from kit.case.whose_json import MarkJson, OwnRequestsJson, WhyJson, marks_json, own_requests_json, why_json
 from kit.model.kinds import NAMED, Certainty, SubjectName
 from kit.model.refs import Ref
 from kit.model.why import Why
@@ -14,15 +14,7 @@ from kit.scope.ring import Ring, Rings
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope, Subject, UsedSession
 from kit.scope.told_apart import Trait
-from kit.store.marks import Mark
 from kit.words import iso
-
-
-class WhyJson(TypedDict):
-    """A reason: what a record shows."""
-
-    ref: str
-    says: str
 
 
 class WindowJson(TypedDict):
@@ -206,15 +198,12 @@ class FindingScopeJson(TypedDict):
     limits: list[LimitJson]
 
 
-# `as` is a word of Python.
-MarkJson = TypedDict("MarkJson", {"about": str, "as": str, "note": str, "at": str | None})
-
-
 class ScopeJson(TypedDict):
     """The scope of a case."""
 
     case: str
     marks: list[MarkJson]
+    own_requests: OwnRequestsJson
     findings: list[FindingScopeJson]
 
 
@@ -224,13 +213,9 @@ def scope_contract(case: str, scope: Scope) -> ScopeJson:
     return {
         "case": case,
         "marks": marks_json(scope.attacker.marked.marks),
+        "own_requests": own_requests_json(scope),
         "findings": [_finding_contract(one, rings, scope.is_about_eks(one.finding)) for one in scope.scopes],
     }
-
-
-def marks_json(marks: Iterable[Mark]) -> list[MarkJson]:
-    """What people marked as the attacker's or not, and this follows."""
-    return [{"about": one.about, "as": one.word, "note": one.note, "at": iso(one.at)} for one in marks]
 
 
 def _finding_contract(scope: FindingScope, rings: Rings, about_eks: bool) -> FindingScopeJson:
@@ -290,16 +275,12 @@ def subject_contract(subject: Subject, first: datetime | None) -> SubjectJson:
         "gone_before_first_hostile_call": gone,
         "certainty": subject.certainty,
         "through": subject.through,
-        "why": [_why_contract(why) for why in subject.why],
+        "why": [why_json(why) for why in subject.why],
     }
 
 
-def _why_contract(why: Why) -> WhyJson:
-    return {"ref": str(why.ref), "says": why.says}
-
-
 def _known_why(why: Why | None) -> WhyJson | None:
-    return _why_contract(why) if why else None
+    return why_json(why) if why else None
 
 
 def _identity_contract(profile: Profile) -> IdentityJson:
@@ -310,8 +291,8 @@ def _identity_contract(profile: Profile) -> IdentityJson:
         "kind": identity.kind,
         "certainty": "affected" if identity.sure else "possible",
         "role": identity.role,
-        "why": _why_contract(profile.why),
-        "patient_zero": [_why_contract(why) for why in profile.patient_zero],
+        "why": why_json(profile.why),
+        "patient_zero": [why_json(why) for why in profile.patient_zero],
         "credentials": [
             {
                 "key": one.key or None,
@@ -361,7 +342,7 @@ def _identity_contract(profile: Profile) -> IdentityJson:
         "take_away": [
             {"says": step.says, "command": step.line, "why": _known_why(step.why)} for step in profile.steps
         ],
-        "came_from": [_why_contract(step.why) for step in profile.chain if step.why],
+        "came_from": [why_json(step.why) for step in profile.chain if step.why],
         "told_apart_by": [
             {"calls": one.calls, "possible_calls": one.possible, "same": list(one.same), "by": list(one.by), "says": one.says}
             for one in profile.told_apart_by
@@ -382,7 +363,7 @@ def _session_contract(one: UsedSession) -> SessionJson:
         "service_account": session.service_account,
         "pod": session.pod_uid,
         "node": session.node,
-        "why": [_why_contract(why) for why in one.why],
+        "why": [why_json(why) for why in one.why],
         "uses": [
             {
                 "address": use.address,

@@ -73,6 +73,8 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
     if said["marks"]:
         named = [f"{one['about']} as {one['as']}" for one in said["marks"]]
         lines.append(f"MARKED: this follows what people marked: {few(named, 3)} (--without-marks)")
+    if said["own_requests"]["says"]:
+        lines.append(f"COLLECTED: {said['own_requests']['says']} `kit scope CASE --all` lists each with why.")
     for number, one in enumerate(said["incidents"]):
         every = _incident_lines(one, whole)
         most = len(every) if whole else _LINES[number] - (number == 0) if number < len(_LINES) else 1

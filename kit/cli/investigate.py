@@ -81,13 +81,15 @@ def scope(case: Path, finding: str, start: str, end: str, without_marks: bool, a
         return
     for mark in opened.followed_marks:
         click.echo(printable(f"MARKED  {mark.says}."))
+    from kit.cli.scope_lines import own_request_lines, scope_lines
+
+    for line in own_request_lines(result, whole):
+        click.echo(printable(line))
     if not result["findings"]:
         click.echo("cannot tell: this case has no finding to start from")
     elif whole:
         _print_whole_scope(result)
     else:
-        from kit.cli.scope_lines import scope_lines
-
         for line in scope_lines(result):
             click.echo(printable(line))
 

@@ -16,6 +16,7 @@ _NAMED = 6  # of one kind, or of one workload
 _LIMITS = 5
 _WORKLOADS = 20
 _APART = 4
+_OWN = 2  # of the kit's own requests
 _ORDER = (
     ("Secrets", ("secret", "config_map")),
     ("Tokens and credentials", ("token", "credential")),
@@ -50,6 +51,18 @@ def scope_lines(result: ScopeJson) -> list[str]:
     lines += _section("Images and secrets in reach", every, _LAST)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"{len(lines) - MOST_LINES + 1} more lines (--all)"]
+    return lines
+
+
+def own_request_lines(result: ScopeJson, whole: bool) -> list[str]:
+    """What is said of the kit's own requests, with the first of them and of those that only have their ids; each where whole."""
+    own = result["own_requests"]
+    if not own["says"]:
+        return []
+    lines = [f"COLLECTED  {own['says']}"]
+    for every in (own["claimed"], own["calls"]):
+        lines += [f"  {one['ref']}: {one['says']}" for one in (every if whole else every[:_OWN])]
+        lines += [f"  {len(every) - _OWN} more (--all)"] if len(every) > _OWN and not whole else []
     return lines
 
 

@@ -50,7 +50,29 @@ def write_coverage(
                 f"CREATE OR REPLACE TEMP VIEW recorded AS SELECT * REPLACE ({of}) FROM {read_parquet(parts)}"
             )
             found += _of_audit(database) if log is tables.AUDIT else _of_quiet(database, log)
+    if parts := parts_of(store, tables.REQUESTS.name, number):
+        found += _not_permitted(database, read_parquet(parts), cluster, account)
     pq.write_table(table_of(found, tables.COVERAGE.schema), part_path(store, "coverage", number))
+
+
+def _not_permitted(
+    database: duckdb.DuckDBPyConnection, requests: str, cluster: str | None, account: str | None
+) -> Iterator[dict[str, Any]]:
+    """What the collection was refused and did not get later, with the permission to ask for."""
+    for row in _rows(
+        database,
+        "SELECT service, operation, coalesce(region, '') AS region, coalesce(made_as, '') AS made_as, coalesce(permission, '') AS permission,"
+        f" count(*) AS events, max(requested_at) AS last FROM {requests} AS asked WHERE status = 'refused'"
+        f" AND NOT EXISTS (SELECT 1 FROM {requests} AS later WHERE later.status IN ('ok', 'empty') AND later.service = asked.service"
+        " AND later.operation = asked.operation AND later.region IS NOT DISTINCT FROM asked.region"
+        " AND later.request_uri IS NOT DISTINCT FROM asked.request_uri AND later.requested_at > asked.requested_at)"
+        " GROUP BY service, operation, region, made_as, permission ORDER BY service, operation, region, made_as, permission",
+    ):
+        where = f" in {row['region']}" if row["region"] else ""
+        says = f"refused{where} to {row['made_as'] or 'whoever collected'}, last {row['last']:%Y-%m-%d %H:%M:%S} UTC"
+        says += f": ask for permission {row['permission']}, then collect again" if row["permission"] else ""
+        at = {"cluster": cluster, "account": account, "source": f"{row['service']} {row['operation']}"}
+        yield at | {"state": "not permitted", "events": row["events"], "says": says}
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[dict[str, Any]]:

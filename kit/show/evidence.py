@@ -128,7 +128,7 @@ def coverage(case: Case) -> Shown:
             "no coverage",
         )
     columns: dict[str, Callable[[Row], str]] = {
-        "Source": lambda row: TABLES[row["source"]].title,
+        "Source": lambda row: TABLES[row["source"]].title if row["source"] in TABLES else safe(row["source"]),
         "Log stream": lambda row: safe("" if pd.isna(row["log_stream"]) else row["log_stream"]),
         "State": lambda row: "recorded" if row["state"] == "recorded" else pill(row["state"], "cannot"),
         "From (UTC)": lambda row: clock(row["start_at"]),

@@ -9,7 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from kit.case.case import Case
-from kit.case.scope_json import FindingScopeJson, IdentityJson, SessionJson, StepJson, UseJson, WhyJson
+from kit.case.scope_json import FindingScopeJson, IdentityJson, SessionJson, StepJson, UseJson
+from kit.case.whose_json import WhyJson
 from kit.show import cited as evidence_of
 from kit.show.figures import arn_words, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table

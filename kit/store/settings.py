@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kit.errors import CaseError
 
-FORMAT = "1"
+FORMAT = "2"
 """The format of the stores that this kit writes and reads. It rises with every change of what stands in the tables."""
 
 

@@ -97,6 +97,15 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "read_only": (pa.bool_(), "whether the call changes nothing"),
     "request_parameters": (TEXT, "requestParameters as JSON"),
     "response_elements": (TEXT, "responseElements as JSON"),
+    "request_id": (TEXT, "requestID of a CloudTrail event; of a request of the kit also the Audit-Id of Kubernetes"),
+    # requests of the kit
+    "requested_at": (TIME, "when the kit made the request, by its own clock"),
+    "service": (TEXT, "AWS service as boto3 names it, or kubernetes"),
+    "operation": (TEXT, "what was asked for, such as ListAccessEntries or ListPods"),
+    "made_as": (TEXT, "ARN or user name that the service said the kit is"),
+    "run": (TEXT, "the collection that the request is of, as it stands in the user agent"),
+    "status": (TEXT, "ok, refused, failed or empty"),
+    "permission": (TEXT, "the permission to ask for where the request was refused"),
     # objects
     "api_version": (TEXT, "Kubernetes apiVersion, or aws:SERVICE"),
     "kind": (TEXT, "Kubernetes kind, or AWS's name of the thing, such as AccessEntry"),
@@ -123,8 +132,11 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "reason": (TEXT, "why the record could not become a row"),
     "near_at": (TIME, "about when it happened: as CloudWatch Logs says, else when the event before it in its file did"),
     "raw": (TEXT, "first 200 characters of the record; empty where they may be a Secret's"),
-    "source": (TEXT, "audit, sign_ins or trail"),
-    "state": (TEXT, "recorded, partial (one API server's log is missing) or gap"),
+    "source": (TEXT, "audit, sign_ins or trail; of what was not permitted the service and operation"),
+    "state": (
+        TEXT,
+        "recorded, partial (one API server's log is missing), gap, or not permitted (a request of the collection was refused)",
+    ),
     "start_at": (TIME, "start of the span"),
     "end_at": (TIME, "end of the span"),
     "events": (COUNT, "events in the span"),
@@ -207,7 +219,7 @@ TRAIL = Table(
     PLACE
     + "event_id event_at event_source event_name event_category region source_address user_agent identity_type arn"
     " principal_id access_key_id issuer_arn user_name invoked_by error_code read_only request_parameters"
-    " response_elements event_hash",
+    " response_elements request_id event_hash",
     time="event_at",
     ref="trail",
     id="event_id",
@@ -231,6 +243,14 @@ FINDINGS = Table(
     ref="finding",
     id="id",
 )
+REQUESTS = Table(
+    "requests",
+    "collection log",
+    "What `kit collect` asked for, one row a request: its id, as whom, and whether it was refused.",
+    PLACE + "requested_at service operation request_uri region request_id made_as run status permission attributes"
+    " event_hash",
+    time="requested_at",
+)
 REJECTS = Table("rejects", "rejects", "Records that could not become rows.", PLACE + "reason raw near_at")
 COVERAGE = Table(
     "coverage",
@@ -239,7 +259,7 @@ COVERAGE = Table(
     "cluster account source log_stream state start_at end_at events says",
 )
 TABLES: dict[str, Table] = {
-    table.name: table for table in (AUDIT, SIGN_INS, TRAIL, OBJECTS, FINDINGS, REJECTS, COVERAGE)
+    table.name: table for table in (AUDIT, SIGN_INS, TRAIL, OBJECTS, FINDINGS, REQUESTS, REJECTS, COVERAGE)
 }
 LOGS = tuple(table for table in TABLES.values() if table.is_log)
 """The tables whose coverage is worked out."""

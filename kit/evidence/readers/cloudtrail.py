@@ -88,6 +88,7 @@ def _row(event: Any) -> dict[str, Any]:
         "read_only": _TRUTH.get(read_only.lower(), read_only) if isinstance(read_only, str) else read_only,
         "request_parameters": _text(event.get("requestParameters")),
         "response_elements": _text(event.get("responseElements")),
+        "request_id": event.get("requestID"),
         "event_hash": hash_of(json_text(event)),
     }
 

@@ -66,6 +66,7 @@ def trail_event_in(value: dict[str, Any]) -> dict[str, Any]:
         "errorCode": found_at(value, "api", "response", "error"),
         "errorMessage": found_at(value, "api", "response", "message"),
         "readOnly": unmapped.get("readOnly"),
+        "requestID": found_at(value, "api", "request", "uid"),
         "requestParameters": _body(found_at(value, "api", "request", "data") or None),
         "responseElements": _body(found_at(value, "api", "response", "data") or None),
         "userIdentity": {
