@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from kit.case.case import Case
 from kit.show import steps
+from kit.words import iso
 from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
@@ -203,3 +205,61 @@ def test_since_a_hash_the_brief_begins_with_what_later_evidence_brought(tmp_path
     assert [Path(path).name for path in news["evidence"]] == ["cloudtrail.json.gz"]
     assert news["aws_calls"] > 0 and news["calls"] == 0 and news["done"] is None
     assert kit("brief", tmp_path / "case", "--since", "0" * 64).returncode == 2
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def test_evidence_that_goes_by_itself_stands_in_brief_and_plan_with_its_time_and_rule(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    shutil.copytree(STOLEN, evidence, ignore=shutil.ignore_patterns("ground_truth.json"))
+    cluster = json.loads((STOLEN / "ground_truth.json").read_text())["cluster"]
+    nodes = json.loads((evidence / "cluster" / "nodes.json").read_text())
+    for node in nodes["items"]:
+        node["metadata"]["labels"]["karpenter.sh/capacity-type"] = "spot"
+    _write(evidence / "cluster" / "nodes.json", nodes)
+    claims = [
+        {
+            "metadata": {"name": node["metadata"]["name"], "creationTimestamp": "2026-11-20T00:00:00Z"},
+            "spec": {"expireAfter": "336h"},
+            "status": {"nodeName": node["metadata"]["name"]},
+        }
+        for node in nodes["items"]
+    ]
+    _write(
+        evidence / "cluster" / "nodeclaims.json",
+        {"apiVersion": "karpenter.sh/v1", "kind": "NodeClaimList", "items": claims},
+    )
+    group = {
+        "logGroupName": f"/aws/eks/{cluster}/cluster",
+        "arn": "arn:aws:logs:eu-west-1:1:log-group:g",
+        "retentionInDays": 7,
+    }
+    _write(evidence / "aws" / "logs.json", {"logGroups": [group]})
+    assert kit("new", tmp_path / "case", evidence).returncode == 0
+    (incident,) = kit_json("brief", tmp_path / "case")["incidents"]
+    risks = incident["at_risk"]
+    times = [one["lost_at"] for one in risks if one["lost_at"]]
+    assert times == sorted(times) and [one["lost_at"] for one in risks][: len(times)] == times
+    lost = {one["what"]: one for one in risks}
+    first = datetime.fromisoformat(incident["first_at"])
+    assert lost["Kubernetes Events"]["lost_at"] == iso(first + timedelta(hours=1))
+    assert lost["EKS audit log in CloudWatch Logs"]["lost_at"] == iso(first + timedelta(days=7))
+    assert lost["CloudTrail event history"]["lost_at"] == iso(first + timedelta(days=90))
+    assert lost["memory and disks of Spot nodes"]["lost_at"] is None
+    of_nodes = [one for what, one in lost.items() if what.startswith("memory and disks of node ip-")]
+    assert of_nodes and {one["lost_at"] for one in of_nodes} == {"2026-12-04T00:00:00.000000Z"}
+    assert any("retentionInDays" in one["says"] for one in risks) and any(
+        "cannot be told" in one["says"] for one in risks
+    )
+    assert f"AT RISK    {risks[0]['says']}" in kit("brief", tmp_path / "case").stdout
+    assert {one["what"] for one in kit_json("plan", tmp_path / "case")["vanishing"]} <= lost.keys()
+    assert "## Evidence that goes by itself" in kit("plan", tmp_path / "case").stdout
+
+
+def test_without_a_description_the_end_of_the_audit_log_cannot_be_told() -> None:
+    (incident,) = kit_json("brief", shared(STOLEN))["incidents"]
+    (group,) = [one for one in incident["at_risk"] if "audit log" in one["what"]]
+    assert group["lost_at"] is None and "aws logs describe-log-groups" in group["says"]

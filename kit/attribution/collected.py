@@ -80,11 +80,19 @@ class Collected:
     @cached_property
     def _lines(self) -> dict[tuple[str, bool], list[dict[str, Any]]]:
         found = defaultdict[tuple[str, bool], list[dict[str, Any]]](list)
-        for row in self.store.rows(
+        rows = self.store.rows(
             "SELECT requested_at, service, operation, request_uri, request_id, made_as, run, file, item FROM requests"
-            " WHERE request_id IS NOT NULL AND made_as IS NOT NULL ORDER BY requested_at, file, item"
-        ):
-            found[row["request_id"], row["service"] == _KUBERNETES].append(row)
+            " ORDER BY requested_at, file, item"
+        )
+        known = defaultdict[Any, set[str]](set)
+        for row in rows:
+            known[row["run"], row["service"] == _KUBERNETES].update({row["made_as"]} - {None})
+        for row in rows:
+            principals = known[row["run"], row["service"] == _KUBERNETES]
+            if row["made_as"] is None and len(principals) == 1:  # asked before the service had said who asks
+                (row["made_as"],) = principals
+            if row["request_id"] and row["made_as"]:
+                found[row["request_id"], row["service"] == _KUBERNETES].append(row)
         return found
 
     @cached_property
@@ -122,6 +130,8 @@ class Collected:
             self.store, "audit_id IN (SELECT request_id FROM requests WHERE service = $service)", service=_KUBERNETES
         )
         for event, ref in zip(events, self.store.event_refs(events), strict=True):
+            if (event["audit_id"], True) not in self._lines:
+                continue
             at, path = event["received_at"], _path(event["request_uri"])
             principals = (
                 {event["user_name"], event["arn"]} if not event["impersonated_user_name"] else set[str | None]()
@@ -140,6 +150,8 @@ class Collected:
             " WHERE request_id IN (SELECT request_id FROM requests WHERE service <> $service) ORDER BY event_at, event_id",
             service=_KUBERNETES,
         ):
+            if (row["request_id"], False) not in self._lines:
+                continue
             at, name = row["event_at"], row["event_name"] or ""
             line, misfit = self._line((row["request_id"], False), at, {row["arn"]}, name)
             misfit = misfit or ("" if row["read_only"] and _is_asked(row["event_source"], name) else _NEVER_ASKED)

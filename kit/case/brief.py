@@ -132,7 +132,7 @@ class Brief:
             "story": [_row(one) for one in rows],
             "open": [_entry(one, self._joined.ends_by(one)) for one in standing.entries],
             "next": self._chooser.next(standing),
-            "at_risk": self._chooser.at_risk(numbers),
+            "at_risk": self._chooser.at_risk(incident, numbers),
             "indicators": _indicators(incident, numbers),
             "cannot_tell": self._cannot_tell(incident, active, times),
         }

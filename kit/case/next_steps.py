@@ -14,7 +14,8 @@ from kit.scope.scope import Scope
 from kit.statements.counts import Counts
 from kit.statements.moments import spoken
 from kit.statements.open_entry import OpenEntry
-from kit.words import Names, counted, few
+from kit.statements.vanishing import Vanishing, vanishing
+from kit.words import Names, counted, few, iso
 
 MOST_NEXT = 5
 _ACCESS = (*SIGN_IN_KINDS, "let_in")
@@ -144,7 +145,20 @@ class Chooser:
         shown = aws("eks", "describe-cluster", name=self.plan.cluster, query="cluster.resourcesVpcConfig")
         return _person("ends access", says, str(shown) if self.plan.cluster else None, addresses)
 
-    def at_risk(self, numbers: Counts) -> list[dict[str, Any]]:
+    def at_risk(self, incident: Incident, numbers: Counts) -> list[dict[str, Any]]:
+        """Evidence that is lost: at a known time, the earliest first; by the plan's removals; at a time that cannot be told. With what keeps it."""
+        by_itself = [
+            {"what": one.what, "lost_at": iso(one.lost_at), "keeps_it": self._keeping_of(one), "says": one.says}
+            for one in vanishing(incident, self.scope)
+        ]
+        timed = [one for one in by_itself if one["lost_at"]]
+        return [*timed, *self._destroyed(numbers), *by_itself[len(timed) :]]
+
+    def _keeping_of(self, one: Vanishing) -> list[str]:
+        named = {f"{kind}:{key}" for kind, key in one.things}
+        return [action.id for action in self.plan.actions if action.stage in _KEEPS and action.target in named]
+
+    def _destroyed(self, numbers: Counts) -> list[dict[str, Any]]:
         """Evidence that the plan's removals would destroy, with what keeps it."""
         found = list[dict[str, Any]]()
         touched = {key for kind, key in numbers.subjects.get("touched", []) if kind in ("pod", "node")}

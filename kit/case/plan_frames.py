@@ -17,6 +17,7 @@ from kit.plan.simulate import Simulation, fates_after, simulate
 from kit.plan.still_open import Fate
 from kit.plan.targets import Targets
 from kit.scope.scope import Scope
+from kit.statements.vanishing import Vanishing, vanishing
 from kit.words import Names, iso
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ class PlanFrames:
     def joined(self) -> JoinedPlan:
         """The plan with what is open of the case's incidents."""
         return JoinedPlan(self.plan, self._incidents())
+
+    @cached_property
+    def vanishing(self) -> list[Vanishing]:
+        """Evidence of the case's incidents that goes by itself, what goes first first."""
+        scope = self._held.scope
+        every = [one for each in self.joined.incidents for one in vanishing(each.incident, scope)]
+        timed = sorted((one for one in every if one.lost_at), key=lambda one: str(one.lost_at))
+        return list(dict.fromkeys([*timed, *(one for one in every if not one.lost_at)]))
 
     @cached_property
     def simulation(self) -> Simulation:

@@ -139,6 +139,8 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
         lines.append(f"  NEXT {number}     {step['effect']} ({who}, {step['minutes']} min): {step['says']}")
     missing = one["cannot_tell"] if whole else one["cannot_tell"][:1]
     lines += [f"  CANNOT TELL {limit['says']}. Collect: {limit['collect']}" for limit in missing]
+    risks = one["at_risk"] if whole else [risk for risk in one["at_risk"] if risk["lost_at"]][:1]
+    lines += [f"  AT RISK    {risk['says']}" for risk in risks]
     return lines
 
 

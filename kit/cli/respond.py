@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, chosen, 
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError, CaseError, WorkError
 from kit.model.masking import MASK
-from kit.words import utc
+from kit.words import iso, utc
 
 
 @click.command(epilog="Example: kit plan case-1 --keep-address 203.0.113.7/32 --without recover > plan.md")
@@ -67,7 +68,7 @@ def plan(
     commands, its undo, and what has to be done first. The digest covers the actions with their account, region and cluster; it is what
     `kit apply` wants approved.
     """
-    from kit.case.scope_json import marks_json
+    from kit.case.whose_json import marks_json
     from kit.plan.markdown import ReadWith, markdown
     from kit.plan.saved import save_plan, set_older_plan_aside
 
@@ -97,6 +98,9 @@ def plan(
         unsaved = f"{error}; without it preview and apply have nothing to go by"
     if as_json:
         said = frames.joined.contract(opened.name) | simulation.as_json() | {"marks": marks_json(opened.followed_marks)}
+        said["vanishing"] = [
+            {"what": one.what, "lost_at": iso(one.lost_at), "says": one.says} for one in frames.vanishing
+        ]
         shown = said | {"actions": [one | {"parameters": _masked_bodies(one["parameters"])} for one in said["actions"]]}
         print_json(shown)
         masked = MASK.texts(shown) != said
@@ -104,6 +108,7 @@ def plan(
         marks = [one.says for one in opened.followed_marks]
         empty = frames.joined.why_empty(bool(only or without))
         read = ReadWith(frames.joined.now, simulation.left_open, simulation.lines, empty, opened.name_of, marks)
+        read = replace(read, vanishing=[one.says for one in frames.vanishing])
         whole = markdown(made, read)
         text = MASK.text(whole)
         click.echo("\n".join(printable(line) for line in text.split("\n")))

@@ -15,6 +15,7 @@ from kit.words import Names, counted, few
 
 _MOST = 3  # names and sentences that are written out
 _LINES = 4  # targets of an action, or entries, that have a line of their own
+_VANISHING = 6  # sentences about evidence that goes
 _COMMANDS = 4  # of a person, that are printed
 _FULL = "`kit plan CASE --json` has every target, reason, id and command."
 
@@ -24,7 +25,7 @@ class ReadWith:
     """What a plan is read with. now: what ends access at once. left: what has not ended once all is done. lines: what still works, in sentences.
 
     why_empty: why there is nothing to do. name_of: ref → the name that a person knows it by, for what is only looked at.
-    marks: what people marked and the plan follows, in sentences.
+    marks: what people marked and the plan follows, in sentences. vanishing: evidence that goes by itself, in sentences, what goes first first.
     """
 
     now: tuple[PlannedAction, ...] = ()
@@ -33,6 +34,7 @@ class ReadWith:
     why_empty: str = ""
     name_of: dict[str, str] = field(default_factory=dict)
     marks: Names = ()
+    vanishing: list[str] = field(default_factory=list)
 
 
 def markdown(plan: Plan, read: ReadWith) -> str:
@@ -53,7 +55,7 @@ def markdown(plan: Plan, read: ReadWith) -> str:
     ]
     if not plan.actions:
         lines += [f"There is nothing to do, because {read.why_empty}.", ""]
-    lines += [*_now(plan, read.now), *_still(read), *_summary(plan)]
+    lines += [*_now(plan, read.now), *_still(read), *_vanishing(read.vanishing), *_summary(plan)]
     listed = set[frozenset[str]]()  # targets whose reasons were given with an action before
     for stage, of_stage in groupby(plan.actions, key=lambda one: one.stage):
         lines += [f"## {stage.capitalize()}", ""]
@@ -90,6 +92,15 @@ def _still(read: ReadWith) -> Iterator[str]:
     if len(read.left) > _LINES:
         yield f"* and {len(read.left) - _LINES} more: `left_open` of the JSON form has them all"
     if read.left:
+        yield ""
+
+
+def _vanishing(says: list[str]) -> Iterator[str]:
+    """Evidence that goes by itself, what goes first first."""
+    if says:
+        yield from ("## Evidence that goes by itself", "", *(f"* {no_markup(one)}" for one in says[:_VANISHING]))
+        if len(says) > _VANISHING:
+            yield f"* and {len(says) - _VANISHING} more: `vanishing` of the JSON form has them all"
         yield ""
 
 

@@ -64,7 +64,7 @@ def summary(case: Case) -> Shown:
     listed = Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(term, fact) for term, fact in facts)
     return Shown(
         Markup('{}{}{}<div class="two"><dl class="facts">{}</dl><div>{}{}</div></div>').format(
-            head, verdict, _tiles(case), listed, _once_done(brief), _cannot(case)
+            head, verdict, _tiles(case), listed, _once_done(brief), _vanishing(brief) + _cannot(case)
         ),
         "summary",
     )
@@ -308,6 +308,15 @@ def _once_done(brief: dict[str, Any]) -> Markup:
         safe(works["for_you"], 600), safe(works["for_attacker"], 600)
     )
     return Markup('<div class="limits"><h4>Still works, once the plan is done</h4><ul>{}</ul></div>').format(said)
+
+
+def _vanishing(brief: dict[str, Any]) -> Markup:
+    """The evidence that goes first at a known time, of all incidents."""
+    risks = {(one["lost_at"], one["says"]) for each in brief["incidents"] for one in each["at_risk"] if one["lost_at"]}
+    if not risks:
+        return Markup("")
+    shown = Markup("").join(Markup("<li>{}</li>").format(safe(says, 300)) for _, says in sorted(risks)[:3])
+    return Markup('<div class="limits"><h4>Evidence that goes by itself</h4><ul>{}</ul></div>').format(shown)
 
 
 def _cannot(case: Case) -> Markup:

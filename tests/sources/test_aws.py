@@ -80,6 +80,30 @@ def test_each_thing_says_where_it_belongs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "kind", "name"),
+    [
+        ({"TrailARN": "arn:aws:cloudtrail:r:1:trail/t", "EventSelectors": []}, "EventSelectors", "arn:aws:cloudtrail:r:1:trail/t"),
+        ({"TrailARN": "t", "AdvancedEventSelectors": [{"Name": "all"}]}, "EventSelectors", "t"),
+        ({"ServiceRole": "arn:aws:iam::1:role/r", "FindingPublishingFrequency": "ONE_HOUR", "Status": "ENABLED"}, "Detector", "arn:aws:iam::1:role/r"),
+        ({"Name": "quiet", "Action": "ARCHIVE", "FindingCriteria": {"Criterion": {}}}, "Filter", "quiet"),
+        ({"registryId": "1", "repositoryName": "shop/api", "policyText": "{}"}, "RepositoryPolicy", "shop/api"),
+        ({"repositoryName": "shop/api", "lifecyclePolicyText": "{}"}, "LifecyclePolicy", "shop/api"),
+        ({"repositoryName": "shop/api", "imageScanFindings": {"findings": []}}, "ImageScanFindings", "shop/api"),
+        ({"PolicyNames": ["inline"]}, "InlinePolicyName", "inline"),
+        ({"DetectorIds": ["d-1"]}, "DetectorId", "d-1"),
+        ({"FilterNames": ["quiet"]}, "FilterName", "quiet"),
+        ({"FindingIds": ["f-1"]}, "FindingId", "f-1"),
+        ({"Members": [{"AccountId": "2", "RelationshipStatus": "Enabled"}]}, "Member", "2"),
+        ({"NatGateways": [{"NatGatewayId": "nat-1"}]}, "NatGateway", "nat-1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_a_collection_asks_besides_becomes_a_row(document: Any, kind: str, name: str) -> None:
+    assert sniffed(document)
+    assert (placed(document)[0], placed(document)[2]) == (kind, name)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {"accessEntries": [1]},
@@ -108,6 +132,7 @@ def test_what_is_of_the_wrong_type_is_a_reject(document: Any) -> None:
     [
         {"associations": [{"associationArn": "arn:aws:ec2:::x"}]},
         {"cluster": {"arn": "arn:aws:ecs:::cluster/x"}},
+        {"Members": [{"name": "of a team"}]},
         {"apiVersion": "v1", "kind": "List", "items": []},
         [],
     ],

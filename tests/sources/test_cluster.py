@@ -52,6 +52,40 @@ def test_a_recorded_dump_becomes_rows_that_fit_the_table(recording: str, count: 
     assert table.column("uid").null_count == 0
 
 
+COLUMNS = [{"name": name, "type": "string"} for name in ("Name", "Type", "Data", "Age")]
+SECRETS = {
+    "kind": "Table",
+    "apiVersion": "meta.k8s.io/v1",
+    "metadata": {"resourceVersion": "1"},
+    "columnDefinitions": COLUMNS,
+}
+
+
+def test_the_table_form_of_secrets_gives_name_type_and_age_and_nothing_that_stands_beside() -> None:
+    beside = {
+        "kind": "Secret",
+        "metadata": {"name": "db", "namespace": "shop", "annotations": {"x": HIDDEN}},
+        "data": {"p": HIDDEN},
+    }
+    rows = [{"cells": ["db", "Opaque", 2, "5d"], "object": beside}, {"cells": ["tls", "kubernetes.io/tls", 2, "9h"]}]
+    assert sniffed(SECRETS | {"rows": rows})
+    made = [row.values for row in read(SECRETS | {"rows": rows}) if isinstance(row, Row)]
+    assert [(one["kind"], one["namespace"], one["name"]) for one in made] == [
+        ("SecretName", "shop", "db"),
+        ("SecretName", None, "tls"),
+    ]
+    assert json.loads(made[0]["object"]) == {"name": "db", "type": "Opaque", "age": "5d"}
+    assert HIDDEN not in str(made)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"columnDefinitions": COLUMNS[:2]}, {"rows": [{"cells": []}]}, {"rows": [{"cells": [1]}]}]
+)
+def test_a_table_of_something_else_is_a_reject(changed: dict[str, Any]) -> None:
+    (made,) = read(SECRETS | {"rows": [{"cells": ["db", "Opaque", 2, "5d"]}]} | changed)
+    assert isinstance(made, Reject) and not made.raw
+
+
 def test_items_of_a_typed_list_take_its_kind_wherever_it_stands() -> None:
     items = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]
     for document in (

@@ -72,6 +72,12 @@ CALLS = (
     CliCall("eks", "ListFargateProfiles", "fargateProfileNames", "FargateProfileName", "fargateProfileName", ""),
     CliCall("eks", "ListAddons", "addons", "AddonName", "addonName", ""),
     CliCall("eks", "ListAccessPolicies", "accessPolicies", "AccessPolicy", "name", "arn"),
+    CliCall("eks", "ListInsights", "insights", "Insight", "name", "id"),
+    CliCall("guardduty", "ListDetectors", "DetectorIds", "DetectorId", "DetectorId", ""),
+    CliCall("guardduty", "ListFilters", "FilterNames", "FilterName", "Name", ""),
+    CliCall("guardduty", "ListFindings", "FindingIds", "FindingId", "Id", ""),
+    CliCall("guardduty", "ListMembers", "Members", "Member", "AccountId", "AccountId"),
+    CliCall("guardduty", "GetAdministratorAccount", "Administrator", "Administrator", "AccountId", "AccountId"),
     CliCall("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
     CliCall("guardduty", "ListInvestigations", "Investigations", "Investigation", "InvestigationId", "InvestigationId"),
     CliCall("guardduty", "ListInvestigationRecords", "Records", "InvestigationRecord", "RecordId", "RecordId"),
@@ -88,6 +94,9 @@ CALLS = (
     ),
     CliCall("ec2", "DescribeVolumes", "Volumes", "Volume", "VolumeId", "VolumeId"),
     CliCall("ec2", "DescribeSnapshots", "Snapshots", "Snapshot", "SnapshotId", "SnapshotId"),
+    CliCall("ec2", "DescribeNatGateways", "NatGateways", "NatGateway", "NatGatewayId", "NatGatewayId"),
+    CliCall("ec2", "DescribeAddresses", "Addresses", "Address", "PublicIp", "AllocationId"),
+    CliCall("ec2", "DescribeFlowLogs", "FlowLogs", "FlowLog", "FlowLogId", "FlowLogId"),
     CliCall("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
     CliCall(
         "autoscaling",
@@ -107,6 +116,15 @@ CALLS = (
     CliCall("iam", "GetPolicy", "Policy", "Policy", "PolicyName", "Arn"),
     CliCall("iam", "GetPolicyVersion", "PolicyVersion", "PolicyVersion", "VersionId", ""),
     CliCall("iam", "ListAttachedRolePolicies", "AttachedPolicies", "AttachedPolicy", "PolicyName", "PolicyArn"),
+    CliCall("iam", "ListRolePolicies", "PolicyNames", "InlinePolicyName", "PolicyName", ""),
+    CliCall(
+        "iam",
+        "ListServiceSpecificCredentials",
+        "ServiceSpecificCredentials",
+        "ServiceSpecificCredential",
+        "ServiceSpecificCredentialId",
+        "ServiceSpecificCredentialId",
+    ),
     CliCall("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
     CliCall("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
     CliCall("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
@@ -115,6 +133,7 @@ CALLS = (
     CliCall("logs", "DescribeLogGroups", "logGroups", "LogGroup", "logGroupName", "arn"),
     CliCall("logs", "DescribeLogStreams", "logStreams", "LogStream", "logStreamName", "arn"),
     CliCall("cloudtrail", "DescribeTrails", "trailList", "Trail", "Name", "TrailARN"),
+    CliCall("ecr", "DescribeRepositories", "repositories", "Repository", "repositoryName", "repositoryArn"),
     CliCall("ecr", "DescribeImages", "imageDetails", "Image", "imageDigest", "imageDigest"),
 )
 _BY_KEY = {call.key: call for call in CALLS}
@@ -128,6 +147,13 @@ WHOLE = (
     ("`aws iam get-access-key-last-used`", {"UserName", "AccessKeyLastUsed"}, "iam", "AccessKeyLastUsed", "UserName", ""),
     ("`aws iam get-open-id-connect-provider`", {"Url", "ClientIDList", "ThumbprintList"}, "iam", "OpenIDConnectProvider", "Url", ""),
     ("`aws cloudtrail get-trail-status`", {"IsLogging", "LatestDeliveryAttemptTime"}, "cloudtrail", "TrailStatus", "LatestDeliveryAttemptTime", ""),
+    ("`aws cloudtrail get-event-selectors`", {"TrailARN", "EventSelectors"}, "cloudtrail", "EventSelectors", "TrailARN", ""),
+    ("`aws cloudtrail get-event-selectors` with advanced ones", {"TrailARN", "AdvancedEventSelectors"}, "cloudtrail", "EventSelectors", "TrailARN", ""),
+    ("`aws guardduty get-detector`", {"ServiceRole", "FindingPublishingFrequency"}, "guardduty", "Detector", "ServiceRole", ""),
+    ("`aws guardduty get-filter`", {"Name", "Action", "FindingCriteria"}, "guardduty", "Filter", "Name", ""),
+    ("`aws ecr get-repository-policy`", {"repositoryName", "policyText"}, "ecr", "RepositoryPolicy", "repositoryName", ""),
+    ("`aws ecr get-lifecycle-policy`", {"repositoryName", "lifecyclePolicyText"}, "ecr", "LifecyclePolicy", "repositoryName", ""),
+    ("`aws ecr describe-image-scan-findings`", {"repositoryName", "imageScanFindings"}, "ecr", "ImageScanFindings", "repositoryName", ""),
     ("a digest file of CloudTrail", {"digestStartTime", "digestS3Object", "logFiles"}, "cloudtrail", "Digest", "digestS3Object", ""),
     ("`aws sts get-caller-identity`", {"UserId", "Account", "Arn"}, "sts", "CallerIdentity", "Arn", "Arn"),
 )  # fmt: skip
@@ -152,7 +178,7 @@ def _is_element(call: CliCall, value: Any) -> bool:
     """Whether something in a list is of the call, of which others use the member's name too."""
     if not call.uid:  # names alone; a kubeconfig has clusters too
         return isinstance(value, str)
-    return call.key not in ("associations", "Records") or _is_ours(call, value)
+    return call.key not in ("associations", "Records", "Members", "repositories", "Addresses") or _is_ours(call, value)
 
 
 def _is_ours(call: CliCall, value: Any) -> bool:

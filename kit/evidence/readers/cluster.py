@@ -13,7 +13,7 @@ from typing import Any
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.record import Record
-from kit.lenient import dict_of, member
+from kit.lenient import dict_of, list_of, member, text_of
 from kit.model.kubernetes import plural
 
 TABLE = "objects"
@@ -22,12 +22,14 @@ TAKES = (
     "`kubectl get … -o json` and `-o yaml`: a List, a typed list, one object, several documents; aws-auth too",
     "lists of pods, nodes or services that do not say their kind, as support bundles have them",
     "`kubectl cluster-info dump --output-directory DIR` (the containers' logs in it are not taken)",
+    "the API server's Table form of Secrets, which has names, types and ages and no value (SecretName in `objects`)",
 )
 LISTS = ("items",)
 
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?")
 _AUDIT = "audit.k8s.io/"
 _REDACTED = "redacted"
+_TABLE, _OF_SECRETS = "Table", ["name", "type", "data", "age"]  # k8s.io/kubernetes, printers/internalversion
 
 
 def takes(record: Record) -> bool:
@@ -65,7 +67,10 @@ _OF_OBJECTS = {"name", "uid", "creationTimestamp"}
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:
-    """A row."""
+    """A row; of the Table form one each of its rows."""
+    if member(record.value, "kind") == _TABLE and str(member(record.value, "apiVersion")).startswith("meta.k8s.io/"):
+        yield from _of_table(record.value)
+        return
     kind, version = (
         _shaped(record.value) or (None, None) if isinstance(record.value, dict) and not record.around else (None, None)
     )
@@ -94,6 +99,30 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "object": text,
         "event_hash": hash_of(text),
     }
+
+
+def _of_table(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Names, types and ages of Secrets, as the API server tabulates them; of what stands beside a row its namespace alone is taken."""
+    columns = [str(member(one, "name")).lower() for one in list_of(table.get("columnDefinitions"))]
+    if columns[:4] != _OF_SECRETS:
+        raise EvidenceError("is a table of objects that are no Secrets: bring `kubectl get … -A -o json`")
+    for row in list_of(table.get("rows")):
+        cells = dict(zip(columns, map(text_of, list_of(member(row, "cells"))), strict=False))
+        if not cells.get("name"):
+            raise EvidenceError("is no row of Secrets without a name", where="rows.cells")
+        text = json_text({"name": cells["name"], "type": cells.get("type"), "age": cells.get("age")})
+        yield {
+            "cluster": None,
+            "account": None,
+            "api_version": "v1",
+            "kind": "SecretName",
+            "resource": "",
+            "namespace": text_of(member(row, "object", "metadata", "namespace")),
+            "name": cells["name"],
+            "uid": None,
+            "object": text,
+            "event_hash": hash_of(text),
+        }
 
 
 def _without_values(secret: dict[str, Any]) -> dict[str, Any]:
