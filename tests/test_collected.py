@@ -56,7 +56,11 @@ def _like(event: Event, id_: str, seconds: int, **changes: Any) -> Event:
 
 def _line(event: Event, **changes: Any) -> dict[str, Any]:
     """The line of a collection log for a request."""
-    about = {"at": (_at(event) + timedelta(seconds=2)).isoformat(), "service": "kubernetes", "operation": "ListPods"}
+    about: dict[str, Any] = {
+        "at": (_at(event) + timedelta(seconds=2)).isoformat(),
+        "service": "kubernetes",
+        "operation": "ListPods",
+    }
     about |= {"path": "/api/v1/pods?limit=500", "region": None, "request_id": event["auditID"], "case": "abc"}
     about |= {
         "as": event["user"]["username"],

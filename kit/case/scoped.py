@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kit.case.plan_json import OpenIncident
-    from kit.case.scope_json import ScopeJson, WhyJson
+    from kit.case.scope_json import ScopeJson
+    from kit.case.whose_json import WhyJson
     from kit.questions.question import Asked
     from kit.questions.verdict import Evidence, Verdict
     from kit.scope.incident import Incident
