@@ -50,7 +50,7 @@ def write_coverage(
                 f"CREATE OR REPLACE TEMP VIEW recorded AS SELECT * REPLACE ({of}) FROM {read_parquet(parts)}"
             )
             found += _of_audit(database) if log is tables.AUDIT else _of_quiet(database, log)
-    if parts := parts_of(store, tables.REQUESTS.name, number):
+    if parts := parts_of(store, tables.COLLECTED.name, number):
         found += _not_permitted(database, read_parquet(parts), cluster, account)
     pq.write_table(table_of(found, tables.COVERAGE.schema), part_path(store, "coverage", number))
 

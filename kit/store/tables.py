@@ -243,7 +243,7 @@ FINDINGS = Table(
     ref="finding",
     id="id",
 )
-REQUESTS = Table(
+COLLECTED = Table(
     "requests",
     "collection log",
     "What `kit collect` asked for, one row a request: its id, as whom, and whether it was refused.",
@@ -259,7 +259,7 @@ COVERAGE = Table(
     "cluster account source log_stream state start_at end_at events says",
 )
 TABLES: dict[str, Table] = {
-    table.name: table for table in (AUDIT, SIGN_INS, TRAIL, OBJECTS, FINDINGS, REQUESTS, REJECTS, COVERAGE)
+    table.name: table for table in (AUDIT, SIGN_INS, TRAIL, OBJECTS, FINDINGS, COLLECTED, REJECTS, COVERAGE)
 }
 LOGS = tuple(table for table in TABLES.values() if table.is_log)
 """The tables whose coverage is worked out."""

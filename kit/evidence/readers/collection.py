@@ -15,8 +15,8 @@ from kit.evidence.record import Record
 from kit.lenient import member, utc_time
 from kit.store import tables
 
-TABLE = tables.REQUESTS.name
-TAKEN_AS = tables.REQUESTS.title
+TABLE = tables.COLLECTED.name
+TAKEN_AS = tables.COLLECTED.title
 TAKES = ("`collection.jsonl`, which `kit collect` writes beside what it fetches",)
 LISTS: tuple[str, ...] = ()
 
