@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 SLICED = {
     f"tests/{name}.py"
     for name in (
-        "live/test_apply", "live/test_attacker_out", "live/test_aws_acts", "live/test_commands", "live/test_kill", "live/test_kubernetes_acts",
+        "live/test_apply", "live/test_attacker_out", "live/test_aws_acts", "live/test_collect", "live/test_commands", "live/test_kill", "live/test_kubernetes_acts",
         "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "report/test_make_report", "report/test_page",
         "sources/test_envelope", "sources/test_form", "test_add", "test_api", "test_attackers", "test_attribution", "test_brief",
         "test_caller_marks", "test_collected", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
@@ -102,7 +102,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 # Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.
 TOGETHER = {f"tests/report/test_{name}.py": "report" for name in ("make_report", "page", "show")} | {
-    name: name for name in ("tests/live/test_kill.py", "tests/live/test_refusals.py", "tests/test_plan.py")
+    name: name
+    for name in (
+        "tests/live/test_collect.py",
+        "tests/live/test_kill.py",
+        "tests/live/test_refusals.py",
+        "tests/test_plan.py",
+    )
 }
 
 

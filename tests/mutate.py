@@ -71,6 +71,7 @@ _PLAN = (
 _ENGINE = ("tests/live/test_refusals.py", "tests/live/test_apply.py", "tests/live/test_kill.py")
 _CLUSTER = ("tests/live/test_kubernetes_acts.py", *_ENGINE)
 _ACCOUNT = ("tests/live/test_aws_acts.py", *_ENGINE)
+_COLLECTED = ("tests/live/test_collect.py",)
 _BOTH = ("tests/live/test_kubernetes_acts.py", "tests/live/test_aws_acts.py", *_ENGINE)
 
 AREAS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -105,6 +106,13 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/plan/saved.py": ("tests/live/test_refusals.py", *_PLAN),
     },
     "live": {
+        "kit/live/attempts.py": _COLLECTED,
+        "kit/live/collect/collection.py": _COLLECTED,
+        "kit/live/collect/collection_log.py": _COLLECTED,
+        "kit/live/collect/least_permissions.py": _COLLECTED,
+        "kit/live/collect/requests.py": _COLLECTED,
+        "kit/live/collect/run.py": _COLLECTED,
+        "kit/live/collect/sent.py": _COLLECTED,
         "kit/live/acts/act.py": _BOTH,
         "kit/live/attacker_out.py": ("tests/live/test_attacker_out.py", *_BOTH),
         "kit/live/yourself.py": ("tests/live/test_aws_acts.py", *_BOTH),

@@ -12,10 +12,11 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import CallError
+from kit.live.attempts import Attempts
 from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
@@ -39,8 +40,11 @@ class Connection:
         profile: str | None = None,
         kubeconfig: str | None = None,
         context: str | None = None,
+        agent: str = "",
     ) -> None:
-        self.account, self.region, self.cluster = account, region, cluster
+        """agent: what the calls are marked with in logs; then each attempt of a call is kept in `attempts` until somebody takes it."""
+        self.account, self.region, self.cluster, self.agent = account, region, cluster, agent
+        self.attempts = Attempts()
         # What the journal has, for the acts: files of the case that each action kept, with their hashes; answers that it got; uid of what was
         # deleted → uid of what an undo made of it.
         self.kept: dict[str, list[tuple[str, str]]] = {}
@@ -66,19 +70,32 @@ class Connection:
         """The boto3 client to read with: tried again when throttled or cut."""
         return self._client(service, TRIES)
 
-    def _client(self, service: str, tries: int) -> Any:
+    def aws_in(self, region: str, service: str) -> Any:
+        """The boto3 client to read with in another region than the session's."""
+        return self._client(service, TRIES, region)
+
+    @property
+    def own_region(self) -> str:
+        """The region that the session calls, "" where nothing tells it."""
+        return str(self._session.region_name or "")
+
+    def _client(self, service: str, tries: int, region: str | None = None) -> Any:
         from botocore.config import Config
 
-        key = service, tries
+        key = service, tries, region
         if key not in self._clients:
             retries: Any = {"mode": "standard", "total_max_attempts": tries}
-            self._clients[key] = self._session.client(
-                service, config=Config(connect_timeout=_CONNECT, read_timeout=_READ, retries=retries)
+            config = Config(
+                connect_timeout=_CONNECT, read_timeout=_READ, retries=retries, user_agent_extra=self.agent or None
             )
+            made = self._session.client(service, region_name=region, config=config)
+            if self.agent:
+                made.meta.events.register("response-received", partial(self.attempts.of_aws, service))
+            self._clients[key] = made
         return self._clients[key]
 
     @cached_property
-    def _clients(self) -> dict[tuple[str, int], Any]:
+    def _clients(self) -> dict[tuple[str, int, str | None], Any]:
         return {}
 
     def read(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -177,7 +194,9 @@ class Connection:
                 next=f"make one with `aws eks update-kubeconfig --name {name}`, or name it with --kubeconfig and --context",
             ) from None
         settings.retries = urllib3.Retry(0, redirect=0)
-        return kubernetes.client.ApiClient(settings)
+        made = kubernetes.client.ApiClient(settings)
+        made.user_agent = self.agent or "kit"
+        return made
 
     def kubernetes(
         self,
@@ -221,16 +240,17 @@ class Connection:
         import urllib3
 
         what = f"{method} {path}"
-        headers = {"Accept": accept, "User-Agent": "kit"} | ({"Content-Type": content_type} if body is not None else {})
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         sent = self.api.param_serialize(
             method, path, [], list(query.items()), headers, body, auth_settings=["BearerToken"]
         )
         try:
             answer = self.api.call_api(*sent, _request_timeout=(_CONNECT, seconds))
             said: bytes = answer.read()
-            self.request_id = str(answer.headers.get("Audit-Id") or "")
+            self._answered(method, path, int(answer.status), answer.headers)
         except kubernetes.client.ApiException as error:
             status, said, reason = int(error.status or 0), str(error.body or "").encode(), str(error.reason)
+            self._answered(method, path, status, error.headers)
             if status == 0:
                 raise Unknown(f"{what}: no answer came: {reason}", "cut") from None
         except urllib3.exceptions.MaxRetryError as error:
@@ -252,6 +272,11 @@ class Connection:
         if status == 429 and b"DisruptionBudget" in said:
             raise Failed(says, "disruption_budget")
         raise {404: Missing, 409: Conflict}.get(status, Failed)(says, str(status))
+
+    def _answered(self, method: str, path: str, status: int, headers: Any) -> None:
+        self.request_id = str((headers or {}).get("Audit-Id") or "")
+        if self.agent:
+            self.attempts.of_kubernetes(method, path, status, self.request_id)
 
     def listed(
         self, path: str, *, query: dict[str, str] | None = None, accept: str = "application/json"
@@ -280,7 +305,8 @@ class Connection:
         for pause in _pauses():  # it changes nothing, so it is tried again like a read
             try:
                 made = self.kubernetes("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
-                return dict(made.get("status", {}).get("userInfo") or {})
+                self.user = dict(made.get("status", {}).get("userInfo") or {})
+                return self.user
             except Unknown:
                 if pause is None:
                     raise

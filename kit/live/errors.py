@@ -30,6 +30,7 @@ _DENIED = {
     "Client.UnauthorizedOperation",
     "AuthFailure",
 }
+_ENDED = {"ExpiredToken", "ExpiredTokenException", "401", "credentials"}
 Result = TypeVar("Result")
 
 
@@ -44,6 +45,16 @@ class LiveError(Exception):
     def throttled(self) -> bool:
         """Whether the service did nothing because it was asked too often."""
         return self.code in THROTTLED or self.code == "429"
+
+    @property
+    def denied(self) -> bool:
+        """Whether the caller lacks a permission."""
+        return self.code in _DENIED or self.code == "403"
+
+    @property
+    def credentials_ended(self) -> bool:
+        """Whether the caller has no credential any more that the service takes."""
+        return self.code in _ENDED
 
 
 class Refused(LiveError):
@@ -94,5 +105,13 @@ def aws_answer(call: Callable[[], Result], service: str, operation: str) -> Resu
         raise Failed(f"{what}: cannot be reached: {error}", "unreached", service) from None
     except (aws_errors.HTTPClientError, aws_errors.ConnectionError) as error:
         raise Unknown(f"{what}: no answer came: {error}", "cut", service) from None
-    except (aws_errors.NoCredentialsError, aws_errors.BotoCoreError) as error:
+    except (
+        aws_errors.NoCredentialsError,
+        aws_errors.PartialCredentialsError,
+        aws_errors.CredentialRetrievalError,
+        aws_errors.TokenRetrievalError,
+        aws_errors.SSOError,
+    ) as error:
+        raise Failed(f"{what}: {error}", "credentials", service) from None
+    except aws_errors.BotoCoreError as error:
         raise Failed(f"{what}: {error}", "unsent", service) from None

@@ -30,7 +30,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
-import tests.live.fake_eks  # noqa: F401
+import tests.live.fake_eks
+import tests.live.fake_logs  # noqa: F401
 from tests.live.aws_fakes import (
     FAKES,
     NEXT_IDS,
@@ -45,8 +46,8 @@ from tests.live.mended_moto import copied
 
 __all__ = ["CUT", "AwsEmulator", "Call", "Fault", "Phase", "Refusal"]
 
-SCOPE = re.compile(r"Credential=([^/]+)/[^/]*/[^/]*/([^/]*)/aws4_request")
-READING = re.compile(r"[^:]*:(Describe|List|Get|BatchGet|Simulate|AssumeRole)")
+SCOPE = re.compile(r"Credential=([^/]+)/[^/]*/([^/]*)/([^/]*)/aws4_request")
+READING = re.compile(r"[^:]*:(Describe|List|Get|BatchGet|Simulate|AssumeRole|LookupEvents|FilterLogEvents)")
 REQUEST_ID = re.compile(rb"(<(requestId|RequestId|RequestID)>)[^<]*(?=</)")
 ERROR_CODE = re.compile(rb'<Code>([^<]*)</Code>|"__type": ?"(?:[^"]*#)?([^"]*)"')
 UNKNOWN_KEY = {"ec2": ("AuthFailure", 401), "query": ("InvalidClientTokenId", 403)}
@@ -291,7 +292,7 @@ class AwsEmulator:
         """A request as botocore's model of its service reads it; `moto` parses, as it does for itself."""
         scope = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         assert scope is not None, "an unsigned request"
-        key, service = scope.groups()
+        key, region, service = scope.groups()
         request = Request({**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].getvalue())})
         operation, in_path = get_service_router(service).match(request)
         protocol = determine_request_protocol(operation.service_model, request.content_type)
@@ -315,6 +316,8 @@ class AwsEmulator:
             caller=caller,
             over_http=over_http,
             request_id=str(uuid.uuid4()),
+            region=region,
+            agent=environ.get("HTTP_USER_AGENT", ""),
         )
         return call, operation
 

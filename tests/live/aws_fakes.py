@@ -39,6 +39,8 @@ class Call:
     caller: str
     over_http: bool
     request_id: str
+    region: str = ""
+    agent: str = ""
     status: int | None = None
     code: str | None = None
     cut: bool = False
@@ -88,6 +90,7 @@ class Account:
     scans: dict[str, Record] = field(default_factory=dict)
     scan_tokens: dict[str, str] = field(default_factory=dict)
     snapshot_locks: dict[str, Record] = field(default_factory=dict)
+    recorded: Record = field(default_factory=dict)  # logs and instances of a recording (tests.live.fake_logs)
     looked_at: dict[str, int] = field(default_factory=dict)  # id of a scan or snapshot → looks so far
 
     def held(self) -> dict[str, Any]:

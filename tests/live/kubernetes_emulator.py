@@ -46,7 +46,7 @@ __all__ = ["CUT", "Call", "Cut", "Fault", "KubernetesEmulator", "Object", "Refus
 
 _PARAMETERS = {
     "get": "pretty resourceVersion",
-    "list": "pretty labelSelector fieldSelector limit continue resourceVersion timeoutSeconds allowWatchBookmarks",
+    "list": "pretty labelSelector fieldSelector limit continue resourceVersion timeoutSeconds allowWatchBookmarks includeObject",
     "create": "pretty dryRun fieldManager fieldValidation",
     "update": "pretty dryRun fieldManager fieldValidation",
     "patch": "pretty dryRun fieldManager fieldValidation",
@@ -231,6 +231,8 @@ class KubernetesEmulator(KubernetesState):
         if _wants_metadata(call):
             meta = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
             return Answer(200, meta | {"items": [only_metadata(item) for item in items]})
+        if _wants_table(call):
+            return Answer(200, _table(metadata, items, call.query.get("includeObject", "Metadata")))
         if not kind.custom:  # a typed list does not repeat kind and apiVersion in its items
             items = [{k: v for k, v in item.items() if k not in ("kind", "apiVersion")} for item in items]
         named = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version}
@@ -328,6 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
             call = Call(self.command, unquote(parts.path), query, json.loads(sent) if sent else None, headers)
             answer = self.emulator.serve(call)
         except json.JSONDecodeError:
+            call = Call(self.command, parts.path, query, None, headers)
             answer = Refusal(400, "BadRequest", "the object provided is unrecognized").answer()
         except Exception as error:  # noqa: BLE001 - a thread's error would be lost; the test gets it at the end
             self.emulator.broken.append(error)
@@ -342,6 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(answer.status)
             self.send_header("Content-Type", "text/plain" if text else "application/json")
             self.send_header("Content-Length", str(len(content.encode())))
+            self.send_header("Audit-Id", call.audit_id)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -358,3 +362,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _wants_metadata(call: Call) -> bool:
     return "as=PartialObjectMetadata" in call.headers.get("Accept", "").partition(",")[0]
+
+
+def _wants_table(call: Call) -> bool:
+    return "as=Table" in call.headers.get("Accept", "").partition(",")[0]
+
+
+def _table(metadata: Object, items: list[Object], included: str) -> Object:
+    """A list as a table of names, types and ages; objects stand in it as includeObject says (k8s.io/kubernetes, printers/internalversion)."""
+    rows = []
+    for item in items:
+        object_ = {} if included == "None" else {"object": only_metadata(item) if included == "Metadata" else item}
+        about = item["metadata"]
+        rows.append({"cells": [about["name"], item.get("type", ""), len(item.get("data") or {}), "5d"]} | object_)
+    names = (("Name", "string"), ("Type", "string"), ("Data", "integer"), ("Age", "string"))
+    columns = [{"name": name, "type": kind, "format": "", "description": "", "priority": 0} for name, kind in names]
+    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows}  # fmt: skip

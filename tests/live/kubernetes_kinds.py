@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -69,6 +70,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False)
     status: int | None = None
     changed: tuple[str, ...] = ()
+    audit_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(eq=False)

@@ -17,6 +17,8 @@ from tests.live.scene import STOLEN, Scene, said, standing
 
 EVIDENCE = RECORDINGS / STOLEN
 FINDING = json.loads((EVIDENCE / "findings.json").read_text())["Findings"][0]["Id"]
+CLUSTER = json.loads((EVIDENCE / "aws" / "eks-describe-cluster.json").read_text())["cluster"]["name"]
+WINDOW = ("--start", "2026-01-01T00:00:00Z", "--end", "2026-01-01T01:00:00Z")
 MARK = ("--finding", FINDING, "--as", "expected", "--note", "a drill")
 # Command → its arguments after the case, and words that it prints. "DIGEST" is the digest of the saved plan.
 CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
@@ -38,7 +40,10 @@ CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
     "undo": ((), "undone"),
     "journal": ((), "unbind_identity"),
     "report": (("--finding", FINDING), "report.html"),
+    "collect": (("--cluster", CLUSTER, *WINDOW, "--only", "events"), "events"),
+    "permissions collect": ((), "cluster_role"),
 }
+NO_CASE = {"permissions collect"}
 
 
 def commands(command: click.Command, path: str = "") -> Iterator[str]:
@@ -72,7 +77,8 @@ def test_a_command_that_is_started_does_its_work(scene: Scene, command: str) -> 
         given = tuple(digest if one == "DIGEST" else one for one in given)
     if command in ("check", "undo", "journal"):
         assert {one["word"] for one in scene.apply(digest)} == {"done"}
-    done = program(*command.split(), scene.case, *given, env=scene.environment)
+    on = [] if command in NO_CASE else [scene.case]
+    done = program(*command.split(), *on, *given, env=scene.environment)
     printed = done.stdout if command == "check" else said(done)  # the attacker is not out by one action: exit code 1
     assert says in printed and "Traceback" not in done.stderr and done.returncode == (command == "check")
     assert [*scene.case.glob("store*/ledger.json")] and kit_json("findings", scene.case)["findings"]

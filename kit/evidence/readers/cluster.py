@@ -37,7 +37,7 @@ def takes(record: Record) -> bool:
     value = record.value
     if not isinstance(value, dict):
         return False
-    if _shaped(value) and not record.around:
+    if not record.around and _shaped(value):
         return True
     kind, version = value.get("kind"), value.get("apiVersion", record.around.get("apiVersion"))
     if not isinstance(version, str) or not _API_VERSION.fullmatch(version) or version.startswith(_AUDIT):

@@ -1,0 +1,307 @@
+"""Sends the requests of a collection, writes each answer as it came and each request into the log, and never the same twice.
+
+A refusal stops nothing else. Answers are pages: each is a file, and the log has the token of the next, so that a run that was killed goes on.
+Sources: Kubernetes API concepts, "Retrieving large results sets in chunks" (a token that is too old is 410) and "Receiving resources as
+Tables" (includeObject); CloudTrail API, LookupEvents (two requests a second).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from kit.errors import WorkError
+from kit.lenient import dict_of, dicts_of, found_at, member, texts_of
+from kit.live.attempts import Attempt
+from kit.live.collect.collection_log import CollectionLog
+from kit.live.collect.requests import LISTED_KINDS, NAMES_ALONE, Request
+from kit.live.collect.sent import Sent, filled, holds_nothing, in_file_name, known_as, stands_at, written_as
+from kit.live.connection import Connection
+from kit.live.errors import LiveError, Missing, aws_answer
+from kit.whole_file import write_whole
+from kit.words import iso
+
+_SIDE_BY_SIDE = 4
+_PAGE = "500"  # objects, as kubectl asks for
+_LOG_BYTES = 64 << 20  # of one container's log
+_PACE = 0.5  # s between two calls of LookupEvents
+_TOKENS = {"nextToken": "nextToken", "NextToken": "NextToken", "Marker": "Marker"}
+_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+_GLOBAL = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+_REGION_OFF = {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", "OptInRequired"}
+_CLOCK = {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
+
+
+class Collection:
+    """One run over one folder. values: what is filled into requests. told: progress, by a sentence, how much is done, and of how much."""
+
+    def __init__(self, live: Connection, log: CollectionLog, told: Callable[[str, int, int], None]) -> None:
+        self.live, self.log, self.told = live, log, told
+        self.values = dict[str, Any]()
+        self.known = dict[str, list[Any]]()
+        self.user = ""  # of the cluster, as it names whoever asks
+        self._learning = threading.Lock()
+
+    def send_all(self, requests: tuple[Request, ...]) -> None:
+        """Send these requests, each once for all that it is sent for."""
+        for number, request in enumerate(requests):
+            self.told(f"{request.service} {request.operation}", number, len(requests))
+            every = [*self.sendings(request)]
+            if request.each and request.service != "kubernetes" and request.operation != "LookupEvents":
+                pool = ThreadPoolExecutor(_SIDE_BY_SIDE)
+                try:
+                    for _ in pool.map(self.fetch, every):
+                        pass
+                finally:
+                    pool.shutdown(cancel_futures=True)
+            else:
+                for sent in every:
+                    self.fetch(sent)
+
+    def sendings(self, request: Request) -> Iterator[Sent]:
+        """What a request is sent for, with its parameters; nothing where a name that it needs is not known."""
+        if request.each == "repositories":
+            self._group_images()
+        each = self._names(request.each) if request.each else [None]
+        size = request.chunk
+        chunks: list[Any] = [each[at : at + size] for at in range(0, len(each), size)] if size else each
+        regions = dict.fromkeys([self.region, self._global_region] if request.everywhere else [self.region])
+        for one in chunks:
+            single = {name: values[0] for name, values in self.known.items() if values and name != request.each}
+            own = {"one": one} | (dict(one) if isinstance(one, Mapping) else {})
+            try:
+                parameters = filled(request.asks, single | self.values | own)
+            except KeyError:
+                continue
+            for region in regions:
+                yield Sent(request, one, region, _in_milliseconds(request, parameters))
+
+    def _names(self, name: str) -> list[Any]:
+        """What is known by a name, in an order that does not hang on which answer came first."""
+        listed = [one for one in self.known.get(name, []) if one != self.values.get("finding")]
+        return sorted(listed) if all(isinstance(one, str) for one in listed) else listed
+
+    @property
+    def region(self) -> str:
+        """The region of the cluster."""
+        return str(self.values["region"])
+
+    @property
+    def _global_region(self) -> str:
+        """Where CloudTrail has the events of global services."""
+        return _GLOBAL[str(self.values["partition"])]
+
+    def _group_images(self) -> None:
+        groups = dict[str, list[dict[str, str]]]()
+        for account, region, repository, digest in self.known.get("images", []):
+            if (account, region) == (self.values["account"], self.region):
+                groups.setdefault(repository, []).append({"imageDigest": digest})
+        self.known["repositories"] = [
+            {"repository": name, "digests": digests[at : at + 100]}
+            for name, digests in sorted(groups.items())
+            for at in range(0, len(digests), 100)
+        ]
+
+    def learn(self, name: str, value: Any, one: Any = None) -> None:
+        """Take note of something that later requests ask for."""
+        with self._learning:
+            for called, each in known_as(name, value, one, str(self.values["account"])):
+                listed = self.known.setdefault(called, [])
+                if each not in listed:
+                    listed.append(each)
+
+    def fetch(self, sent: Sent) -> list[dict[str, Any]]:
+        """All pages of an answer, those alone asked for that are not there. Raises WorkError where no further request would be answered."""
+        answers, pages = list[dict[str, Any]](), self.log.pages(sent.part)
+        if any(page["file"] and not (self.log.folder / page["file"]).exists() for page in pages):
+            pages = []
+        for page in pages if sent.request.finds or sent.request.operation == "GetFindings" else ():
+            if page["file"]:
+                answers.append(self._taken_in(sent, json.loads((self.log.folder / page["file"]).read_bytes())))
+        number, token = len(pages), str(pages[-1]["next"] or "") if pages else ""
+        goes_on = bool(token)
+        while token or not number:
+            try:
+                answer, data, following = self._asked(sent, token)
+            except LiveError as error:
+                if goes_on and not (error.denied or error.throttled or error.credentials_ended):
+                    goes_on, token, number, answers = False, "", 0, []  # the token is too old: this part from its start
+                    continue
+                self._failed(sent.request, sent.part, error, sent.region)
+                return answers
+            number += 1
+            answers.append(self._taken_in(sent, answer))
+            nothing = holds_nothing(answer) if sent.request.service != "kubernetes" else not answer.get("items")
+            of_log = sent.request.operation in ("FilterLogEvents", "LookupEvents")
+            file = "" if nothing and of_log else sent.file(number, sent.region == self.region)
+            more = {"page": number, "next": following if following != token else ""}
+            self._arrived(sent.request, sent.part, "empty" if nothing else "ok", file, data, more)
+            token = str(more["next"])
+        return answers
+
+    def _taken_in(self, sent: Sent, answer: dict[str, Any]) -> dict[str, Any]:
+        for name, paths in sent.request.finds.items():
+            for value in (value for path in paths for value in stands_at(answer, path)):
+                self.learn(name, value, sent.one)
+        return answer
+
+    def _asked(self, sent: Sent, token: str) -> tuple[dict[str, Any], bytes, str]:
+        """One page: as a value, as it came, and the token of the next. Raises LiveError."""
+        request = sent.request
+        if request.service == "kubernetes":
+            return self._listed(request, token)
+        client = self.live.aws(request.service) if sent.region == self.region else self.live.aws_in(sent.region, request.service)  # fmt: skip
+        from botocore import xform_name
+
+        if request.operation == "LookupEvents":
+            time.sleep(_PACE)
+        members = client.meta.service_model.operation_model(request.operation).input_shape.members
+        given = {parameter: token for parameter in _TOKENS.values() if token and parameter in members}
+        call = getattr(client, xform_name(request.operation))
+        answer: dict[str, Any] = aws_answer(lambda: call(**sent.parameters, **given), request.service, request.operation)  # fmt: skip
+        answer.pop("ResponseMetadata", None)
+        following = next((str(answer[name] or "") for name in _TOKENS if name in answer), "")
+        data = json.dumps(answer, default=written_as, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return answer, data, following if answer.get("IsTruncated", True) else ""
+
+    def _listed(self, request: Request, token: str) -> tuple[dict[str, Any], bytes, str]:
+        kind = LISTED_KINDS[request.operation]
+        path = f"/apis/{kind.api_version}/{kind.resource}" if kind.group else f"/api/v1/{kind.resource}"
+        query = {"limit": _PAGE} | ({"continue": token} if token else {})
+        accept = _METADATA if kind.resource == NAMES_ALONE else "application/json"
+        if kind.resource == "secrets":
+            query, accept = query | {"includeObject": "None"}, _TABLE
+        data: bytes = self.live.kubernetes("GET", path, query=query, accept=accept, raw=True)
+        try:
+            answer = dict_of(json.loads(data))
+        except ValueError:
+            raise LiveError(f"GET {path}: the answer is no JSON", "cut") from None
+        if kind.resource == "secrets" and answer.get("kind") != "Table":
+            raise LiveError(f"GET {path}: the server has no Table form, so Secrets are left out", "no_table")
+        return answer, data, str(found_at(answer, "metadata", "continue") or "")
+
+    def container_logs(self, workloads: list[tuple[str, str]]) -> None:
+        """The logs of the containers of these workloads or pods, by namespace and name; of restarted ones those before the restart too."""
+        request = Request("container_logs", "kubernetes", "pods/log")
+        chosen = [pod for pod in self.known.get("pods", []) if any(_is_of(pod, *one) for one in workloads)]
+        for number, pod in enumerate(chosen):
+            self.told("logs of containers", number, len(chosen))
+            space, name = str(member(pod, "metadata", "namespace")), str(member(pod, "metadata", "name"))
+            for status in _container_statuses(pod):
+                for previous in [False, True][: 1 + bool(status.get("restartCount"))]:
+                    self._container_log(request, space, name, str(status.get("name")), previous)
+
+    def _container_log(self, request: Request, space: str, name: str, container: str, previous: bool) -> None:
+        end = "_previous" if previous else ""
+        file = f"logs/containers/{in_file_name(space)}_{in_file_name(name)}_{in_file_name(container)}{end}.log"
+        part = f"kubernetes:pods/log::{space}/{name}/{container}{end}"
+        if any((self.log.folder / page["file"]).exists() for page in self.log.pages(part)):
+            return
+        query = {"container": container, "timestamps": "true", "limitBytes": str(_LOG_BYTES)}
+        path = f"/api/v1/namespaces/{quote(space, safe='')}/pods/{quote(name, safe='')}/log"
+        try:
+            data: bytes = self.live.kubernetes("GET", path, query=query | ({"previous": "true"} if previous else {}), accept="*/*", raw=True)  # fmt: skip
+        except LiveError as error:
+            self._failed(request, part, error, "")
+            return
+        self._arrived(request, part, "ok" if data else "empty", file, data, {"page": 1, "next": ""})
+
+    def _arrived(
+        self, request: Request, part: str, status: str, file: str, data: bytes, more: Mapping[str, Any]
+    ) -> None:
+        try:
+            if file:
+                write_whole(self.log.folder / file, data)
+            digest = hashlib.sha256(data).hexdigest() if file else ""
+            about = {"status": status, "part": part, "bytes": len(data), "sha256": digest, "file": file}
+            self._write_down(request, about | dict(more))
+        except OSError as error:
+            raise WorkError(
+                f"the folder cannot be written: {error.strerror}",
+                str(self.log.folder),
+                "make room; the same command goes on from there",
+            ) from None
+
+    def _failed(self, request: Request, part: str, error: LiveError, region: str) -> None:
+        """Write down what was refused or failed. Raises WorkError where every further request would be."""
+        status = "refused" if error.denied else "empty" if isinstance(error, Missing) else "failed"
+        if request.service == "kubernetes":
+            kind = LISTED_KINDS.get(request.operation)
+            permission = f"list {kind.path}" if kind else f"get {request.operation}"
+        else:
+            permission = request.iam_action
+        line = {"status": status, "part": part, "permission": permission if status == "refused" else ""}
+        self._write_down(request, line | {"error": error.says, "page": 1, "next": ""})
+        if error.credentials_ended or error.code in _CLOCK:
+            why = "this machine's clock is wrong" if error.code in _CLOCK else "the credentials have ended"
+            raise WorkError(f"{why}: {error.says}", next="mend that; the same command goes on from there")
+        if error.code in _REGION_OFF and region == self.region and request.service != "ec2":
+            raise WorkError(
+                f"region {region} takes no calls of this account: it is off, or the credentials are not for it ({error.says})",
+                next="name another region with --region, or enable it",
+            )
+
+    def write_down_others(self) -> None:
+        """Write down requests that nobody wrote down, as those by which the place was checked."""
+        for attempt in self.live.attempts.taken():
+            self.log.append(self._line(attempt, attempt.service, attempt.operation))
+
+    def _write_down(self, request: Request, about: Mapping[str, Any]) -> None:
+        """A line for each try of a request; the last one has what became of it."""
+        service, operation = request.service, request.operation
+        *earlier, last = self.live.attempts.taken() or [Attempt(datetime.now(UTC), service, "", "", "", 0, "")]
+        word = f"List{LISTED_KINDS[operation].kind}" if operation in LISTED_KINDS else operation
+        name = word if service == "kubernetes" else operation
+        for attempt in earlier:
+            self.log.append(self._line(attempt, service, name))
+        self.log.append(self._line(last, service, name) | {"kind": request.kind} | dict(about))
+
+    def _line(self, attempt: Attempt, service: str, operation: str) -> dict[str, Any]:
+        good = 200 <= attempt.status < 300
+        return {
+            "at": iso(attempt.at),
+            "service": service,
+            "operation": operation,
+            "path": attempt.path,
+            "region": attempt.region,
+            "request_id": attempt.request_id,
+            "as": self.user if service == "kubernetes" else self.live.caller_if_known or "",
+            "case": self.log.run,
+            "status": "ok" if good else "refused" if attempt.status in (401, 403) else "failed",
+            "permission": f"{service}:{operation}" if attempt.status == 403 else "",
+            "error": attempt.error,
+            "bytes": 0,
+            "sha256": "",
+            "file": "",
+            "part": "",
+        }
+
+
+def _in_milliseconds(request: Request, parameters: dict[str, Any]) -> dict[str, Any]:
+    """CloudWatch Logs counts milliseconds; the end of a slice is excluded, and of a call included."""
+    if request.service != "logs" or "startTime" not in parameters:
+        return parameters
+    begin, end = (int(parameters[name].timestamp() * 1000) for name in ("startTime", "endTime"))
+    return parameters | {"startTime": begin, "endTime": max(begin, end - 1)}
+
+
+def _is_of(pod: dict[str, Any], namespace: str, name: str) -> bool:
+    """Whether a pod is this one, or of the workload of that name."""
+    if member(pod, "metadata", "namespace") != namespace:
+        return False
+    names = [member(pod, "metadata", "name"), *(one.get("name") for one in dicts_of(member(pod, "metadata", "ownerReferences")))]  # fmt: skip
+    return any(one == name or one.startswith(f"{name}-") for one in texts_of(names))
+
+
+def _container_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    status = dict_of(pod.get("status"))
+    every = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    return [one for name in every for one in dicts_of(status.get(name))]

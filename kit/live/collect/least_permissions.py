@@ -1,0 +1,37 @@
+"""The least that a collection needs: an IAM policy and a ClusterRole, from the table of its requests.
+
+Sources: IAM User Guide, policy grammar; Service Authorization Reference (which actions take a resource); Kubernetes "Using RBAC
+Authorization" and "RBAC Good Practices" (`list` of Secrets gives their values too).
+"""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Any
+
+from kit.live.collect.requests import EVERY, LISTED_KINDS, SECRETS
+
+_NAME = "kit-collect"
+_OF_SECRETS = "RBAC lets whoever may list secrets read their values too. The kit asks for names, types and ages alone."
+
+
+def collect_permissions(cluster: str = "", *, secrets: bool = False) -> dict[str, Any]:
+    """The IAM policy and the ClusterRole, as their APIs take them. cluster: "" for any. secrets: whether their names are collected too."""
+    filled = {"partition": "*", "region": "*", "account": "*", "cluster": cluster or "*"}
+    actions = dict[str, set[str]]()
+    for request in EVERY:
+        if request.service != "kubernetes":
+            where = Template(request.resource).substitute(filled)
+            actions.setdefault(where, set()).add(request.iam_action)
+    statements = [
+        {"Effect": "Allow", "Action": sorted(names), "Resource": where} for where, names in sorted(actions.items())
+    ]
+    resources = dict[str, list[str]]()
+    for request in (*EVERY, *([SECRETS] if secrets else [])):
+        if request.service == "kubernetes":
+            resources.setdefault(LISTED_KINDS[request.operation].group, []).append(request.operation)
+    rules = [{"apiGroups": [group], "resources": sorted(names), "verbs": ["list"]} for group, names in sorted(resources.items())]  # fmt: skip
+    rules.append({"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]})
+    noted = {"annotations": {"kit/secrets": _OF_SECRETS}} if secrets else {}
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": _NAME} | noted, "rules": rules}  # fmt: skip
+    return {"iam_policy": {"Version": "2012-10-17", "Statement": statements}, "cluster_role": role}

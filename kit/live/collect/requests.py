@@ -1,0 +1,201 @@
+"""What is asked of the account and the cluster: one line a request, in the order in which its evidence vanishes.
+
+Parameters that begin with `$` are filled in: by the cluster, the window and what earlier answers named. Sources: botocore's models; GuardDuty
+User Guide, "Filter criteria"; CloudWatch Logs API, FilterLogEvents (the end is included); EKS User Guide, "Control plane logs"; Kubernetes API
+conventions, lists; EC2 User Guide (a terminated instance is listed for about an hour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kit.model.kubernetes import OBJECT_KINDS, ROLE_ANNOTATION, ObjectKind
+
+Members = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One kind of request. kind: of evidence, as `--only` names it. operation: of AWS, or the plural API name.
+
+    asks: its parameters. each: the names that it is sent once for; chunk: how many of them at a time. finds: what its answer names → where.
+    resource: what IAM lets it reach. permission: IAM's action where that is not the operation. everywhere: in the region of global services too.
+    """
+
+    kind: str
+    service: str
+    operation: str
+    asks: Mapping[str, Any] = field(default_factory=dict)
+    each: str = ""
+    chunk: int = 0
+    finds: Mapping[str, tuple[Members, ...]] = field(default_factory=dict)
+    resource: str = "*"
+    permission: str = ""
+    everywhere: bool = False
+
+    @property
+    def needs(self) -> set[str]:
+        """Names without which it is not sent."""
+        return {self.each, *_variables(self.asks)} - {"", *ALWAYS_KNOWN}
+
+    @property
+    def iam_action(self) -> str:
+        """The permission that it needs in AWS."""
+        return self.permission or f"{self.service}:{self.operation}"
+
+
+ALWAYS_KNOWN = {"one", "from", "to", "cluster", "account", "region", "finding", "start", "end"}
+AUDIT_STREAMS, AUTHENTICATOR_STREAMS = "kube-apiserver-audit-", "authenticator-"
+
+
+def _variables(asked: Any) -> set[str]:
+    if isinstance(asked, Mapping):
+        return {name for value in asked.values() for name in _variables(value)}
+    if isinstance(asked, list | tuple):
+        return {name for value in asked for name in _variables(value)}
+    return {asked[1:]} if isinstance(asked, str) and asked.startswith("$") else set()
+
+
+KINDS_OF_EVIDENCE = {
+    "events": "an hour or so after each was made",
+    "container_logs": "with the pod, and with the second restart of the container",
+    "objects": "when each is deleted",
+    "secrets": "when each is deleted",
+    "findings": "90 days after the last update",
+    "ec2": "about an hour after an instance is terminated",
+    "eks": "when each is changed",
+    "audit": "at the end of the log group's retention",
+    "authenticator": "at the end of the log group's retention",
+    "cloudtrail": "90 days after the event, where no trail delivers",
+    "iam": "when each is changed",
+    "ecr": "when a lifecycle rule takes the image",
+}
+"""Kinds of evidence, and when each is gone."""
+
+_CLUSTER = "arn:$partition:eks:$region:$account:cluster/$cluster"
+_GROUP = "arn:$partition:logs:$region:$account:log-group:/aws/eks/$cluster/cluster*"
+_LOG_GROUP = {"logGroupName": "$log_group"}
+_ROLE, _USER = "arn:$partition:iam::$account:role/*", "arn:$partition:iam::$account:user/*"
+_PART_OF_EKS = "arn:$partition:eks:$region:$account:$part/$cluster/*"
+_DETECTOR = "arn:$partition:guardduty:$region:$account:detector/*"
+_REPOSITORY = "arn:$partition:ecr:$region:$account:repository/*"
+
+
+def _related(path: str, each: str) -> Request:
+    """Findings by one attribute, archived ones too: GuardDuty lists both where the criteria do not say."""
+    criteria = {"Criterion": {path: {"Eq": "$one"}}}
+    asks = {"DetectorId": "$detectors", "FindingCriteria": criteria}
+    return Request("findings", "guardduty", "ListFindings", asks, each, 50, {"finding_ids": (("FindingIds",),)}, _DETECTOR)  # fmt: skip
+
+
+def _part_of_eks(listing: str, member: str, name: str, describing: str, parameter: str, part: str, roles: tuple[Members, ...] = ()) -> tuple[Request, ...]:  # fmt: skip
+    """A listing of EKS, and the description of each that it names. name: of what the listing names; its member where that is an object."""
+    path = (member, parameter) if part == "podidentityassociation" else (member,)
+    finds = {"principals": roles} if roles else {}
+    one = {"clusterName": "$cluster", parameter: "$one"}
+    where = _PART_OF_EKS.replace("$part", part)
+    return (
+        Request("eks", "eks", listing, {"clusterName": "$cluster"}, finds={name: (path,)}, resource=_CLUSTER),
+        Request("eks", "eks", describing, one, name, finds=finds, resource=where),
+    )
+
+
+def _in_vpc(operation: str, filter_name: str = "vpc-id", spelled: str = "Filters") -> Request:
+    return Request("ec2", "ec2", operation, {spelled: [{"Name": filter_name, "Values": ["$vpc"]}]})
+
+
+def _stream(kind: str, prefix: str) -> Request:
+    """The log streams of every API server for one slice of the window."""
+    asks = _LOG_GROUP | {"logStreamNamePrefix": prefix, "startTime": "$from", "endTime": "$to"}
+    return Request(kind, "logs", "FilterLogEvents", asks, "slices", resource=_GROUP)
+
+
+_DETECTORS = Request("findings", "guardduty", "ListDetectors", finds={"detectors": (("DetectorIds",),)})
+THE_FINDING = (
+    _DETECTORS,
+    Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": ["$finding"]}, resource=_DETECTOR),
+)  # fmt: skip
+"""Where the finding itself is had, from which the window and the subjects follow."""
+LATEST = Request("findings", "guardduty", "ListFindings", {"DetectorId": "$detectors", "FindingCriteria": {"Criterion": {"resource.eksClusterDetails.name": {"Eq": ["$cluster"]}}}, "SortCriteria": {"AttributeName": "updatedAt", "OrderBy": "DESC"}}, finds={"latest": (("FindingIds",),)}, resource=_DETECTOR)  # fmt: skip
+"""Findings about the cluster, the latest first."""
+THE_CLUSTER = Request("eks", "eks", "DescribeCluster", {"name": "$cluster"}, resource=_CLUSTER, finds={
+    "vpc": (("cluster", "resourcesVpcConfig", "vpcId"),), "principals": (("cluster", "roleArn"),),
+})  # fmt: skip
+
+
+def _objects(resource: str, kind: str = "objects", finds: Mapping[str, tuple[Members, ...]] | None = None) -> Request:
+    return Request(kind, "kubernetes", resource, finds=finds or {})
+
+
+LEASES = ObjectKind("leases", "Lease", "coordination.k8s.io", "v1", True)
+LISTED_KINDS = OBJECT_KINDS | {"leases": LEASES}
+NAMES_ALONE = "customresourcedefinitions"
+"""Of these the names are enough, and their schemas are large."""
+_STATUSES = [("items", "status", one) for one in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")]  # fmt: skip
+_IN_OBJECTS: dict[str, Mapping[str, tuple[Members, ...]]] = {
+    "nodes": {"instances": (("items", "spec", "providerID"),)},
+    "serviceaccounts": {"principals": (("items", "metadata", "annotations", ROLE_ANNOTATION),)},
+    "pods": {"images": tuple((*one, "imageID") for one in _STATUSES), "pods": (("items",),)},
+}
+_LAST = ("events", "secrets")  # these have kinds of their own
+_INSTANCES = [{"Name": "instance-id", "Values": "$one"}]
+_ATTACHED = [{"Name": "attachment.instance-id", "Values": "$one"}]
+EVENTS = _objects("events", "events")
+LISTED_OBJECTS = tuple(_objects(one, finds=_IN_OBJECTS.get(one)) for one in LISTED_KINDS if one not in _LAST)
+SECRETS = _objects("secrets", "secrets")
+IN_AWS = (
+    Request("ec2", "ec2", "DescribeInstances", {"Filters": _INSTANCES}, "instances", 200, {"profiles": (("Reservations", "Instances", "IamInstanceProfile", "Arn"),)}),
+    Request("ec2", "ec2", "DescribeVolumes", {"Filters": _ATTACHED}, "instances", 200),
+    _in_vpc("DescribeNetworkInterfaces"), _in_vpc("DescribeSecurityGroups"), _in_vpc("DescribeSubnets"), _in_vpc("DescribeVpcEndpoints"),
+    _in_vpc("DescribeNatGateways", spelled="Filter"), _in_vpc("DescribeFlowLogs", "resource-id", "Filter"),
+    *_part_of_eks("ListAccessEntries", "accessEntries", "access_entries", "DescribeAccessEntry", "principalArn", "access-entry", (("accessEntry", "principalArn"),)),
+    Request("eks", "eks", "ListAssociatedAccessPolicies", {"clusterName": "$cluster", "principalArn": "$one"}, "access_entries", resource=_PART_OF_EKS.replace("$part", "access-entry")),
+    *_part_of_eks("ListPodIdentityAssociations", "associations", "associations", "DescribePodIdentityAssociation", "associationId", "podidentityassociation", (("association", "roleArn"), ("association", "targetRoleArn"))),
+    Request("eks", "eks", "ListIdentityProviderConfigs", {"clusterName": "$cluster"}, finds={"identity_providers": (("identityProviderConfigs",),)}, resource=_CLUSTER),
+    Request("eks", "eks", "DescribeIdentityProviderConfig", {"clusterName": "$cluster", "identityProviderConfig": "$one"}, "identity_providers", resource=_PART_OF_EKS.replace("$part", "identityproviderconfig")),
+    *_part_of_eks("ListNodegroups", "nodegroups", "node_groups", "DescribeNodegroup", "nodegroupName", "nodegroup", (("nodegroup", "nodeRole"),)),
+    *_part_of_eks("ListFargateProfiles", "fargateProfileNames", "fargate_profiles", "DescribeFargateProfile", "fargateProfileName", "fargateprofile", (("fargateProfile", "podExecutionRoleArn"),)),
+    *_part_of_eks("ListAddons", "addons", "addons", "DescribeAddon", "addonName", "addon", (("addon", "serviceAccountRoleArn"),)),
+    Request("eks", "eks", "ListInsights", {"clusterName": "$cluster"}, resource=_CLUSTER),
+    Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}),
+    Request("audit", "logs", "DescribeLogStreams", _LOG_GROUP | {"logStreamNamePrefix": AUDIT_STREAMS}, resource=_GROUP),
+    _stream("audit", AUDIT_STREAMS), _stream("authenticator", AUTHENTICATOR_STREAMS),
+    Request("cloudtrail", "cloudtrail", "DescribeTrails", finds={"trails": (("trailList", "TrailARN"),)}),
+    Request("cloudtrail", "cloudtrail", "GetTrailStatus", {"Name": "$one"}, "trails"),
+    Request("cloudtrail", "cloudtrail", "GetEventSelectors", {"TrailName": "$one"}, "trails"),
+    Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True),
+    Request("iam", "iam", "GetInstanceProfile", {"InstanceProfileName": "$one"}, "profiles", finds={"principals": (("InstanceProfile", "Roles", "Arn"),)}, resource="arn:$partition:iam::$account:instance-profile/*"),
+    Request("iam", "iam", "GetRole", {"RoleName": "$one"}, "roles", resource=_ROLE),
+    Request("iam", "iam", "ListAttachedRolePolicies", {"RoleName": "$one"}, "roles", resource=_ROLE),
+    Request("iam", "iam", "ListRolePolicies", {"RoleName": "$one"}, "roles", finds={"role_policies": (("PolicyNames",),)}, resource=_ROLE),
+    Request("iam", "iam", "GetRolePolicy", {"RoleName": "$role", "PolicyName": "$policy"}, "role_policies", resource=_ROLE),
+    Request("iam", "iam", "GetUser", {"UserName": "$one"}, "users", resource=_USER),
+    Request("iam", "iam", "ListAccessKeys", {"UserName": "$one"}, "users", finds={"access_keys": (("AccessKeyMetadata", "AccessKeyId"),)}, resource=_USER),
+    Request("iam", "iam", "GetAccessKeyLastUsed", {"AccessKeyId": "$one"}, "access_keys"),
+    Request("iam", "iam", "ListServiceSpecificCredentials", {"UserName": "$one"}, "users", resource=_USER),
+    Request("iam", "iam", "ListOpenIDConnectProviders"),
+    Request("ecr", "ecr", "DescribeImages", {"repositoryName": "$repository", "imageIds": "$digests"}, "repositories", resource=_REPOSITORY),
+    Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
+    Request("findings", "guardduty", "GetDetector", {"DetectorId": "$detectors"}, resource=_DETECTOR),
+    Request("findings", "guardduty", "ListFilters", {"DetectorId": "$detectors"}, finds={"filters": (("FilterNames",),)}, resource=_DETECTOR),
+    Request("findings", "guardduty", "GetFilter", {"DetectorId": "$detectors", "FilterName": "$one"}, "filters", resource=f"{_DETECTOR}/filter/*"),
+    _related("resource.eksClusterDetails.name", "own_names"), _related("resource.instanceDetails.instanceId", "instances"),
+    _related("resource.accessKeyDetails.userName", "roles"),
+    Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
+)  # fmt: skip
+_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "policy": "role_policies"}  # fmt: skip
+EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
+"""All requests but those for Secrets, which are sent on demand alone."""
+
+
+def asked_for(kinds: set[str]) -> set[Request]:
+    """The requests of these kinds, and those whose answers name what they ask for."""
+    found = {one for one in (*EVERY, SECRETS) if one.kind in kinds}
+    while True:
+        wanted = {_MADE_FROM.get(name, name) for one in found for name in one.needs}
+        more = {one for one in EVERY if wanted & set(one.finds)} - found
+        if not more:
+            return found
+        found |= more

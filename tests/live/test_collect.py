@@ -1,0 +1,439 @@
+"""`kit collect` on an account and a cluster made from a recording: the scope of the recording's own files, and nothing changed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.config import kube_config
+
+from kit.live.collect.collection_log import CollectionLog
+from tests.command import KIT, RECORDINGS, Done, kit, kit_json
+from tests.live.aws_emulator import Refusal
+from tests.live.fake_logs import give_logs
+from tests.live.kubernetes_emulator import Call, KubernetesEmulator
+from tests.live.kubernetes_emulator import Refusal as ClusterRefusal
+from tests.live.scene import STOLEN, Scene, standing
+from tests.live.test_permissions import grant
+
+CANARY = "c2VjcmV0LWNhbmFyeQ=="
+READING = ("Describe", "List", "Get", "Lookup", "Filter")
+
+
+@contextmanager
+def account_of(recording: str, folder: Path) -> Iterator[Scene]:
+    """The account and cluster of a recording with its logs, and what GuardDuty and EKS know beside."""
+    source, no_case = RECORDINGS / recording, folder / "no-case"
+    no_case.mkdir()
+    with standing(recording, folder, enforced=False, case=no_case) as scene:
+        account = scene.aws.account
+        (name,) = account.clusters
+        give_logs(account, source, name)
+        for path in source.glob("findings-*.json"):
+            for finding in json.loads(path.read_text())["Findings"]:
+                scene.aws.add_finding(finding)
+        for path in (source / "aws").glob("eks-describe-identity-provider-config-*.json"):
+            provider = json.loads(path.read_text())["identityProviderConfig"]["oidc"]
+            account.clusters[name].parts["IdentityProviderConfig"][provider["identityProviderConfigName"]] = provider
+        yield scene
+
+
+@pytest.fixture(scope="module")
+def shared_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with account_of(STOLEN, tmp_path_factory.mktemp("room")) as scene:
+        yield scene
+
+
+@pytest.fixture
+def room(shared_room: Scene) -> Iterator[Scene]:
+    """An account that nobody changes: a collection changes nothing."""
+    for emulator in (shared_room.aws, shared_room.kubernetes):
+        emulator.calls.clear()
+    shared_room.kubernetes.asked.clear()
+    before = dict(shared_room.aws.account.recorded)
+    yield shared_room
+    shared_room.aws.account.recorded = before
+    shared_room.aws.faults.clear()
+    shared_room.kubernetes.faults.clear()
+    assert not shared_room.changes()
+
+
+def cluster_of(scene: Scene) -> str:
+    return str(next(iter(scene.aws.account.clusters)))
+
+
+def collect(scene: Scene, folder: Path, *arguments: str, finding: str = "latest", **environment: str) -> Done:
+    with pytest.MonkeyPatch.context() as patch:  # the client reads this variable when it is imported
+        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", scene.environment["KUBECONFIG"])
+        call: list[str | Path] = ["collect", folder, "--cluster", cluster_of(scene), *arguments]
+        about = ["--finding", finding] if finding else []
+        done = kit(*call, *about, env=scene.environment | environment)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "collection.jsonl").read_text().splitlines()]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "collection.jsonl"
+    }
+
+
+def only(*kinds: str) -> list[str]:
+    return [word for kind in kinds for word in ("--only", kind)]
+
+
+def comparable(value: Any) -> Any:
+    """What a scope says, without the hashes of files and the name of the case."""
+    text = json.dumps(value, sort_keys=True)
+    return json.loads(re.sub(r'"case": "[^"]*"', "", re.sub(r"line:[0-9a-f]{64}:\d+(#[^\"]*)?", "line", text)).replace("{, ", "{"))  # fmt: skip
+
+
+def same_scope(recording: str, folder: Path) -> None:
+    source = RECORDINGS / recording
+    with account_of(recording, folder) as scene:
+        assert collect(scene, folder / "evidence").returncode == 0
+        assert not scene.changes()
+    hidden = shutil.ignore_patterns("ground_truth.json", "secrets.json")  # Secrets are not collected unless asked for
+    shutil.copytree(source, folder / "own", ignore=hidden)
+    made = {name: kit("new", folder / name / "case", folder / of) for name, of in (("a", "own"), ("b", "evidence"))}
+    assert {done.returncode for done in made.values()} == {0}
+    own, collected = (kit_json("scope", folder / name / "case") for name in made)
+    assert own["findings"] and comparable(collected) == comparable(own)
+    rows = [kit_json("findings", folder / name / "case")["findings"] for name in made]
+    assert [one["id"] for one in rows[0]] == [one["id"] for one in rows[1]]
+
+
+@pytest.mark.parametrize("recording", [STOLEN, "default_sa_admin"])
+def test_what_is_collected_has_the_scope_of_the_recordings_own_files(recording: str, tmp_path: Path) -> None:
+    same_scope(recording, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("recording", sorted(path.name for path in RECORDINGS.iterdir()))
+def test_every_recording_collected_has_its_own_scope(recording: str, tmp_path: Path) -> None:
+    same_scope(recording, tmp_path)
+
+
+def test_the_same_command_again_fetches_nothing_twice(room: Scene, tmp_path: Path) -> None:
+    assert collect(room, tmp_path / "e").returncode == 0
+    first, calls = files_of(tmp_path / "e"), len(room.aws.calls)
+    asked = len(room.kubernetes.calls)
+    assert len(first) > 50
+    assert collect(room, tmp_path / "e").returncode == 0
+    assert {call.operation for call in room.aws.calls[calls:]} == {"sts:GetCallerIdentity"}
+    assert {call.path.rpartition("/")[2] for call in room.kubernetes.calls[asked:]} == {"selfsubjectreviews"}
+    assert files_of(tmp_path / "e") == first
+
+
+def test_every_request_is_in_the_log_by_its_request_id(room: Scene, tmp_path: Path) -> None:
+    collect(room, tmp_path / "e", *only("objects", "findings", "audit"))
+    lines = log_of(tmp_path / "e")
+    of_aws = {line["request_id"] for line in lines if line["service"] != "kubernetes"}
+    assert of_aws == {call.request_id for call in room.aws.calls}
+    assert {line["request_id"] for line in lines if line["service"] == "kubernetes"} == {
+        call.audit_id for call in room.kubernetes.calls
+    }
+    (run,) = {line["case"] for line in lines}
+    assert all(run in call.agent for call in room.aws.calls)
+    assert all(run in call.headers["User-Agent"] for call in room.kubernetes.calls)
+    assert {line["as"] for line in lines if line["service"] != "kubernetes"} == {room.aws.arn}
+    for line in (one for one in lines if one["file"]):
+        data = (tmp_path / "e" / line["file"]).read_bytes()
+        assert (line["bytes"], line["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def killed_at(room: Scene, folder: Path, number: int) -> None:
+    """Start a collection and kill it at a request."""
+    seen = [0]
+    process: list[Any] = []
+
+    def kill(_: Any, phase: str) -> None:
+        seen[0] += phase == "before"
+        if seen[0] == number and process:
+            os.kill(process[0].pid, signal.SIGKILL)
+
+    room.aws.faults[:] = [kill]
+    room.kubernetes.faults[:] = [kill]
+    arguments = ["collect", str(folder), "--cluster", cluster_of(room), "--finding", "latest"]
+    with (folder.parent / "output").open("a") as output:
+        process.append(subprocess.Popen([KIT, *arguments], env=room.environment, stdout=output, stderr=output))
+        assert process[0].wait(timeout=300) == -signal.SIGKILL, (folder.parent / "output").read_text()
+    room.aws.faults.clear()
+    room.kubernetes.faults.clear()
+
+
+def goes_on(room: Scene, folder: Path, numbers: list[int], whole: dict[str, bytes]) -> None:
+    for number in numbers:
+        killed_at(room, folder, number)
+    assert collect(room, folder).returncode == 0
+    assert files_of(folder).keys() == whole.keys()
+    arrived = Counter((line["part"], line.get("page")) for line in log_of(folder) if line["status"] in ("ok", "empty"))
+    assert {count for (part, _), count in arrived.items() if part} == {1}
+    same = [name for name, data in files_of(folder).items() if data == whole[name]]
+    assert len(same) == len(whole)
+
+
+def test_a_collection_that_is_killed_goes_on(room: Scene, tmp_path: Path) -> None:
+    collect(room, tmp_path / "whole")
+    goes_on(room, tmp_path / "e", [25, 30], files_of(tmp_path / "whole"))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_collection_that_is_killed_twenty_times_goes_on(room: Scene, tmp_path: Path) -> None:
+    collect(room, tmp_path / "whole")
+    whole = files_of(tmp_path / "whole")
+    for number in range(2, 102, 5):
+        goes_on(room, tmp_path / f"e{number}", [number], whole)
+
+
+def test_a_refusal_stops_nothing_else_and_names_the_permission(room: Scene, tmp_path: Path) -> None:
+    kept = ("sts:", "guardduty:ListDetectors", "guardduty:GetFindings", "guardduty:ListFindings")
+
+    def half(call: Any, phase: str) -> Any:
+        odd = len(call.operation) % 2 and not call.operation.startswith(kept)
+        return Refusal("AccessDeniedException", 403, "no") if phase == "before" and odd else None
+
+    def half_of_cluster(call: Call, phase: str) -> Any:
+        odd = len(call.path) % 2 and "selfsubject" not in call.path
+        return ClusterRefusal(403, "Forbidden", "no") if phase == "before" and odd else None
+
+    room.aws.faults.append(half)
+    room.kubernetes.faults.append(half_of_cluster)
+    done = collect(room, tmp_path / "e")
+    assert done.returncode == 1
+    lines = log_of(tmp_path / "e")
+    refused = [line for line in lines if line["status"] == "refused"]
+    assert len(refused) > 20 and all(line["permission"] and line["error"] for line in refused)
+    assert "list pods" in done.stdout or "list nodes" in done.stdout
+    told = {line["permission"] for line in refused if line["service"] != "kubernetes"}
+    assert told <= {call.operation for call in room.aws.calls} and len(told) > 5
+    assert len(files_of(tmp_path / "e")) > 20
+    room.aws.faults.clear()
+    room.kubernetes.faults.clear()
+    assert collect(room, tmp_path / "e").returncode == 0  # once they are given, the same command goes on
+
+
+def test_an_empty_page_with_a_next_one_ends_nothing(room: Scene, tmp_path: Path) -> None:
+    collect(room, tmp_path / "whole", *only("audit"))
+    messages = re.findall(rb'"auditID\\":', b"".join(files_of(tmp_path / "whole").values()))
+    room.aws.account.recorded |= {"empty_first": True, "page": 700}
+    assert collect(room, tmp_path / "e", *only("audit")).returncode == 0
+    assert len(re.findall(rb'"auditID\\":', b"".join(files_of(tmp_path / "e").values()))) == len(messages) > 2000
+    pages = [line["status"] for line in log_of(tmp_path / "e") if line.get("page", 1) > 1]
+    assert pages.count("ok") == 3
+
+
+def test_a_cluster_without_an_audit_log_is_told_at_once(room: Scene, tmp_path: Path) -> None:
+    description = room.aws.account.clusters[cluster_of(room)].description
+    assert "audit log" not in collect(room, tmp_path / "with", *only("events")).stderr
+    logging = description["logging"]
+    description["logging"] = {"clusterLogging": [{"types": ["audit", "authenticator"], "enabled": False}]}
+    try:
+        done = collect(room, tmp_path / "e", *only("events"))
+    finally:
+        description["logging"] = logging
+    assert done.returncode == 0 and done.stderr.startswith("WARNING: this cluster writes no audit log now")
+
+
+def test_no_value_of_a_secret_is_ever_received(room: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, serve = list[str](), KubernetesEmulator.serve
+
+    def heard(emulator: KubernetesEmulator, call: Call) -> Any:
+        answer = serve(emulator, call)
+        answered.append(json.dumps(answer.content))  # type: ignore[union-attr]
+        return answer
+
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"password": CANARY}}
+    room.kubernetes.add(secret | {"metadata": {"name": "canary", "namespace": "default"}})
+    monkeypatch.setattr(KubernetesEmulator, "serve", heard)
+    assert collect(room, tmp_path / "without", *only("objects")).returncode == 0
+    assert not [call for call in room.kubernetes.calls if "secrets" in call.path]
+    assert collect(room, tmp_path / "e", "--secrets", *only("objects")).returncode == 0
+    (call,) = [call for call in room.kubernetes.calls if "secrets" in call.path]
+    assert (
+        call.query["includeObject"] == "None"
+        and call.headers["Accept"] == "application/json;as=Table;v=v1;g=meta.k8s.io"
+    )
+    assert not [text for text in answered if CANARY in text]
+    table = json.loads((tmp_path / "e" / "cluster" / "secrets.json").read_text())
+    assert ["canary", "Opaque"] in [row["cells"][:2] for row in table["rows"]]
+    asked = [call for call in room.kubernetes.calls if CANARY in json.dumps(call.query)]
+    assert not asked
+
+
+def test_credentials_that_end_in_the_middle_stop_it_and_the_same_command_goes_on(room: Scene, tmp_path: Path) -> None:
+    count = [0]
+
+    def expired(_: Any, phase: str) -> Any:
+        count[0] += phase == "before"
+        return Refusal("ExpiredTokenException", 400, "The token is expired") if count[0] > 14 else None
+
+    room.aws.faults.append(expired)
+    done = collect(room, tmp_path / "e")
+    assert (
+        done.returncode == 1
+        and "the credentials have ended" in done.stderr
+        and "the same command goes on" in done.stderr
+    )
+    before = files_of(tmp_path / "e")
+    assert before and log_of(tmp_path / "e")[-1]["status"] == "failed"
+    room.aws.faults.clear()
+    assert collect(room, tmp_path / "e").returncode == 0
+    after = files_of(tmp_path / "e")
+    assert before.items() <= after.items() and len(after) > 50
+
+
+def test_a_throttled_try_stands_in_the_log_too(room: Scene, tmp_path: Path) -> None:
+    tried = set[str]()
+
+    def slow(call: Any, phase: str) -> Any:
+        known = str(call.parameters)
+        if phase == "before" and call.operation == "logs:FilterLogEvents" and known not in tried:
+            tried.add(known)
+            return Refusal("ThrottlingException", 400, "Rate exceeded")
+        return None
+
+    room.aws.faults.append(slow)
+    assert collect(room, tmp_path / "e", *only("audit")).returncode == 0
+    lines = [line for line in log_of(tmp_path / "e") if line["operation"] == "FilterLogEvents"]
+    assert (
+        len([line for line in lines if line["status"] == "failed" and "Rate exceeded" in line["error"]])
+        == len(tried)
+        > 5
+    )
+    assert {line["request_id"] for line in log_of(tmp_path / "e") if line["service"] != "kubernetes"} == {
+        call.request_id for call in room.aws.calls
+    }
+
+
+def test_it_runs_with_exactly_the_permissions_that_are_printed(room: Scene, tmp_path: Path) -> None:
+    needed = json.loads(kit("permissions", "collect").stdout)
+    policy = room.kubernetes.access_policy
+    grant(room.kubernetes, [needed["cluster_role"]])
+    try:
+        assert collect(room, tmp_path / "e").returncode == 0
+    finally:
+        room.kubernetes.access_policy = policy
+    rules = needed["cluster_role"]["rules"]
+    given = {
+        (g, what, verb)
+        for rule in rules
+        for g in rule["apiGroups"]
+        for what in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = {(one.group, one.what, one.verb) for one in room.kubernetes.asked if one.resource} - {
+        ("authentication.k8s.io", "selfsubjectreviews", "create")
+    }
+    assert asked <= given and given - asked <= {("", "pods/log", "get")}
+    actions = [name for one in needed["iam_policy"]["Statement"] for name in one["Action"]]
+    assert len(actions) == len(set(actions)) and all(name.partition(":")[2].startswith(READING) for name in actions)
+    called = {call.operation for call in room.aws.calls} - {"sts:GetCallerIdentity"}
+    assert called <= set(actions)
+    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetRolePolicy", "GetTrailStatus"}  # fmt: skip
+    users = {"GetUser", "ListAccessKeys", "GetAccessKeyLastUsed", "ListServiceSpecificCredentials"}
+    assert {name.partition(":")[2] for name in set(actions) - called} <= of_things_that_are_not_there | users
+
+
+def test_the_permissions_name_the_cluster_and_star_no_action() -> None:
+    whole, of_prod = (json.loads(kit("permissions", "collect", *more).stdout) for more in ((), ("--cluster", "prod")))
+    assert [one["Action"] for one in whole["iam_policy"]["Statement"]] and "prod" not in json.dumps(whole)
+    assert "cluster/prod" in json.dumps(of_prod) and "*" not in json.dumps(
+        [one["Action"] for one in whole["iam_policy"]["Statement"]]
+    )
+    assert {verb for rule in whole["cluster_role"]["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}
+    assert "secrets" not in json.dumps(whole["cluster_role"]["rules"])
+    secrets = json.loads(kit("permissions", "collect", "--secrets").stdout)["cluster_role"]
+    assert "secrets" in json.dumps(secrets["rules"]) and "values too" in json.dumps(secrets["metadata"])
+
+
+def test_logs_of_the_subjects_containers_and_of_those_before_a_restart_come_first(room: Scene, tmp_path: Path) -> None:
+    pods = [one for key, one in sorted(room.kubernetes.objects().items()) if key.startswith("pods/")]
+    pod = next(one for one in pods if one["status"].get("containerStatuses"))
+    about = pod["metadata"]
+    status = pod["status"]["containerStatuses"][0]
+    key = about["namespace"], about["name"], status["name"]
+    restarted = json.loads(json.dumps(pod))
+    restarted["status"]["containerStatuses"][0]["restartCount"] = 1
+    room.kubernetes.add(restarted)
+    room.kubernetes.logs |= {(*key, False): f"now {CANARY}\n", (*key, True): "before\n"}
+    finding = json.loads((RECORDINGS / STOLEN / "findings.json").read_text())["Findings"][0]
+    finding = json.loads(json.dumps(finding)) | {"Id": "f" * 32}
+    finding["Resource"]["KubernetesDetails"]["KubernetesWorkloadDetails"] = {
+        "Name": key[1],
+        "Namespace": key[0],
+        "Type": "pods",
+    }
+    room.aws.add_finding(finding)
+    try:
+        done = collect(room, tmp_path / "e", *only("container_logs", "events", "objects"), finding="f" * 32)
+    finally:
+        room.kubernetes.add(pod)
+        room.kubernetes.logs.clear()
+        del next(iter(room.aws.account.detectors.values())).findings["f" * 32]
+    assert done.returncode == 0
+    folder = tmp_path / "e" / "logs" / "containers"
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert any(CANARY in text for text in texts.values()) and any("before" in text for text in texts.values())
+    order = [line["operation"] for line in log_of(tmp_path / "e") if line["service"] == "kubernetes" and line["part"]]
+    assert order[:2] == ["ListEvent", "ListPod"] and order[2] == "pods/log" and CANARY not in done.stdout + done.stderr
+
+
+WRONG = {
+    "an unknown kind": ((*only("auditt"),), "latest", {}, "Did you mean audit?"),
+    "no finding and no window": ((), "", {}, "--finding"),
+    "a finding that is not there": ((), "0" * 32, {}, "there is no finding"),
+    "a window upside down": (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"), "", {}, "upside down"),
+    "no region": ((), "latest", {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "--region"),
+    "a cluster that is not there": (("--cluster", "no-such"), "latest", {}, "there is no cluster"),
+    "a kubeconfig of another place": (("--kubeconfig", "/nowhere"), "latest", {}, "--aws-only"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_call_is_one_sentence_and_exit_code_2(case: str, room: Scene, tmp_path: Path) -> None:
+    arguments, finding, environment, says = WRONG[case]
+    done = collect(room, tmp_path / "e", *arguments, finding=finding, **environment)
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+
+
+def test_a_region_that_is_off_is_said_in_one_sentence(room: Scene, tmp_path: Path) -> None:
+    def off(call: Any, phase: str) -> Any:
+        wrong = phase == "before" and not call.operation.startswith("sts:")
+        return Refusal("UnrecognizedClientException", 403, "The security token is invalid") if wrong else None
+
+    room.aws.faults.append(off)
+    done = collect(room, tmp_path / "e")
+    assert done.returncode == 1 and "it is off" in done.stderr and "--region" in done.stderr
+
+
+def test_without_a_way_to_the_cluster_aws_alone_is_asked(room: Scene, tmp_path: Path) -> None:
+    done = collect(room, tmp_path / "e", "--aws-only", "--kubeconfig", "/nowhere", *only("audit", "findings", "eks"))
+    assert done.returncode == 0 and not room.kubernetes.calls and (tmp_path / "e" / "audit").is_dir()
+
+
+def test_a_folder_that_another_collection_writes_to_is_left_alone(room: Scene, tmp_path: Path) -> None:
+    log = CollectionLog(tmp_path / "e")
+    try:
+        done = collect(room, tmp_path / "e")
+    finally:
+        log.close()
+    assert done.returncode == 2 and "another collection" in done.stderr
