@@ -94,7 +94,7 @@ def collect(
         tell(f"Evidence from {utc(window.start)} to {utc(window.end)}, into {folder}")
         _name(run, window, wanted)
         _send(run, kinds, finding, wanted)
-        return outcome(log)
+        return arrived_by_kind(log)
     finally:
         log.close()
 
@@ -279,7 +279,7 @@ def _send(run: Collection, kinds: set[str], finding: Finding | None, wanted: Wan
     run.send_all(those(*IN_AWS))
 
 
-def outcome(log: CollectionLog) -> list[Arrived]:
+def arrived_by_kind(log: CollectionLog) -> list[Arrived]:
     """What there is of each kind of evidence, by the last word on each part."""
     found = {kind: Arrived(kind) for kind in KINDS_OF_EVIDENCE}
     last = dict[tuple[str, int], dict[str, Any]]()
