@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kit.whole_file import write_whole
 from tests.command import kit, kit_json
 
 ROOT = Path(__file__).parents[1]
@@ -44,14 +45,29 @@ def copied(to: Path, *evidence: Path) -> Path:
 
 
 def printed(command: str, *arguments: str, of: Path) -> Any:
-    """What a command prints as JSON about a shared case, run once in this process for all who only look at it."""
+    """What a command prints as JSON about a shared case, run once for all who only look at it."""
     assert of in _handed_out, "a case of one's own may change"
-    return json.loads(_printed(command, of, *arguments))
+    return json.loads(_once(of, command, *arguments))
+
+
+def planned(evidence: Path, *options: str) -> Any:
+    """What `kit plan` prints as JSON of a case of the evidence, run once for all who only look at it."""
+    return json.loads(_once(shared(evidence), "plan", *options))
 
 
 @cache
-def _printed(command: str, case: Path, *arguments: str) -> str:
-    return json.dumps(kit_json(command, case, *arguments))
+def _once(case: Path, command: str, *arguments: str) -> str:
+    """What a command prints of a shared case, kept beside it, so that other workers need not run it; a plan is made in a copy."""
+    kept = case.parent / "printed" / f"{_digest_of(command, *arguments)}.json"
+    kept.parent.mkdir(exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=case.parent, prefix="copy-") as folder:
+                of = Path(shutil.copytree(case, Path(folder, "case"))) if command == "plan" else case
+                text = json.dumps(kit_json(command, of, *arguments))
+            write_whole(kept, text.encode())
+        return kept.read_text()
 
 
 def written_to(*, thoroughly: bool) -> list[Path]:
@@ -111,6 +127,10 @@ def _key(evidence: tuple[Path, ...], without: tuple[str, ...]) -> str:
         inside = sorted(path for path in one.rglob("*") if path.is_file()) if one.is_dir() else [one]
         every += [(f"{number}/{path.relative_to(one.parent)}", path) for path in inside if path.name not in without]
     return _digest(every)
+
+
+def _digest_of(*words: str) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
 
 
 def _digest(files: Any) -> str:

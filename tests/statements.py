@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cases import copied, printed, shared
+from tests.cases import planned, printed, shared
 from tests.truth import recordings
 
 ASIDE = ("came_before", "followed")
@@ -401,14 +401,9 @@ def judged(recording: Path) -> Judged:
 
 
 def plan_of(recording: Path) -> dict[str, Any]:
-    """The plan of a recording, made in a case of its own."""
-    import tempfile
-
-    from tests.command import kit_json
-
-    with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, Any] = kit_json("plan", copied(Path(folder) / "case", recording))
-        return made
+    """The plan of a recording."""
+    made: dict[str, Any] = planned(recording)
+    return made
 
 
 def main(arguments: Iterable[str]) -> int:

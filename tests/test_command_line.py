@@ -45,7 +45,7 @@ from kit.inventory.thing import Thing
 from kit.model.command_line import Command, Printed
 from kit.plan.planner import commands_of
 from tests import cases
-from tests.command import RECORDINGS, kit_json
+from tests.command import RECORDINGS
 from tests.command_words import programs, why_wrong
 
 CORPUS = (
@@ -217,10 +217,10 @@ def test_each_word_of_a_command_comes_out_of_the_shell_as_it_went_in(words: list
         for one in sorted(path.name for path in RECORDINGS.iterdir() if path.is_dir())
     ],
 )
-def test_each_printed_command_has_words_that_its_program_takes(recording: str, tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", RECORDINGS / recording)
-    lines = [line for one in kit_json("plan", case)["actions"] for line in one["command"]]
-    for finding in kit_json("scope", case)["findings"]:
+def test_each_printed_command_has_words_that_its_program_takes(recording: str) -> None:
+    case = cases.shared(RECORDINGS / recording)
+    lines = [line for one in cases.planned(RECORDINGS / recording)["actions"] for line in one["command"]]
+    for finding in cases.printed("scope", of=case)["findings"]:
         lines += [step["command"] for one in finding["identities"] for step in one["take_away"] if step["command"]]
     assert lines and not [says for line in lines for says in faults(line)]
 

@@ -16,7 +16,7 @@ from kit.actions.registry import ACTIONS
 from kit.playbooks.playbook import playbook_of
 from kit.questions import QUESTIONS
 from tests import cases
-from tests.command import RECORDINGS, kit_json
+from tests.command import RECORDINGS
 from tests.variation import Event, varied
 
 CONFIGURATION = (
@@ -114,10 +114,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in ("vanished_deployment", "webhook_backdoor", "oidc_user_impact", "exec_kube_system", "stolen_sa_token", "pod_identity_theft"):  # fmt: skip
         folder = tmp_path_factory.mktemp(name)
         evidence = in_ecr(folder) if name == "vanished_deployment" else RECORDINGS / name
-        case = cases.copied(folder / "case", evidence)
-        for one in kit_json("plan", case)["actions"]:
+        for one in cases.planned(evidence)["actions"]:
             said += [*one["command"], *one["blast_radius"]]
-        said.append(str(kit_json("scope", case)))
+        said.append(str(cases.printed("scope", of=cases.shared(evidence))))
     return "\n".join(said)
 
 

@@ -207,7 +207,7 @@ def held(recording: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_only_nodes_that_the_attacker_held_are_cut_off_and_ended(name: str, tmp_path: Path) -> None:
-    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY[name]))["actions"]
+def test_only_nodes_that_the_attacker_held_are_cut_off_and_ended(name: str) -> None:
+    actions = cases.planned(EVERY[name])["actions"]
     ended = {one["target"].removeprefix("node:") for one in actions if one["action"] in ENDS}
     assert ended == held(EVERY[name])

@@ -29,17 +29,16 @@ Planned = dict[str, Any]
 EVERY = [*sorted(path.name for path in RECORDINGS.iterdir()), "sample"]
 
 
+class Made(dict[str, tuple[Path, Planned]]):
+    def __missing__(self, name: str) -> tuple[Path, Planned]:
+        evidence = SAMPLE if name == "sample" else RECORDINGS / name
+        self[name] = cases.shared(evidence), cases.planned(evidence)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Planned]]:
-    """Recording → its case and its plan, made when they are asked for."""
-
-    class Made(dict[str, tuple[Path, Planned]]):
-        def __missing__(self, name: str) -> tuple[Path, Planned]:
-            evidence = SAMPLE if name == "sample" else RECORDINGS / name
-            case = cases.copied(tmp_path_factory.mktemp(name) / "case", evidence)
-            self[name] = case, kit_json("plan", case)
-            return self[name]
-
+def plans() -> dict[str, tuple[Path, Planned]]:
+    """Recording → its case, not to be written to, and its plan, made when they are asked for."""
     return Made()
 
 
@@ -112,11 +111,11 @@ def test_every_action_says_what_it_needs_what_stops_and_how_it_is_undone(
 def test_the_same_evidence_gives_the_same_plan_wherever_the_case_lies(
     tmp_path: Path, plans: dict[str, tuple[Path, Planned]]
 ) -> None:
-    case, plan = plans[STOLEN]
+    plan = plans[STOLEN][1]
     kit_json("new", tmp_path / "another name", RECORDINGS / STOLEN)
     again = json.loads(program("plan", tmp_path / "another name", "--json").stdout)  # in which sets have another order
     assert (again["digest"], again["actions"]) == (plan["digest"], plan["actions"])
-    assert kit_json("plan", case, "--without", "eradicate")["digest"] != plan["digest"]
+    assert cases.planned(RECORDINGS / STOLEN, "--without", "eradicate")["digest"] != plan["digest"]
 
 
 def test_a_plan_for_other_evidence_has_another_digest(tmp_path: Path, plans: dict[str, tuple[Path, Planned]]) -> None:
@@ -167,8 +166,10 @@ def test_an_unknown_stage_or_action_is_refused(plans: dict[str, tuple[Path, Plan
     assert done.returncode == 2 and "'nuke' is neither a stage nor an action" in done.stderr
 
 
-def test_the_plan_as_markdown_has_the_digest_and_the_order(plans: dict[str, tuple[Path, Planned]]) -> None:
-    case, plan = plans[STOLEN]
+def test_the_plan_as_markdown_has_the_digest_and_the_order(
+    tmp_path: Path, plans: dict[str, tuple[Path, Planned]]
+) -> None:
+    case, plan = cases.copied(tmp_path / "case", RECORDINGS / STOLEN), plans[STOLEN][1]
     done = kit("plan", case)
     assert done.returncode == 0 and plan["digest"] in done.stdout and "**cannot be undone**" in done.stdout
     headings = [line[3:].lower() for line in done.stdout.splitlines() if line.startswith("## ")]
@@ -177,8 +178,9 @@ def test_the_plan_as_markdown_has_the_digest_and_the_order(plans: dict[str, tupl
     ] and "to be looked at" in headings
 
 
-def test_the_permissions_are_those_of_the_plan_alone(plans: dict[str, tuple[Path, Planned]]) -> None:
-    case, plan = plans[STOLEN]
+def test_the_permissions_are_those_of_the_plan_alone(tmp_path: Path) -> None:
+    case = cases.copied(tmp_path / "case", RECORDINGS / STOLEN)
+    plan = kit_json("plan", case)
     needed = json.loads(kit("permissions", "plan", case).stdout)
     asked = {one for action in plan["actions"] if not action["by_person"] for one in action["permissions"]}
     of_aws = {one for one in asked if one.startswith("aws:")}
@@ -220,8 +222,10 @@ def test_a_sample_finding_gives_no_plan(tmp_path: Path) -> None:
     assert kit_json("plan", tmp_path / "case")["actions"] == []
 
 
-def test_the_endpoint_says_whom_it_cuts_off_and_whom_not(plans: dict[str, tuple[Path, Planned]]) -> None:
-    case, plan = plans[STOLEN]
+def test_the_endpoint_says_whom_it_cuts_off_and_whom_not(
+    tmp_path: Path, plans: dict[str, tuple[Path, Planned]]
+) -> None:
+    case, plan = cases.copied(tmp_path / "case", RECORDINGS / STOLEN), plans[STOLEN][1]
     before = next(one for one in plan["actions"] if one["action"] == "narrow_endpoint")
     assert before["by_person"] and "an address that is kept is open to the attacker too" in before["blast_radius"][0]
     kept = kit_json("plan", case, "--only", "narrow_endpoint", "--keep-address", "203.0.113.7/32")["actions"][0]

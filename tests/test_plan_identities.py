@@ -15,18 +15,16 @@ from tests.test_host_access import EVERY
 from tests.variation import Event, varied
 
 
-def actions_of(recording: str, folder: Path) -> list[dict[str, Any]]:
+def actions_of(recording: str) -> list[dict[str, Any]]:
     """The plan's actions for a recording."""
-    planned: list[dict[str, Any]] = kit_json("plan", cases.copied(folder / "case", EVERY[recording]))["actions"]
+    planned: list[dict[str, Any]] = cases.planned(EVERY[recording])["actions"]
     return planned
 
 
-def test_who_else_is_on_a_role_is_named_and_what_becomes_of_them(tmp_path: Path) -> None:
+def test_who_else_is_on_a_role_is_named_and_what_becomes_of_them() -> None:
     """Attacker and owner share role, address and client; access key and session tell them apart."""
     truth = json.loads((EVERY["shared_nat"] / "ground_truth.json").read_text())["attacker"]["identities"][0]
-    said = {
-        one["action"]: one["blast_radius"] for one in actions_of("shared_nat", tmp_path) if one["stage"] == "revoke"
-    }
+    said = {one["action"]: one["blast_radius"] for one in actions_of("shared_nat") if one["stage"] == "revoke"}
     for action, becomes in {
         "remove_cluster_access": "this stops it in the cluster",
         "end_sign_in": "it goes on unless its own sign-in is ended too",
@@ -66,16 +64,16 @@ def test_a_second_stranger_on_the_same_role_is_told_from_its_owner(tmp_path: Pat
     )
 
 
-def test_pods_of_an_account_are_told_together_and_keep_their_tokens(tmp_path: Path) -> None:
-    actions = actions_of("stolen_sa_token", tmp_path)
+def test_pods_of_an_account_are_told_together_and_keep_their_tokens() -> None:
+    actions = actions_of("stolen_sa_token")
     (ended,) = [one for one in actions if one["action"] == "end_service_account_tokens"]
     assert not ended["parameters"]["recreate"]
     (pods,) = [says for says in ended["blast_radius"] if says.startswith("pod ")]
     assert " calls in the cluster, the last 2026-11-23 16:20:4" in pods and pods.endswith("; it goes on")
 
 
-def test_nobody_else_is_said_to_be_nobody(tmp_path: Path) -> None:
-    actions = actions_of("cluster_creator", tmp_path)
+def test_nobody_else_is_said_to_be_nobody() -> None:
+    actions = actions_of("cluster_creator")
     planted = next(one for one in actions if one["target"] == "mapping:arn:aws:iam::999988887777:role/Support")
     assert planted["blast_radius"] == ["the logs show nobody else on it"]
     (creator,) = [one for one in actions if one["action"] == "end_creator_access"]
@@ -114,9 +112,9 @@ def test_no_address_of_the_attackers_and_no_large_range_is_kept_open(cidr: str, 
 IAM = "arn:aws:iam::777788889999"
 
 
-def test_what_the_attacker_made_in_aws_is_ended(tmp_path: Path) -> None:
+def test_what_the_attacker_made_in_aws_is_ended() -> None:
     """The creator's session made an access key of a user and an access entry for it: key, sessions and entry go, the creator has an action of its own."""
-    actions = {(one["action"], one["target"]): one for one in actions_of("cluster_creator", tmp_path)}
+    actions = {(one["action"], one["target"]): one for one in actions_of("cluster_creator")}
     truth = json.loads((EVERY["cluster_creator"] / "ground_truth.json").read_text())
     user = f"{IAM}:user/svc-backup"
     (key,) = [one["access_key_id"] for one in truth["attacker"]["identities"] if one["role_or_user_arn"] == user]
@@ -154,8 +152,8 @@ def test_the_clusters_creator_is_taken_out_by_authentication_mode(mode: str, tmp
     assert mode != "CONFIG_MAP" or "which cannot be undone" in creator["by_person"]
 
 
-def test_a_role_that_was_taken_on_with_a_stolen_session_is_revoked_after_that(tmp_path: Path) -> None:
-    actions = actions_of("pod_identity_theft", tmp_path)
+def test_a_role_that_was_taken_on_with_a_stolen_session_is_revoked_after_that() -> None:
+    actions = actions_of("pod_identity_theft")
     revoked = [one for one in actions if one["action"] == "revoke_role_sessions"]
     assert [one["target"] for one in revoked] == [
         f"iam_role:{IAM}:role/core-eks-redis-pod-identity",

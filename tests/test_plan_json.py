@@ -23,11 +23,10 @@ DERIVED = {"now", "ends", "minutes", "by"}
 
 
 @pytest.fixture(scope="module", params=sorted(EVERY))
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+def both(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """The plan and the brief of a recording."""
     recording = EVERY[request.param]
-    case = cases.copied(tmp_path_factory.mktemp("ends") / "case", recording)
-    return kit_json("plan", case), cases.printed("brief", of=cases.shared(recording))
+    return cases.planned(recording), cases.printed("brief", of=cases.shared(recording))
 
 
 def opened(brief: Any) -> dict[str, Any]:
@@ -98,9 +97,9 @@ def test_the_digest_covers_what_is_done_and_not_what_follows_from_it(both: tuple
     assert hashlib.sha256(text.encode()).hexdigest() == plan["digest"]
 
 
-def test_a_webhook_of_the_attackers_ends_with_its_deletion_and_that_comes_now(tmp_path: Path) -> None:
+def test_a_webhook_of_the_attackers_ends_with_its_deletion_and_that_comes_now() -> None:
     recording = EVERY["webhook_backdoor"]
-    plan = kit_json("plan", cases.copied(tmp_path / "case", recording))
+    plan = cases.planned(recording)
     entries = opened(cases.printed("brief", of=cases.shared(recording)))
     hooks = {id_ for id_, one in entries.items() if one["key"].startswith("mutatingwebhookconfigurations/")}
     removed = [one for one in plan["actions"] if one["action"] == "remove_webhook"]
@@ -128,7 +127,7 @@ def test_a_credential_that_the_plan_leaves_stands_in_it_and_in_the_frame(tmp_pat
 
 def test_a_long_plan_is_read_in_three_hundred_lines_with_what_to_stop_now_on_top(tmp_path: Path) -> None:
     case = cases.copied(tmp_path / "case", SAMPLE)
-    lines, plan = kit("plan", case).stdout.splitlines(), kit_json("plan", case)
+    lines, plan = kit("plan", case).stdout.splitlines(), cases.planned(SAMPLE)
     assert 100 < len(lines) <= 300
     headings = [line for line in lines if line.startswith("## ")]
     assert headings[:2] == ["## Stop it now", "## What is done"]

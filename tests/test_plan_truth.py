@@ -24,13 +24,10 @@ STAGES = ("freeze", "contain", "revoke", "capture", "eradicate", "recover")
 
 
 @pytest.fixture(scope="module", params=sorted(EVERY))
-def planned(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[dict[str, Any]]]:
+def planned(request: pytest.FixtureRequest) -> tuple[Path, list[dict[str, Any]]]:
     """A recording with the actions of its plan."""
     recording = EVERY[request.param]
-    case = cases.copied(tmp_path_factory.mktemp("plan") / "case", recording)
-    return recording, kit_json("plan", case)["actions"]
+    return recording, cases.planned(recording)["actions"]
 
 
 def touched(recording: Path) -> set[str]:
@@ -113,10 +110,8 @@ def test_no_image_is_blocked_that_a_pod_of_yours_runs(planned: tuple[Path, list[
     ("name", "refused"),
     [("vanished_deployment", {"docker.io/library/ubuntu:22.04"}), ("exec_kube_system", set())],
 )  # fmt: skip
-def test_a_public_image_of_the_attackers_is_refused_and_none_of_the_clusters_own(
-    name: str, refused: set[str], tmp_path: Path
-) -> None:
-    plan = kit_json("plan", cases.copied(tmp_path / "case", EVERY[name]))
+def test_a_public_image_of_the_attackers_is_refused_and_none_of_the_clusters_own(name: str, refused: set[str]) -> None:
+    plan = cases.planned(EVERY[name])
     denied = [one for one in plan["actions"] if one["action"] == "deny_image"]
     assert {one["name"] for one in denied} == refused
     for one in denied:
@@ -138,8 +133,8 @@ def test_what_the_attacker_made_and_gives_access_is_undone_before_captures(
             assert stage <= STAGES.index("revoke"), target
 
 
-def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster(tmp_path: Path) -> None:
-    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["webhook_backdoor"]))["actions"]
+def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster() -> None:
+    actions = cases.planned(EVERY["webhook_backdoor"])["actions"]
     place = next(number for number, one in enumerate(actions) if one["action"] == "remove_webhook")
     before = {one["action"] for one in actions[:place]}
     assert before == {"protect_node", "snapshot_volumes", "lock_snapshots", "keep_objects"}
@@ -151,9 +146,9 @@ def test_the_attackers_webhook_goes_before_anything_else_changes_the_cluster(tmp
     assert secret["parameters"]["uid"], "the dump has a Secret of that name and of that second"
 
 
-def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_to(tmp_path: Path) -> None:
+def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_to() -> None:
     """Its pods take over the node that they come to; the CronJob itself is deleted once it and its pods are kept."""
-    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["webhook_backdoor"]))["actions"]
+    actions = cases.planned(EVERY["webhook_backdoor"])["actions"]
     places = {one["action"]: number for number, one in reversed(list(enumerate(actions)))}
     suspended = actions[places["suspend_cronjob"]]
     assert suspended["target"] == "created:cronjobs/kube-system/aws-node-gc" and suspended["stage"] == "contain"
@@ -161,16 +156,16 @@ def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_
     assert '"suspend": true' in suspended["command"][0] and suspended["parameters"]["uid"] in suspended["command"][0]
 
 
-def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service(tmp_path: Path) -> None:
-    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exposed_dashboard"]))
+def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service() -> None:
+    actions = cases.planned(EVERY["exposed_dashboard"])
     done = {one["action"] for one in actions["actions"]}
     assert done == {"keep_objects", "narrow_endpoint", "close_exposure", "remove_anonymous_access"}
     assert any(ref.startswith("pod:") for ref in actions["review"])
 
 
-def test_no_fixed_version_is_asked_for_where_the_attacker_came_by_the_api(tmp_path: Path) -> None:
+def test_no_fixed_version_is_asked_for_where_the_attacker_came_by_the_api() -> None:
     """Commands were run in pods of the network plugin and of DNS by exec: neither has a fault to mend."""
-    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["exec_kube_system"]))["actions"]
+    actions = cases.planned(EVERY["exec_kube_system"])["actions"]
     assert "roll_out_fixed" not in {one["action"] for one in actions}
 
 
@@ -284,7 +279,7 @@ def test_what_the_attacker_changed_goes_back_to_what_the_log_shows_before(tmp_pa
 
 def test_what_somebody_else_wrote_since_is_left_alone(tmp_path: Path) -> None:
     """Known from the log it is in no action; unknown until then it is refused."""
-    plan = kit_json("plan", cases.copied(tmp_path / "whole", EVERY["oidc_user_impact"]), "--only", "revert_changes")
+    plan = cases.planned(EVERY["oidc_user_impact"], "--only", "revert_changes")
     (web,) = plan["not_possible"]
     assert not plan["actions"] and "platform-dave wrote it" in web["says"]
     kit_json("new", tmp_path / "made", scaled_down(tmp_path))

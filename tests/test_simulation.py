@@ -26,9 +26,8 @@ def plan_of(case: Path, *options: str) -> dict[str, Any]:
     return dict(kit_json("plan", case, *options))
 
 
-def planned(recording: str, folder: Path, *options: str) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
-    return plan_of(cases.copied(folder / "case", EVERY[recording]), *options)
+def planned(recording: str, *options: str) -> dict[str, Any]:
+    return dict(cases.planned(EVERY[recording], *options))
 
 
 def of_evidence(evidence: Path, *options: str) -> dict[str, Any]:
@@ -70,9 +69,8 @@ def test_a_simulation_speaks_of_each_entry_and_action_and_changes_no_digest(reco
     assert (last == {"ended"}) == plan["still_works"]["for_attacker"].startswith(NOTHING_LEFT)
 
 
-def test_a_stolen_credential_of_a_node_outlives_its_instance(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", SAMPLE)
-    open_endpoint, narrowed = plan_of(case, "--without", "narrow_endpoint"), plan_of(case, *KEPT)
+def test_a_stolen_credential_of_a_node_outlives_its_instance() -> None:
+    open_endpoint, narrowed = planned("case", "--without", "narrow_endpoint"), planned("case", *KEPT)
     (node,) = {one["key"] for one in fates(narrowed, "contain").values() if one["kind"] == "node"}
     assert [one for one in narrowed["actions"] if one["action"] == "terminate_node" and one["target"] == f"node:{node}"]
     assert fates(open_endpoint, "eradicate")[f"node {node}"]["state"] == "still works"
@@ -85,20 +83,20 @@ def test_a_stolen_credential_of_a_node_outlives_its_instance(tmp_path: Path) -> 
     assert node in narrowed["still_works"]["for_attacker"]
 
 
-def test_an_endpoint_that_stays_open_for_nobody_said_shuts_nobody_out(tmp_path: Path) -> None:
-    plan = planned("oidc_user_impact", tmp_path)
+def test_an_endpoint_that_stays_open_for_nobody_said_shuts_nobody_out() -> None:
+    plan = planned("oidc_user_impact")
     (person,) = [one for one in fates(plan, "revoke").values() if one["kind"] == "identity"]
     assert person["state"] == "still works" and "end_oidc_access" in person["because"]
 
 
-def test_a_token_ends_with_its_pod_where_that_is_moved_or_deleted(tmp_path: Path) -> None:
-    deleted = planned("default_sa_admin", tmp_path / "deleted", "--without", "remove_role_binding")
+def test_a_token_ends_with_its_pod_where_that_is_moved_or_deleted() -> None:
+    deleted = planned("default_sa_admin", "--without", "remove_role_binding")
     of_default = "token checkout/default"
     assert fates(deleted, "capture")[of_default]["state"] == "still works"
     assert fates(deleted, "eradicate")[of_default]["state"] == "ended"
     if "node_credential" not in EVERY:
         pytest.skip("the recording is not beside the project")
-    plan = planned("node_credential", tmp_path, *KEPT)
+    plan = planned("node_credential", *KEPT)
     moved, held = "token kube-system/coredns", "token checkout/api"
     assert fates(plan, "contain")[moved]["state"] == "ended"
     assert {one.rpartition("-")[0] for one in fates(plan, "contain")[moved]["by"]} == {"evict_pods"}
@@ -106,49 +104,45 @@ def test_a_token_ends_with_its_pod_where_that_is_moved_or_deleted(tmp_path: Path
     assert fates(plan, "eradicate")[held]["state"] == "ended"
 
 
-def test_a_token_bound_to_nothing_ends_when_its_account_is_made_anew(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", SAMPLE)
+def test_a_token_bound_to_nothing_ends_when_its_account_is_made_anew() -> None:
     of_account = "token checkout/api"
-    assert fates(plan_of(case), "revoke")[of_account]["by"][0].startswith("end_service_account_tokens-")
-    kept = plan_of(case, "--without", "end_service_account_tokens", "--without", "unbind_identity")
+    assert fates(planned("case"), "revoke")[of_account]["by"][0].startswith("end_service_account_tokens-")
+    kept = planned("case", "--without", "end_service_account_tokens", "--without", "unbind_identity")
     assert fates(kept, "eradicate")[of_account]["state"] == "still works"
     # Its rights are what a token is good for: without a binding it signs in and can do nothing.
-    unbound = fates(plan_of(case, "--without", "end_service_account_tokens"), "revoke")[of_account]
+    unbound = fates(planned("case", "--without", "end_service_account_tokens"), "revoke")[of_account]
     assert unbound["state"] == "ended" and {one.rpartition("-")[0] for one in unbound["by"]} == {"unbind_identity"}
 
 
-def test_a_web_token_gets_new_sessions_unless_the_trust_is_changed(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["stolen_sa_token"])
+def test_a_web_token_gets_new_sessions_unless_the_trust_is_changed() -> None:
 
     def session(plan: dict[str, Any]) -> dict[str, Any]:
         (found,) = [one for one in fates(plan, "revoke").values() if one["kind"] == "access_key"]
         return found
 
-    assert session(plan_of(case))["state"] == "ended"
-    denied = session(plan_of(case, "--without", "change_role_trust"))
+    assert session(planned("stolen_sa_token"))["state"] == "ended"
+    denied = session(planned("stolen_sa_token", "--without", "change_role_trust"))
     assert denied["state"] == "still works" and "web token" in denied["because"]
-    trusted = session(plan_of(case, "--without", "revoke_role_sessions"))
+    trusted = session(planned("stolen_sa_token", "--without", "revoke_role_sessions"))
     assert trusted["state"] == "dies" and trusted["until"]
 
 
-def test_a_session_from_another_session_is_judged_by_its_own_role(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["pod_identity_theft"])
-    whole = fates(plan_of(case), "revoke")
+def test_a_session_from_another_session_is_judged_by_its_own_role() -> None:
+    whole = fates(planned("pod_identity_theft"), "revoke")
     assert {one["state"] for one in whole.values()} == {"ended"} and len(
         {*(one["by"][0] for one in whole.values())}
     ) == 2
-    plan = plan_of(case, "--without", "revoke_role_sessions")
+    plan = planned("pod_identity_theft", "--without", "revoke_role_sessions")
     left = fates(plan, "revoke").values()
     assert {one["state"] for one in left} == {"dies"} and len({one["until"] for one in left}) == 2
     said = plan["still_works"]["for_attacker"]
     assert all(one["key"] in said and one["until"][:19].replace("T", " ") in said for one in left)
 
 
-def test_a_deny_of_sessions_stops_no_long_term_key(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["cluster_creator"])
-    keys = [one for one in fates(plan_of(case), "revoke").values() if one["key"].startswith("AKIA")]
+def test_a_deny_of_sessions_stops_no_long_term_key() -> None:
+    keys = [one for one in fates(planned("cluster_creator"), "revoke").values() if one["key"].startswith("AKIA")]
     assert keys and {one["state"] for one in keys} == {"ended"}
-    kept = plan_of(case, "--without", "deactivate_access_key")
+    kept = planned("cluster_creator", "--without", "deactivate_access_key")
     assert [one for one in kept["actions"] if one["action"] == "deny_user_sessions"]
     left = {one["key"]: one["state"] for one in fates(kept, "recover").values() if one["state"] != "ended"}
     assert left == {one["key"]: "still works" for one in keys}
@@ -162,7 +156,7 @@ def test_sessions_without_the_tag_of_their_pod_are_denied_by_time(tmp_path: Path
         one = orjson.loads(path.read_bytes())
         one["association"]["disableSessionTags"] = True
         path.write_bytes(orjson.dumps(one))
-    for is_tagged, plan in ((True, planned("pod_identity_theft", tmp_path / "tagged")), (False, of_evidence(evidence))):
+    for is_tagged, plan in ((True, planned("pod_identity_theft")), (False, of_evidence(evidence))):
         keys = [one["state"] for one in fates(plan, "revoke").values() if one["kind"] == "access_key"]
         assert keys == ["ended", "ended"]
         roles = [one for one in plan["actions"] if one["action"] == "revoke_role_sessions"]
@@ -174,18 +168,17 @@ def test_sessions_without_the_tag_of_their_pod_are_denied_by_time(tmp_path: Path
         assert ("not narrowed to a network" in says) != is_tagged
 
 
-def test_an_isolated_pod_without_an_owner_is_not_cut_off(tmp_path: Path) -> None:
-    plan = planned("stolen_sa_token", tmp_path)
+def test_an_isolated_pod_without_an_owner_is_not_cut_off() -> None:
+    plan = planned("stolen_sa_token")
     pod = "created pods/store/api-a6247"
     assert fates(plan, "contain")[pod]["state"] == "still works" and "VPC CNI" in fates(plan, "contain")[pod]["because"]
     assert fates(plan, "eradicate")[pod]["state"] == "ended"
 
 
-def test_a_key_that_no_action_stops_is_named_at_the_end(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["vanished_deployment"])
-    (key,) = [one for one in fates(plan_of(case), "revoke").values() if one["kind"] == "access_key"]
+def test_a_key_that_no_action_stops_is_named_at_the_end() -> None:
+    (key,) = [one for one in fates(planned("vanished_deployment"), "revoke").values() if one["kind"] == "access_key"]
     assert key["state"] == "ended"
-    kept = plan_of(case, "--without", "deactivate_access_key")
+    kept = planned("vanished_deployment", "--without", "deactivate_access_key")
     assert fates(kept, "eradicate")[f"access_key {key['key']}"]["state"] == "still works"
     assert key["key"] in kept["still_works"]["for_attacker"]
 
@@ -234,9 +227,8 @@ def test_what_was_broken_before_is_no_work_of_the_plan(tmp_path: Path) -> None:
     assert not any("grafana" in says for one in plan["actions"] for says in one["blast_radius"])
 
 
-def test_the_last_node_is_not_taken_before_there_are_new_ones(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["vanished_deployment"])
-    whole, alone = plan_of(case), plan_of(case, "--without", "add_nodes")
+def test_the_last_node_is_not_taken_before_there_are_new_ones() -> None:
+    whole, alone = planned("vanished_deployment"), planned("vanished_deployment", "--without", "add_nodes")
     nodes = {one["target"] for one in whole["actions"] if one["action"] == "quarantine_node"}
     assert len(nodes) == 3 and not [one for one in whole["not_possible"] if one["target"] in nodes]
     for name in ("cordon_node", "evict_pods", "quarantine_node", "terminate_node"):
@@ -258,7 +250,7 @@ def test_an_endpoint_that_nobody_could_reach_is_not_closed(tmp_path: Path) -> No
     assert not [one for one in closed["actions"] if one["action"] == "narrow_endpoint"]
     (refused,) = [one for one in closed["not_possible"] if one["action"] == "narrow_endpoint"]
     assert "private access" in refused["says"]
-    private = planned("stolen_sa_token", tmp_path / "private", "--private-endpoint")
+    private = planned("stolen_sa_token", "--private-endpoint")
     assert [one for one in private["actions"] if one["action"] == "narrow_endpoint"]
 
 
@@ -273,12 +265,12 @@ def test_the_last_administrator_is_not_shut_out(tmp_path: Path) -> None:
     evidence = varied(EVERY["shared_nat"], tmp_path, dump=alone)
     refused = [one for one in of_evidence(evidence)["not_possible"] if one["action"] == "remove_cluster_access"]
     assert len(refused) == 1 and "no other administrator" in refused[0]["says"]
-    whole = planned("shared_nat", tmp_path / "whole")
+    whole = planned("shared_nat")
     assert [one for one in whole["actions"] if one["action"] == "remove_cluster_access"]
     assert "1 administrator" in whole["still_works"]["for_you"]
 
 
-def test_names_are_not_resolved_when_the_pods_that_do_it_are_cut_off(tmp_path: Path) -> None:
+def test_names_are_not_resolved_when_the_pods_that_do_it_are_cut_off() -> None:
     case = kit_api.open_case(cases.shared(EVERY["two_incidents"]))
     frames = case.plan()
     pods = [one for one in case.plan().plan.actions if one.action == "isolate_pod"]
@@ -291,7 +283,7 @@ def test_names_are_not_resolved_when_the_pods_that_do_it_are_cut_off(tmp_path: P
         assert ("no DNS" in made.for_you) == bool(kinds)
 
 
-def test_the_frame_has_what_the_json_has(tmp_path: Path) -> None:
+def test_the_frame_has_what_the_json_has() -> None:
     case = kit_api.open_case(cases.shared(SAMPLE))
     frame = case.plan().simulated
     said = case.plan().simulation.as_json()["simulated"]
