@@ -30,9 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if kept := getattr(config, "cache", None):
         cases.keep_in(kept.mkdir("cases"), prune=not hasattr(config, "workerinput"))
         os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("home"))  # where the kit keeps its sample case
-        os.environ[KIT_KEEP] = (
-            "no"  # a test that changes the kit in its own process must leave nothing in a shared case
-        )
+    os.environ[KIT_KEEP] = "no"  # a test that changes the kit in its own process must leave nothing in a shared case
 
 
 # Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the fifth that
