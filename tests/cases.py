@@ -57,17 +57,21 @@ def planned(evidence: Path, *options: str) -> Any:
 
 @cache
 def _once(case: Path, command: str, *arguments: str) -> str:
-    """What a command prints of a shared case, kept beside it, so that other workers need not run it; a plan is made in a copy."""
+    """What a command prints of a shared case, kept beside it, so that other workers need not run it."""
     kept = case.parent / "printed" / f"{_digest_of(command, *arguments)}.json"
     kept.parent.mkdir(exist_ok=True)
     with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            with tempfile.TemporaryDirectory(dir=case.parent, prefix="copy-") as folder:
-                of = Path(shutil.copytree(case, Path(folder, "case"))) if command == "plan" else case
-                text = json.dumps(kit_json(command, of, *arguments))
-            write_whole(kept, text.encode())
+            write_whole(kept, _now(case, command, *arguments).encode())
         return kept.read_text()
+
+
+def _now(case: Path, command: str, *arguments: str) -> str:
+    """What a command prints of a shared case; a plan, which is kept in its case, is made in a copy."""
+    with tempfile.TemporaryDirectory(dir=case.parent, prefix="copy-") as folder:
+        of = Path(shutil.copytree(case, Path(folder, "case"))) if command == "plan" else case
+        return json.dumps(kit_json(command, of, *arguments))
 
 
 def written_to(*, thoroughly: bool) -> list[Path]:
