@@ -97,7 +97,7 @@ def from_json(one: LabQuestion, json_of: Told, finding: str) -> Any:
             if subject["kind"] == kinds[one.name] and subject["certainty"] == "affected"
         ]
         return [
-            subject["name"] if one.name == "affected_nodes" else f"{subject['namespace']}/{subject['name']}"
+            subject["key"] if one.name == "affected_nodes" else f"{subject['namespace']}/{subject['name']}"
             for subject in found
         ]
     if one.name == "real_or_not":
