@@ -32,6 +32,7 @@ from kit.training.asking import ASKED_IN_LABS
 from kit.training.grading import HINT_COSTS, LAST_WITH_HINTS, SHOWN_FROM_TRY
 from kit.training.kinds import HARM_COSTS
 from kit.training.lab import LAB_LEVELS, Lab
+from kit.training.locking import OPEN_FROM_LEVEL
 from kit.training.reading import labs
 from tests import api_page
 from tests.rooms import GROUND, ROOMS
@@ -258,8 +259,16 @@ def _training() -> str:
         f"* From try {SHOWN_FROM_TRY} on, `kit train grade` shows for what was missed the evidence that proves it.",
         "* A brief is searched for the facts of the incident, and for names that are not of it. Nothing else of a text is judged.\n",
         "`--seed N` renames a case, moves it in time and gives it other addresses, everywhere in the same way; without it N is chosen. The same N gives the same case.\n",
-        "Right answers come from the ground truth of the recordings, which lies in the installed package and never in a learner's folder. Whoever reads",
-        "the package can find them there: a mark shows what somebody can do only if the seed was given by somebody else and somebody looked on.",
+        f"In a lab's case below level {OPEN_FROM_LEVEL}, scope, answers, plan, brief and the report are locked until the questions that they answer were answered and graded.",
+        "Findings, the rows of the evidence and SQL are open: what is asked is worked out from them.\n",
+        "## What a mark proves\n",
+        "Right answers come from the ground truth of the recordings, which lies in the installed package and never in a learner's folder. What somebody",
+        "can do who means to cheat:\n",
+        "* read the ground truth in the package, or have the kit make the same lab with the same seed and look at what it grades;",
+        "* delete `locked.json` in the case, or load the case's evidence into a case of its own, and copy what `kit scope` says: that answers half of a lab;",
+        "* answer again after the second try has shown what was missed; so only the first try of a lab with a seed counts for more than practice;",
+        "* make the progress anew, entry by entry: its hash chain shows a change, not a forgery.\n",
+        "So a mark shows what somebody can do only if the seed was given by somebody else and somebody looked on.",
         "Progress is one file in the user's data folder, or `--progress FILE`; its entries are chained by hash, so that a changed mark shows.\n",
         "## First week\n",
         *_week(every),

@@ -162,6 +162,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "grading",
             "kinds",
             "learner_folder",
+            "locking",
             "material",
             "progress",
             "reading",

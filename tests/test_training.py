@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from kit.errors import TrainingError
+from kit.case.opening import open_case as kit_case
+from kit.errors import CallError, TrainingError
 from kit.playbooks.playbook import finding_types, playbooks_by_family
 from kit.training.asking import ASKED_IN_LABS, asked_of
 from kit.training.kinds import HARM_COSTS, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.lab import SAMPLE_CASE, Lab, recordings
+from kit.training.locking import OPEN_FROM_LEVEL
 from kit.training.material import Material
 from kit.training.reading import LABS, lab_named, labs
 from kit.training.variation import AS_RECORDED, TRUTH, Recording
-from tests.command import Done, kit, kit_json
+from tests.command import Done, kit, kit_json, told
 from tests.truth import score
 
 LAB, LIGHT, SEED = "work-stolen-token", "read-secrets-accessed", 7
@@ -319,9 +321,11 @@ def test_the_folder_holds_no_answer(started: Path) -> None:
     named = set(re.findall(r"audit:(\S+) shows", page))
     assert 0 < len(named & set(truth["attacker_calls"])) <= len(named) / 2
     assert not [name for name in truth["attacker_calls"] if name in page and name not in named]
-    for name in ("affected_pods", "affected_nodes", "affected_service_accounts", "secrets_the_caller_read"):
-        # Calls are printed as they are logged, with the names that stand in them.
-        assert not all(key in page for key in question(LAB, name).right_answer), name
+    # Calls are printed as they are logged, with the names that stand in them: some of each kind, never those that are right alone.
+    pods = question(LAB, "affected_pods")
+    assert isinstance(pods, Picked) and not pods.right <= {key for key in pods.among if key in page}
+    secrets = question(LAB, "secrets_the_caller_read")
+    assert isinstance(secrets, Picked) and not any(key in page for key in secrets.right)
     for path in (one for one in started.rglob("*") if one.is_file()):
         data = path.read_bytes()
         text = gzip.decompress(data) if path.suffix == ".gz" else data
@@ -356,6 +360,48 @@ def test_marks_come_from_the_answers_and_the_second_try_shows_the_evidence(start
     assert listed["whole-incident"]["best_mark"] is None
 
 
+def test_what_a_question_asks_is_locked_in_its_case_until_it_is_graded(tmp_path: Path) -> None:
+    work = _start(LAB, tmp_path / "w")
+    case, kept = work / "case", ("--progress", tmp_path / "w" / "progress.json")
+    closed = {
+        "scope": "affected_pods",
+        "answers": "observed_or_not",
+        "plan": "actions_in_order",
+        "brief": "affected_pods",
+    }
+    for command in (*closed, "report"):
+        refused(kit(command, case), "is locked until these questions are answered and graded", "kit train grade")
+    opened = kit_case(case)
+    for ask in (
+        lambda: opened.subjects,
+        lambda: opened.calls,
+        lambda: opened.answer("secrets_read"),
+        lambda: opened.plan(),
+        opened.brief,
+    ):
+        with pytest.raises(CallError, match="is locked"):
+            ask()
+    # The raw rows and SQL are what a learner works with.
+    assert len(opened.sql("SELECT * FROM audit LIMIT 5")) == 5 and kit_json("findings", case)["findings"]
+    right = {one.name: one.right_answer for one in questions(LAB, SEED)}
+    some = {name: right[name] for name in ("actions_in_order", "actions_that_lose_evidence", "what_to_act_on")}
+    kit_json("train", "grade", work, "--answers", write(tmp_path / "a", some), *kept)
+    refused(kit("plan", case), "the scope of a lab's case is locked")
+    refused(kit("scope", case), "affected_pods")
+    kit_json("train", "grade", work, "--answers", write(tmp_path / "b", right), *kept)
+    assert (
+        kit_json("scope", case)["findings"]
+        and kit_json("answers", case)["answers"]
+        and kit_json("plan", case)["actions"]
+    )
+    (case / "locked.json").write_text("[]")
+    refused(kit("scope", case), "the locks of this lab cannot be read")
+
+
+def test_a_whole_incident_is_worked_with_all_of_the_kit() -> None:
+    assert [name for name, lab in EVERY.items() if lab.level >= OPEN_FROM_LEVEL] == ["whole-incident"]
+
+
 def test_a_hint_costs_a_tenth_of_its_question_and_ends(light: Path, tmp_path: Path) -> None:
     one = question(LIGHT, "affected_pods")
     asked = ("train", "hint", light, "affected_pods")
@@ -385,9 +431,7 @@ def test_a_type_that_no_recording_has_and_evidence_that_is_taken_away(tmp_path: 
 
 
 def refused(done: Done, *words: str) -> None:
-    assert (
-        done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    ), done
+    assert done.returncode == 2 and done.stdout == "" and len(told(done)) == 1 and "Traceback" not in done.stderr, done
     assert [word for word in words if word not in done.stderr] == [], done.stderr
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kit.case.display import one_line, rendered
+from kit.case.locks import refuse_locked
 from kit.case.marking import marked
 from kit.case.scoped import ScopedCase
 from kit.case.stops import stop_of_branch, stop_of_sample
@@ -55,6 +56,8 @@ class Case(ScopedCase):
         from kit.case.kept_answers import answer_of, plain_answer
         from kit.questions.question import QUESTIONS, ask
 
+        refuse_locked(self.path, "answers")
+
         def made() -> list[dict[str, Any]]:
             asked = self._asked(finding_id)
             return [plain_answer(ask(QUESTIONS[one], asked)) for one in questions]
@@ -72,6 +75,8 @@ class Case(ScopedCase):
         """The answers to the questions of each incident's playbooks, asked once of the whole incident, the gravest incident first."""
         from kit.case.answers import incident_answers
         from kit.case.kept_answers import incident_answer_of, plain_incident_answer
+
+        refuse_locked(self.path, "answers")
 
         def made() -> list[dict[str, Any]]:
             return [
@@ -111,6 +116,7 @@ class Case(ScopedCase):
 
     def answers_contract(self) -> dict[str, Any]:
         """The answers in their JSON form (docs/json.md)."""
+        refuse_locked(self.path, "answers")
         return self._worked_out.value("answers", self._answers_contract)
 
     def _answers_contract(self) -> dict[str, Any]:
@@ -142,6 +148,7 @@ class Case(ScopedCase):
         """
         from kit.case.plan_frames import planned_for
 
+        refuse_locked(self.path, "plan")
         keep = None if keep_addresses is None else tuple(keep_addresses)
         asked = (*map(tuple, (only, without)), keep, wide, responder, evidence_account, tuple(self.marks))
         if asked not in self._plans:
@@ -157,6 +164,7 @@ class Case(ScopedCase):
 
     def brief(self, now: datetime | None = None) -> dict[str, Any]:
         """The brief of the whole case in its JSON form (docs/json.md). now: by which the age of the evidence is judged; the present without it."""
+        refuse_locked(self.path, "brief")
         at = now or datetime.now(UTC)
 
         def made() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import orjson
 
 from kit.case import frames
 from kit.case.evidence import CaseEvidence
+from kit.case.locks import refuse_locked
 from kit.case.worked_out import WorkedOut, code_digest
 from kit.errors import CallError
 from kit.model.finding import Finding, finding_of
@@ -74,6 +75,7 @@ class ScopedCase(CaseEvidence):
 
     def _frame(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """A frame of that name, of rows that are kept."""
+        refuse_locked(self.path, "scope")
         if not self._worked_out.is_kept:
             return make()
         return frames.typed(name, self._worked_out.value(f"frame {name}", lambda: frames.plain_rows(make())))
@@ -145,11 +147,13 @@ class ScopedCase(CaseEvidence):
         """The scope in its JSON form (docs/json.md)."""
         from kit.case.scope_json import scope_contract
 
+        refuse_locked(self.path, "scope")
         return self._worked_out.value("scope", lambda: scope_contract(self.name, self._scope))
 
     @property
     def index(self) -> Index:
         """The subjects of all chosen findings, as objects."""
+        refuse_locked(self.path, "scope")
         return self._scope.index
 
     @cached_property
@@ -214,6 +218,7 @@ class ScopedCase(CaseEvidence):
 
         stretches: into how many the time between the hour before the first hostile call and the hour after the last is cut.
         """
+        refuse_locked(self.path, "scope")
         rows = self._worked_out.value(
             f"activity {stretches}", lambda: frames.of_activity(self._scope, self.store, stretches)
         )
@@ -226,6 +231,7 @@ class ScopedCase(CaseEvidence):
         """
         from kit.case.objects import who_read_secrets
 
+        refuse_locked(self.path, "scope")
         return who_read_secrets(self.inventory, self._scope.attacker)
 
     @cached_property

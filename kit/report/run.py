@@ -14,6 +14,7 @@ from pathlib import Path
 
 import kit
 from kit.case.display import INVENTED
+from kit.case.locks import LOCKABLE, refuse_locked
 from kit.case.opening import open_case
 from kit.errors import CaseError, WorkError
 from kit.evidence.intake import Progress
@@ -49,6 +50,7 @@ def make_report(
     WorkError when a cell raised: the report is written all the same and says where.
     """
     case = open_case(case_dir, finding, start, end)
+    refuse_locked(case.path, *LOCKABLE)
     _ = case.window  # raises for one that misses the log, before a kernel starts
     _import_nbformat()
     from kit.report.notebook import Kernel, by_itself, check_parameters, run  # papermill: a second to import

@@ -12,7 +12,8 @@ from kit.errors import TrainingError
 from kit.training.asking import asked_of
 from kit.training.kinds import Graded, LabQuestion
 from kit.training.lab import Lab
-from kit.training.learner_folder import ANSWERS, Started, answers_in, lab_page, page_digest, started_in
+from kit.training.learner_folder import ANSWERS, LAB_CASE, Started, answers_in, lab_page, page_digest, started_in
+from kit.training.locking import open_graded
 from kit.training.material import Material
 from kit.training.progress import ProgressEntry, add_entry, entries_of
 from kit.training.reading import lab_named
@@ -91,6 +92,7 @@ def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> L
     marks = {one.asked.name: one.mark for one in made.questions}
     told = {"try": attempt, "minutes": minutes, "mark": made.mark, "harm": made.harm, "marks": marks}
     add_entry(progress, _entry("graded", started, now) | told)
+    open_graded(folder / LAB_CASE, (one.asked.name for one in made.questions if one.answered and not one.graded.unread))
     return made
 
 

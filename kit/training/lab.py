@@ -9,7 +9,10 @@ CASES = Path(__file__).parent / "cases"
 SAMPLE_CASE = Path(__file__).parents[1] / "sample" / "case"
 LAB_LEVELS = {
     1: ("read one finding", "The finding and the raw rows of the evidence."),
-    2: ("work one finding", "Tables, figures and SQL of the kit; not its scope, answers, brief and plan."),
+    2: (
+        "work one finding",
+        "Tables and SQL of the kit. Scope, answers, brief and plan open when the questions that they answer are graded.",
+    ),
     3: ("whole incident", "All of the kit."),
 }
 """Level → what it is, and what a learner uses."""

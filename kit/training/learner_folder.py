@@ -19,6 +19,7 @@ from kit.evidence.intake import Progress, load_new_case
 from kit.training.asking import asked_of
 from kit.training.kinds import LabQuestion
 from kit.training.lab import LAB_LEVELS, Lab
+from kit.training.locking import lock_case
 from kit.training.material import Material
 from kit.whole_file import write_whole
 from kit.words import iso, nearest
@@ -56,6 +57,7 @@ def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = Non
             made = Path(scratch, "made")
             material.write(Path(scratch, "evidence"))
             load_new_case(made / LAB_CASE, [str(Path(scratch, "evidence"))], progress=progress)
+            lock_case(made / LAB_CASE, lab)
             write_whole(made / PAGE, page)
             write_whole(made / ANSWERS, _answer_file(lab, seed, asked))
             write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
