@@ -92,7 +92,7 @@ def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> L
     marks = {one.asked.name: one.mark for one in made.questions}
     told = {"try": attempt, "minutes": minutes, "mark": made.mark, "harm": made.harm, "marks": marks}
     add_entry(progress, _entry("graded", started, now) | told)
-    open_graded(folder / LAB_CASE, (one.asked.name for one in made.questions if one.answered and not one.graded.unread))
+    open_graded(folder / LAB_CASE, [one.asked.name for one in made.questions if one.answered and not one.graded.unread])
     return made
 
 

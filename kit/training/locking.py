@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from kit.case.locks import LOCKABLE, locks_of, write_locks
 from kit.training.lab import Lab
+from kit.words import Names
 
 OPEN_FROM_LEVEL = 3
 _ANSWERED_BY = {
@@ -25,7 +25,7 @@ def lock_case(case: Path, lab: Lab) -> None:
         write_locks(case, {what: _until(what, lab) for what in LOCKABLE})
 
 
-def open_graded(case: Path, graded: Iterable[str]) -> None:
+def open_graded(case: Path, graded: Names) -> None:
     """Open what waited only for questions that are graded now."""
     locked, done = locks_of(case), set(graded)
     if any(done & set(names) for names in locked.values()):
