@@ -112,3 +112,39 @@ def _why_wrong_for_kubectl(words: list[str]) -> str:
         one for one in options if re.match(r"-[a-zA-Z-]", one) and one.partition("=")[0] not in _KUBECTL[words[1]]
     ]
     return f"kubectl {words[1]} has no {unknown[0]}" if unknown else ""
+
+
+_NOT_IN_MODELS = {"eks update-kubeconfig", "logs tail", "configure list-profiles"}  # AWS CLI Command Reference: its own
+_ONLY_NAMED: dict[str, set[str]] = {
+    "auth": set(),
+    "cluster-info": {"--output-directory"},
+    "debug": set(),
+    "exec": set(),
+    "run": {"-n", "--rm", "-i", "--restart", "--image", "--dry-run"},
+    "uncordon": set(),
+}
+"""Commands of kubectl that texts only name."""
+
+
+def why_no_such(words: list[str]) -> str:
+    """What is wrong with a command that a text names, with or without all that it needs; an ellipsis stands for anything."""
+    if words[0] == "kubectl":
+        if words[1] not in _ONLY_NAMED:
+            return _why_wrong_for_kubectl(words)
+        own = words[2 : words.index("--")] if "--" in words else words[2:]
+        options = [one.partition("=")[0] for one in own if one.startswith("-")]
+        return next((f"kubectl {words[1]} has no {one}" for one in options if one not in _ONLY_NAMED[words[1]]), "")
+    service, operation, options = words[1], next(iter(words[2:]), "…"), words[3:]
+    if f"{service} {operation}" in _NOT_IN_MODELS or service == "…":
+        return ""
+    model = _model(service)
+    known = {xform_name(one, "-"): one for one in model.operation_names}
+    if operation.endswith("…"):
+        begins = any(one.startswith(operation.removesuffix("…")) for one in known)
+        return "" if begins else f"{service} has no operation {operation}"
+    if operation not in known:
+        return f"{service} has no operation {operation}"
+    shape = model.operation_model(known[operation]).input_shape
+    members = {xform_name(name, "-") for name in (shape.members if shape else ())} | _GLOBAL
+    named = [one[2:].partition("=")[0] for one in options if one.startswith("--")]
+    return next((f"{service} {operation} has no parameter --{one}" for one in named if one not in members), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ from kit.model.command_line import Command, Printed
 from kit.plan.planner import commands_of
 from tests import cases
 from tests.command import RECORDINGS
-from tests.command_words import programs, why_wrong
+from tests.command_words import programs, why_no_such, why_wrong
 
 CORPUS = (
     "; touch INJECTED; #",
@@ -246,3 +247,38 @@ def test_a_wrong_word_is_noticed() -> None:
 def faults(line: str) -> list[str]:
     """What is wrong with the words of a line."""
     return [f"{says}: {line}" for words in programs(line) if (says := why_wrong(words))]
+
+
+ROOT = Path(__file__).parents[1]
+NAMED = re.compile(r"`((?:aws|kubectl) [^`\n]+)`")
+
+
+def named_commands() -> dict[str, str]:
+    """Each command that a text of the kit names (playbooks, questions, actions, errors, docs, notebooks) → a file that does."""
+    kinds = ("kit/**/*.py", "kit/**/*.toml", "docs/**/*.md", "*.md", "notebooks/*.ipynb")
+    files = [path for kind in kinds for path in sorted(ROOT.glob(kind))]
+    return {found: str(path.relative_to(ROOT)) for path in files for found in NAMED.findall(path.read_text())}
+
+
+def test_each_command_that_a_text_names_is_one_that_the_programs_have() -> None:
+    named = named_commands()
+    wrong = {
+        line: says
+        for line in named
+        for words in [re.sub(r"\{[^}]*\}", "X", line).split(" > ")[0].split()]
+        if (says := why_no_such(words))
+    }
+    assert len(named) > 60 and {"README.md", "docs/sources.md"} < {*named.values()}
+    assert not wrong, wrong
+
+
+def test_a_named_command_that_no_program_has_is_seen() -> None:
+    wrong = (
+        "aws guardduty fetch-findings",
+        "aws eks describe-cluster --cluster a",
+        "aws iam grab-…",
+        "kubectl list pods",
+        "kubectl get pods --everywhere",
+        "kubectl run a --picture=b",
+    )
+    assert all(why_no_such(line.split()) for line in wrong)

@@ -15,6 +15,7 @@ from tests import cases
 from tests.command import kit_json
 from tests.live.kubernetes_documents import json_patched
 from tests.live.scene import comparable, standing
+from tests.plan_table import row_of
 from tests.test_host_access import EVERY, held
 from tests.variation import Event, varied
 
@@ -345,3 +346,23 @@ def test_a_binding_that_the_attacker_added_to_is_put_back_in_revoke(tmp_path: Pa
         assert [one["word"] for one in scene.apply(plan["digest"])] == ["done"]
         found = scene.kubernetes.objects()[f"{ROLE_BINDING}/store/{name}"]
         assert found["subjects"] == own["subjects"] and found["metadata"]["labels"] == {"tier": "1"}
+
+
+IN_SHORT = ("pod_identity_theft", "two_incidents")
+
+
+@pytest.mark.parametrize(
+    "name", [*IN_SHORT, *(pytest.param(one, marks=pytest.mark.full) for one in sorted(EVERY.keys() - {*IN_SHORT}))]
+)
+def test_nothing_innocent_is_acted_on_and_all_that_is_the_attackers_is_answered(name: str, tmp_path: Path) -> None:
+    row = row_of(EVERY[name], cases.copied(tmp_path / "case", EVERY[name]))
+    assert not row.innocent and not row.unanswered
+    assert row.actions > 0 and row.now <= 5 and row.lines <= 300
+
+
+def test_a_token_that_nothing_ends_has_the_date_of_its_own_end(tmp_path: Path) -> None:
+    """No evidence has what was asked for: EKS gives a token for a day at most, or ninety."""
+    plan = kit_json("plan", cases.copied(tmp_path / "case", EVERY["two_incidents"]))
+    (token,) = plan["left_open"]
+    assert token["key"] == "shop/db" and token["until"] is None
+    assert "ends by 2026-11-30 16:40:16 UTC" in token["says"] and "2027-02-27" in token["says"]

@@ -40,7 +40,7 @@ def _end_tokens(target: Target, held: Held) -> list[Command]:
 def _untold(target: Target, held: Held) -> str:
     if target.kind != "token" or held.is_unbound(target.key) is not None:
         return ""
-    return "the attacker minted a token of it, and no evidence tells whether it is bound to a pod: if not, it lives until it expires, and only making the account anew, after which all its pods restart, ends it"
+    return "the attacker minted a token of it, and no evidence tells whether it is bound to a pod: if not, it lives until it expires, 24 hours at most or 90 days where it was asked for with 3607 s, and only making the account anew, after which all its pods restart, ends it"
 
 
 ACTIONS = (

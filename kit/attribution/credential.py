@@ -1,15 +1,20 @@
-"""One credential that the attacker has or may have."""
+"""One credential that the attacker has or may have.
+
+Sources: aws/amazon-eks-pod-identity-webhook, pkg/constants.go (24 hours are the most that EKS gives a token); kubernetes,
+pkg/registry/core/serviceaccount/storage/token.go (a token asked for with 3,607 s is extended); EKS User Guide "Kubernetes service accounts" (to 90 days).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from kit.inventory.thing import Thing
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kinds import Certainty
 from kit.model.why import Why
+from kit.words import utc
 
 CredentialKind = Literal[
     "token", "pod_token", "secret_token", "certificate", "access_key", "session", "node", "sign_in"
@@ -17,6 +22,13 @@ CredentialKind = Literal[
 TAKEN = ("pod_token", "secret_token", "certificate")
 """The kinds of credentials that sign in to the cluster and that no TokenRequest minted."""
 CredentialState = Literal["usable", "ended", "cannot tell"]
+_LONGEST, _EXTENDED = timedelta(hours=24), timedelta(days=90)
+
+
+def latest_end(minted_at: datetime) -> str:
+    """When a minted token ends at the latest, where no evidence has its own end."""
+    end, extended = utc(minted_at + _LONGEST), utc(minted_at + _EXTENDED)
+    return f"it ends by {end}, or by {extended} where it was asked for with 3607 s, which EKS extends"
 
 
 @dataclass(frozen=True)

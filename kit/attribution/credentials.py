@@ -25,7 +25,7 @@ from kit.attribution.calls import (
     place_of,
     token_secret_of,
 )
-from kit.attribution.credential import Credential, CredentialKind, CredentialState
+from kit.attribution.credential import Credential, CredentialKind, CredentialState, latest_end
 from kit.attribution.deeds import Deed, Deeds, command_of
 from kit.identities.sessions import Session
 from kit.inventory.inventory import Inventory
@@ -93,7 +93,7 @@ class Credentials:
             expires = _time(dict_of(answered.get("status")).get("expirationTimestamp"))
             yield Credential(
                 "token", account, account_user(event), self._why(event, "minted by a TokenRequest of the attacker"),
-                event["received_at"], *self._state_of_token(account, pods, bound, expires),
+                event["received_at"], *self._state_of_token(account, pods, bound, expires, event["received_at"]),
                 by=str(event["user_name"]), pods=tuple(pods), bound=bound,
             )  # fmt: skip
 
@@ -127,7 +127,12 @@ class Credentials:
         return [], None
 
     def _state_of_token(
-        self, account: str, pods: list[Thing], bound: bool | None, expires: datetime | None
+        self,
+        account: str,
+        pods: list[Thing],
+        bound: bool | None,
+        expires: datetime | None,
+        minted_at: datetime | None = None,
     ) -> tuple[CredentialState, datetime | None, str]:
         namespace, _, name = account.partition("/")
         accounts = self.inventory.named("serviceaccounts", namespace, name)
@@ -135,11 +140,12 @@ class Credentials:
             return "ended", expires, f"it expired at {utc(expires)}"
         if accounts and all(one.standing is False for one in accounts):
             return "ended", accounts[-1].deleted_at, "its service account is gone"
+        latest = f"; {latest_end(minted_at)}" if minted_at and not expires else ""
         if bound is False:
-            end = f"until it expires at {utc(expires)}" if expires else "until it expires; when is in no evidence"
+            end = f"until it expires at {utc(expires)}" if expires else f"until it expires{latest}"
             return "usable", expires, f"bound to no pod, usable {end}"
         if not pods:
-            return "cannot tell", expires, "whether it is bound to a pod is in no evidence; take it for usable"
+            return "cannot tell", expires, f"whether it is bound to a pod is in no evidence; take it for usable{latest}"
         gone = [pod for pod in pods if pod.standing is False]
         if len(gone) == len(pods):
             at = max((pod.deleted_at for pod in pods if pod.deleted_at), default=None)

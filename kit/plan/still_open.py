@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from kit.actions.effect import Effect
+from kit.attribution.credential import latest_end
 from kit.identities.access import Access
 from kit.identities.sessions import Session
 from kit.inventory.thing import Thing
@@ -180,6 +181,8 @@ class StillOpen:
         says = "it lives as long as its pod" if is_bound else "it is bound to no pod"
         if not is_bound and entry.state == "cannot tell":
             says = "whether it is bound to a pod is in no evidence"
+        if not is_bound and entry.since and not entry.until:
+            says += f"; {latest_end(entry.since)}"
         return self._in_cluster(entry, played, self._alive(entry, says))
 
     def _certificate(self, entry: OpenEntry, played: Played) -> Fate:

@@ -40,6 +40,7 @@ from tests.live.kubernetes_kinds import (
     only_metadata,
     unsupported,
 )
+from tests.live.kubernetes_protobuf import MEDIA_TYPE, of_protobuf
 from tests.live.kubernetes_state import KubernetesState, delete_options
 
 __all__ = ["CUT", "Call", "Cut", "Fault", "KubernetesEmulator", "Object", "Refusal"]
@@ -327,8 +328,13 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.title(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         try:
-            call = Call(self.command, unquote(parts.path), query, json.loads(sent) if sent else None, headers)
-            answer = self.emulator.serve(call)
+            is_binary = headers.get("Content-Type", "").startswith(MEDIA_TYPE)
+            body = None if not sent else of_protobuf(sent) if is_binary else json.loads(sent)
+            if is_binary and body is None:
+                raise Refusal(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
+            answer = self.emulator.serve(Call(self.command, unquote(parts.path), query, body, headers))
+        except Refusal as refused:
+            answer = refused.answer()
         except json.JSONDecodeError:
             call = Call(self.command, parts.path, query, None, headers)
             answer = Refusal(400, "BadRequest", "the object provided is unrecognized").answer()
