@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any
 import pytest
 
 from kit.case.case import Case
+from kit.cli.collect import collect
+from kit.live.collect.requests import KINDS_OF_EVIDENCE
+from kit.model.window import checked_window
+from kit.scope.collecting import COLLECTED_AS
 from kit.show import steps
 from kit.words import iso
 from tests.cases import copied, shared
@@ -263,3 +268,30 @@ def test_without_a_description_the_end_of_the_audit_log_cannot_be_told() -> None
     (incident,) = kit_json("brief", shared(STOLEN))["incidents"]
     (group,) = [one for one in incident["at_risk"] if "audit log" in one["what"]]
     assert group["lost_at"] is None and "aws logs describe-log-groups" in group["says"]
+
+
+def test_a_limit_says_what_to_collect_as_a_command_that_can_be_pasted(tmp_path: Path) -> None:
+    truth = json.loads((STOLEN / "ground_truth.json").read_text())
+    case = shared(STOLEN, without=("ground_truth.json", "cloudtrail.json.gz", "cluster"))
+    (incident,) = kit_json("brief", case)["incidents"]
+    limits = [*incident["cannot_tell"], *kit_json("scope", case)["findings"][0]["limits"]]
+    commands = {one["collect"]: one["otherwise"] for one in limits if one["otherwise"]}
+    assert commands and all(one["collect"] for one in limits)
+    kinds = set[str]()
+    for command in commands:
+        program, name, *words = shlex.split(command)
+        assert (program, name) == ("kit", "collect")
+        given = collect.make_context(name, words).params
+        assert given["cluster"] == truth["cluster"] and given["region"] == truth["region"]
+        begin, end = checked_window(given["start"], given["end"])
+        assert begin and end and set(given["kinds"]) <= KINDS_OF_EVIDENCE.keys()
+        kinds |= set(given["kinds"])
+    assert {"objects", "cloudtrail"} <= kinds
+    assert "CloudTrail management events" in "".join(commands.values())
+    assert "Collect: `kit collect " in kit("brief", case, "--all").stdout
+    assert "; without access to the account: " in kit("scope", case, "--all").stdout
+    assert Case(case).limits["otherwise"].notna().any()
+
+
+def test_every_kind_that_a_limit_asks_for_is_one_that_is_collected() -> None:
+    assert {kind for kinds in COLLECTED_AS.values() for kind in kinds} <= KINDS_OF_EVIDENCE.keys()

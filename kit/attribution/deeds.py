@@ -22,7 +22,7 @@ from kit.lenient import dict_of, json_of, list_of
 from kit.model.kinds import PODS, Certainty, SubjectName
 from kit.model.kubernetes import BOUND, WORKLOADS
 from kit.model.pod_spec import images, pod_spec
-from kit.model.why import Limit
+from kit.model.why import SOME_DUMP, Limit
 from kit.store.queries import one_of
 from kit.store.store import Store
 
@@ -123,7 +123,7 @@ class Deeds:
                 what = f"{resource} in {event['namespace']}" if event["namespace"] else resource
                 says = f"The name of one of the {what} that was created cannot be told: its response was not logged"
                 about = ("created", *PODS) if resource in ("pods", *WORKLOADS.values()) else ("created",)
-                yield Limit(about, says, "a cluster dump", event["received_at"])
+                yield Limit(about, says, SOME_DUMP, event["received_at"])
         elif verb in ("update", "patch", "create"):
             yield Deed("changed", path, "changed", for_pods=self._is_for_pods(event))
             yield from self._brought(event)
@@ -144,7 +144,7 @@ class Deeds:
         if not body:
             what = "permissions" if is_binding else "images"
             says = f"Which {what} {path_of(event)} brought in cannot be told: its body was not logged"
-            yield Limit(("granted" if is_binding else "introduced",), says, "a cluster dump", event["received_at"])
+            yield Limit(("granted" if is_binding else "introduced",), says, SOME_DUMP, event["received_at"])
         elif is_binding:
             role, where = dict_of(body.get("roleRef")), f" in {event['namespace']}" if event["namespace"] else ""
             subjects = body.get("subjects")

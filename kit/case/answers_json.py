@@ -54,7 +54,10 @@ def answer_contract(one: Answer, advice: Claim | None, marks: Iterable[Mark]) ->
             for row in one.rows
         ],
         "rests_on": one.rests_on,
-        "limits": [{"says": limit.says, "collect": limit.collect} for limit in one.verdict.limits],
+        "limits": [
+            {"says": limit.says, "collect": limit.collect, "otherwise": limit.otherwise or None}
+            for limit in one.verdict.limits
+        ],
         "marks": [_mark_contract(each) for each in marks],
     }
 

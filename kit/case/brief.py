@@ -13,8 +13,10 @@ from kit.case.next_steps import Chooser
 from kit.case.plan_frames import PlanFrames
 from kit.case.plan_json import OpenIncident
 from kit.case.whose_json import marks_json, own_requests_json
+from kit.model.command_line import aws
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
+from kit.model.why import AUDIT_LOG, TRAIL, Limit
 from kit.playbooks.playbook import playbook_of
 from kit.scope.incident import Incident
 from kit.scope.ring import Ring, Rings
@@ -148,24 +150,30 @@ class Brief:
 
     def _cannot_tell(self, incident: Incident, active: str, times: list[datetime]) -> list[dict[str, Any]]:
         limits = dict.fromkeys(limit for one in incident.scopes for limit in one.limits)
-        said = [{"about": list(one.about), "says": one.says, "collect": one.collect} for one in limits]
         if "audit" not in self._ends:
-            said.insert(0, {"about": ["calls"], "says": "What the attacker did in the cluster cannot be told: there is no audit log", "collect": self._since(None)})  # fmt: skip
+            says = "What the attacker did in the cluster cannot be told: there is no audit log"
+            limits = {Limit(("calls",), says, AUDIT_LOG): None, **limits}
         if "trail" not in self._ends:
-            said.append({"about": ["aws_calls"], "says": "What the attacker did in AWS cannot be told: there is no CloudTrail", "collect": "CloudTrail of the account and region"})  # fmt: skip
+            limits[
+                Limit(("aws_calls",), "What the attacker did in AWS cannot be told: there is no CloudTrail", TRAIL)
+            ] = None
         if active == "cannot tell":
             end = max(self._ends.values(), default=None)
             says = "Whether the attacker is still at it cannot be told: the evidence ends too soon after the last call"
             says = says if times else "Whether the attacker is still at it cannot be told: no call is attributed"
-            said.insert(0, {"about": ["active"], "says": says, "collect": self._since(end)})
-        return said
+            limits = {Limit(("active",), says, self._since(end)): None, **limits}
+        asked = (self.scope.collecting.of(one, incident.gravest.id) for one in limits)
+        return [
+            {"about": list(one.about), "says": one.says, "collect": one.collect, "otherwise": one.otherwise or None}
+            for one in asked
+        ]
 
     def _since(self, at: datetime | None) -> str:
+        """The audit log since the evidence ends, by whoever may read the log group."""
         group = f"/aws/eks/{self.case['cluster'] or 'CLUSTER'}/cluster"
-        start = f" --start-time {int(at.timestamp() * 1000)}" if at else ""
-        return (
-            f"aws logs filter-log-events --log-group-name {group} --log-stream-name-prefix kube-apiserver-audit{start}"
-        )
+        start = int(at.timestamp() * 1000) if at else None
+        streams = {"log_group_name": group, "log_stream_name_prefix": "kube-apiserver-audit", "start_time": start}
+        return str(aws("logs", "filter-log-events", **streams))
 
 
 def _title(finding: Finding) -> str:

@@ -178,7 +178,8 @@ FRAMES: dict[str, dict[str, str]] = {
         "start": "start of the stretch that it is about; empty for all of the window",
         "end": "its end",
         "says": "what cannot be told, and why",
-        "collect": "what to collect to be able to tell",
+        "collect": "what to collect to be able to tell: a command where `kit collect` fetches it",
+        "otherwise": "the same for whoever has no access to the account; empty where `collect` is no command",
         "findings": "",
     },
     "ledger": {

@@ -59,6 +59,7 @@ class LimitJson(TypedDict):
     end: str | None
     says: str
     collect: str
+    otherwise: str | None
 
 
 class CredentialJson(TypedDict):
@@ -248,6 +249,7 @@ def _finding_contract(scope: FindingScope, rings: Rings, about_eks: bool) -> Fin
                 "end": iso(one.end),
                 "says": one.says,
                 "collect": one.collect,
+                "otherwise": one.otherwise or None,
             }
             for one in scope.limits
         ],

@@ -16,6 +16,7 @@ from kit.case.evidence import CaseEvidence
 from kit.case.locks import refuse_locked
 from kit.case.worked_out import WorkedOut, code_digest
 from kit.errors import CallError
+from kit.lenient import text_of
 from kit.model.finding import Finding, finding_of
 from kit.model.masking import secrets_are_shown
 from kit.model.window import Time, Window, checked_time
@@ -250,11 +251,23 @@ class ScopedCase(CaseEvidence):
         from kit.questions.verdict import SHOWN_BY, decide
 
         rows = self.limits[self.limits["about"].map(lambda kinds: kind in kinds)].to_dict("records")
-        known = [Limit(tuple(row["about"]), row["says"], row["collect"]) for row in rows] if window is None else []
+        known = (
+            [
+                Limit(tuple(row["about"]), row["says"], row["collect"], otherwise=text_of(row["otherwise"]) or "")
+                for row in rows
+            ]
+            if window is None
+            else []
+        )
         asked = window or self.window
 
         def lacks() -> list[dict[str, Any]]:
-            return [plain_limit(one) for needs in SHOWN_BY[kind] for one in self._evidence.lacks(needs, asked)]
+            collecting = self._scope.collecting
+            return [
+                plain_limit(collecting.of(one))
+                for needs in SHOWN_BY[kind]
+                for one in self._evidence.lacks(needs, asked)
+            ]
 
         lacking = map(limit_of, self._worked_out.value(f"lacks {kind} {asked}", lacks))
         return decide(shown, [*known, *lacking])

@@ -19,6 +19,7 @@ class StopNotebook(Exception):
 
 def stop_of_branch(kinds: tuple[str, ...], verdict: Verdict, has_finding: bool) -> StopNotebook:
     """Why the branch on these kinds of subject ends, of which the scope has none. verdict: on the first of the kinds."""
+    from kit.model.why import collecting_words
     from kit.questions.verdict import CANNOT_TELL
 
     if not has_finding:
@@ -27,7 +28,7 @@ def stop_of_branch(kinds: tuple[str, ...], verdict: Verdict, has_finding: bool) 
     if verdict.word == CANNOT_TELL:
         first = verdict.limits[0]
         return StopNotebook(
-            f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {first.collect}."
+            f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {collecting_words(first.collect, first.otherwise)}."
         )
     return StopNotebook(f"This branch does not apply: no {word} is in the scope of these findings.")
 

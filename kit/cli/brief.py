@@ -10,6 +10,7 @@ import click
 
 from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, opened_case
 from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
+from kit.model.why import collecting_words
 from kit.words import counted, few
 
 _LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
@@ -138,7 +139,10 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
         who = "a person" if step["by"] == "person" else "kit apply"
         lines.append(f"  NEXT {number}     {step['effect']} ({who}, {step['minutes']} min): {step['says']}")
     missing = one["cannot_tell"] if whole else one["cannot_tell"][:1]
-    lines += [f"  CANNOT TELL {limit['says']}. Collect: {limit['collect']}" for limit in missing]
+    lines += [
+        f"  CANNOT TELL {limit['says']}. Collect: {collecting_words(limit['collect'], limit['otherwise'])}"
+        for limit in missing
+    ]
     risks = one["at_risk"] if whole else [risk for risk in one["at_risk"] if risk["lost_at"]][:1]
     lines += [f"  AT RISK    {risk['says']}" for risk in risks]
     return lines

@@ -18,6 +18,7 @@ from kit.cli.terminal import (
     shows_errors,
     table_with,
 )
+from kit.model.why import collecting_words
 
 if TYPE_CHECKING:
     from kit.case.scope_json import ScopeJson, SubjectJson
@@ -134,7 +135,11 @@ def _print_whole_scope(result: ScopeJson) -> None:
             listed = ", ".join(outside[:5]) + (" and more" if len(outside) > 5 else "")
             click.echo(printable(f"  AWS sessions used from outside of the cluster: {len(outside)} ({listed})"))
         for limit in one["limits"]:
-            click.echo(printable(f"  cannot tell: {limit['says']}. To be able to: {limit['collect']}."))
+            click.echo(
+                printable(
+                    f"  cannot tell: {limit['says']}. To be able to: {collecting_words(limit['collect'], limit['otherwise'])}."
+                )
+            )
 
 
 def _life(subject: SubjectJson) -> str:

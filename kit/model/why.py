@@ -10,17 +10,37 @@ from kit.model.refs import Ref
 
 AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube-apiserver-audit-*) of that time"
 DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
+AUDIT_OR_DUMP = f"{AUDIT_LOG}, or {DUMP}"
+SOME_DUMP = "a cluster dump"
+SERVICES = "`kubectl get services -A -o json`"
+ROLES = "`kubectl get roles,clusterroles -A -o json`"
+BINDINGS = "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
+TRAIL = "CloudTrail management events of account and region for that time"
+WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What cannot be told: about which kinds of subjects, when, why, and what to collect to be able to tell."""
+    """What cannot be told: about which kinds of subjects, when, why, and what to collect to be able to tell.
+
+    otherwise: where `collect` is a command of the kit, the same for whoever has no access to the account.
+    """
 
     about: tuple[str, ...]
     says: str
     collect: str
     start: datetime | None = None
     end: datetime | None = None
+    otherwise: str = ""
+
+
+def collecting_words(collect: str, otherwise: object) -> str:
+    """What to collect, for people: the command, and what stands for it without access to the account."""
+    return (
+        f"`{collect}`; without access to the account: {otherwise}"
+        if isinstance(otherwise, str) and otherwise
+        else collect
+    )
 
 
 class Rule(Enum):

@@ -268,7 +268,7 @@ def ask(one: Question, asked: Asked) -> Answer:
     limits += [limit for part in asked.parts for limit in part.limits if set(limit.about) & set(one.about)]
     window = found.window or asked.window
     limits += [limit for needs in one.shown_by for limit in asked.evidence.lacks(needs, window)]
-    verdict = decide(shown, limits)
+    verdict = decide(shown, (asked.scope.collecting.of(limit, asked.finding.id) for limit in limits))
     says = found.says if verdict.word == OBSERVED else found.nothing
     others = 0 if asked.whole else len(asked.parts) - 1
     if verdict.word == OBSERVED and others and one.about:

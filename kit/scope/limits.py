@@ -15,7 +15,7 @@ from kit.model.finding import Finding
 from kit.model.identity import NODE
 from kit.model.kinds import CALLS_ON_PODS, DEEDS, EVERYTHING, PODS
 from kit.model.kubernetes import WORKLOADS
-from kit.model.why import AUDIT_LOG, DUMP, Limit
+from kit.model.why import AUDIT_LOG, DUMP, WHOLE_FINDING, Limit
 from kit.model.window import Window
 from kit.scope.access_limits import limits_of_aws_auth, limits_without_trail
 from kit.store.store import Store
@@ -42,7 +42,6 @@ _SHOWN_BY: dict[str, tuple[str, ...]] = {
 }
 """What the records of a file are called → the kinds of subjects that one of them may show."""
 MOST_SPANS = 10  # that are listed one by one
-WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 
 
 class Limits:

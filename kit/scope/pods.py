@@ -16,7 +16,7 @@ from kit.model.kinds import PODS, Certainty
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_LOG, DUMP, Rule, Why
+from kit.model.why import AUDIT_OR_DUMP, SERVICES, Rule, Why
 from kit.scope.caller import arn_of_caller, identity_of_caller
 from kit.scope.subject import FindingScope
 from kit.words import counted, few
@@ -70,7 +70,7 @@ def _pods_named(
     sure_of_name = len({inventory.owner_uid(pod, resource, name) for pod, _ in found} - {None}) <= 1
     if not found and (resource in WORKLOADS.values() or not kind):
         says = f"The finding names {said}; no evidence shows a pod of it"
-        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+        scope.limit(PODS, says, AUDIT_OR_DUMP)
     return [
         FoundPod(
             pod,
@@ -92,7 +92,7 @@ def _pod_named(
     named, is_then = _then(scope, inventory.named("pods", namespace, name), f"pod {namespace}/{name}")
     if not named:
         says = f"The finding names pod {namespace}/{name} without a uid, and no evidence shows such a pod"
-        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+        scope.limit(PODS, says, AUDIT_OR_DUMP)
     says = f"the finding names pods {namespace}/{name}, without a uid"
     return [FoundPod(pod, Why(ref, says, Rule.FINDING), is_then and len(named) == 1) for pod in named]
 
@@ -104,7 +104,7 @@ def _then(scope: FindingScope, things: list[Thing], said: str) -> tuple[list[Thi
     alive = [thing for thing in things if at is None or thing.existed_at(at)]
     if things and not alive:
         says = f"The finding names {said} without a uid, and the evidence shows one of that name at another time only"
-        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+        scope.limit(PODS, says, AUDIT_OR_DUMP)
     return alive or things, bool(alive or not things)
 
 
@@ -141,7 +141,7 @@ def _pods_behind(
                 found.append(FoundPod(pod, Why(ref, says, Rule.FINDING), sure))
     if not any(selector for _, selector in selectors):
         says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
-        scope.limit(PODS, says, "`kubectl get services -A -o json`")
+        scope.limit(PODS, says, SERVICES)
     return found
 
 
@@ -219,7 +219,7 @@ def _bound_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
             found += _pods_under(inventory, account, Why(ref, says), sure)
     if not any("subjects" in body for binding in bindings for body in binding.ever):
         says = f"Which identities {said} gives rights to cannot be told: no evidence holds its subjects"
-        scope.limit(PODS, says, f"{AUDIT_LOG}, or {DUMP}")
+        scope.limit(PODS, says, AUDIT_OR_DUMP)
     return found
 
 
@@ -331,7 +331,7 @@ def _limit_pods(scope: FindingScope, pods: list[Thing]) -> None:
         named = sorted({f"{pod.namespace}/{pod.name}" for pod in lacking})
         if named:
             says = f"The {what} of {counted(len(named), 'pod')} in scope cannot be told: {few(named, 5)}"
-            scope.limit(about, says, f"{AUDIT_LOG}, or {DUMP}")
+            scope.limit(about, says, AUDIT_OR_DUMP)
 
 
 def _resource(kind: Any) -> str:

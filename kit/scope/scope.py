@@ -29,6 +29,7 @@ from kit.model.why import Rule, Why
 from kit.model.window import Window
 from kit.scope.by_session import pods_of_sessions
 from kit.scope.caller import identity_of_caller
+from kit.scope.collecting import Collecting
 from kit.scope.index import Index
 from kit.scope.limits import Limits
 from kit.scope.pods import add_pods, instances_of_sequence, pods_of_finding, pods_of_sequence
@@ -69,6 +70,7 @@ class Scope:
         self.given = (start, end)
         self.window = self._window(start, end)
         self.limits = Limits(store, inventory, self.attacker, self.window)
+        self.collecting = Collecting(store, inventory.cluster, self.window)
         self._scopes = dict[str, FindingScope]()
 
     def _window(self, start: datetime | None, end: datetime | None) -> Window | None:
@@ -108,6 +110,7 @@ class Scope:
         if finding.id not in self._scopes:
             scope = FindingScope(finding, self.window)
             self._fill(scope, above)
+            scope.limits = {self.collecting.of(limit, finding.id): None for limit in scope.limits}
             self._scopes[finding.id] = scope
         return self._scopes[finding.id]
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from kit.case.answers import AskedIncident, IncidentAnswer
 from kit.case.case import Case
+from kit.model.why import collecting_words
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of
 from kit.questions.question import Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
@@ -187,7 +188,10 @@ def _missing(answer: Answer) -> Markup:
     if not limits:
         return Markup("")
     said = Markup("").join(
-        Markup("<li>{}. Collect: {}.</li>").format(safe(one.says), with_code(one.collect)) for one in limits[:6]
+        Markup("<li>{}. Collect: {}.</li>").format(
+            safe(one.says), with_code(collecting_words(one.collect, one.otherwise))
+        )
+        for one in limits[:6]
     )
     more = (
         Markup("<li>{} more stand under What cannot be told.</li>").format(len(limits) - 6) if len(limits) > 6 else ""

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from kit.case.case import Case
+from kit.model.why import collecting_words
 from kit.show import cited as evidence_of
 from kit.show.figures import frame_rows
 from kit.show.html_table import Shown, clock, safe, table
@@ -204,7 +205,7 @@ def limits(case: Case) -> Shown:
     columns: dict[str, Callable[[Row], str]] = {
         "Cannot be told": lambda row: safe(row["says"]),
         "About": lambda row: safe(", ".join(NOUNS.get(kind, (kind, kind))[1] for kind in row["about"])),
-        "To be able to tell, collect": lambda row: with_code(row["collect"] or ""),
+        "To be able to tell, collect": lambda row: with_code(collecting_words(row["collect"] or "", row["otherwise"])),
         "Findings": lambda row: f"{len(set(row['findings'])):,}",
     }
     return Shown(table(case.limits, columns, export=exported(case, "limits")), "limits")

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from kit.case.case import Case
 from kit.model.kinds import DEEDS, SUBJECT_KINDS, Certainty, SubjectName
+from kit.model.why import collecting_words
 from kit.playbooks.playbook import finding_types
 from kit.questions.verdict import CANNOT_TELL
 from kit.show.html_table import clock, safe
@@ -83,7 +84,7 @@ def nothing_shown(case: Case, kind: SubjectName) -> Markup:
     if verdict.word == CANNOT_TELL:
         first = verdict.limits[0]
         return Markup("{} {}. To be able to tell, collect {}.").format(
-            pill(verdict.word, "cannot"), safe(first.says), with_code(first.collect)
+            pill(verdict.word, "cannot"), safe(first.says), with_code(collecting_words(first.collect, first.otherwise))
         )
     window = stretch_words(case.window.start, case.window.end) if case.window else "what was looked at"
     return Markup("{} No {} in {} (audit log recorded without a gap; its delivery is best effort).").format(
