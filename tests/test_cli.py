@@ -53,7 +53,7 @@ SUBJECT = [
 
 def test_the_scope_has_the_documented_form(case: Path) -> None:
     printed = kit_json("scope", case)
-    assert list(printed) == ["case", "marks", "findings"]
+    assert list(printed) == ["case", "marks", "findings", "own_requests"]
     for finding in printed["findings"]:
         assert list(finding) == FINDING
         assert finding["window"]["start"] < finding["window"]["end"]
@@ -63,7 +63,7 @@ def test_the_scope_has_the_documented_form(case: Path) -> None:
             assert subject["certainty"] in ("affected", "possible")
             assert all(list(why) == ["ref", "says"] and why["says"] for why in subject["why"])
         for limit in finding["limits"]:
-            assert list(limit) == ["about", "start", "end", "says", "collect"]
+            assert list(limit) == ["about", "start", "end", "says", "collect", "otherwise"]
 
 
 def test_the_json_page_has_every_member(case: Path) -> None:

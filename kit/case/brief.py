@@ -16,7 +16,7 @@ from kit.case.whose_json import marks_json, own_requests_json
 from kit.model.command_line import aws
 from kit.model.finding import Finding
 from kit.model.kinds import SUBJECT_KINDS
-from kit.model.why import AUDIT_LOG, TRAIL, Limit
+from kit.model.why import AUDIT_LOG, CLOUDTRAIL, Limit
 from kit.playbooks.playbook import playbook_of
 from kit.scope.incident import Incident
 from kit.scope.ring import Ring, Rings
@@ -155,7 +155,7 @@ class Brief:
             limits = {Limit(("calls",), says, AUDIT_LOG): None, **limits}
         if "trail" not in self._ends:
             limits[
-                Limit(("aws_calls",), "What the attacker did in AWS cannot be told: there is no CloudTrail", TRAIL)
+                Limit(("aws_calls",), "What the attacker did in AWS cannot be told: there is no CloudTrail", CLOUDTRAIL)
             ] = None
         if active == "cannot tell":
             end = max(self._ends.values(), default=None)

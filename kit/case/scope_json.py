@@ -204,8 +204,8 @@ class ScopeJson(TypedDict):
 
     case: str
     marks: list[MarkJson]
-    own_requests: OwnRequestsJson
     findings: list[FindingScopeJson]
+    own_requests: OwnRequestsJson
 
 
 def scope_contract(case: str, scope: Scope) -> ScopeJson:
@@ -214,8 +214,8 @@ def scope_contract(case: str, scope: Scope) -> ScopeJson:
     return {
         "case": case,
         "marks": marks_json(scope.attacker.marked.marks),
-        "own_requests": own_requests_json(scope),
         "findings": [_finding_contract(one, rings, scope.is_about_eks(one.finding)) for one in scope.scopes],
+        "own_requests": own_requests_json(scope),
     }
 
 

@@ -12,10 +12,10 @@ AUDIT_LOG = "the EKS audit log (log group /aws/eks/CLUSTER/cluster, streams kube
 DUMP = "`kubectl get pods,services,serviceaccounts,nodes,… -A -o json`"
 AUDIT_OR_DUMP = f"{AUDIT_LOG}, or {DUMP}"
 SOME_DUMP = "a cluster dump"
-SERVICES = "`kubectl get services -A -o json`"
-ROLES = "`kubectl get roles,clusterroles -A -o json`"
-BINDINGS = "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
-TRAIL = "CloudTrail management events of account and region for that time"
+SERVICE_OBJECTS = "`kubectl get services -A -o json`"
+ROLE_OBJECTS = "`kubectl get roles,clusterroles -A -o json`"
+BINDING_OBJECTS = "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
+CLOUDTRAIL = "CloudTrail management events of account and region for that time"
 WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 
 

@@ -9,7 +9,7 @@ from kit.attribution.attacker import Attacker
 from kit.identities.aws_auth import unread_members
 from kit.model.arn import signed_in_as
 from kit.model.kinds import EVERYTHING
-from kit.model.why import TRAIL, Limit
+from kit.model.why import CLOUDTRAIL, Limit
 from kit.store.store import Store
 from kit.words import few
 
@@ -19,13 +19,13 @@ def limits_without_trail(store: Store, attacker: Attacker) -> Iterator[Limit]:
     if store.rows("SELECT 1 FROM trail LIMIT 1"):
         return
     says = "There is no CloudTrail: what was done in AWS with the roles, and whom the attacker let in there, cannot be told"
-    yield Limit(("iam_role", "let_in", "credential"), says, TRAIL)
+    yield Limit(("iam_role", "let_in", "credential"), says, CLOUDTRAIL)
     if new := _new_principals(store, attacker):
         says = (
             f"There is no CloudTrail, and {few(new, 4)} first called after the attacker did:"
             " whether the attacker let them in or made their keys, so that their calls are the attacker's, cannot be told"
         )
-        yield Limit((*EVERYTHING, "source_ip"), says, TRAIL)
+        yield Limit((*EVERYTHING, "source_ip"), says, CLOUDTRAIL)
 
 
 def _new_principals(store: Store, attacker: Attacker) -> list[str]:

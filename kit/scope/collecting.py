@@ -11,12 +11,12 @@ from kit.model.command_line import Command
 from kit.model.why import (
     AUDIT_LOG,
     AUDIT_OR_DUMP,
-    BINDINGS,
+    BINDING_OBJECTS,
+    CLOUDTRAIL,
     DUMP,
-    ROLES,
-    SERVICES,
+    ROLE_OBJECTS,
+    SERVICE_OBJECTS,
     SOME_DUMP,
-    TRAIL,
     WHOLE_FINDING,
     Limit,
 )
@@ -29,14 +29,14 @@ COLLECTED_AS: dict[str, tuple[str, ...]] = {
     AUDIT_OR_DUMP: ("audit", "objects"),
     DUMP: ("objects",),
     SOME_DUMP: ("objects",),
-    ROLES: ("objects",),
-    BINDINGS: ("objects",),
-    SERVICES: ("objects",),
-    TRAIL: ("cloudtrail",),
+    ROLE_OBJECTS: ("objects",),
+    BINDING_OBJECTS: ("objects",),
+    SERVICE_OBJECTS: ("objects",),
+    CLOUDTRAIL: ("cloudtrail",),
     WHOLE_FINDING: ("findings",),
 }
 """What a limit asks for → the kinds of evidence that `kit collect` fetches for it."""
-FOLDER = "collected"
+_FOLDER = "collected"
 
 
 class Collecting:
@@ -53,7 +53,7 @@ class Collecting:
         whole = self.window
         start = limit.start or (whole.start if whole else None)
         end = limit.end or (whole.end if whole else None)
-        words = ["kit", "collect", FOLDER, "--cluster", self.cluster]
+        words = ["kit", "collect", _FOLDER, "--cluster", self.cluster]
         words += [word for kind in kinds for word in ("--only", kind)]
         words += [f"--region={self.region}"] if self.region else []
         if start and end and start < end:

@@ -16,7 +16,7 @@ from kit.model.kinds import PODS, Certainty
 from kit.model.kubernetes import FOLLOWED, WORKLOADS, plural
 from kit.model.pod_spec import Grade
 from kit.model.refs import Ref
-from kit.model.why import AUDIT_OR_DUMP, SERVICES, Rule, Why
+from kit.model.why import AUDIT_OR_DUMP, SERVICE_OBJECTS, Rule, Why
 from kit.scope.caller import arn_of_caller, identity_of_caller
 from kit.scope.subject import FindingScope
 from kit.words import counted, few
@@ -141,7 +141,7 @@ def _pods_behind(
                 found.append(FoundPod(pod, Why(ref, says, Rule.FINDING), sure))
     if not any(selector for _, selector in selectors):
         says = f"Which pods are behind service {namespace}/{name} cannot be told: no evidence holds its selector"
-        scope.limit(PODS, says, SERVICES)
+        scope.limit(PODS, says, SERVICE_OBJECTS)
     return found
 
 

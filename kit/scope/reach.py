@@ -12,7 +12,7 @@ from kit.inventory.thing import in_window
 from kit.lenient import dict_of, json_of, texts_of
 from kit.model.kinds import EVERYTHING, Certainty
 from kit.model.refs import Ref
-from kit.model.why import BINDINGS, ROLES, Rule, Why
+from kit.model.why import BINDING_OBJECTS, ROLE_OBJECTS, Rule, Why
 from kit.model.window import Window
 from kit.scope.caller import identity_of_caller
 from kit.scope.pods import FoundPod, add_pods
@@ -64,10 +64,10 @@ def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: 
                 scope.add("reachable", key, Why(why.ref, says), certainty="possible")
     if unknown:
         says = f"What some role bindings ({len(unknown)}) allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
-        scope.limit(("reachable",), says, ROLES)
+        scope.limit(("reachable",), says, ROLE_OBJECTS)
     if not inventory.is_dumped("clusterrolebindings", None):
         says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"
-        scope.limit(("reachable",), says, BINDINGS)
+        scope.limit(("reachable",), says, BINDING_OBJECTS)
     if scope.all_of("iam_role"):
         says = "Which secrets of AWS the roles could read cannot be told: their policies are not looked into"
         scope.limit(

@@ -92,7 +92,6 @@ def test_each_thing_says_where_it_belongs() -> None:
         ({"PolicyNames": ["inline"]}, "InlinePolicyName", "inline"),
         ({"DetectorIds": ["d-1"]}, "DetectorId", "d-1"),
         ({"FilterNames": ["quiet"]}, "FilterName", "quiet"),
-        ({"FindingIds": ["f-1"]}, "FindingId", "f-1"),
         ({"Members": [{"AccountId": "2", "RelationshipStatus": "Enabled"}]}, "Member", "2"),
         ({"NatGateways": [{"NatGatewayId": "nat-1"}]}, "NatGateway", "nat-1"),
     ],

@@ -75,7 +75,6 @@ CALLS = (
     CliCall("eks", "ListInsights", "insights", "Insight", "name", "id"),
     CliCall("guardduty", "ListDetectors", "DetectorIds", "DetectorId", "DetectorId", ""),
     CliCall("guardduty", "ListFilters", "FilterNames", "FilterName", "Name", ""),
-    CliCall("guardduty", "ListFindings", "FindingIds", "FindingId", "Id", ""),
     CliCall("guardduty", "ListMembers", "Members", "Member", "AccountId", "AccountId"),
     CliCall("guardduty", "GetAdministratorAccount", "Administrator", "Administrator", "AccountId", "AccountId"),
     CliCall("guardduty", "GetInvestigation", "Investigation", "Investigation", "InvestigationId", "InvestigationId"),
