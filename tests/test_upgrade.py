@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "brief": (),
     "note": ("a decision",),
     "answers": (),
+    "show": ("203.0.113.6",),
     "mark": ("--finding", FINDING, "--as", "wrong"),
     "suppress": ("--finding", FINDING),
     "plan": (),

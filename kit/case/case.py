@@ -19,6 +19,7 @@ from kit.words import Names, nearest
 if TYPE_CHECKING:
     from kit.actions.action import Action
     from kit.actions.target import Target
+    from kit.case.about import About
     from kit.case.answers import IncidentAnswer
     from kit.case.plan_frames import PlanFrames
     from kit.plan.suppression import Suppression
@@ -181,6 +182,18 @@ class Case(ScopedCase):
 
         brief: dict[str, Any] = self._worked_out.value(f"brief {self.notes}", made, fits)["brief"]
         return brief
+
+    def about(self, thing: str) -> About:
+        """All that the case tells of one thing: when it was seen, its calls by hour and kind, what is new since the first bad sign, what it
+        shares with others, why it is affected, and what ends it; of a call, what its caller did around it. Raises CallError.
+
+        thing: a ref, an address, a user name, an access key, an ARN, NAMESPACE/NAME of a pod or secret, a node or an image.
+
+        Example: case.about("203.0.113.6").said["new"]
+        """
+        from kit.case.about import about
+
+        return about(self, thing)
 
     def _targets(self, *parameters: Any) -> Targets:
         from kit.plan.targets import Targets

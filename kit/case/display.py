@@ -10,7 +10,8 @@ from kit.store.store import Store
 from kit.words import counted
 
 RENDERERS: dict[str, Callable[..., Any]] = {}
-"""What is to be shown → what shows it: `case` (the first screen, of a case) and `ref` (a record, of a case and its ref)."""
+"""What is to be shown → what shows it: `case` (the first screen, of a case), `ref` (a record, of a case and its ref) and `about` (a thing, of
+a case and what it tells of that)."""
 _REGISTERS = "kit.show.renderers"
 """The module that fills RENDERERS when it is imported, by name: this room knows nothing of that one."""
 

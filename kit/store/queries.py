@@ -141,3 +141,32 @@ SELECT * FROM (
 WHERE place = 1 AND (response_code BETWEEN 200 AND 299 OR response_code = 101) ORDER BY received_at, file, item
 """
 """The calls that were given secrets, by name or in lists and watches, oldest first."""
+_ONE_A_CALL = f"""(
+  SELECT *, coalesce(access_key_id, credential_id, claimed_pod_uid) AS credential,
+    verb || ' ' || coalesce(resource, 'other') || coalesce('/' || subresource, '') AS what, {LAST_STAGE} AS place
+  FROM audit WHERE {{where}}
+) AS staged"""
+CALLS_ABOUT = f"""
+SELECT date_trunc('hour', received_at) AS hour, what, user_name, source_address, user_agent, credential, count(*) AS calls,
+  sum(CASE WHEN list_contains($hostile, audit_id) THEN 1 ELSE 0 END)::BIGINT AS hostile, min(received_at) AS first_at, max(received_at) AS last_at
+FROM {_ONE_A_CALL} WHERE place = 1
+GROUP BY date_trunc('hour', received_at), what, user_name, source_address, user_agent, credential
+ORDER BY hour, what, user_name, source_address, user_agent, credential
+"""
+"""The calls about a thing by hour, kind and caller. $hostile: auditIDs of the attacker's calls."""
+CALLS_AROUND = f"""
+SELECT audit_id, received_at AS at, user_name, source_address, what, namespace, name, response_code, user_agent
+FROM {
+    _ONE_A_CALL.format(
+        where="user_name IS NOT DISTINCT FROM $user_name::VARCHAR AND received_at >= $start::TIMESTAMPTZ AND received_at < $end::TIMESTAMPTZ"
+    )
+} WHERE place = 1 ORDER BY received_at, file, item LIMIT 200
+"""
+"""What a caller did in a stretch of time."""
+TRAIL_ABOUT = """
+SELECT event_source, event_name, source_address, access_key_id, count(*) AS calls, count(error_code) AS failed,
+  min(event_at) AS first_at, max(event_at) AS last_at
+FROM trail WHERE {where} GROUP BY event_source, event_name, source_address, access_key_id
+ORDER BY first_at, event_source, event_name, source_address, access_key_id
+"""
+"""The CloudTrail events about a thing, those alike in a row."""

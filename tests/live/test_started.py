@@ -29,6 +29,7 @@ CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
     "scope": (("--finding", FINDING), "affected"),
     "answers": (("--finding", FINDING), "observed"),
     "brief": ((), "WAY IN"),
+    "show": ((f"finding:{FINDING}",), "KubernetesUserDetails"),
     "note": (("call the owner of checkout",), "noted"),
     "mark": (MARK, "marked as expected"),
     "suppress": (("--finding", FINDING), "Criterion"),
