@@ -17,7 +17,7 @@ from kit.store.tables import Row
 from kit.words import iso
 
 if TYPE_CHECKING:
-    from kit.case.case import Case
+    from kit.case.scoped import ScopedCase
 
 _AROUND = timedelta(minutes=2)
 _CALL = "SELECT user_name, received_at FROM audit WHERE audit_id = $key ORDER BY received_at, file, item LIMIT 1"
@@ -47,7 +47,7 @@ class _Calls:
 class About:
     """What a case tells of one thing. said: in the JSON form of docs/json.md."""
 
-    case: Case
+    case: ScopedCase
     said: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -60,13 +60,13 @@ class About:
         return str(rendered("about", self.case, self.said)._repr_html_())
 
 
-def about(case: Case, thing: str) -> About:
-    """What a case tells of a thing, by its ref or as it is called. Raises CallError."""
+def about(case: ScopedCase, thing: str, first_bad: datetime | None, brief: dict[str, Any]) -> About:
+    """What a case tells of a thing, by its ref or as it is called. first_bad: the first bad sign. Raises CallError."""
     ref = named(case, thing)
-    return About(case, _of_record(case, ref) if ref.kind in LEADS_TO else _of_thing(case, ref))
+    return About(case, _of_record(case, ref) if ref.kind in LEADS_TO else _of_thing(case, ref, first_bad, brief))
 
 
-def _of_record(case: Case, ref: Ref) -> dict[str, Any]:
+def _of_record(case: ScopedCase, ref: Ref) -> dict[str, Any]:
     """A record of evidence: its text, and what its caller did around it."""
     file, line = case.place(ref)
     made = {"case": case.name, "ref": ref, "kind": ref.kind, "name": ref.key, "file": file, "line": line}
@@ -81,8 +81,8 @@ def _of_record(case: Case, ref: Ref) -> dict[str, Any]:
     return made | count | {"record": case.readable([ref])[ref], "around": calls}
 
 
-def _of_thing(case: Case, ref: Ref) -> dict[str, Any]:
-    which, first_bad = _calls_about(case, ref), case.first_hostile_at
+def _of_thing(case: ScopedCase, ref: Ref, first_bad: datetime | None, brief: dict[str, Any]) -> dict[str, Any]:
+    which = _calls_about(case, ref)
     rows = case.store.rows(CALLS_ABOUT.format(where=which.audit), **which.values, hostile=sorted(_hostile(case)))
     in_aws = case.store.rows(TRAIL_ABOUT.format(where=which.trail), **which.of_trail) if which.trail else []
     shared = _shared(rows, ref)
@@ -118,11 +118,11 @@ def _of_thing(case: Case, ref: Ref) -> dict[str, Any]:
         "ring": next((one for one in ("touched", "exposed", "possible") if one in rings), None),
         "certainty": min((one["certainty"] for one in mine), default=None),
         "why": list({why["says"]: why for one in mine for why in one["why"]}.values()),
-        "ended_by": _ended_by(case, ref, shared),
+        "ended_by": _ended_by(case, ref, shared, brief),
     }
 
 
-def _hostile(case: Case) -> set[str]:
+def _hostile(case: ScopedCase) -> set[str]:
     return {audit_id for finding in case.scope["findings"] for audit_id in finding["calls"]}
 
 
@@ -140,12 +140,12 @@ _ALIKE: dict[str, set[str]] = {
 }
 
 
-def _name_of(case: Case, ref: Ref) -> str:
+def _name_of(case: ScopedCase, ref: Ref) -> str:
     thing = case.inventory.things.get(ref.key) if ref.kind == "pod" else None
     return f"{thing.namespace}/{thing.name}" if thing else ref.key
 
 
-def _calls_about(case: Case, ref: Ref) -> _Calls:
+def _calls_about(case: ScopedCase, ref: Ref) -> _Calls:
     """Which calls are about a thing: made by it, with it or from it, or done to it."""
     kind, key = ref.kind, ref.key
     of_key = {"key": key}
@@ -180,7 +180,7 @@ def _at_path(path: str) -> dict[str, Any]:
     return {"resource": resource, "namespace": namespace or None, "name": name}
 
 
-def _session_keys(case: Case, key: str) -> list[str]:
+def _session_keys(case: ScopedCase, key: str) -> list[str]:
     """The access keys of the AWS sessions that a pod, a node or a service account got."""
     every = [one for finding in case.scope["findings"] for one in finding["sessions"]]
     return sorted({one["access_key_id"] for one in every if key in (one["pod"], one["node"], one["service_account"])})
@@ -223,7 +223,7 @@ def _shared(rows: list[Row], ref: Ref) -> list[Row]:
     return sorted(made, key=lambda one: (-one["hostile"], -one["calls"], one["kind"], one["key"]))
 
 
-def _ended_by(case: Case, ref: Ref, shared: Iterable[Row]) -> list[Row]:
+def _ended_by(case: ScopedCase, ref: Ref, shared: Iterable[Row], brief: dict[str, Any]) -> list[Row]:
     """What of it gives access, by the open list of the brief, with the plan's actions that end it; then the steps against an identity.
 
     Of an address it is what the attacker used from there.
@@ -231,7 +231,7 @@ def _ended_by(case: Case, ref: Ref, shared: Iterable[Row]) -> list[Row]:
     keys = {ref.key} | {one["key"] for one in shared if one["hostile"] and ref.kind in ("source_ip", "identity")}
     keys |= {one.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1) for one in keys if one.startswith(SERVICE_ACCOUNT)}
     keys |= {one.removeprefix(NODE) for one in keys if one.startswith(NODE)}
-    entries = {entry["id"]: entry for one in case.brief()["incidents"] for entry in one["open"]}
+    entries = {entry["id"]: entry for one in brief["incidents"] for entry in one["open"]}
     made = [
         {"entry": one["id"], "state": one["state"], "says": one["says"], "ends_by": one["ends_by"]}
         for one in entries.values()

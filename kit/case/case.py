@@ -193,7 +193,7 @@ class Case(ScopedCase):
         """
         from kit.case.about import about
 
-        return about(self, thing)
+        return about(self, thing, self.first_hostile_at, self.brief())
 
     def _targets(self, *parameters: Any) -> Targets:
         from kit.plan.targets import Targets
