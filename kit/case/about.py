@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from kit.case.named import named
+from kit.case.named import ref_meant
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kinds import KINDS_OF_OBJECTS
 from kit.model.pod_spec import images
@@ -60,9 +60,9 @@ class About:
         return str(rendered("about", self.case, self.said)._repr_html_())
 
 
-def about(case: ScopedCase, thing: str, first_bad: datetime | None, brief: dict[str, Any]) -> About:
+def told_of(case: ScopedCase, thing: str, first_bad: datetime | None, brief: dict[str, Any]) -> About:
     """What a case tells of a thing, by its ref or as it is called. first_bad: the first bad sign. Raises CallError."""
-    ref = named(case, thing)
+    ref = ref_meant(case, thing)
     return About(case, _of_record(case, ref) if ref.kind in LEADS_TO else _of_thing(case, ref, first_bad, brief))
 
 

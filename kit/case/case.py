@@ -189,11 +189,11 @@ class Case(ScopedCase):
 
         thing: a ref, an address, a user name, an access key, an ARN, NAMESPACE/NAME of a pod or secret, a node or an image.
 
-        Example: case.about("203.0.113.6").said["new"]
+        Example: case.about("system:anonymous").said["new"]
         """
-        from kit.case.about import about
+        from kit.case.about import told_of
 
-        return about(self, thing, self.first_hostile_at, self.brief())
+        return told_of(self, thing, self.first_hostile_at, self.brief())
 
     def _targets(self, *parameters: Any) -> Targets:
         from kit.plan.targets import Targets

@@ -29,7 +29,7 @@ _THINGS = ("pod", "node", "service_account", "secret", "config_map", "image", "i
 """What is meant rather than a deed that was done to it, or a credential that has its name."""
 
 
-def named(case: ScopedCase, thing: str) -> Ref:
+def ref_meant(case: ScopedCase, thing: str) -> Ref:
     """The Ref of what is meant. Raises CallError for what the case has not, and where the name means several things."""
     kind, colon, key = str(thing).partition(":")
     if colon and kind in REF_KINDS and key:

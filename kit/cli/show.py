@@ -15,7 +15,7 @@ from kit.words import counted, few
 _MOST = 12  # rows of a kind
 
 
-@click.command(epilog="Example: kit show case-1 203.0.113.6")
+@click.command(epilog="Example: kit show case-1 system:anonymous")
 @CASE
 @click.argument("thing")
 @WITHOUT_MARKS

@@ -15,7 +15,7 @@ from kit.words import counted
 _MOST = 40
 
 
-def about(case: Case, said: dict[str, Any]) -> Shown:
+def thing(case: Case, said: dict[str, Any]) -> Shown:
     """One thing; `said` is its JSON form."""
     if "record" in said:
         return _record(said)

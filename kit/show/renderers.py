@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.case.display import RENDERERS
-from kit.show.about import about
+from kit.show.about import thing
 from kit.show.cited import texts
 from kit.show.html_table import Shown, safe
 from kit.show.summary import banner, summary
@@ -26,4 +26,4 @@ def first_screen(case: Case) -> Shown:
     return above + summary(case) if above else summary(case)
 
 
-RENDERERS |= {"case": first_screen, "ref": record, "about": about}
+RENDERERS |= {"case": first_screen, "ref": record, "about": thing}
