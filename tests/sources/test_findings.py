@@ -46,6 +46,19 @@ def bus(finding: dict[str, Any]) -> bytes:
     return json.dumps(about | {"detail": finding}).encode()
 
 
+def bus_of_sdk(finding: dict[str, Any], as_text: bool) -> bytes:
+    detail = json.dumps(finding) if as_text else finding
+    return json.dumps({"Source": "aws.guardduty", "DetailType": "GuardDuty Finding", "Detail": detail}).encode()
+
+
+def by_the_guides_path(finding: dict[str, Any], holder: str) -> dict[str, Any]:
+    """A finding with its members where the guide's page on remediation has them."""
+    about = finding["Resource"]
+    inside = {"eksClusterDetails": about["EksClusterDetails"] | {"kubernetesDetails": about["KubernetesDetails"]}}
+    rest = {name: value for name, value in about.items() if name not in ("EksClusterDetails", "KubernetesDetails")}
+    return {name: value for name, value in finding.items() if name != "Resource"} | {holder: rest | inside}
+
+
 FORMS = {
     "get-findings": WHOLE,
     "wire": json.dumps({"findings": small(LISTED)}).encode(),
@@ -53,6 +66,12 @@ FORMS = {
     "lines": "\n".join(json.dumps(small(each)) for each in LISTED).encode(),
     "event bus in SDK names": b"".join(bus(each) for each in LISTED),
     "event bus in wire names": b"".join(bus(small(each)) for each in LISTED),
+    "event bus as an SDK names it": b"".join(bus_of_sdk(each, as_text=False) for each in LISTED),
+    "event bus with its detail as text": b"".join(bus_of_sdk(each, as_text=True) for each in LISTED),
+    "the guide's path": json.dumps([by_the_guides_path(each, "resources") for each in LISTED]).encode(),
+    "the guide's path in the API's member": json.dumps(
+        [by_the_guides_path(each, "resource") for each in LISTED]
+    ).encode(),
     "opensearch": json.dumps({"hits": {"hits": [{"_id": "1", "_source": small(each)} for each in LISTED]}}).encode(),
     "splunk": "\n".join(json.dumps({"result": {"_raw": json.dumps(each)}}) for each in LISTED).encode(),
     "strings": json.dumps([json.dumps(each) for each in LISTED]).encode(),

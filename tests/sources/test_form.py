@@ -84,9 +84,9 @@ def as_csv(texts: list[str]) -> str:
     return out.getvalue()
 
 
-def csv_of(names: list[str], rows: list[list[Any]]) -> str:
+def csv_of(names: list[str], rows: list[list[Any]], between: str = ",") -> str:
     out = io.StringIO()
-    csv.writer(out).writerows([names, *rows])
+    csv.writer(out, delimiter=between).writerows([names, *rows])
     return out.getvalue()
 
 
@@ -142,6 +142,16 @@ FORMS: dict[str, Callable[[], str | bytes]] = {
     "list-of-strings": lambda: json.dumps(TEXTS, indent=1),
     "splunk-json": lambda: "\n".join(json.dumps({"preview": False, "result": {"_raw": t, "host": "h"}}) for t in TEXTS),
     "splunk-csv": lambda: csv_of(["_time", "_raw", "host"], [["2026-01-31T14:00:00", t, "h"] for t in TEXTS]),
+    "console-csv-of-excel": lambda: "sep=;\n" + csv_of(["Timestamp (UTC)", "Message"], [["x", t] for t in TEXTS], ";"),
+    "console-table": lambda: csv_of(["timestamp", "message"], [[AT + n, t] for n, t in enumerate(TEXTS)], "\t"),
+    "tail-of-a-terminal": lambda: "\n".join(f"\x1b[32m2026-01-31T14:00:00.1+00:00\x1b[0m \x1b[36m{STREAM}\x1b[0m {t}" for t in TEXTS),
+    "tail-format-json": lambda: "\n".join(f"2026-01-31T14:00:00.1+00:00 {STREAM} {json.dumps(e, indent=4)}" for e in EVENTS),
+    "lines-with-a-plain-time": lambda: "\n".join(f"2026-01-31 14:00:00 {t}" for t in TEXTS),
+    "splunk-collector": lambda: "\n".join(json.dumps({"time": 1.0, "host": "h", "sourcetype": "s", "event": e}) for e in EVENTS),
+    "splunk-collector-of-texts": lambda: "\n".join(json.dumps({"time": 1.0, "index": "h", "event": t}) for t in TEXTS),
+    "elastic-original": lambda: "\n".join(json.dumps({"@timestamp": "x", "event": {"original": t}, "ecs": {}}) for t in TEXTS),
+    "fluent-bit-parsed": lambda: "\n".join(json.dumps({"date": 1.5, "log": e}) for e in EVENTS),
+    "fluent-bit-alone": lambda: json.dumps([{"log": t} for t in TEXTS]),
     "opensearch": lambda: json.dumps({"took": 1, "hits": {"total": {}, "hits": [{"_index": "a", "_id": "1", "_source": e} for e in EVENTS]}}),
     "elastic-lines": lambda: "\n".join(json.dumps({"_index": "a", "_source": {"@timestamp": "x", "message": t}}) for t in TEXTS),
     "fluent-bit": lambda: "\n".join(json.dumps({"date": 1.5, "log": t + "\n"}) for t in TEXTS),
@@ -431,6 +441,17 @@ def test_a_dump_of_cluster_info_is_read_and_its_containers_logs_are_not(tmp_path
         ("insights.json", json.dumps({"results": [[{"field": "@timestamp", "value": "x"}, {"field": "verb", "value": "get"}]]}), "without @message"),
         ("lambda.json", json.dumps(payload(["START RequestId: x"]) | {"logGroup": "/aws/lambda/f"}), "a log of /aws/lambda/f"),
         ("klog", "I0131 14:00:00.123456       1 scheduler.go:604] Successfully bound\n", "no reader knows"),
+        ("columns.json", json.dumps({"results": [[{"field": "@timestamp", "value": "x"}, {"field": "auditID", "value": "x"}, {"field": "verb", "value": "get"}]]}), "without @message"),
+        ("pods.txt", "NAMESPACE   NAME   READY   STATUS\nshop   web-1   1/1   Running\n", "run the command again with `-o json`"),
+        ("entries.txt", "PRINCIPAL ARN\tTYPE\tGROUPS\narn:aws:iam::111122223333:role/r\tSTANDARD\t\n", "run the command again with `-o json`"),
+        ("answer.txt", "-------------\n|  verb  |  user  |\n", "--output json"),
+        ("search.xml", "<?xml version='1.0'?><results/>", "this is XML"),
+        ("clusters.json", json.dumps([{"Name": "a", "Region": "eu-west-1", "Owned": "True"}]), "`aws eks describe-cluster`"),
+        ("addons.json", json.dumps([{"Name": "vpc-cni", "Version": "v1", "IAMRole": ""}]), "`aws eks describe-addon`"),
+        ("pods.log", json.dumps({"logName": "projects/p/logs/stdout", "textPayload": "x", "resource": {"type": "k8s_container"}}), "Google Cloud (GKE)"),
+        ("audit.csv", "TimeGenerated,Category,log_s,_ResourceId\nx,kube-audit,x,/subscriptions/y\n", "Azure (AKS)"),
+        ("query.json", json.dumps({"tables": [{"name": "t", "columns": [{"name": "log_s"}], "rows": [["x"]]}]}), "Azure (AKS)"),
+        ("ack.json", json.dumps([{"__topic__": "k8s-audit", "content": "{}"}]), "Alibaba Cloud (ACK)"),
         ("ids.json", json.dumps({"FindingIds": ["a"]}), "only finding ids"),
     ],
 )  # fmt: skip
@@ -546,3 +567,47 @@ def test_a_line_that_a_container_logged_is_no_evidence(tmp_path: Path) -> None:
     assert (ledger[0].rows, ledger[0].rejects) == (3, 3)
     (reason,) = Store(tmp_path / "case").rows("SELECT DISTINCT reason FROM rejects")
     assert "a container logged" in reason["reason"]
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"protoPayload": {"@type": "x"}, "logName": "projects/p/logs/cloudaudit.googleapis.com%2Factivity"}, "GKE"),
+        ({"category": "kube-audit", "resourceId": "/SUBSCRIPTIONS/X", "properties": {"log": TEXTS[0]}}, "AKS"),
+        ({"logContent": {"data": {}, "oracle": {"compartmentid": "x"}}}, "OKE"),
+    ],
+)
+def test_a_row_of_another_cloud_is_refused_by_its_name(tmp_path: Path, other: dict[str, Any], reason: str) -> None:
+    (tmp_path / "log").write_text("\n".join([TEXTS[0], json.dumps(other), TEXTS[1]]))
+    ledger = load_new_case(tmp_path / "case", [str(tmp_path / "log")]).ledger
+    assert (ledger[0].rows, ledger[0].rejects) == (2, 1)
+    (reject,) = Store(tmp_path / "case").rows("SELECT reason, line FROM rejects")
+    assert reason in reject["reason"] and reject["line"] == 2
+
+
+def test_lists_of_kubernetes_in_an_array_are_their_objects(tmp_path: Path) -> None:
+    pods = [{"metadata": {"name": name, "namespace": "shop", "uid": name}, "spec": {}} for name in "abc"]
+    listed = [
+        {"apiVersion": "v1", "kind": "PodList", "items": pods[:2]},
+        {"apiVersion": "v1", "kind": "Pod", **pods[2]},
+    ]
+    (tmp_path / "dump.json").write_text(json.dumps(listed))
+    load_new_case(tmp_path / "case", [str(tmp_path / "dump.json")])
+    rows = Store(tmp_path / "case").rows("SELECT kind, name FROM objects ORDER BY name")
+    assert rows == [{"kind": "Pod", "name": name} for name in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"clusterName": "blue", "principalArn": f"arn:aws:iam::{1:012}:role/r", "accessEntryArn": "arn:aws:eks:x:y:access-entry/a"}, "AccessEntry"),
+        ({"InstanceId": "i-0123456789abcdef0", "PrivateDnsName": "ip-10-0-0-1"}, "Instance"),
+        ({"nodegroupName": "workers", "nodegroupArn": "arn:aws:eks:x:y:nodegroup/blue/workers/a"}, "Nodegroup"),
+    ],
+)  # fmt: skip
+def test_what_aws_describes_is_taken_without_the_member_of_its_call(
+    tmp_path: Path, value: dict[str, Any], kind: str
+) -> None:
+    (tmp_path / "bare.json").write_text(json.dumps([value]))
+    load_new_case(tmp_path / "case", [str(tmp_path / "bare.json")])
+    assert Store(tmp_path / "case").rows("SELECT kind FROM objects") == [{"kind": kind}]

@@ -4,7 +4,7 @@ forms, Kinesis, Firehose, and Lambda's batches of these.
 An envelope may be inside another, as JSON text or as base64 of gzip. Sources: EventBridge "event structure"; SNS "message and
 JSON formats"; Lambda "using SQS", "using SNS", "using Kinesis"; CloudWatch Logs API, GetLogEvents, FilterLogEvents, GetQueryResults;
 CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; webhook batches: audit.k8s.io/v1 EventList; Splunk, Search API, export; OpenSearch, Search API;
-Wazuh, alerts of the AWS module; Fluent Bit, tail.
+Splunk, HTTP Event Collector; Elastic Common Schema (event.original); Wazuh, alerts of the AWS module; Fluent Bit, tail.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) 
         if isinstance(record.value, str) and record.text is None and not record.of:  # a message alone, as a JSON string
             record = read_text(record.value, record)
         inner = contents(record.value, record.log, logged) if record.of != "items" else None
+        if inner is None and (listed := _objects_in(record)) is not None:
+            yield from listed
+            return
         if inner is None:
             yield record
             return
@@ -66,6 +69,17 @@ def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) 
                 yield from opened(each, depth - 1, logged or of_log) if isinstance(each, Record) else (each,)
     except EvidenceError as error:
         yield Reject(record.line, record.item, str(error), record.raw)
+
+
+def _objects_in(record: Record) -> list[Record] | None:
+    """The objects of a list of Kubernetes that stands in an array; None for anything else."""
+    value = record.value
+    if record.of or not isinstance(value, dict) or not isinstance(value.get("items"), list):
+        return None
+    around = {name: value.get(name) for name in ("apiVersion", "kind")}
+    if not isinstance(around["apiVersion"], str) or not str(around["kind"]).endswith("List"):
+        return None
+    return [replace(record, value=each, of="items", around=around, text=None) for each in value["items"]]
 
 
 def _read(value: Any, record: Record) -> Iterator[Record | Reject]:
@@ -113,7 +127,7 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
     if not isinstance(value, dict) or value.keys() >= {"apiVersion", "kind"}:
         return None
     if logged:
-        return _of_event_bus(value, log) if "source" in value else None
+        return _of_event_bus(value, log) if value.keys() & {"source", "Source"} else None
     if isinstance(value.get("Sns"), dict):  # a record of Lambda's
         return [Content(value["Sns"], log)]
     if isinstance(value.get("Message"), str) and ("TopicArn" in value or value.get("Type") == "Notification"):
@@ -131,7 +145,8 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
     )  # an empty one is read: a test of the destination
 
 
-_CONTAINERS = frozenset({"stream", "kubernetes", "docker", "container_id", "container_name"})
+_CONTAINERS = frozenset({"stream", "kubernetes", "docker", "container", "container_id", "container_name"})
+_COLLECTED = frozenset({"time", "host", "source", "sourcetype", "index", "fields"})
 _SHIPPED = frozenset({"log", "date", "time", "@timestamp", "timestamp", "tag", "time_key"})
 
 
@@ -141,6 +156,13 @@ def _of_index(value: dict[str, Any], log: Log) -> list[Content] | None:
         return [Content(value["_raw"], log, logged=True)]
     if isinstance(value.get("result"), dict) and "_raw" in value["result"]:  # its export as JSON
         return [Content(value["result"], log)]
+    if (
+        "event" in value and value.keys() & _COLLECTED and value.keys() <= _COLLECTED | {"event"}
+    ):  # its HTTP Event Collector
+        return [Content(value["event"], log, logged=True)]
+    if isinstance(event := value.get("event"), dict) and _is_json(event.get("original")):
+        _refuse_containers(value)  # Elastic Common Schema
+        return [Content(event["original"], log, logged=True)]
     if isinstance(hits := value.get("hits"), dict) and isinstance(hits.get("hits"), list):  # a search's answer
         return [Content(each, log) for each in hits["hits"]]
     if isinstance(value.get("_source"), dict) and value.keys() & {"_index", "_id"}:
@@ -149,13 +171,24 @@ def _of_index(value: dict[str, Any], log: Log) -> list[Content] | None:
     if isinstance(data, dict) and isinstance(data.get("aws"), dict) and "rule" in value:  # Wazuh's alerts
         return [Content(data["aws"], log)]
     for name in ("log", "message"):
-        if isinstance(value.get(name), str) and value.keys() & {"@timestamp", *(_SHIPPED if name == "log" else ())} - {
-            name
-        }:
-            if value.keys() & _CONTAINERS:
-                raise EvidenceError("is a line that a container logged: whoever ran in it could write any event there")
-            return [Content(value[name], log, logged=True)] if value[name].lstrip()[:1] == "{" else None
+        beside = {"@timestamp", *(_SHIPPED if name == "log" else ())} - {name}
+        held = value.get(name)
+        if isinstance(held, str) and (value.keys() & beside or value.keys() == {name}):
+            _refuse_containers(value)
+            return [Content(held, log, logged=True)] if _is_json(held) else None
+        if name == "log" and isinstance(held, dict) and value.keys() & beside and "verb" in held:  # parsed on its way
+            _refuse_containers(value)
+            return [Content(held, log, logged=True)]
     return None
+
+
+def _is_json(text: Any) -> bool:
+    return isinstance(text, str) and text.lstrip()[:1] == "{"
+
+
+def _refuse_containers(value: dict[str, Any]) -> None:
+    if value.keys() & _CONTAINERS:
+        raise EvidenceError("is a line that a container logged: whoever ran in it could write any event there")
 
 
 def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -174,7 +207,14 @@ def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _of_event_bus(value: dict[str, Any], log: Log) -> list[Content] | None:
     """An event of AWS. Anybody may put events of their own source on a bus, but none of `aws.…`; partners' begin with `aws.partner/`."""
+    if "Detail" in value and "DetailType" in value:  # SDK names
+        value = {name[:1].lower() + name[1:]: each for name, each in value.items()}
     detail, source = value.get("detail"), value.get("source", "aws.")
+    if isinstance(detail, str) and _is_json(detail) and value.keys() & {"detail-type", "detailType"}:
+        try:
+            detail = json.loads(detail)
+        except (ValueError, RecursionError) as error:
+            raise EvidenceError(f"is an event whose detail is not JSON: {error}") from None
     if not isinstance(detail, dict) or not isinstance(source, str):
         return None
     if not source.startswith("aws.") or source.startswith("aws.partner"):

@@ -29,8 +29,14 @@ from kit.evidence.record import NO_LOG, Log, Record, Reject
 
 JSON, LINES, CSV, YAML, PARQUET = "JSON", "log lines", "CSV", "YAML", "Parquet"
 
+_LONGEST_FIRST_ROW = 64 << 10
+
 CONTAINER_LOG = b"==== START logs for container "
-_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?) (?:([\w.+/-]+) )?")
+_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?) (?:([\w.+/-]+) )?")
+_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")  # as `aws logs tail` writes to a terminal
+_TAILED_JSON = re.compile(
+    rb"(?m)^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)? (?:[\w.+/-]+ )?(?=\{\r?$)"
+)  # its --format json
 _STRING = re.compile(rb'"(?:time=|[ \\trn]*\{).*"\s*$')  # a message as a JSON string, one a line, as `jq` prints it
 _LOGFMT = re.compile(rb'time="?\d{4}-\d\d-\d\dT')
 _YAML = re.compile(rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:- )?[A-Za-z][\w./-]*:(?:[ \r\n]|$)")
@@ -60,6 +66,7 @@ _COLUMNS = {
     "class_uid",
     "eventdata",
     "_raw",
+    "_resourceid",  # of Azure, whose rows are refused by its name
 }
 
 
@@ -69,12 +76,14 @@ def form_of(head: bytes) -> str:
         return PARQUET
     head = head.removeprefix(BOM).lstrip()
     lines = head.split(b"\n")
-    first = next((line for line in lines if not line.startswith(b"#")), b"")  # CloudTrail Lake says the time first
+    first = _COLOUR.sub(b"", _first_line(lines))
+    if _TAILED_JSON.match(first + b"\n"):
+        return JSON
     if head[:1] in (b"{", b"[") or _STRING.match(first):
         return LINES if _holds_events(head) else JSON
     if _EXPORTED.match(first) or _LOGFMT.match(first):
         return LINES
-    if _header(first):
+    if _separator(first):
         return CSV
     if b"\0" not in head and _YAML.match(head):
         return YAML
@@ -93,9 +102,25 @@ def _holds_events(head: bytes) -> bool:
     return False
 
 
-def _header(first: bytes) -> bool:
-    names = {name.strip(' "\r\t').lower() for name in first.decode("utf-8", "replace").split(",")}
-    return bool(names & _COLUMNS) or names >= {"timestamp", "message"}
+def _first_line(lines: list[bytes]) -> bytes:
+    """The first line that is of the log or table: CloudTrail Lake says the time before it, a terminal its prompt, a table for Excel its separator."""
+    return next((line for line in lines if not line.startswith((b"#", b"$ ", b"% ", b"sep="))), b"")
+
+
+def _separator(first: bytes) -> str:
+    """What stands between the columns of a table that is read here, by its first row; "" for any other."""
+    text = first.decode("utf-8", "replace")
+    for separator in (",", ";", "\t"):
+        names = {name.strip(' "\r\t').lower() for name in text.split(separator)}
+        if names & _COLUMNS or {"timestamp", "message"} <= {_plain(name) for name in names}:
+            return separator
+    return ""
+
+
+def _plain(name: str) -> str:
+    """The name of a column of CloudWatch's console, which says the time zone behind it, in small letters."""
+    small = name.strip().lower().partition(" (")[0]
+    return small if small in ("timestamp", "message") else name.strip()
 
 
 def records_of(
@@ -120,7 +145,26 @@ def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log:
     if form == LINES:
         return _in_lines(path, reading, log)
     source = pieces(path, reading)
+    if form == JSON:
+        source = _without_times(source)
     return _READ[form](_before_container_logs(source, reading) if form in (JSON, YAML) else source, lists)
+
+
+def _without_times(source: Iterable[bytes]) -> Iterator[bytes]:
+    """JSON without the time and stream that `aws logs tail --format json` writes before each document, on its first line."""
+    rest, goes_on = b"", iter(source)
+    for number, piece in enumerate(goes_on):
+        held = rest + piece
+        if not number and not _TAILED_JSON.search(held):
+            yield held
+            yield from goes_on
+            return
+        end = held.rfind(b"\n") + 1
+        if len(held) - end > _LONGEST_FIRST_ROW:  # no line of a time and a stream
+            end = len(held)
+        yield _TAILED_JSON.sub(b"", held[:end])
+        rest = held[end:]
+    yield rest
 
 
 def _before_container_logs(source: Iterable[bytes], reading: Reading) -> Iterator[bytes]:
@@ -153,7 +197,7 @@ def beginning(
     elif form == YAML:
         found = _in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
     else:
-        found = _READ[form]([head], lists)
+        found = _READ[form](_without_times(iter([head])) if form == JSON else [head], lists)
     for each in itertools.chain(found, _cut(head, lists) if form == JSON and not whole else ()):
         if isinstance(each, Record):
             yield from (one for one in opened(each) if isinstance(one, Record))
@@ -181,6 +225,8 @@ def stream_of(path: str) -> str | None:
 
 def message(line: bytes, log: Log = NO_LOG) -> tuple[bytes, Log, str | None]:
     """The message in a line of a log, where it was kept, and the time that an export or `aws logs tail` writes before it."""
+    if line.startswith(b"\x1b["):
+        line = _COLOUR.sub(b"", line)
     before = _EXPORTED.match(line)
     if not before:
         return line, log, None
@@ -204,9 +250,11 @@ def _record_of(line: Line, log: Log) -> Record:
 
 def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record | Reject]:
     """A record a row: its cells by the names in the first row. Columns of which the first row has no name are a reject's reason."""
-    text = io.TextIOWrapper(io.BufferedReader(Reader(iter(source))), "utf-8-sig", "backslashreplace", newline="")
+    read = io.BufferedReader(Reader(iter(source)), _LONGEST_FIRST_ROW)
+    separator = _separator(_first_line(read.peek(_LONGEST_FIRST_ROW).removeprefix(BOM).split(b"\n")))
+    text = io.TextIOWrapper(read, "utf-8-sig", "backslashreplace", newline="")
     csv.field_size_limit(LONGEST_LINE)
-    table = csv.reader(text, strict=True)
+    table = csv.reader(text, strict=True, delimiter=separator or ",")
     names, item, line = list[str](), 0, 1
     while True:
         try:
@@ -218,10 +266,10 @@ def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record 
             continue
         if cells is None:
             return
-        if not names and cells and cells[0].startswith("#"):
+        if not names and cells and cells[0].startswith(("#", "sep=")):
             pass
         elif not names:
-            names = [name.strip() for name in cells]
+            names = [_plain(name) for name in cells]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 yield Reject(

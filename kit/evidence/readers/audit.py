@@ -59,6 +59,8 @@ def takes(record: Record) -> bool:
         return False
     if ocsf.is_audit_event(event):
         return True
+    if "@timestamp" in event and not event.keys() & {"user", "level", "stage"}:
+        return False  # some columns of a query, whose row is no event
     version = str(event.get("apiVersion", record.around.get("apiVersion")))
     return version.startswith("audit.k8s.io/") or ("verb" in event and bool(event.keys() & _OWN))
 

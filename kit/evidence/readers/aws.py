@@ -170,7 +170,32 @@ def takes(record: Record) -> bool:
         any(_is_ours(call, value[call.key]) for call in described)
         or isinstance(value.get("identityProviderConfig"), dict)
         or any(members <= value.keys() for _, members, *_ in WHOLE)
+        or (not record.of and _bare(value) is not None)
     )
+
+
+def _bare(value: Values) -> CliCall | None:
+    """The call that prints such a thing, where it stands without the call's member, as `--query` or jq leaves it."""
+    return next(
+        (
+            call
+            for call in CALLS
+            if call.uid in _TELL and {call.name, call.uid} <= value.keys() and _is_ours(call, value)
+        ),
+        None,
+    )
+
+
+# Members that nothing else has; an `arn` and an `Arn` are in much.
+_TELL = {
+    "accessEntryArn",
+    "associationArn",
+    "nodegroupArn",
+    "fargateProfileArn",
+    "addonArn",
+    "InstanceId",
+    "AutoScalingGroupARN",
+}
 
 
 def _is_element(call: CliCall, value: Any) -> bool:
@@ -215,6 +240,9 @@ def _whole(value: Values) -> Iterator[Values]:
             yield _thing(f"aws:{service}", kind, value, value[name], value.get(uid) if uid else None)
             return
     described = [key for key in (*_BY_KEY, "identityProviderConfig") if key in value]
+    if not described and (call := _bare(value)):
+        yield _described(call, value)
+        return
     if not described:
         raise EvidenceError("is no description by AWS that the kit knows")
     for key in described:

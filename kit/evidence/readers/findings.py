@@ -65,7 +65,31 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         wrapper, value = flattened.WRAPPER, flattened.finding_in_row(value)
     elif wrapper:
         value = finding_in(value)
-    finding = finding_of(value)
+    finding = finding_of(_by_the_guides_path(value))
     text = json_text(finding.raw)
     values = {name: getattr(finding, name) for name in _FROM_FINDING}
     yield values | {"wrapper": wrapper or "GuardDuty", "finding": text, "event_hash": hash_of(text)}
+
+
+def _by_the_guides_path(value: Any) -> Any:
+    """A finding whose members stand where the guide's page on remediation says (`resources.eksClusterDetails.kubernetesDetails`), as the API
+    has it; any other as it came."""
+    names = {name.lower(): name for name in value} if isinstance(value, dict) else {}
+    holder = names.get("resource", names.get("resources", ""))
+    about = value.get(holder) if holder else None
+    if not isinstance(about, dict):
+        return value
+    cluster = _named(about, "eksclusterdetails")
+    details = _named(about.get(cluster), "kubernetesdetails")
+    if not details and holder.lower() != "resources":
+        return value
+    if details and not _named(about, "kubernetesdetails"):
+        inside = about[cluster]
+        rest = {name: each for name, each in inside.items() if name != details}
+        about = about | {cluster: rest, "kubernetesDetails": inside[details]}
+    return {name: each for name, each in value.items() if name != holder} | {"Resource": about}
+
+
+def _named(value: Any, name: str) -> str:
+    """The name, as it is spelled there, of a member of an object; "" for none."""
+    return next((own for own in value if own.lower() == name), "") if isinstance(value, dict) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from kit.evidence.record import Record, Reject
 
 LISTS = envelope.ENVELOPE_LISTS
 
+# The first line of what kubectl and eksctl print in columns, and of the AWS CLI's and a query's tables.
+_TABLE = re.compile(rb"(?:[A-Z][A-Z -]*(?:\t+| {2,})){2,}[A-Z -]+\r?\n|-{8,}\r?\n\|")
+
 Test = Callable[[dict[str, Any]], bool]
 
+_OF_GOOGLE = ("projects/", "organizations/", "folders/")
 _OF_AZURE = ("resourceId", "ResourceId", "_ResourceId", "operationResourceId")
 # What tells a record of that kind, and what to say of it.
 KNOWN: tuple[tuple[Test, str], ...] = (
@@ -31,19 +36,33 @@ KNOWN: tuple[tuple[Test, str], ...] = (
         "rows of OCSF as text: export them as JSON or Parquet",
     ),
     (
-        lambda value: "protoPayload" in value or "cloudaudit.googleapis.com" in str(value.get("logName")),
-        "an audit log of Google Cloud (GKE): this kit reads those of EKS",
+        lambda value: "protoPayload" in value or str(value.get("logName")).startswith(_OF_GOOGLE),
+        "a log of Google Cloud (GKE): this kit reads those of EKS",
     ),
     (
         lambda value: (
             (str(value.get("category", "")).startswith("kube-") and "properties" in value)
             or any(str(value.get(name, "")).lower().startswith("/subscriptions/") for name in _OF_AZURE)
+            or value.keys() >= {"columns", "rows"}
+            or (isinstance(value.get("tables"), list) and len(value) <= 3)
         ),
         "a log of Azure (AKS): this kit reads those of EKS",
     ),
     (
         lambda value: isinstance(value.get("logContent"), dict) and "oracle" in value["logContent"],
         "a log of Oracle Cloud (OKE): this kit reads those of EKS",
+    ),
+    (
+        lambda value: "__topic__" in value or "__source__" in value,
+        "a log of Alibaba Cloud (ACK): this kit reads those of EKS",
+    ),
+    (
+        lambda value: value.keys() >= {"Name", "Region", "Owned"},
+        "clusters as eksctl prints them: bring `aws eks describe-cluster`",
+    ),
+    (
+        lambda value: value.keys() >= {"Name", "Version", "IAMRole"},
+        "add-ons as eksctl prints them: bring `aws eks describe-addon`",
     ),
     (
         lambda value: value.keys() >= {"StackName", "NodeInstanceRoleARN"},
@@ -74,6 +93,10 @@ def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
     start = head.lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "this is HTML, perhaps a sign-in or error page that was saved in place of the data"
+    if start.startswith(b"<?xml"):
+        return "this is XML: export the search as JSON, or as raw events"
+    if _TABLE.match(head.lstrip()):
+        return "this is a table for people: run the command again with `-o json` (kubectl, eksctl) or `--output json` (aws)"
     for record in seen:
         if sentence := named(record.value):
             return sentence
