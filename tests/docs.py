@@ -172,7 +172,8 @@ def _sources() -> str:
             ]
             parts += [f"| {says} | – | {kind} |" for says, _, _, kind, _, _ in aws.WHOLE]
             parts.append("")
-    parts += ["## Known and not read\n", *(f"* {sentence}" for _, sentence in foreign.KNOWN), ""]
+    parts += ["## Known and not read\n", *(f"* {sentence}" for _, sentence in foreign.KNOWN)]
+    parts += [f"* {foreign.CAPTURED}", ""]
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kit.live.changes.change import contains
 from tests import cases
-from tests.command import kit_json
+from tests.command import kit, kit_json
 from tests.live.kubernetes_documents import json_patched
 from tests.live.scene import comparable, standing
 from tests.plan_table import row_of
@@ -366,3 +366,11 @@ def test_a_token_that_nothing_ends_has_the_date_of_its_own_end(tmp_path: Path) -
     (token,) = plan["left_open"]
     assert token["key"] == "shop/db" and token["until"] is None
     assert "ends by 2026-11-30 16:40:16 UTC" in token["says"] and "2027-02-27" in token["says"]
+
+
+def test_a_pod_of_the_same_name_as_one_that_is_gone_is_told_apart(tmp_path: Path) -> None:
+    """The pod that was robbed is gone, and another of its StatefulSet has its name: only that one stands to be looked at."""
+    truth = json.loads((EVERY["pod_identity_theft"] / "ground_truth.json").read_text())["theft"]
+    case = cases.copied(tmp_path / "case", EVERY["pod_identity_theft"])
+    _, _, review = kit("plan", case).stdout.partition("## To be looked at")
+    assert f"`warehouse/redis-0, uid {truth['same_name']}`" in review and truth["pod"] not in review

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -316,11 +317,18 @@ class ScopedCase(CaseEvidence):
 
     @property
     def name_of(self) -> dict[str, str]:
-        """Ref of each subject → namespace/name, or its key."""
+        """Ref of each subject → namespace/name, or its key; with its uid where another one had the same name."""
         from kit.case.scope_json import subject_contract
 
         every = (subject_contract(one, None) for one in self.index.shared.values())
-        return {one["ref"]: "/".join(filter(None, (one["namespace"], one["name"]))) or one["key"] for one in every}
+        names = {one["ref"]: "/".join(filter(None, (one["namespace"], one["name"]))) or one["key"] for one in every}
+        borne = Counter((ref.partition(":")[0], name) for ref, name in names.items())
+        twice = {kind_and_name for kind_and_name, count in borne.items() if count > 1}
+        return {
+            ref: f"{name}, uid {key}" if (kind, name) in twice else name
+            for ref, name in names.items()
+            for kind, _, key in [ref.partition(":")]
+        }
 
 
 def _hash_of(path: Path) -> str:

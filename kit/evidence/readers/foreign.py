@@ -79,6 +79,11 @@ KNOWN: tuple[tuple[Test, str], ...] = (
 )
 
 
+_CAPTURED = b"# processes: pid, parent, sha256 of its program"
+CAPTURED = "what capture_processes read of a node: no table has a place for processes, which have no time; its hash is in the ledger, so keep the file and search it as text"
+"""Of a file that the kit's own pod on a node wrote."""
+
+
 def named(value: Any) -> str:
     """What a record of evidence is that is known and not read, and what to bring instead; "" for any other."""
     if not isinstance(value, dict):
@@ -97,6 +102,8 @@ def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
         return "this is XML: export the search as JSON, or as raw events"
     if _TABLE.match(head.lstrip()):
         return "this is a table for people: run the command again with `-o json` (kubectl, eksctl) or `--output json` (aws)"
+    if _CAPTURED in head[:200]:
+        return CAPTURED
     for record in seen:
         if sentence := named(record.value):
             return sentence
