@@ -18,7 +18,6 @@ from kit.actions.node_capture import capture_pod
 from kit.errors import EvidenceError
 from kit.evidence import gather
 from kit.evidence.intake import load_new_case
-from kit.store.store import Store
 from kit.whole_file import write_whole
 from tests.cases import copied
 from tests.command import KIT, RECORDINGS, kit, kit_json, told
@@ -56,9 +55,7 @@ def test_what_was_read_of_a_node_is_known_and_hashed(tmp_path: Path) -> None:
     text = "\n".join(["2026-11-29T16:40:00Z", heads[0], "1\t0\tabc\t/sbin/init\t/sbin/init\t", *heads[1:]])
     copied(tmp_path / "case", RECORDING)
     (tmp_path / "node.processes.txt").write_text(text)
-    added = kit("add", tmp_path / "case", tmp_path / "node.processes.txt")
-    assert added.returncode == 0, added.stderr
-    (entry,) = [one for one in Store(tmp_path / "case").ledger if one["path"] == "node.processes.txt"]
+    (entry,) = kit_json("add", tmp_path / "case", tmp_path / "node.processes.txt")["files"]
     assert "what capture_processes read of a node" in entry["note"]
     assert entry["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 

@@ -80,7 +80,7 @@ KNOWN: tuple[tuple[Test, str], ...] = (
 
 
 _CAPTURED = b"# processes: pid, parent, sha256 of its program"
-CAPTURED = "what capture_processes read of a node: no table has a place for processes, which have no time; its hash is in the ledger, so keep the file and search it as text"
+CAPTURED = "what capture_processes read of a node: no table has a place for processes, which have no time; the journal of the action has its hash, so keep the file and search it as text"
 """Of a file that the kit's own pod on a node wrote."""
 
 
