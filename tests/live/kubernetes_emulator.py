@@ -327,16 +327,17 @@ class _Handler(BaseHTTPRequestHandler):
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.title(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        call = Call(self.command, unquote(parts.path), query, None, headers)
         try:
             is_binary = headers.get("Content-Type", "").startswith(MEDIA_TYPE)
             body = None if not sent else of_protobuf(sent) if is_binary else json.loads(sent)
             if is_binary and body is None:
                 raise Refusal(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
-            answer = self.emulator.serve(Call(self.command, unquote(parts.path), query, body, headers))
+            call = replace(call, body=body)
+            answer = self.emulator.serve(call)
         except Refusal as refused:
             answer = refused.answer()
         except json.JSONDecodeError:
-            call = Call(self.command, parts.path, query, None, headers)
             answer = Refusal(400, "BadRequest", "the object provided is unrecognized").answer()
         except Exception as error:  # noqa: BLE001 - a thread's error would be lost; the test gets it at the end
             self.emulator.broken.append(error)
