@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from kit.show import figures
-from kit.show.figures.activity import activity_heat
+from kit.show.figures.attack_path import MOST_BOXES, attack_boxes, path_rows, path_svg
 from kit.show.figures.lifetimes import lifetime_strips
-from kit.show.figures.namespaces import namespace_heat
 from kit.show.figures.recorded_time import coverage_strip
+from kit.statements.moments import Actor, Moment
 
 HOSTILE = "<a href='http://198.51.100.9/'>api</a><b>\u202e</script>"
 START = pd.Timestamp("2026-01-31T14:00:00Z")
@@ -157,17 +157,6 @@ def pods(number: int, **more: Any) -> pd.DataFrame:
     )
 
 
-def activity(number: int, **more: Any) -> pd.DataFrame:
-    """Calls of that many kinds over ten stretches of time."""
-    rows = [
-        {"at": START + pd.Timedelta(minutes=stretch), "call": f"get kind{one}", "calls": one + 1, "hostile": one % 3}
-        | more
-        for one in range(number)
-        for stretch in range(10)
-    ]
-    return pd.DataFrame(rows)
-
-
 @pytest.mark.parametrize("number", [5, 5000])
 def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
     exec_ = pd.DataFrame([call(resource="pods", subresource="exec", name="app-00003")])
@@ -176,22 +165,6 @@ def test_lives_of_pods_stay_legible_and_the_table_has_all(number: int) -> None:
     assert chart.rows.iloc[0]["pod"] == "checkout/app-00003" and chart.rows["attacks"].sum() == 1
     assert int(chart.rows["gone"].sum()) == number // 2
     assert ("more stand in the table" in chart.says) == (number == 5000)
-
-
-@pytest.mark.parametrize("number", [5, 5000])
-def test_namespaces_stay_legible_and_the_table_has_all(number: int) -> None:
-    things = pd.DataFrame([subject("pod", f"p{one}", namespace=f"ns{one}") for one in range(number)])
-    chart = namespace_heat(things, {"pod": "pods", "secret": "secrets read"})
-    assert chart.rows["count"].sum() == number and chart.figure.layout.height < 1000
-    assert ("more stand in the table" in chart.says) == (number == 5000)
-
-
-@pytest.mark.parametrize("number", [5, 500])
-def test_the_heatmap_shows_the_attackers_kinds_first_and_the_table_has_all(number: int) -> None:
-    chart = activity_heat(activity(number), WINDOW[0])
-    assert len(chart.rows) == number and chart.figure.layout.height < 700
-    assert chart.rows["hostile"].is_monotonic_decreasing
-    assert ("more stand in the table" in chart.says) == (number == 500)
 
 
 def test_the_strip_shows_gaps_and_counts_them() -> None:
@@ -216,39 +189,60 @@ def test_the_strip_shows_gaps_and_counts_them() -> None:
     assert {trace.name for trace in chart.figure.data} == {"recorded", "gap"}
 
 
-@pytest.mark.parametrize("number", [5, 5000])
-def test_the_graph_stays_legible_and_counts_every_subject(number: int) -> None:
-    pods = [
-        subject("pod", f"app{one % 90}-7d9f8b6c5d-{one:05d}", namespace=f"ns{one % 40}", node=f"n{one % 30}")
+def moment(number: int, kind: str, name: str = "api", through: str = "", **more: Any) -> Moment:
+    """A call of a service account of the namespace checkout."""
+    plain = {"verb": kind, "thing": f"thing-{number}", "objects": ((kind, f"checkout/thing-{number}"),)} | more
+    actor = Actor(more.pop("user", f"system:serviceaccount:checkout:{name}"), None, "198.51.100.9", through)
+    at = (START + pd.Timedelta(seconds=number)).to_pydatetime()
+    return Moment(at, f"audit:{number}", actor, "execution", kind, plain["verb"], plain["thing"], plain["objects"])
+
+
+def test_the_path_leads_from_the_address_over_each_credential_to_what_was_done() -> None:
+    told = [
+        moment(1, "token", "api", "with the token of pod checkout/api-1", objects=(("token", "checkout/api"),)),
+        moment(2, "secret", "api", "with a minted token"),
+        moment(3, "secret", "api", "with a minted token"),
+        moment(4, "exec", "api", "with a minted token", objects=(("exec", "pods/checkout/web-1"),)),
+        moment(5, "secret", user="system:node:node-1"),
+    ]
+    boxes = attack_boxes(told, {"pods/checkout/web-1": "node-1"}, {})
+    by_key = {box.key: box for box in boxes}
+    node = by_key["system:node:node-1|"]
+    chain = [node]
+    while chain[-1].before:
+        chain.append(by_key[chain[-1].before[0]])
+    assert [box.kind for box in reversed(chain)] == ["address", "credential", "credential", "deed", "credential"]
+    assert [box.column for box in reversed(chain)] == [0, 1, 2, 3, 4]
+    rows = path_rows(boxes)
+    assert rows[rows["step"] == "read 2 secrets"]["calls"].tolist() == [2]
+    svg = path_svg(boxes, lambda ref: f"#{ref}")
+    assert svg.count("<a ") == len([box for box in boxes if box.ref]) and 'href="#audit:4"' in svg
+
+
+@pytest.mark.parametrize("number", [5, 40, 2000])
+def test_the_path_stays_legible_and_no_call_is_lost(number: int) -> None:
+    told = [
+        moment(one, "created", f"api-{one % 90}", objects=(("created", f"pods/checkout/{one}"),))
         for one in range(number)
     ]
-    nodes = [subject("node", f"n{one}") for one in range(min(number, 30))]
-    possible = [subject("pod", f"other-{one}", "possible") for one in range(number)]
-    chart = figures.incident_graph(
-        pd.DataFrame([*pods, *nodes, *possible, subject("identity", "eve")]), findings(number)
-    )
-    assert chart.rows[chart.rows["what"].str.startswith("Pods")]["count"].sum() == 2 * number
-    assert chart.rows.groupby("what").size().max() <= figures.MOST_GROUPS + 1
-    assert chart.figure.layout.height < 900
-    assert {"affected", "possible"} == set(chart.rows["certainty"])
+    boxes = attack_boxes(told, {}, {})
+    assert len(boxes) <= MOST_BOXES
+    assert sum(box.calls for box in boxes if box.kind == "deed") == number
+    places = [(box.column, box.row) for box in boxes]
+    assert len(places) == len(set(places))
 
 
-def test_possible_is_said_in_words_not_by_colour_alone() -> None:
-    chart = figures.incident_graph(pd.DataFrame([subject("pod", "a"), subject("pod", "b", "possible")]), findings())
-    assert any("possible: 1 pod" in text for text in texts(chart))
+def test_names_in_the_path_are_inert() -> None:
+    told = [moment(1, "secret", objects=(("secret", HOSTILE),), user=HOSTILE), moment(2, "looked", through=HOSTILE)]
+    svg = path_svg(attack_boxes(told, {}, {}), lambda ref: "")
+    assert "<a " not in svg and "<b>" not in svg and "\u202e" not in svg and "&lt;" in svg
 
 
 def test_text_from_evidence_is_inert() -> None:
     rows = pd.DataFrame([call(user_name=HOSTILE, name=HOSTILE, namespace=HOSTILE)])
-    things = pd.DataFrame(
-        [subject(kind, HOSTILE, namespace=HOSTILE, node=HOSTILE) for kind in ("pod", "node", "identity", "iam_role")]
-    )
     for chart in (
         figures.timeline_chart(rows, aws_calls(), findings(type=HOSTILE), coverage(), None),
-        figures.incident_graph(things, findings(type=HOSTILE), rows, aws_calls()),
         lifetime_strips(pods(1, name=HOSTILE, namespace=HOSTILE), rows, WINDOW),
-        namespace_heat(pd.DataFrame([subject("pod", HOSTILE, namespace=HOSTILE)]), {"pod": "pods"}),
-        activity_heat(activity(1, call=HOSTILE), None),
         coverage_strip(
             coverage({"source": HOSTILE, "state": "gap", "start_at": START, "end_at": END, "says": HOSTILE}), findings()
         ),

@@ -20,15 +20,21 @@ from kit.report.notebook import Executed
 from kit.show.figures import DRAW, PLOTLY_HERE, library_text, plotly_js, visible
 from kit.show.html_table import STYLE
 
+FRONT = "40_report.ipynb"
 _TEMPLATES = Path(__file__).parent / "templates"
 _NOTEBOOK_ONLY = "notebook_only"  # tag of a cell that only a person in JupyterLab needs
 _HEADING = re.compile(r"^(#{1,2}) (.+)$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> str:
-    """The report as one HTML text. facts: what varies from run to run, shown in the element `run-facts` alone."""
-    parts = [part for part in _parts(executed) if part["cells"]]
+def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str], about: Mapping[str, str]) -> str:
+    """The report as one HTML text. about: the case, at the head of the page. facts: what varies from run to run, in the elements `run-facts` alone.
+
+    The notebook FRONT comes first; its cells tagged `appendix` and all other notebooks follow, folded, without what stands above already.
+    """
+    front = [each for each in executed if each.name == FRONT]
+    parts = _parts([*front, *(each for each in executed if each.name != FRONT)])
+    parts = [part for part in _appendix_last(parts) if part["cells"]]
     joined = nbformat.v4.new_notebook()
     joined.cells = [cell for part in parts for cell in part["cells"]]
     failures = [each.failure for each in executed if each.failure]
@@ -38,6 +44,10 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
         "title": visible(title),
         "parts": parts,
         "failures": failures,
+        "about": {name: visible(value) for name, value in about.items()},
+        "running_foot": _css_text(
+            " · ".join([visible(title), *(f"{name} {visible(about[name])}" for name in about if name == "Evidence")])
+        ),
         "facts": {name: visible(value) for name, value in facts.items()},
         "shown_style": STYLE,
         "page_style": (_TEMPLATES / "forensic" / "page.css").read_text(),
@@ -48,6 +58,11 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str]) -> 
     }
     text, _ = _exporter().from_notebook_node(joined, resources={"report": resources})
     return str(text)
+
+
+def _css_text(text: str) -> str:
+    """A text as CSS may have it between quotes, for the foot of printed pages (CSS Syntax, 4.3.7: escapes)."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else f"\\{ord(letter):06x}" for letter in text)
 
 
 def _hash(script: str) -> str:
@@ -71,7 +86,7 @@ def _parts(executed: Sequence[Executed]) -> list[dict[str, Any]]:
     """For each notebook its title, its headings for the table of contents, and what the page shows of it."""
     parts, said = list[dict[str, Any]](), set[str]()
     for each in executed:
-        cells, title, headings = list[nbformat.NotebookNode](), each.name, list[str]()
+        cells, title = list[nbformat.NotebookNode](), each.name
         for number, source in enumerate(each.notebook.cells, 1):
             cell = copy.deepcopy(source)
             found = _HEADING.findall(cell.source) if cell.cell_type == "markdown" else []
@@ -82,14 +97,74 @@ def _parts(executed: Sequence[Executed]) -> list[dict[str, Any]]:
             said.update(output.evalue for output in ending)
             if not _only_for_notebooks(cell):
                 cell.metadata["place"] = cell.id = f"{Path(each.name).stem}-{number}"
+                cell.metadata["folded"] = each.name != FRONT or "appendix" in cell.metadata.get("tags", [])
+                cell.metadata["heading"] = next((text for marks, text in found if marks == "##"), "")
                 cells.append(_without_repeats(cell))
-                headings += [text for marks, text in found if marks == "##"]
             if ending:
                 break
         if not any(cell.get("outputs") for cell in cells) and not each.failure:
-            cells, headings = [], []
-        parts.append({"title": title, "headings": headings, "cells": cells, "name": each.name})
+            cells = []
+        parts.append({"title": title, "cells": cells, "name": each.name})
     return parts
+
+
+def _appendix_last(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts as the page has them: what is read, then the appendix, of which each section folds and nothing stands twice."""
+    shown, made = set[str](), list[dict[str, Any]]()
+    for folded in (False, True):
+        for part in parts:
+            chosen = [cell for cell in part["cells"] if cell.metadata["folded"] == folded]
+            sections = _without_what_is_shown(_sections(chosen), shown)
+            if folded:
+                for section in sections:
+                    _fold(section, part["title"])
+            cells = [cell for section in sections for cell in section]
+            headings = list(dict.fromkeys(cell.metadata["heading"] for cell in cells if cell.metadata["heading"]))
+            made.append({"title": part["title"], "headings": headings, "cells": cells, "folded": folded})
+    first = next((part for part in made if part["folded"] and part["cells"]), None)
+    if first:
+        first["cells"][0].metadata["appendix_begins"] = True
+    return made
+
+
+def _sections(cells: list[nbformat.NotebookNode]) -> list[list[nbformat.NotebookNode]]:
+    """The cells from each heading to the next."""
+    sections = list[list[nbformat.NotebookNode]]()
+    for cell in cells:
+        if cell.metadata["heading"] or not sections:
+            sections.append([])
+        sections[-1].append(cell)
+    return sections
+
+
+def _without_what_is_shown(
+    sections: list[list[nbformat.NotebookNode]], shown: set[str]
+) -> list[list[nbformat.NotebookNode]]:
+    """The sections that show something that is not in `shown` yet, to which it is added."""
+    left = list[list[nbformat.NotebookNode]]()
+    for section in sections:
+        kept = [cell for cell in section if cell.cell_type != "code" or not cell.outputs or not _is_shown(cell, shown)]
+        if any(cell.get("outputs") for cell in kept):
+            left.append(kept)
+    return left
+
+
+def _is_shown(cell: nbformat.NotebookNode, shown: set[str]) -> bool:
+    """Whether all that a cell shows stands on the page; from now on it does."""
+    texts = [str(output.get("data", {}).get("text/html", "")) for output in cell.outputs]
+    stands = all(text and text in shown for text in texts)
+    shown.update(texts)
+    return stands
+
+
+def _fold(section: list[nbformat.NotebookNode], title: str) -> None:
+    """Mark where the fold of a section begins and ends; its heading becomes the fold's. One that failed stays open."""
+    first, heading = section[0], section[0].metadata["heading"]
+    ends = any(output.output_type == "error" for cell in section for output in cell.get("outputs", []))
+    first.metadata["opens"] = {"title": heading or title, "id": heading.replace(" ", "-"), "open": ends}
+    if first.cell_type == "markdown":
+        first.source = _HEADING.sub("", first.source, count=1)
+    section[-1].metadata["closes"] = True
 
 
 def _only_for_notebooks(cell: nbformat.NotebookNode) -> bool:

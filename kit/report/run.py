@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import kit
+from kit.case.case import Case
 from kit.case.display import INVENTED
 from kit.case.locks import LOCKABLE, refuse_locked
 from kit.case.opening import open_case
@@ -20,6 +21,7 @@ from kit.errors import CaseError, WorkError
 from kit.evidence.intake import Progress
 from kit.model.masking import secrets_are_shown
 from kit.whole_file import write_whole
+from kit.words import counted
 
 
 def _notebook_folder() -> Path:
@@ -79,7 +81,8 @@ def make_report(
             _keep(case.path / "notebooks" / path.name, _as_text(by_itself(executed[-1].notebook)))
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
-    _keep(report, page(f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}", executed, facts))
+    title = f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}"
+    _keep(report, page(title, executed, facts, _about(case)))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""
@@ -113,6 +116,16 @@ def _as_text(notebook: object) -> str:
     import nbformat
 
     return str(nbformat.writes(notebook))
+
+
+def _about(case: Case) -> dict[str, str]:
+    """What the report is about, for its head."""
+    from kit.show.summary import looked_at
+
+    about = {"Cluster": case.cluster, "Account": case.account, "Region": case.region, "Looked at": looked_at(case)}
+    known = {name: value or "not in the evidence" for name, value in about.items()}
+    files = counted(len(case.ledger), "file")
+    return known | {"Evidence": f"{files}, sha256 {case.evidence_digest[:16]}", "Kit": kit.__version__}
 
 
 def _facts(parameters: dict[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -13,9 +14,10 @@ from kit.case.answers import AskedIncident, IncidentAnswer
 from kit.case.case import Case
 from kit.model.why import collecting_words
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of
-from kit.questions.question import Answer
+from kit.questions.question import QUESTIONS, Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
 from kit.show import cited as evidence_of
+from kit.show.figures import HEADLESS
 from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
 from kit.show.words import pill, with_code
 from kit.words import counted
@@ -122,7 +124,14 @@ def _by_incident(case: Case) -> list[tuple[AskedIncident, list[IncidentAnswer]]]
 def about(case: Case, *names: str) -> Shown:
     """The answers to some questions, by name, for all chosen findings; those that are the same stand once."""
     parts = []
+    asked = {one.answer.question.name for one in case.incident_answers} if os.environ.get(HEADLESS) else set[str]()
     for name in names:
+        if name in asked:  # a report has each answer once
+            link = Markup(
+                '<p>{} <a href="#Questions-and-answers">The answer stands under Questions and answers.</a></p>'
+            )
+            parts.append(link.format(safe(QUESTIONS[name].asks)))
+            continue
         alike = dict[tuple[str, str, str], list[Answer]]()
         for finding_id in case.findings["id"]:
             answer = case.answer(name, str(finding_id))

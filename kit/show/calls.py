@@ -1,4 +1,4 @@
-"""The attacker's calls: as a timeline, as a graph, as tables."""
+"""The attacker's calls: as a path, as a timeline, as tables."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from kit.case.case import Case
+from kit.case.told import told
+from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.questions.verdict import CANNOT_TELL
 from kit.show import cited as evidence_of
 from kit.show import console, figures
-from kit.show.figures import user_words
+from kit.show.figures import frame_rows, user_words
+from kit.show.figures.attack_path import attack_boxes, path_rows, path_svg
 from kit.show.figures.with_table import picture
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.summary import what_was_done
 from kit.show.words import exported, nothing_shown, number_words, pill
 from kit.store.tables import Row
 from kit.words import counted
+
+_STRETCHES = 60  # into which the time of the calls is cut
 
 
 def timeline(case: Case) -> Shown:
@@ -38,18 +43,68 @@ def timeline(case: Case) -> Shown:
     return picture(chart, fold("The same as a table", inside))
 
 
-def graph(case: Case) -> Shown:
-    """From the findings to callers, pods, nodes and roles, as a picture and as a table."""
-    if case.subjects.empty:
-        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "pod")), "no subjects")
-    chart = figures.incident_graph(case.subjects, case.findings, case.calls, case.aws_calls)
+def attack_path(case: Case) -> Shown:
+    """From address to credential to deed to the next credential, as a picture whose boxes lead to their calls, and as a table."""
+    moments = told(case)
+    if not moments:
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "identity")), "no calls")
+    boxes = attack_boxes(moments, _nodes_of_pods(case), _owners_of_roles(case))
+    rows = path_rows(boxes)
     columns: dict[str, Callable[[Row], str]] = {
-        "What": lambda row: safe(row["what"]),
-        "Which": lambda row: safe(row["which"]),
-        "Certainty": lambda row: pill(row["certainty"]),
-        "How many": lambda row: number_words(row["count"]),
+        "At (UTC)": lambda row: clock(row["at"]),
+        "From": lambda row: safe(row["from"]),
+        "Did": lambda row: safe(row["step"]),
+        "What": lambda row: safe(row["what"], 300),
+        "Calls": lambda row: number_words(row["calls"]),
+        "Evidence": lambda row: evidence_of.link(case, row["ref"]) if row["ref"] else "",
     }
-    return picture(chart, fold("The same as a table", table(chart.rows, columns, export=exported(case, "graph"))))
+    inside = table(rows, columns, export=exported(case, "attack-path"), narrow=("At (UTC)",))
+    picture = path_svg(boxes, lambda ref: f"#{evidence_of.anchor(ref)}" if ref in evidence_of.cited_refs(case) else "")
+    says = Markup(
+        '<p class="quiet">Left to right: address, credential, what was done with it, the next credential. A box leads to its call.</p>'
+    )
+    return Shown(says + picture + fold("The same as a table", inside), counted(len(boxes), "box", "boxes"))
+
+
+def _nodes_of_pods(case: Case) -> dict[str, str]:
+    pods = case.subjects[(case.subjects["kind"] == "pod") & case.subjects["node"].notna()]
+    return {f"pods/{row['namespace']}/{row['name']}": str(row["node"]) for row in frame_rows(pods)}
+
+
+def _owners_of_roles(case: Case) -> dict[str, str]:
+    """Name of a role → the user name in the cluster of whoever got its session: a service account, else a node."""
+    found = dict[str, str]()
+    for row in frame_rows(case.sessions):
+        account, node = row["service_account"], row["node"]
+        if isinstance(row["role"], str) and (isinstance(account, str) or isinstance(node, str)):
+            owner = f"{SERVICE_ACCOUNT}{account.replace('/', ':')}" if isinstance(account, str) else f"{NODE}{node}"
+            found.setdefault(row["role"].rpartition("/")[2], owner)
+    return found
+
+
+def new_kinds(case: Case) -> Shown:
+    """The kinds of call that the scope's identities made before the first bad sign and since, those first that are new."""
+    activity, first = case.activity(_STRETCHES), case.first_hostile_at
+    if activity.empty or first is None:
+        says = "No call of an identity in scope is in the evidence, so nothing can be compared."
+        return Shown(Markup("<p>{}</p>").format(says), says)
+    earlier = activity["at"] < first
+    counted_by = activity.assign(before=activity["calls"].where(earlier, 0), since=activity["calls"].where(~earlier, 0))
+    rows = counted_by.groupby("call", as_index=False)[["before", "since", "hostile"]].sum()
+    rows = rows.assign(new=rows["before"] == 0).sort_values(
+        ["new", "hostile", "since", "call"], ascending=[False, False, False, True], ignore_index=True
+    )
+    columns: dict[str, Callable[[Row], str]] = {
+        "Call": lambda row: safe(row["call"]),
+        "New": lambda row: pill("new", "possible") if row["new"] else "",
+        "Before": lambda row: number_words(row["before"]),
+        "Since": lambda row: number_words(row["since"]),
+        "Of the attacker": lambda row: number_words(row["hostile"]),
+    }
+    says = Markup("<p>{} of {} of call were not made before {} UTC.</p>").format(
+        int(rows["new"].sum()), counted(len(rows), "kind"), clock(first)
+    )
+    return Shown(says + table(rows, columns, export=exported(case, "activity"), most=20), "kinds of call")
 
 
 def calls(case: Case) -> Shown:

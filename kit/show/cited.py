@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from markupsafe import Markup
 
 from kit.case.case import Case
-from kit.show.figures import visible
+from kit.show.figures import user_words, visible
 from kit.show.html_table import safe
 from kit.store.tables import REF_TABLES
 
@@ -56,13 +56,25 @@ def anchor(ref: str) -> str:
 def link(case: Case, ref: str, text: str = "") -> Markup:
     """A ref as HTML: a link when the report shows its raw text, else the ref itself. text: instead of its kind and key."""
     kind, _, key = ref.partition(":")
-    shown = text or Markup("{} {}").format(
-        kind, safe(key.rpartition("#")[2] if kind == "finding" and "#" in key else key[:8])
-    )
+    shown = text or _short(kind, key)
     title = safe(ref)
     if _whole(ref) in cited_refs(case):
         return Markup('<a class="ref" href="#{}" title="{}">{}</a>').format(anchor(ref), title, shown)
     return Markup('<span class="ref" title="{}">{}</span>').format(title, shown)
+
+
+def _short(kind: str, key: str) -> Markup:
+    """A ref in few letters: of a finding the member, of an identity or a node its name, of a record the beginning of its id."""
+    if kind == "identity":
+        return safe(user_words(key), 40)
+    named = (
+        key.rpartition("#")[2]
+        if kind == "finding" and "#" in key
+        else key.partition(".")[0]
+        if kind == "node"
+        else key[:8]
+    )
+    return Markup("{} {}").format(kind, safe(named, 60))
 
 
 def texts(case: Case, refs: list[str]) -> dict[str, str]:

@@ -99,9 +99,11 @@ def table(
     )
 
 
-def fold(title: str, inside: Markup, opened: bool = False) -> Markup:
-    """HTML that is folded away under its title (text or Markup); nothing where nothing is inside."""
-    start = Markup("<details open>") if opened else Markup("<details>")
+def fold(title: str, inside: Markup, opened: bool = False, kind: str = "") -> Markup:
+    """HTML that is folded away under its title (text or Markup); nothing where nothing is inside. kind: its class."""
+    start = Markup("<details{}{}>").format(
+        Markup(' class="{}"').format(kind) if kind else "", Markup(" open") if opened else ""
+    )
     return Markup("{}<summary>{}</summary>{}</details>").format(start, title, inside) if inside else inside
 
 

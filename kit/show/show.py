@@ -6,7 +6,7 @@ could have been seen: "not observed" only for time that was recorded, else "cann
 
 from __future__ import annotations
 
-from kit.show.calls import aws_calls, calls, graph, timeline
+from kit.show.calls import attack_path, aws_calls, calls, new_kinds, timeline
 from kit.show.evidence import cited, coverage, evidence, ledger, limits, recorded, rejects
 from kit.show.figures.with_table import picture
 from kit.show.findings import findings
@@ -14,6 +14,7 @@ from kit.show.subjects import deeds, subjects
 from kit.show.summary import banner, summary
 
 __all__ = [
+    "attack_path",
     "aws_calls",
     "banner",
     "calls",
@@ -22,9 +23,9 @@ __all__ = [
     "deeds",
     "evidence",
     "findings",
-    "graph",
     "ledger",
     "limits",
+    "new_kinds",
     "picture",
     "recorded",
     "rejects",

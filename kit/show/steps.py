@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 
@@ -12,6 +14,7 @@ from kit.case.case import Case
 from kit.plan.first_page import FirstPageRow, by_workload, kept_before, row_of, rows_of_plan
 from kit.plan.journal import done_so_far
 from kit.plan.plan import Plan, PlannedAction
+from kit.show.figures import HEADLESS
 from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import pill, with_code
 from kit.store.notes import open_notes
@@ -32,11 +35,17 @@ def steps(case: Case, *kinds: str) -> Shown:
     left_out = [one for one in plan.not_possible if one["action"] in wanted]
     if not shown and not left_out:
         return Shown(Markup("<p>The plan has nothing about these.</p>"), "no steps")
+    if kinds and os.environ.get(HEADLESS):  # a report has the plan once
+        says = Markup('<p>{} of <a href="#The-plan">the plan</a>: {}.</p>')
+        return Shown(says.format(counted(len(shown), "action"), safe(_named(shown))), counted(len(shown), "action"))
     parts = []
     for stage, of_stage in groupby(shown, key=lambda one: one.stage):
         groups = groupby(of_stage, key=lambda one: (one.action, one.by_person))
-        listed = Markup("").join((_action(list(group)) for _, group in groups))
-        parts.append(Markup("<h4>{}</h4><ol>{}</ol>").format(stage.capitalize(), listed))
+        listed = [_action(list(group)) for _, group in groups]
+        inside = Markup("<ol>{}</ol>").format(Markup("").join(listed))
+        parts.append(
+            fold(f"{stage.capitalize()}: {counted(len(listed), 'kind')} of action, with commands", inside, bool(kinds))
+        )
     lead = Markup(
         "<p>Of the plan with the digest <code>{}</code>. Read each command before you type it; words in capitals are for you to fill in. <code>kit preview</code> tries the plan, <code>kit apply</code> does what was approved, <code>kit undo</code> takes it back.</p>"
     ).format(plan.digest)
@@ -51,37 +60,60 @@ def steps(case: Case, *kinds: str) -> Shown:
     return Shown(lead + first + Markup("").join(parts) + rest, counted(len(shown), "action"))
 
 
+def _named(actions: list[PlannedAction]) -> str:
+    """Each action by its name, with how many of it."""
+    number = Counter(one.action for one in actions)
+    return ", ".join(f"{name} ({many})" for name, many in number.items()) or "none"
+
+
 def _first_page(plan: Plan, now: Iterable[PlannedAction], lines: Names) -> Markup:
     """What ends access at once, what still works for both sides once all is done, and what the plan comes to, each kind of action in a row."""
     parts = list[Markup]()
     urgent = [row_of([one]) for one in now]
     if urgent:
-        parts += [Markup("<h4>Stop it now</h4>{}").format(_table(urgent))]
+        parts += [Markup("<h4>Stop it now</h4>{}").format(_urgent(urgent))]
         parts += [Markup("<p>{}</p>").format(safe(says)) for says in [kept_before(plan, now)] if says]
     for line in lines:
         who, _, says = line.partition(": ")
         parts.append(Markup("<p><b>{}:</b> {}</p>").format(safe(who), safe(says)))
-    parts.append(Markup("<h4>What is done</h4>{}").format(_table(rows_of_plan(plan.actions), with_stage=True)))
+    parts.append(Markup("<h4>What is done</h4>{}").format(_overview(rows_of_plan(plan.actions))))
     return Markup("").join(parts)
 
 
-def _table(rows: list[FirstPageRow], with_stage: bool = False) -> Markup:
-    names = (*(["stage"] if with_stage else []), "what", "to", "why", "who", "minutes", "stops", "undo")
-    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
-    body = list[Markup]()
+def _urgent(rows: list[FirstPageRow]) -> Markup:
+    """What ends access now, each with its reason and what it stops."""
+    body = list[list[Markup]]()
     for row in rows:
-        one = row.actions[0]
-        undo = pill("no", "cannot") if row.is_final else safe(row.undo)
-        of = safe(few(list(by_workload(row.actions)), 3))
-        number = Markup("{:,}: ").format(len(row.actions)) if len(row.actions) > 1 else ""
-        short = [safe(row.stage), safe(one.action)] if with_stage else []
-        long = [*([] if with_stage else [safe(one.does)]), Markup("{}{}").format(number, of), safe(_first(row.why))]
-        cells = [*map(_tight, short), *map(_cell, long), _tight(safe(row.who)), _tight(safe(row.minutes))]
-        cells += [_cell(safe(_first(row.stops) or "nothing")), _tight(undo)]
-        body.append(Markup("<tr>{}</tr>").format(Markup("").join(cells)))
+        cells = [_cell(safe(row.actions[0].does)), _cell(_targets(row)), _cell(safe(_first(row.why)))]
+        body.append([*cells, *_of_whom(row), _cell(safe(_first(row.stops) or "nothing")), _undo(row)])
+    return _table(("what", "to", "why", "who", "minutes", "stops", "undo"), body)
+
+
+def _overview(rows: list[FirstPageRow]) -> Markup:
+    """Each kind of action in a line; its reasons and what stops stand with its commands."""
+    names = ("stage", "what", "to", "who", "minutes", "undo")
+    return _table(names, [[_tight(safe(row.stage)), _tight(safe(row.actions[0].action)), _cell(_targets(row)), *_of_whom(row), _undo(row)] for row in rows])  # fmt: skip
+
+
+def _table(names: Names, rows: list[list[Markup]]) -> Markup:
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
+    body = Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(row)) for row in rows)
     return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        head, Markup("").join(body)
+        head, body
     )
+
+
+def _targets(row: FirstPageRow) -> Markup:
+    number = Markup("{:,}: ").format(len(row.actions)) if len(row.actions) > 1 else ""
+    return Markup("{}{}").format(number, safe(few(list(by_workload(row.actions)), 2), 120))
+
+
+def _of_whom(row: FirstPageRow) -> list[Markup]:
+    return [_tight(safe(row.who)), _tight(safe(row.minutes))]
+
+
+def _undo(row: FirstPageRow) -> Markup:
+    return _tight(pill("no", "cannot") if row.is_final else safe(row.undo))
 
 
 def _cell(text: Markup) -> Markup:

@@ -1,25 +1,24 @@
-"""The first screen: what happened, what was hit, what still stands, what to do next, and what cannot be told."""
+"""The first screen: the gravest incident with its story, what is open, what to do next, and what cannot be told."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from markupsafe import Markup
 
-from kit import __version__
 from kit.case.case import Case
 from kit.case.display import INVENTED
 from kit.model.kinds import DEEDS, SubjectName
-from kit.model.window import Window
 from kit.questions.verdict import CANNOT_TELL
+from kit.show import cited as evidence_of
 from kit.show import figures
-from kit.show.figures import frame_rows, user_words
-from kit.show.html_table import Shown, safe
+from kit.show.figures import frame_rows
+from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import (
     NOUNS,
     are_gone,
     has_audit_log,
-    lasting_words,
     nothing_shown,
     pill,
     plain_words,
@@ -31,7 +30,10 @@ from kit.show.words import (
 from kit.words import counted
 
 _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
-_SOON_SECONDS = 300
+_MOST_OPEN, _MOST_LIMITS = 9, 4  # of one incident
+_ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
+_DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
+_SHORT_COMMAND = 90  # letters; longer ones fold
 
 
 def banner(case: Case) -> Shown | None:
@@ -40,37 +42,135 @@ def banner(case: Case) -> Shown | None:
 
 
 def summary(case: Case) -> Shown:
-    """The first screen: what happened, what is affected, from where, whether it goes on, and what cannot be told."""
+    """The first screen: the gravest incident with its story, what is open now, what to do next and what cannot be told; the others folded."""
     if not len(case.findings):
         says = "There is no finding in this case, so nothing is in scope. What evidence there is, and how good it is, stands below."
         return Shown(Markup('<div class="verdict calm"><p>{}</p></div>').format(says), says)
-    files = counted(len(case.ledger), "evidence file")
-    head = Markup('<p class="quiet">Case {} · {}, together sha256 <code>{}</code> · kit {}</p>').format(
-        safe(case.name), files, case.evidence_digest[:16], __version__
-    )
-    sentences = [_said_by_guardduty(case), what_was_done(case), _hit(case)]
-    said = Markup("").join(Markup("<p>{}</p>").format(each) for each in sentences if each)
-    verdict = Markup('<div class="verdict">{}</div>').format(said)
     brief = case.brief()
-    facts = [
-        ("Looked at", _looked_at(case)),
-        ("From", _places(case, "source_ip")),
-        ("As", _places(case, "identity")),
-        ("First and last call", _first_and_last(case)),
-        ("Still going on?", _still(case)),
-        ("Open now", _stands(brief)),
-        ("Next steps", _next_steps(brief)),
+    said = Markup("<p>{}</p>").format(Markup(" ").join(each for each in (what_was_done(case), _hit(case)) if each))
+    first, others = brief["incidents"][:1], brief["incidents"][1:]
+    titles = Markup("").join(_title(one) for one in first)
+    screens = Markup("").join(_columns(case, one) for one in first)
+    more = Markup("").join(fold(_title(one, "span"), _columns(case, one), kind="incident") for one in others)
+    apart = Markup("").join(
+        Markup("<li>{} <code>{}</code>: {}</li>").format(
+            pill("no incident", "quiet"), safe(one["finding"]), safe(one["says"])
+        )
+        for one in brief["no_incident"]
+    )
+    rest = Markup("<h3>{}</h3>{}").format(counted(len(others), "other incident"), more) if more else more
+    rest += (
+        fold(
+            f"Findings of no incident ({len(brief['no_incident']):,})",
+            Markup('<ul class="plain">{}</ul>').format(apart),
+        )
+        if apart
+        else apart
+    )
+    html = Markup('<div class="brief">{}<div class="verdict">{}</div>{}{}</div><p>{}</p>{}').format(
+        titles, said, _tiles(case), screens, _said_by_guardduty(case), rest
+    )
+    return Shown(html, "summary")
+
+
+def _title(one: dict[str, Any], element: str = "h3") -> Markup:
+    """An incident in a line: how grave, what it is, whether it is hostile and goes on."""
+    goes_on = {"yes": ("goes on", "high"), "no": ("no longer active", "quiet")}
+    word, kind = goes_on.get(one["active"], ("whether it goes on: cannot tell", "cannot"))
+    hostile = pill(one["disposition"], "high" if one["disposition"] == "hostile" else "cannot")
+    title = Markup("{} {} {} {}").format(severity_pill(one["severity"]), safe(one["title"]), hostile, pill(word, kind))
+    if element == "h3":
+        return Markup('<h3 class="incident">{}</h3>').format(title)
+    return Markup("{} {}").format(title, counted(len(one["findings"]), "finding"))
+
+
+def _columns(case: Case, one: dict[str, Any]) -> Markup:
+    """One incident in two columns: what happened and what cannot be told; whose it is, what is open, what to do."""
+    left = [
+        _block("Story", _story(case, one), kind="narrow"),
+        _block("Or is it ours?", _ours(one)),
+        _block("Cannot be told", _cannot(one), kind="narrow"),
     ]
-    listed = Markup("").join(Markup("<dt>{}</dt><dd>{}</dd>").format(term, fact) for term, fact in facts)
-    return Shown(
-        Markup('{}{}{}<div class="two"><dl class="facts">{}</dl><div>{}{}</div></div>').format(
-            head, verdict, _tiles(case), listed, _once_done(brief), _vanishing(brief) + _cannot(case)
-        ),
-        "summary",
+    right = [
+        _block("Open now", _open_now(one)),
+        _block("Next", _next_steps(one)),
+        _block("Evidence that goes by itself", _vanishing(one), kind="narrow"),
+    ]
+    columns = Markup("").join(left), Markup("").join(right)
+    return Markup('<div class="two"><div>{}</div><div>{}</div></div>').format(*columns)
+
+
+def _short(text: str, most: int) -> Markup:
+    """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain."""
+    return safe(_DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text)), most)
+
+
+def _block(title: str, inside: Markup, kind: str = "") -> Markup:
+    """A part of the first screen. kind: narrow folds away on a narrow one."""
+    return fold(Markup("<h4>{}</h4>").format(title), inside, opened=True, kind=f"block {kind}".strip())
+
+
+def _story(case: Case, one: dict[str, Any]) -> Markup:
+    rows = list[Markup]()
+    for row in one["story"]:
+        at = clock(row["at"])[11:] if row["at"] else ""
+        shown_by = Markup(" {}").format(evidence_of.link(case, row["refs"][0], "call")) if row["refs"] else ""
+        rows.append(
+            Markup('<tr><th scope="row" title="{}">{}</th><td>{}{}</td></tr>').format(
+                clock(row["at"]), at, _short(row["says"], 180), shown_by
+            )
+        )
+    days = sorted({clock(row["at"])[:10] for row in one["story"] if row["at"]})
+    dated = " – ".join(dict.fromkeys([*days[:1], *days[-1:]])) or "no date is known"
+    return Markup('<table class="story"><caption>{}, UTC</caption><tbody>{}</tbody></table>').format(
+        dated, Markup("").join(rows)
     )
 
 
-def _looked_at(case: Case) -> str:
+def _ours(one: dict[str, Any]) -> Markup:
+    doubts = Markup("").join(
+        Markup("<li>{}</li>").format(
+            safe(f"{doubt['says']} Ask: {doubt['ask']}" if doubt["ask"] else doubt["says"], 300)
+        )
+        for doubt in one["expected_if"][:1]
+    )
+    return Markup('<ul class="plain">{}</ul>').format(
+        doubts or Markup("<li>Nothing in the evidence speaks for a false alarm.</li>")
+    )
+
+
+def _open_now(one: dict[str, Any]) -> Markup:
+    """What still gives access, in red; secrets together; then how many ended."""
+    shown = [entry for entry in one["open"] if entry["state"] != "ended"]
+    ended = len(one["open"]) - len(shown)
+    secrets = [entry for entry in shown if entry["kind"] == "secret"]
+    rows = [
+        Markup('<li class="{}">{}{}</li>').format(
+            "stands" if entry["state"] == "usable" else "doubt",
+            "" if entry["state"] == "usable" else Markup("{} ").format(pill("cannot tell", "cannot")),
+            _short(entry["says"], 300),
+        )
+        for entry in shown
+        if entry["kind"] != "secret"
+    ]
+    if secrets:
+        names = some_of([safe(entry["key"]) for entry in secrets], 3)
+        what = Markup("{} read and not rotated since: {}.").format(counted(len(secrets), "secret"), names)
+        rows.append(Markup('<li class="stands">{}</li>').format(what))
+    if not rows:
+        says = (
+            "No entry of the open list is known to be usable."
+            if one["open"]
+            else "No call is attributed that left anything open."
+        )
+        rows = [Markup("<li>{} {}</li>").format(pill("cannot tell", "cannot"), says)]
+    more = Markup('<li class="quiet">{} more.</li>').format(len(rows) - _MOST_OPEN) if len(rows) > _MOST_OPEN else ""
+    gone = Markup('<li class="quiet">{} ended.</li>').format(counted(ended, "entry", "entries")) if ended else ""
+    return Markup('<ul class="plain">{}{}{}</ul>').format(Markup("").join(rows[:_MOST_OPEN]), more, gone)
+
+
+def looked_at(case: Case) -> str:
+    """The time that the case covers, in words, with what of it was not recorded."""
     if case.window is None:
         return "the findings alone: there is no audit log and no window was given."
     missing = case.unrecorded
@@ -203,127 +303,40 @@ def _tile(case: Case, kind: SubjectName) -> Markup:
     )
 
 
-def _places(case: Case, kind: SubjectName) -> Markup:
-    words = {
-        "source_ip": lambda key: Markup("<code>{}</code>").format(safe(key)),
-        "identity": lambda key: safe(user_words(key)),
-    }[kind]
-    calls = case.calls.rename(columns={"source_address": "source_ip", "user_name": "identity"})
-    number = calls[kind].value_counts()
-    affected, possible = list(rows_of_kind(case, kind)["key"]), list(rows_of_kind(case, kind, "possible")["key"])
-    every = list(dict.fromkeys([*sorted(number.index, key=lambda one: (-number[one], one)), *affected]))
-    if not every and not possible:
-        return nothing_shown(case, kind)
-    said = [
-        Markup("{} ({})").format(words(one), counted(int(number[one]), "call")) if one in number else words(one)
-        for one in every[:5]
-    ]
-    more = [f"and {len(every) - 5:,} more"] if len(every) > 5 else []
-    maybe = [Markup("{} {}").format(pill("possible"), words(one)) for one in possible[:3] if one not in every]
-    return Markup("<br>").join([*said, *more, *maybe])
-
-
-def _times(case: Case) -> list[Any]:
-    return sorted([*case.calls["received_at"].dropna(), *case.aws_calls["event_at"].dropna()])
-
-
-def _first_and_last(case: Case) -> Markup:
-    times = _times(case)
-    if times:
-        lasted = lasting_words((times[-1] - times[0]).total_seconds())
-        return Markup("{} ({})").format(stretch_words(times[0], times[-1]), lasted)
-    seen = case.findings.dropna(subset=["first_seen_at"])
-    if not len(seen):
-        return Markup("{} no call and no time in the findings.").format(pill("cannot tell", "cannot"))
-    last = seen["last_seen_at"].fillna(seen["first_seen_at"]).max()
-    seen_in = stretch_words(seen["first_seen_at"].min(), last)
-    return Markup("No call is known; GuardDuty saw it {}.").format(seen_in)
-
-
-def _still(case: Case) -> Markup:
-    times, window = _times(case), case.window
-    if window is None or not has_audit_log(case):
-        return Markup("{} this case has no audit log.").format(pill("cannot tell", "cannot"))
-    if not times:
-        return Markup("{} no call is attributed to the attacker, so none can be missed.").format(
-            pill("cannot tell", "cannot")
+def _next_steps(one: dict[str, Any]) -> Markup:
+    """What to do next about an incident, each step with its command."""
+    rows = list[Markup]()
+    for step in one["next"]:
+        by = "a person" if step["by"] == "person" else "kit apply"
+        command = step["command"] or ""
+        typed = Markup("<code>{}</code>").format(safe(command))
+        shown = typed if len(command) <= _SHORT_COMMAND else fold("its first command", typed)
+        rows.append(
+            Markup("<li><b>{}</b> ({}, {} min): {} {}</li>").format(
+                step["effect"].capitalize(), by, step["minutes"], _short(step["says"], 130), shown if command else ""
+            )
         )
-    quiet = (window.end - times[-1]).total_seconds()
-    soon = quiet < _SOON_SECONDS
-    verdict = case.verdict("identity", int(soon), Window(times[-1], window.end) if quiet > 0 else None)
-    if verdict.word == CANNOT_TELL:
-        return Markup("{} after the last call: {}.").format(
-            pill(verdict.word, "cannot"), some_of([safe(one.says) for one in verdict.limits], 2)
-        )
-    if soon:
-        return Markup("{} the last call came {} before the log ends. Treat it as going on.").format(
-            pill("maybe", "possible"), lasting_words(quiet)
-        )
-    left = [word for word in (_left(case, "service_account"), _left(case, "iam_role")) if word]
-    stands = (
-        Markup(" {} are not known to be gone: their credentials may still serve.").format(some_of(left)) if left else ""
-    )
-    return Markup("{} after the last call, in {} of log without a gap (its delivery is best effort).{}").format(
-        pill(verdict.word, "quiet"), lasting_words(quiet), stands
-    )
-
-
-def _stands(brief: dict[str, Any]) -> Markup:
-    """The open entries of all incidents, those first that may be used."""
-    entries = [entry for one in brief["incidents"] for entry in one["open"]]
-    left = [entry for entry in entries if entry["state"] != "ended"]
-    if not left:
-        says = (
-            "no entry of the open list is known to be usable" if entries else "no call is attributed that left anything"
-        )
-        return Markup("{} {}.").format(pill("cannot tell", "cannot"), says)
-    secrets = sum(entry["kind"] == "secret" for entry in left)
-    said = [safe(entry["says"], 400) for entry in left if entry["kind"] != "secret"]
-    more = [f"and {len(said) - 4:,} more."] if len(said) > 4 else []
-    rotate = [f"{counted(secrets, 'secret')} read and not rotated since."] if secrets else []
-    return Markup("<br>").join([*said[:4], *more, *rotate])
-
-
-def _next_steps(brief: dict[str, Any]) -> Markup:
-    """What to do next about the gravest incident."""
-    steps = brief["incidents"][0]["next"] if brief["incidents"] else []
-    listed = Markup("").join(
-        Markup("<li>{}: {}</li>").format(step["effect"].capitalize(), safe(step["says"], 400)) for step in steps
-    )
     return Markup(
-        '<ol class="tight">{}</ol><a href="#Steps,-in-order">All steps, with commands and when not to</a>'
-    ).format(listed)
+        '<ol class="tight">{}</ol><p><a href="#The-plan">The whole plan, with each command and when not to</a></p>'
+    ).format(Markup("").join(rows))
 
 
-def _left(case: Case, kind: SubjectName) -> str:
-    rows = rows_of_kind(case, kind)
-    number = len(rows) - int(are_gone(rows).sum())
-    return counted(number, *NOUNS[kind]) if number else ""
+def _vanishing(one: dict[str, Any]) -> Markup:
+    """The evidence that goes first at a known time."""
+    risks = sorted({(risk["lost_at"], risk["says"]) for risk in one["at_risk"] if risk["lost_at"]})
+    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 200)) for _, says in risks[:2])
+    return Markup('<ul class="plain">{}</ul>').format(shown) if shown else shown
 
 
-def _once_done(brief: dict[str, Any]) -> Markup:
-    """What still works once the plan is done."""
-    works = brief["still_works"]
-    said = Markup("<li><b>For you:</b> {}.</li><li><b>For the attacker:</b> {}.</li>").format(
-        safe(works["for_you"], 600), safe(works["for_attacker"], 600)
+def _cannot(one: dict[str, Any]) -> Markup:
+    limits = one["cannot_tell"]
+    shown = Markup("").join(
+        Markup("<li>{}.</li>").format(_short(limit["says"], 140)) for limit in limits[:_MOST_LIMITS]
     )
-    return Markup('<div class="limits"><h4>Still works, once the plan is done</h4><ul>{}</ul></div>').format(said)
-
-
-def _vanishing(brief: dict[str, Any]) -> Markup:
-    """The evidence that goes first at a known time, of all incidents."""
-    risks = {(one["lost_at"], one["says"]) for each in brief["incidents"] for one in each["at_risk"] if one["lost_at"]}
-    if not risks:
-        return Markup("")
-    shown = Markup("").join(Markup("<li>{}</li>").format(safe(says, 300)) for _, says in sorted(risks)[:3])
-    return Markup('<div class="limits"><h4>Evidence that goes by itself</h4><ul>{}</ul></div>').format(shown)
-
-
-def _cannot(case: Case) -> Markup:
-    rows = frame_rows(case.limits)
-    if not rows:
-        return Markup("")
-    shown = Markup("").join(Markup("<li>{}.</li>").format(safe(row["says"], 170)) for row in rows[:4])
-    more = f"{len(rows) - 4:,} more, and what to collect" if len(rows) > 4 else "What to collect to be able to tell"
+    more = (
+        f"{len(limits) - _MOST_LIMITS:,} more, and what to collect"
+        if len(limits) > _MOST_LIMITS
+        else "What to collect to be able to tell"
+    )
     link = Markup('<li><a href="#What-cannot-be-told">{}</a></li>').format(more)
-    return Markup('<div class="limits"><h4>Cannot be told</h4><ul>{}{}</ul></div>').format(shown, link)
+    return Markup('<ul class="plain">{}{}</ul>').format(shown, link)

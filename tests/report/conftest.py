@@ -18,18 +18,22 @@ from kit.report import make_report
 from tests import cases
 from tests.command import RECORDINGS
 
-MEASURE = """<script>addEventListener("load", () => setTimeout(() => {
-  const of = selector => document.querySelectorAll(selector);
+MEASURE = """<script>addEventListener("load", () => {
+ const of = selector => document.querySelectorAll(selector), first = of(".two")[0]?.getBoundingClientRect().bottom ?? 0;
+ const screens = document.documentElement.scrollHeight / innerHeight, drawn = of(".js-plotly-plot").length;
+ of("details").forEach(fold => fold.open = true);
+ setTimeout(() => {
   const page = document.documentElement;
   document.title = "measured " + JSON.stringify({
     plots: of(".js-plotly-plot").length, charts: of(".kit-chart").length, marks: of(".js-plotly-plot .point, .js-plotly-plot .js-line").length,
     overflow: page.scrollWidth - page.clientWidth, cloud: of('[data-title*="cloud" i], [data-title*="share" i]').length,
     modebar: of(".modebar-btn").length, links: of(".js-plotly-plot a:not(.modebar-btn)").length,
     images: of("main img").length, injected: document.body.dataset.injected || "", code: [...of(".code")].some(e => e.offsetHeight > 0),
-    logos: of(".plotlyjsicon, .modebar-btn--logo").length, summary_ends: of(".two")[0]?.getBoundingClientRect().bottom ?? 0,
+    logos: of(".plotlyjsicon, .modebar-btn--logo").length, summary_ends: first, screens, drawn_at_once: drawn,
     dead_links: [...of('a[href^="#"]')].filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).length,
   });
-}, 1500));</script>"""
+ }, 1500);
+});</script>"""
 
 
 @pytest.fixture(scope="session")

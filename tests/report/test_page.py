@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import expect, sync_playwright
 
 from kit.report import make_report
@@ -24,7 +25,7 @@ HOSTILE = (
     "</script></pre><img src=x onerror=document.body.dataset.injected=1><a href='http://198.51.100.9/'>\"'\u202egpj"
 )
 SHORT = "<a href='//x'>k</a>"  # short enough that no label cuts it
-FIGURES = 6  # timeline, activity, graph, namespaces, lifetimes, coverage
+FIGURES = 3  # timeline, lives of pods, coverage
 Look = Callable[[Path], dict[str, Any]]
 
 
@@ -59,6 +60,36 @@ def test_the_page_does_not_scroll_sideways(seen: dict[str, Any]) -> None:
 
 def test_the_summary_fits_the_first_screen(seen: dict[str, Any]) -> None:
     assert 0 < seen["summary_ends"] <= 900
+
+
+@pytest.mark.parametrize(("width", "contents"), [(1400, True), (800, False)])
+def test_the_first_screen_is_the_brief_and_folds_when_it_is_narrow(report: Path, width: int, contents: bool) -> None:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(report.as_uri())
+        ends = page.locator(".brief .two").evaluate("brief => brief.getBoundingClientRect().bottom")
+        shown = {name: page.get_by_text(name, exact=True).first.is_visible() for name in ("Open now", "Next", "Story")}
+        opened = page.locator("nav > details").get_attribute("open") is not None
+        story = page.locator("table.story").first.is_visible()
+        page.goto(f"{report.as_uri()}#Evidence-files")
+        reached = page.locator("#Evidence-files ~ *, details:has(#Evidence-files) table").first.is_visible()
+        browser.close()
+    assert 0 < ends <= 900 and all(shown.values()), (ends, shown)
+    assert opened is contents and story is contents
+    assert reached
+
+
+def test_the_page_is_a_few_screens_and_folded_figures_wait(seen: dict[str, Any]) -> None:
+    assert seen["screens"] <= 12
+    assert 0 < seen["drawn_at_once"] < FIGURES
+
+
+def test_nothing_stands_twice(report: Path) -> None:
+    page = BeautifulSoup(report.read_text(encoding="utf-8"), "html.parser")
+    texts = [table.get_text(" ", strip=True) for table in page.select("main table")]
+    long = [text for text in texts if len(text) > 400]
+    assert len(long) > 10 and len(long) == len(set(long))
 
 
 def test_the_code_is_hidden_and_every_link_leads_somewhere(seen: dict[str, Any]) -> None:
@@ -98,6 +129,7 @@ def test_no_error_is_said_in_the_browser(report: Path) -> None:
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(report.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
         expect(page.locator(".js-plotly-plot .main-svg:first-child")).to_have_count(FIGURES, timeout=60_000)
         browser.close()
     assert errors == []

@@ -67,7 +67,7 @@ def test_the_steps_begin_with_what_the_plans_markdown_begins_with(tmp_path: Path
     assert [one.get_text() for one in now.select("th")] == ["what", "to", "why", "who", "minutes", "stops", "undo"]
     rows = [tuple(cell.get_text() for cell in row.select("td")) for row in whole.select("tbody tr")]
     assert {row[:2] for row in rows} == {(one.stage, one.action) for one in frames.plan.actions}
-    assert sum(int(row[5]) for row in rows) == sum(one.minutes for one in frames.plan.actions)
+    assert sum(int(row[4]) for row in rows) == sum(one.minutes for one in frames.plan.actions)
     said = page.get_text()
     assert "Still works for you:" in said and "Still works for the attacker:" in said
     isolated = [one for one in frames.plan.actions if one.action == "isolate_pod"]

@@ -8,9 +8,7 @@ from kit.show.figures.chart import (
     HEADLESS,
     INK,
     LINE,
-    MOST_GROUPS,
     MOST_IDENTITIES,
-    MOST_LETTERS,
     MOST_MARKS,
     MUTED,
     PLOTLY_HERE,
@@ -26,7 +24,6 @@ from kit.show.figures.chart import (
     user_words,
     visible,
 )
-from kit.show.figures.graph import GRAPH_COLUMNS, incident_graph
 from kit.show.figures.timeline import arn_words, aws_words, call_words, timeline_chart
 
 __all__ = [
@@ -34,13 +31,10 @@ __all__ = [
     "DEED_MARKS",
     "DRAW",
     "FONT",
-    "GRAPH_COLUMNS",
     "HEADLESS",
     "INK",
     "LINE",
-    "MOST_GROUPS",
     "MOST_IDENTITIES",
-    "MOST_LETTERS",
     "MOST_MARKS",
     "MUTED",
     "PLOTLY_HERE",
@@ -51,7 +45,6 @@ __all__ = [
     "chart_time",
     "deed",
     "frame_rows",
-    "incident_graph",
     "label",
     "layout",
     "library_text",

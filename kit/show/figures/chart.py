@@ -43,8 +43,6 @@ DEED_MARKS: dict[Did | Literal["aws"], tuple[str, str, str]] = {
 }
 MOST_MARKS = 1500  # more than these are drawn as one mark a stretch of time, with their count
 MOST_IDENTITIES = 24  # of identities in the timeline
-MOST_GROUPS = 14  # boxes in a column of the graph
-MOST_LETTERS = 28  # in a line of a box
 
 
 def visible(text: Any, keep: str = "") -> str:
@@ -111,15 +109,19 @@ HEADLESS = "KIT_HEADLESS"
 """Set in the environment of a kernel that makes a report: there a chart has PLOTLY_HERE in place of plotly.js, which is 5 MB."""
 PLOTLY_HERE = Markup("<!-- plotly.js -->")
 # Draws every chart of the page that is not drawn yet, once plotly.js is there; the figure lies in the page as data, never as code.
+# One in a fold is drawn when that opens.
 DRAW = Markup("""(() => {
-  for (const box of document.querySelectorAll(".kit-chart:not([data-drawn])")) {
+  const draw = () => document.querySelectorAll(".kit-chart:not([data-drawn])").forEach(box => {
     const place = box.querySelector("div");
+    if (box.closest("details:not([open])")) return;
     place.textContent = window.Plotly ? "" : "Not drawn yet: the notebook's first figure brings what draws it. Run the cells from the top.";
-    if (!window.Plotly) continue;
+    if (!window.Plotly) return;
     box.dataset.drawn = "yes";
     const figure = JSON.parse(box.querySelector("script").textContent);
     Plotly.newPlot(place, figure.data, figure.layout, figure.config);
-  }
+  });
+  draw();
+  addEventListener("toggle", draw, true);
 })();""")
 # plotly's own mode bar can send a chart's data to plotly's cloud: the button goes, and the address that it would use.
 CONFIG = '{"displaylogo":false,"plotlyServerURL":"","responsive":true,"modeBarButtonsToRemove":["sendChartToCloud","lasso2d","select2d"]}'
@@ -208,6 +210,3 @@ def time_bars(names: list[str], window: tuple[datetime, datetime]) -> go.Layout:
                "automargin": True, "zeroline": False, "gridcolor": "#eaeef2", "fixedrange": True},
         hovermode="closest", dragmode="pan",
     )  # fmt: skip
-
-
-HEAT_SCALE = [[0.0, "#ffffff"], [0.0001, "#fff1d6"], [0.35, "#f0b357"], [1.0, "#a33c00"]]  # one hue: reads in grey too

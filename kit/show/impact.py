@@ -1,0 +1,249 @@
+"""What the incident comes to: what was touched, what is exposed by node and by account, and who acted, each in one table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from kit.case.case import Case
+from kit.case.told import told
+from kit.model.arn import role_of
+from kit.model.identity import SERVICE_ACCOUNT
+from kit.model.kubernetes import workload_pattern
+from kit.show import cited as evidence_of
+from kit.show.figures import frame_rows, user_words
+from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
+from kit.show.words import are_gone, exported, nothing_shown, pill, rows_of_kind, with_code
+from kit.statements.moments import Moment, spoken
+from kit.store.tables import Row
+from kit.words import counted
+
+_ORDER = ("let_in", "secret", "config_map", "token", "exec", "forwarded", "created", "changed", "deleted", "signed_in", "looked", "tried")  # fmt: skip
+_WORDS = {
+    "let_in": "let somebody in",
+    "secret": "read secrets",
+    "config_map": "read config maps",
+    "token": "minted tokens",
+    "exec": "ran commands",
+    "forwarded": "opened connections",
+    "created": "created",
+    "changed": "changed",
+    "deleted": "deleted",
+    "signed_in": "signed in",
+    "looked": "looked around",
+    "tried": "tried without success",
+}
+_SHOWN = 4  # things of a group before the rest folds
+
+
+def touched(case: Case) -> Shown:
+    """What the attacker did to what, grouped by who did it from where; each group with its technique and its calls."""
+    groups = defaultdict[tuple[str, str, str, str], list[Moment]](list)
+    for one in told(case):
+        groups[one.kind, one.actor.name, one.actor.address or "", one.actor.through].append(one)
+    if not groups:
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "created")), "nothing")
+    order = sorted(groups.items(), key=lambda item: (_ORDER.index(item[0][0]), item[1][0].at))
+    rows = [
+        {
+            "did": _WORDS[kind],
+            "first_at": of[0].at,
+            "last_at": of[-1].at,
+            "who": name,
+            "through": through,
+            "address": address or None,
+            "things": list(dict.fromkeys(f"{one.verb} {one.thing}".strip() for one in of)),
+            "calls": len(of),
+            "refs": [one.ref for one in of],
+        }
+        for (kind, name, address, through), of in order
+    ]
+    columns: dict[str, Callable[[Row], str]] = {
+        "Did": lambda row: Markup("<b>{}</b>").format(row["did"].capitalize()),
+        "To what": lambda row: _listed([safe(one, 200) for one in row["things"]]),
+        "Who, from": lambda row: Markup('{}<br><span class="quiet">{}</span>').format(
+            safe(spoken(row["who"])), safe(", ".join(part for part in (row["through"], row["address"]) if part))
+        ),
+        "At (UTC)": lambda row: _span(row["first_at"], row["last_at"]),
+        "Calls": lambda row: f"{row['calls']:,}",
+        "Evidence": lambda row: _links(case, row["refs"]),
+    }
+    frame = pd.DataFrame(rows)
+    write_csv(frame, exported(case, "touched"))
+    looks = frame["did"].isin([_WORDS["looked"], _WORDS["tried"]])
+    of_looks = counted(int(frame[looks]["calls"].sum()), "call") + " that looked around or tried without success"
+    html = table(frame[~looks], columns, narrow=("Calls",))
+    return Shown(html + fold(of_looks, table(frame[looks], columns, narrow=("Calls",))), counted(len(rows), "group"))
+
+
+def _span(first: Any, last: Any) -> str:
+    start, end = clock(first), clock(last)
+    return start if start == end else f"{start} – {end[11:] if start[:10] == end[:10] else end}"
+
+
+def _listed(things: list[Markup], most: int = _SHOWN) -> Markup:
+    """Things one under the other; of many the first ones, and the rest folds."""
+    head = Markup("<br>").join(things[:most])
+    rest = things[most:]
+    return head + (fold(f"{len(rest):,} more", Markup("<br>").join(rest)) if rest else Markup(""))
+
+
+def _links(case: Case, refs: list[str], most: int = 3) -> Markup:
+    more = Markup(' <span class="quiet">and {:,} more</span>').format(len(refs) - most) if len(refs) > most else ""
+    return Markup(" ").join(evidence_of.link(case, ref) for ref in refs[:most]) + more
+
+
+def by_node(case: Case) -> Shown:
+    """What is affected on each node: the pods by name, and how many of them stand."""
+    pods, nodes = rows_of_kind(case, "pod"), rows_of_kind(case, "node")
+    if pods.empty and nodes.empty:
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "node")), "no node")
+    known = {str(row["key"]): row for row in frame_rows(nodes)}
+    placed = pods.assign(place=pods["node"].where(pods["node"].notna(), ""))
+    rows = [
+        _of_node(name, placed[placed["place"] == name], known.get(name))
+        for name in sorted({*known, *placed["place"]}, key=lambda name: (name not in known, name))
+    ]
+    columns: dict[str, Callable[[Row], str]] = {
+        "Node": lambda row: Markup("<b>{}</b>").format(safe(row["node"].partition(".")[0] or "no node is known")),
+        "The node itself": lambda row: pill(row["itself"], "affected" if row["itself"] == "affected" else "quiet"),
+        "Affected pods": lambda row: f"{row['pods']:,}",
+        "Standing": lambda row: f"{row['standing']:,}",
+        "By name": lambda row: _by_name(row["names"]),
+        "Why": lambda row: _why(case, "node", row["node"]) if row["node"] in known else "through its pods",
+    }
+    html = table(pd.DataFrame(rows), columns, export=exported(case, "by-node"), narrow=("Node", "Affected pods"))
+    return Shown(html, counted(len(rows), "node"))
+
+
+def _of_node(name: str, pods: pd.DataFrame, node: Row | None) -> dict[str, Any]:
+    return {
+        "node": name,
+        "itself": "affected" if node is not None else "not shown",
+        "pods": len(pods),
+        "standing": int((pods["standing"].map(lambda one: one is True) & ~are_gone(pods)).sum()) if len(pods) else 0,
+        "names": _patterns(pods),
+    }
+
+
+def _patterns(pods: pd.DataFrame) -> list[str]:
+    """Pods by namespace and workload, the most first, each with its number."""
+    number = defaultdict[str, int](int)
+    for row in frame_rows(pods):
+        number[f"{row['namespace']}/{workload_pattern(str(row['name']))}"] += 1
+    return [f"{name} ({many:,})" for name, many in sorted(number.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _by_name(names: list[str]) -> Markup:
+    """Names in a row; of many the first ones, and the rest folds."""
+    rest = Markup(", ").join(map(safe, names[_SHOWN:]))
+    return Markup(", ").join(map(safe, names[:_SHOWN])) + fold(f"{len(names) - _SHOWN:,} more", rest)
+
+
+def _why(case: Case, kind: Any, key: str) -> Markup:
+    reasons = case.index.places[kind, key].reasons
+    first = Markup("{} {}").format(safe(reasons[0].says, 200), evidence_of.link(case, reasons[0].ref))
+    rest = Markup("<br>").join(
+        Markup("{} {}").format(safe(one.says, 260), evidence_of.link(case, one.ref)) for one in reasons[1:6]
+    )
+    return first + fold(counted(len(reasons) - 1, "more reason"), rest)
+
+
+def by_account(case: Case) -> Shown:
+    """Service accounts and IAM roles that are affected: the pods that run as them, and why."""
+    accounts, roles = rows_of_kind(case, "service_account"), rows_of_kind(case, "iam_role")
+    if accounts.empty and roles.empty:
+        return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "service_account")), "no account")
+    runs_as = defaultdict[str, list[int]](list)
+    pods = rows_of_kind(case, "pod").reset_index(drop=True)
+    things = case.inventory.things
+    for place, uid in enumerate(pods["uid"]):
+        pod = things.get(uid) if isinstance(uid, str) else None
+        if pod is not None and pod.service_account:
+            runs_as[pod.service_account].append(place)
+    rows = [
+        {
+            "account": row["key"],
+            "kind": kind,
+            "pods": len(runs_as.get(row["key"], ())) if kind == "service account" else None,
+            "names": _patterns(pods.iloc[runs_as.get(row["key"], [])]),
+        }
+        for kind, frame in (("service account", accounts), ("IAM", roles))
+        for row in frame_rows(frame)
+    ]
+    columns: dict[str, Callable[[Row], str]] = {
+        "Account": lambda row: Markup('<b>{}</b><br><span class="quiet">{}</span>').format(safe(row["account"]), row["kind"]),
+        "Affected pods that run as it": lambda row: Markup("{} {}").format(f"{row['pods']:.0f}:" if row["names"] else "", _by_name(row["names"])),
+        "Why": lambda row: _why(case, "iam_role" if row["kind"] == "IAM" else "service_account", row["account"]),
+    }  # fmt: skip
+    frame = pd.DataFrame(rows)
+    write_csv(frame, exported(case, "by-account"))
+    used = set(_used_accounts(case))
+    first = frame["account"].isin(used)
+    rest = f"{counted(int((~first).sum()), 'more account')}: exposed, not known to be used by the attacker"
+    html = table(frame[first], columns) + fold(rest, table(frame[~first], columns))
+    return Shown(html, counted(len(rows), "account"))
+
+
+def _used_accounts(case: Case) -> list[str]:
+    """The service accounts and roles as which the attacker is known to have called."""
+    users = [str(name) for name in case.calls["user_name"]]
+    names = {
+        name.removeprefix(SERVICE_ACCOUNT).replace(":", "/", 1) for name in users if name.startswith(SERVICE_ACCOUNT)
+    }
+    minted = {key for one in told(case) for kind, key in one.objects if kind == "token"}
+    roles = {role for arn in case.aws_calls["arn"] if (role := role_of(arn))}
+    return sorted({*names, *minted, *roles})
+
+
+def whose(case: Case) -> Shown:
+    """Each identity that the attacker used, a row each: how its credential was obtained, from where it was used, and what ends it."""
+    every = {one["user_name"]: one for finding in case.scope["findings"] for one in finding["identities"]}
+    used = {name: one for name, one in every.items() if any(source["hostile_calls"] for source in one["sources"])}
+    if not used:
+        says = "No call is attributed to an attacker, so no identity is known to have been used by one."
+        return Shown(Markup("<p>{}</p>").format(says), says)
+    rows = [{"name": name, "one": one} for name, one in used.items()]
+    columns: dict[str, Callable[[Row], str]] = {
+        "Who": lambda row: Markup("<b>{}</b>").format(safe(user_words(row["name"]))),
+        "Credential, and how it was obtained": lambda row: _obtained(case, row["one"]),
+        "Used from": lambda row: _used_from(row["one"]["sources"]),
+        "Ends by": lambda row: _ends_by(row["one"]["take_away"]),
+    }
+    return Shown(table(pd.DataFrame(rows), columns), counted(len(rows), "identity", "identities"))
+
+
+def _obtained(case: Case, one: Any) -> Markup:
+    whys = [*one["patient_zero"], *one["came_from"]]
+    said = [Markup("{} {}").format(safe(why["says"], 260), evidence_of.link(case, why["ref"])) for why in whys]
+    keys = [row["key"] for row in one["credentials"] if row["hostile_calls"] and row["key"]]
+    held = Markup("<br>").join(Markup("<code>{}</code>").format(safe(key, 60)) for key in keys[:3])
+    says = _listed(said, 2) if said else Markup("{} how it was obtained.").format(pill("cannot tell", "cannot"))
+    return Markup("<br>").join(part for part in (says, held) if part)
+
+
+def _used_from(sources: Iterable[Any]) -> Markup:
+    return _listed(
+        [
+            Markup("<code>{}</code> {} hostile, {} – {}").format(
+                safe(one["address"] or "not recorded"),
+                counted(one["hostile_calls"], "call"),
+                clock(pd.Timestamp(one["first_at"])),
+                clock(pd.Timestamp(one["last_at"]))[11:],
+            )
+            for one in sources
+            if one["hostile_calls"]
+        ],
+        3,
+    )
+
+
+def _ends_by(steps: list[Any]) -> Markup:
+    rest = Markup("").join(Markup("<li>{}.</li>").format(with_code(step["says"])) for step in steps[1:])
+    first = Markup("{}. ").format(with_code(steps[0]["says"])) if steps else Markup("")
+    more = fold(counted(len(steps) - 1, "more step"), Markup("<ol>{}</ol>").format(rest)) if rest else ""
+    return Markup('{}{}<a href="#The-plan">the plan</a>').format(first, more)
