@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from kit.show.figures.activity import activity
 
 from kit.case import opening, worked_out
 from kit.case.case import Case
@@ -18,7 +19,6 @@ from kit.case.worked_out import KIT_KEEP, WORKED_OUT, WorkedOut
 from kit.cli.main import main
 from kit.scope.scope import Scope
 from kit.show import answers, identities, show
-from kit.show.figures.activity import activity
 from kit.show.figures.lifetimes import lifetimes
 from tests import cases
 from tests.command import RECORDINGS

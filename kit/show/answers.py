@@ -13,12 +13,13 @@ from markupsafe import Markup
 from kit.case.answers import AskedIncident, IncidentAnswer
 from kit.case.case import Case
 from kit.model.why import collecting_words
+from kit.exports.csv_file import write_csv
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of
 from kit.questions.question import QUESTIONS, Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
 from kit.show import cited as evidence_of
 from kit.show.figures import HEADLESS
-from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
+from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import pill, with_code
 from kit.words import counted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 from markupsafe import Markup
 
 from kit.case.case import Case
@@ -17,7 +18,7 @@ from kit.show.figures.attack_path import attack_boxes, path_rows, path_svg
 from kit.show.figures.with_table import picture
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.summary import what_was_done
-from kit.show.words import exported, nothing_shown, number_words, pill
+from kit.show.words import exported, nothing_shown, number_words, pill, rows_of_kind
 from kit.store.tables import Row
 from kit.words import counted
 
@@ -32,7 +33,8 @@ def timeline(case: Case) -> Shown:
             "no calls",
         )
     window = (case.window.start, case.window.end) if case.window else None
-    chart = figures.timeline_chart(case.calls, case.aws_calls, case.findings, case.coverage, window)
+    pods = _attacked_first(case)
+    chart = figures.timeline_chart(case.calls, case.aws_calls, case.findings, case.coverage, window, told(case), pods)
     columns: dict[str, Callable[[Row], str]] = {
         "At (UTC)": lambda row: clock(row["at"]),
         "Who": lambda row: safe(row["line"]),
@@ -40,7 +42,24 @@ def timeline(case: Case) -> Shown:
         "Calls": lambda row: number_words(row["count"]),
     }
     inside = table(chart.rows, columns, export=exported(case, "timeline"), narrow=("At (UTC)",))
-    return picture(chart, fold("The same as a table", inside))
+    says = Markup('<p class="quiet">{}.</p>').format(chart.says)
+    return picture(chart, says + fold("The same as a table", inside))
+
+
+def _attacked_first(case: Case) -> pd.DataFrame:
+    """The affected pods: whose tokens were used, then which the attacker's calls name, then those that lived while the calls went on."""
+    pods, moments = rows_of_kind(case, "pod"), told(case)
+    named = set(case.calls[case.calls["resource"] == "pods"][["namespace", "name"]].itertuples(index=False, name=None))
+    used = {one.actor.through.rpartition(" ")[2] for one in moments if "token of pod" in one.actor.through}
+    order = [
+        3 if f"{namespace}/{name}" in used else 2 if (namespace, name) in named else 0
+        for namespace, name in zip(pods["namespace"], pods["name"], strict=True)
+    ]
+    if moments:
+        over = (pods["deleted_at"] < moments[0].at).fillna(False) | (pods["created_at"] > moments[-1].at).fillna(False)
+        order = [max(one, int(not gone)) for one, gone in zip(order, over, strict=True)]
+    ordered = pods.assign(_order=order)
+    return ordered.sort_values(["_order", "created_at", "key"], ascending=[False, False, True], kind="stable")
 
 
 def attack_path(case: Case) -> Shown:

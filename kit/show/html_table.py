@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kit.model.masking import MASK
+from kit.exports.csv_file import write_csv
 from kit.show.figures import DEED_MARKS, frame_rows, visible
-from kit.whole_file import write_whole
 from kit.words import Names
 
 MOST_ROWS = 50
-# Also in full width, which spreadsheets of East Asia run too, and behind blanks, which some leave out.
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_BLANKS = " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff\0"
 _CSS = Markup(Path(__file__).with_name("shown.css").read_text())  # noqa: S704 - a file of the kit
 _DEEDS = Markup("").join(
     Markup(".kit .pill.deed-{}{{border-color:{}}}\n").format(kind, colour)
@@ -105,27 +99,3 @@ def fold(title: str, inside: Markup, opened: bool = False, kind: str = "") -> Ma
         Markup(' class="{}"').format(kind) if kind else "", Markup(" open") if opened else ""
     )
     return Markup("{}<summary>{}</summary>{}</details>").format(start, title, inside) if inside else inside
-
-
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write all rows, whole. A cell that a spreadsheet would run as a formula gets an apostrophe in front.
-
-    Raises OSError when the case folder cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([_cell(name) for name in frame.columns])
-    writer.writerows([_cell(value) for value in row] for row in frame.itertuples(index=False, name=None))
-    write_whole(path, text.getvalue())
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", False)):
-        text = " | ".join(str(one) for one in value)
-    elif value is None or pd.isna(value):
-        text = ""
-    else:
-        text = value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
-    text = MASK.text(text)
-    runs = text.startswith(("\t", "\r")) or text.lstrip(_BLANKS).startswith(_FORMULA)
-    return f"'{text}" if runs else text

@@ -11,14 +11,16 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.case.told import told
+from kit.exports.csv_file import write_csv
 from kit.model.arn import role_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import workload_pattern
 from kit.show import cited as evidence_of
 from kit.show.figures import frame_rows, user_words
-from kit.show.html_table import Shown, clock, fold, safe, table, write_csv
+from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import are_gone, exported, nothing_shown, pill, rows_of_kind, with_code
 from kit.statements.moments import Moment, spoken
+from kit.statements.techniques import ATTACK_VERSION, Technique, technique_of
 from kit.store.tables import Row
 from kit.words import counted
 
@@ -56,6 +58,7 @@ def touched(case: Case) -> Shown:
             "who": name,
             "through": through,
             "address": address or None,
+            "technique": technique_of(of[0]),
             "things": list(dict.fromkeys(f"{one.verb} {one.thing}".strip() for one in of)),
             "calls": len(of),
             "refs": [one.ref for one in of],
@@ -69,15 +72,31 @@ def touched(case: Case) -> Shown:
             safe(spoken(row["who"])), safe(", ".join(part for part in (row["through"], row["address"]) if part))
         ),
         "At (UTC)": lambda row: _span(row["first_at"], row["last_at"]),
+        "ATT&CK": lambda row: technique_link(row["technique"]),
         "Calls": lambda row: f"{row['calls']:,}",
         "Evidence": lambda row: _links(case, row["refs"]),
     }
     frame = pd.DataFrame(rows)
-    write_csv(frame, exported(case, "touched"))
+    write_csv(frame.assign(technique=[one.id if one else "" for one in frame["technique"]]), exported(case, "touched"))
     looks = frame["did"].isin([_WORDS["looked"], _WORDS["tried"]])
     of_looks = counted(int(frame[looks]["calls"].sum()), "call") + " that looked around or tried without success"
     html = table(frame[~looks], columns, narrow=("Calls",))
-    return Shown(html + fold(of_looks, table(frame[looks], columns, narrow=("Calls",))), counted(len(rows), "group"))
+    says = Markup('<p class="quiet">Techniques of MITRE ATT&amp;CK for Enterprise {}, our own mapping.</p>').format(
+        ATTACK_VERSION
+    )
+    return Shown(
+        says + html + fold(of_looks, table(frame[looks], columns, narrow=("Calls",))), counted(len(rows), "group")
+    )
+
+
+def technique_link(technique: Technique | None) -> Markup:
+    """A technique by its id, with its name and tactic on hover, as a link to its page; nothing where none is given."""
+    if not technique:
+        return Markup("")
+    place = technique.id.replace(".", "/")
+    return Markup('<a href="https://attack.mitre.org/techniques/{}/" title="{}: {}" rel="noreferrer" target="_blank">{}</a>').format(
+        place, technique.tactic, technique.name, technique.id
+    )  # fmt: skip
 
 
 def _span(first: Any, last: Any) -> str:

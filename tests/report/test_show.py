@@ -13,10 +13,11 @@ from bs4 import BeautifulSoup
 from markupsafe import Markup
 
 import kit
+from kit.exports.csv_file import write_csv
 from kit.plan.first_page import by_workload
 from kit.playbooks.playbook import playbooks_by_family
 from kit.show import cited, show, steps, words
-from kit.show.html_table import safe, table, write_csv
+from kit.show.html_table import safe, table
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE
 from tests.report.page_numbers import disagreeing

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,22 @@ from kit.show.figures.chart import (
     plain,
     user_words,
 )
+from kit.statements.moments import Moment
 from kit.words import counted
+
+_LETTER = 0.0075  # of the axis, that a letter of a phase's name takes
+MOST_LIVES, MOST_LABELS = 8, 5  # pods whose lives are drawn; deeds that are named
+GRAVEST = ("let_in", "exec", "created", "token", "secret", "deleted", "changed", "forwarded")
+"""Kinds of deeds that are named in the timeline, in this order."""
+_PHASES = {
+    "initial access": "#5c6b00",
+    "discovery": "#0b5394",
+    "credential access": "#99005e",
+    "execution": "#a33c00",
+    "persistence": "#6b21a8",
+    "defense evasion": "#4a4a4a",
+    "impact": "#8e1519",
+}
 
 
 def timeline_chart(
@@ -35,23 +51,33 @@ def timeline_chart(
     findings: pd.DataFrame,
     coverage: pd.DataFrame,
     window: tuple[datetime, datetime] | None,
+    moments: Sequence[Moment] = (),
+    pods: pd.DataFrame | None = None,
 ) -> Chart:
-    """The attacker's calls over time, one line an identity; findings above them; what was not recorded is shaded.
+    """The attacker's calls over time, one line an identity; findings above them, lives of pods below; what was not recorded is shaded.
 
-    calls, aws_calls, findings, coverage: as of a Case. window: start and end, UTC; None without an audit log.
+    calls, aws_calls, findings, coverage: as of a Case. window: start and end, UTC; None without an audit log. moments: the calls
+    in words, whose phases are shaded and of which the gravest are labelled. pods: subjects of kind pod, those of most attacks first.
     """
     marks = _marks(calls, aws_calls)
     lines = list(dict.fromkeys(marks["line"]))
     seen = findings.dropna(subset=["first_seen_at"]).sort_values(["first_seen_at", "id"])
-    figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window))
+    lives = frame_rows(pods.head(MOST_LIVES)) if pods is not None else []
+    figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window, bool(moments), lives))
+    _shade_phases(figure, moments)
     _shade_gaps(figure, coverage)
-    _draw_findings(figure, seen)
+    _draw_lives(figure, lives, window)
+    _draw_findings(figure, seen, int(bool(moments)))
+    above = len(figure.layout.yaxis.tickvals) - len(lines) - len(lives)
     for kind, (name, colour, symbol) in DEED_MARKS.items():
         chosen = marks[marks["deed"] == kind]
         if len(chosen):
-            _draw_marks(figure, chosen, lines, name, colour, symbol)
+            _draw_marks(figure, chosen, lines, above, name, colour, symbol)
     rows = marks.sort_values("at")[["at", "line", "what", "count"]].reset_index(drop=True)
-    says = f"{counted(int(marks['count'].sum()), 'call')} by {counted(len(lines), 'identity')}"
+    _label_deeds(figure, moments, lines, above)
+    says = f"{counted(int(marks['count'].sum()), 'call')} by {counted(len(lines), 'identity', 'identities')}"
+    if pods is not None and len(pods):
+        says += f"; the lives of {len(lives):,} of {counted(len(pods), 'pod')} in scope, the attacked first"
     return Chart("timeline", says, figure, rows)
 
 
@@ -134,7 +160,12 @@ def arn_words(arn: Any) -> str:
 
 
 def _timeline_layout(
-    lines: list[str], seen: pd.DataFrame, marks: pd.DataFrame, window: tuple[datetime, datetime] | None
+    lines: list[str],
+    seen: pd.DataFrame,
+    marks: pd.DataFrame,
+    window: tuple[datetime, datetime] | None,
+    has_phases: bool,
+    lives: list[dict[str, Any]],
 ) -> go.Layout:
     times = [*marks["at"], *seen["first_seen_at"], *seen["last_seen_at"].dropna()]
     times = [pd.Timestamp(at) for at in times] or [pd.Timestamp(at) for at in window or ()]
@@ -149,9 +180,9 @@ def _timeline_layout(
         room = max((max(times) - min(times)) * 0.04, pd.Timedelta(seconds=30))
         axis["range"] = [plain(min(times) - room), plain(max(times) + room)]
     findings_line = ["GuardDuty findings"] if len(seen) else []
-    names = [*findings_line, *lines]
+    names = [*(["Phase"] if has_phases else []), *findings_line, *lines, *map(_pod_line, lives)]
     return layout(
-        132 + 34 * max(len(names), 2),
+        132 + 28 * max(len(names), 2),
         margin={"l": 10, "r": 16, "t": 54, "b": 44},
         legend={
             "orientation": "h",
@@ -196,19 +227,86 @@ def _shade_gaps(figure: go.Figure, coverage: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
+def _shade_phases(figure: go.Figure, moments: Sequence[Moment]) -> None:
+    """One band for each stretch of calls with one aim; its name stands in the first line where there is room, of the longest first."""
+    runs = [list(run) for _, run in groupby(moments, key=lambda one: one.tactic)]
+    if not runs:
+        return
+    start, end = (pd.Timestamp(at) for at in figure.layout.xaxis.range)
+    room, named = (end - start) * 0.006, list[tuple[pd.Timestamp, pd.Timestamp]]()
+    bands = [(pd.Timestamp(plain(run[0].at)), pd.Timestamp(plain(run[-1].at)), run[0].tactic) for run in runs]
+    for first, last, tactic in sorted(bands, key=lambda band: (band[0] - band[1], band[0])):
+        colour = _PHASES.get(tactic, "#57606a")
+        figure.add_shape(
+            type="rect", x0=(first - room).isoformat(), x1=(last + room).isoformat(), y0=0, y1=1, yref="paper", layer="below",
+            fillcolor=colour, opacity=0.13, line={"width": 0},
+        )  # fmt: skip
+        until = first + (end - start) * (len(tactic) * _LETTER)
+        if until <= end and all(until < other or first > other_until for other, other_until in named):
+            named.append((first, until))
+            figure.add_annotation(
+                x=first.isoformat(), y=0, xanchor="left", text=tactic, showarrow=False, font={"size": 10.5, "color": colour}
+            )  # fmt: skip
+
+
+def _label_deeds(figure: go.Figure, moments: Sequence[Moment], lines: list[str], above: int) -> None:
+    """The gravest deeds by name, each kind once before any kind twice."""
+    order = sorted((one for one in moments if one.kind in GRAVEST), key=lambda one: (GRAVEST.index(one.kind), one.at))
+    turns = [(number, one) for _, group in groupby(order, key=lambda one: one.kind) for number, one in enumerate(group)]
+    chosen = [one for _, one in sorted(turns, key=lambda turn: turn[0])[:MOST_LABELS]]
+    start, end = figure.layout.xaxis.range
+    middle = plain(pd.Timestamp(start, tz="UTC") + (pd.Timestamp(end) - pd.Timestamp(start)) * 0.75)
+    for place, one in enumerate(sorted(chosen, key=lambda one: (one.at, one.ref))):
+        line, late = user_words(one.actor.name), plain(one.at) > middle
+        if line in lines:
+            figure.add_annotation(
+                x=plain(one.at), y=above + lines.index(line), text=label(f"{one.verb} {one.thing}".strip(), 34), showarrow=True, arrowhead=0,
+                arrowwidth=1, arrowcolor=MUTED, ax=-14 if late else 14, ay=-15 if place % 2 == 0 else 15, xanchor="right" if late else "left", font={"size": 10.5}, bgcolor="#ffffff", opacity=0.9,
+            )  # fmt: skip
+
+
+def _draw_lives(figure: go.Figure, lives: list[dict[str, Any]], window: tuple[datetime, datetime] | None) -> None:
+    """The lives of pods as bars on the same axis; those whose end is not known reach its end."""
+    below = len(figure.layout.yaxis.tickvals) - len(lives)
+    if not lives or figure.layout.xaxis.range is None:
+        return
+    for line, pod in enumerate(lives, below):
+        start, end = figure.layout.xaxis.range
+        born, gone = not pd.isna(pod["created_at"]), not pd.isna(pod["deleted_at"])
+        start = max(plain(pod["created_at"]), start) if born else start
+        end = min(plain(pod["deleted_at"]), end) if gone else end
+        if start >= end:
+            continue
+        said = f"{label(_pod_line(pod))}<br>{'born ' + chart_time(pod['created_at']) if born else 'born before the log, or not told'}<br>{'gone ' + chart_time(pod['deleted_at']) if gone else 'not known to be gone'}"
+        figure.add_trace(
+            go.Scatter(x=[start, end], y=[line, line], mode="lines", hovertext=said, hoverinfo="text", showlegend=False,
+                       line={"color": "#8c959f" if gone else "#0072b2", "width": 7})
+        )  # fmt: skip
+
+
+def _pod_line(pod: Mapping[str, Any]) -> str:
+    return f"pod {pod['namespace']}/{pod['name']}"
+
+
+def _draw_findings(figure: go.Figure, seen: pd.DataFrame, line_of_findings: int) -> None:
     if not len(seen):
         return
     x, y, text, spans = list[str](), list[int](), list[str](), list[str | None]()
     for finding in frame_rows(seen):
         last = finding["first_seen_at"] if pd.isna(finding["last_seen_at"]) else finding["last_seen_at"]
         said = f"{label(finding['type'])}<br>severity {finding['severity']:.1f}, seen {chart_time(finding['first_seen_at'])} – {chart_time(last)}"
-        x, y, text = [*x, plain(finding["first_seen_at"])], [*y, 0], [*text, said]
+        x, y, text = [*x, plain(finding["first_seen_at"])], [*y, line_of_findings], [*text, said]
         spans += [plain(finding["first_seen_at"]), plain(last), None]
     line = {"color": "#b3261e", "width": 3}
     figure.add_trace(
         go.Scatter(
-            x=spans, y=[0] * len(spans), mode="lines", line=line, opacity=0.35, hoverinfo="skip", showlegend=False
+            x=spans,
+            y=[line_of_findings] * len(spans),
+            mode="lines",
+            line=line,
+            opacity=0.35,
+            hoverinfo="skip",
+            showlegend=False,
         )
     )
     figure.add_trace(
@@ -219,8 +317,9 @@ def _draw_findings(figure: go.Figure, seen: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _draw_marks(figure: go.Figure, marks: pd.DataFrame, lines: list[str], name: str, colour: str, symbol: str) -> None:
-    above = len(figure.layout.yaxis.tickvals) - len(lines)
+def _draw_marks(
+    figure: go.Figure, marks: pd.DataFrame, lines: list[str], above: int, name: str, colour: str, symbol: str
+) -> None:
     said = [
         f"{chart_time(at)} UTC<br>{label(line)}<br>{label(what, 160)}"
         for at, line, what in zip(marks["at"], marks["line"], marks["what"], strict=True)
