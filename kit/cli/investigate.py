@@ -273,14 +273,29 @@ def suppress(case: Path, finding: str) -> None:
 @click.command(epilog="Example: kit report case-1 --start 2026-01-31T14:00:00Z --end 2026-01-31T16:00:00Z")
 @CASE
 @chosen
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="The summary for whoever decides, three pages, in CASE/summary.html: no notebook runs.",
+)
+@click.option("--pdf", is_flag=True, help="Print the page as PDF beside it too, by a Chromium that is installed.")
 @WITH_SECRETS
 @AS_JSON
 @shows_errors
-def report(case: Path, finding: str, start: str, end: str, as_json: bool) -> None:
+def report(case: Path, finding: str, start: str, end: str, summary: bool, pdf: bool, as_json: bool) -> None:
     """Run the notebooks on CASE headless and write one HTML report; print its path."""
     opened_case(case, finding, start, end)
-    from kit.report import make_report
+    from kit.report import make_report, make_summary, print_pdf, printing_browser
 
+    browser = printing_browser() if pdf else ""  # raises before any work
+    chosen = {"finding": finding, "start": start, "end": end}
     with ShownProgress() as progress:
-        path = make_report(case, finding=finding, start=start, end=end, progress=progress)
-    print_json({"case": str(case), "report": str(path)}) if as_json else click.echo(str(path))
+        path = make_summary(case, **chosen) if summary else make_report(case, **chosen, progress=progress)
+        if pdf:
+            progress("printing the PDF", 1, 2)
+        printed = print_pdf(path, browser) if pdf else None
+    if as_json:
+        print_json({"case": str(case), "report": str(path), **({"pdf": str(printed)} if printed else {})})
+        return
+    for made in (path, *([printed] if printed else [])):
+        click.echo(str(made))

@@ -17,11 +17,11 @@ from traitlets.config import Config
 
 from kit.model.masking import secrets_are_shown
 from kit.report.notebook import Executed
+from kit.report.parts import PAGE_STYLE, TEMPLATES, css_text
 from kit.show.figures import DRAW, PLOTLY_HERE, library_text, plotly_js, visible
 from kit.show.html_table import STYLE
 
 FRONT = "40_report.ipynb"
-_TEMPLATES = Path(__file__).parent / "templates"
 _NOTEBOOK_ONLY = "notebook_only"  # tag of a cell that only a person in JupyterLab needs
 _HEADING = re.compile(r"^(#{1,2}) (.+)$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -39,18 +39,18 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str], abo
     joined.cells = [cell for part in parts for cell in part["cells"]]
     failures = [each.failure for each in executed if each.failure]
     draws = any(PLOTLY_HERE in text for each in executed for text in _htmls(each.notebook))
-    page_script = (_TEMPLATES / "forensic" / "page.js").read_text()
+    page_script = (TEMPLATES / "forensic" / "page.js").read_text()
     resources = {
         "title": visible(title),
         "parts": parts,
         "failures": failures,
         "about": {name: visible(value) for name, value in about.items()},
-        "running_foot": _css_text(
+        "running_foot": css_text(
             " · ".join([visible(title), *(f"{name} {visible(about[name])}" for name in about if name == "Evidence")])
         ),
         "facts": {name: visible(value) for name, value in facts.items()},
         "shown_style": STYLE,
-        "page_style": (_TEMPLATES / "forensic" / "page.css").read_text(),
+        "page_style": PAGE_STYLE,
         "plotly_js": plotly_js() if draws else "",
         "page_script": page_script,
         "script_hashes": " ".join(map(_hash, [page_script, *([library_text(), str(DRAW)] if draws else [])])),
@@ -60,11 +60,6 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str], abo
     return str(text)
 
 
-def _css_text(text: str) -> str:
-    """A text as CSS may have it between quotes, for the foot of printed pages (CSS Syntax, 4.3.7: escapes)."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else f"\\{ord(letter):06x}" for letter in text)
-
-
 def _hash(script: str) -> str:
     """A script of the kit's own as a Content-Security-Policy names it; no other one runs (CSP Level 3, hash-source)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
@@ -72,7 +67,7 @@ def _hash(script: str) -> str:
 
 def _exporter() -> HTMLExporter:
     # An empty Config: what a user's own Jupyter settings say has no part in a report.
-    made = HTMLExporter(config=Config(), template_name="forensic", extra_template_basedirs=[str(_TEMPLATES)])
+    made = HTMLExporter(config=Config(), template_name="forensic", extra_template_basedirs=[str(TEMPLATES)])
     made.register_filter("plain", _plain)
     return made
 

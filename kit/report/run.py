@@ -13,15 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import kit
-from kit.case.case import Case
 from kit.case.display import INVENTED
 from kit.case.locks import LOCKABLE, refuse_locked
 from kit.case.opening import open_case
-from kit.errors import CaseError, WorkError
+from kit.errors import WorkError
 from kit.evidence.intake import Progress
 from kit.model.masking import secrets_are_shown
-from kit.whole_file import write_whole
-from kit.words import counted
 
 
 def _notebook_folder() -> Path:
@@ -57,6 +54,8 @@ def make_report(
     _import_nbformat()
     from kit.report.notebook import Kernel, by_itself, check_parameters, run  # papermill: a second to import
     from kit.report.page import page
+    from kit.report.parts import keep
+    from kit.show.summary import about
 
     tell = progress or (lambda what, done, total: None)
     parameters = {"case_dir": str(case.path.resolve()), "finding": finding, "start": start, "end": end}
@@ -78,11 +77,11 @@ def make_report(
             began = time.monotonic()
             executed.append(run(path, parameters, kernel))
             facts[path.name] = f"{time.monotonic() - began:.1f} s"
-            _keep(case.path / "notebooks" / path.name, _as_text(by_itself(executed[-1].notebook)))
+            keep(case.path / "notebooks" / path.name, _as_text(by_itself(executed[-1].notebook)))
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
     title = f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}"
-    _keep(report, page(title, executed, facts, _about(case)))
+    keep(report, page(title, executed, facts, about(case)))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""
@@ -104,28 +103,10 @@ def _import_nbformat() -> None:
         del sys.modules[grammar]
 
 
-def _keep(path: Path, text: str) -> None:
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        way_out = "free the disk or make the case folder writable"
-        raise CaseError(f"cannot be written: {error.strerror}", where=str(path), next=way_out) from None
-
-
 def _as_text(notebook: object) -> str:
     import nbformat
 
     return str(nbformat.writes(notebook))
-
-
-def _about(case: Case) -> dict[str, str]:
-    """What the report is about, for its head."""
-    from kit.show.summary import looked_at
-
-    about = {"Cluster": case.cluster, "Account": case.account, "Region": case.region, "Looked at": looked_at(case)}
-    known = {name: value or "not in the evidence" for name, value in about.items()}
-    files = counted(len(case.ledger), "file")
-    return known | {"Evidence": f"{files}, sha256 {case.evidence_digest[:16]}", "Kit": kit.__version__}
 
 
 def _facts(parameters: dict[str, str]) -> dict[str, str]:

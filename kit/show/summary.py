@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from kit import __version__
 from kit.case.case import Case
 from kit.case.display import INVENTED
 from kit.model.kinds import DEEDS, SubjectName
@@ -169,10 +170,17 @@ def _open_now(one: dict[str, Any]) -> Markup:
     return Markup('<ul class="plain">{}{}{}</ul>').format(Markup("").join(rows[:_MOST_OPEN]), more, gone)
 
 
-def looked_at(case: Case) -> str:
-    """The time that the case covers, in words, with what of it was not recorded."""
+def about(case: Case) -> dict[str, str]:
+    """What a page about the case has at its head: where it is from, the time it covers, its evidence, and which kit made it."""
+    named = {"Cluster": case.cluster, "Account": case.account, "Region": case.region, "Looked at": _looked_at(case)}
+    files = counted(len(case.ledger), "file")
+    evidence = {"Evidence": f"{files}, sha256 {case.evidence_digest[:16]}", "Kit": __version__}
+    return {name: value or "not in the evidence" for name, value in named.items()} | evidence
+
+
+def _looked_at(case: Case) -> str:
     if case.window is None:
-        return "the findings alone: there is no audit log and no window was given."
+        return "the findings alone"
     missing = case.unrecorded
     gaps = f", of which {counted(len(missing), 'stretch', 'stretches')} not recorded" if missing else ""
     return f"{stretch_words(case.window.start, case.window.end)}{gaps}"

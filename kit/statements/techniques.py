@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kit.statements.moments import Moment
 
 ATTACK_VERSION = "17.1"
+"""Source: attack.mitre.org, version history of ATT&CK for Enterprise."""
 
 
 class Technique(NamedTuple):

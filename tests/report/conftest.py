@@ -30,7 +30,7 @@ MEASURE = """<script>addEventListener("load", () => {
     modebar: of(".modebar-btn").length, links: of(".js-plotly-plot a:not(.modebar-btn)").length,
     images: of("main img").length, injected: document.body.dataset.injected || "", code: [...of(".code")].some(e => e.offsetHeight > 0),
     logos: of(".plotlyjsicon, .modebar-btn--logo").length, summary_ends: first, screens, drawn_at_once: drawn,
-    dead_links: [...of('a[href^="#"]')].filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).length,
+    dead_links: [...of('a[href^="#"]')].filter(a => !document.getElementById(decodeURIComponent(a.getAttribute("href").slice(1)))).length,
   });
  }, 1500);
 });</script>"""

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 
+import kit
 from kit.errors import CallError, CaseError, WorkError
-from kit.report import make_report
+from kit.report import make_report, print_pdf, printing_browser
 from kit.report.notebook import Kernel, check_parameters, run
 from kit.report.run import NOTEBOOKS
-from tests.command import RECORDINGS
+from tests.command import RECORDINGS, kit_json
+from tests.command import kit as kit_command
+from tests.report.conftest import browser_path
 
 RUN_FACTS = re.compile(r'<div (?:id|class)="run-facts">.*?</div>', re.DOTALL)
 PARAMETERS = {"case_dir": "", "finding": "", "start": "", "end": ""}
@@ -211,3 +215,47 @@ def test_a_chosen_finding_and_window_reach_the_notebooks(report: Path, make_case
     one = json.loads((RECORDINGS / "stolen_sa_token" / "findings.json").read_text())["Findings"][0]["Id"]
     text = make_report(case, finding=one, end="2100-01-01T00:00:00Z").read_text(encoding="utf-8")
     assert "GuardDuty reports 1 finding " in text and "was not recorded" in text
+
+
+def pages_of(pdf: Path) -> int:
+    """How many pages a PDF has, by its page objects."""
+    return len(re.findall(rb"/Type\s*/Page[^s]", pdf.read_bytes()))
+
+
+@pytest.mark.browser
+def test_the_summary_is_three_pages_and_says_what_is_open(make_case: Callable[..., Path]) -> None:
+    browser_path()
+    case = make_case("decided", RECORDINGS / "stolen_sa_token")
+    made = kit_json("report", case, "--summary", "--pdf")
+    page = BeautifulSoup(Path(made["report"]).read_text(encoding="utf-8"), "html.parser")
+    assert 1 <= pages_of(Path(made["pdf"])) <= 3
+    heads = [one.get_text(" ", strip=True) for one in page.select("h3")]
+    assert heads[:6] == ["Timeline (UTC)", "Impact", "Root cause", "Open now", "Next", "Cannot be told"]
+    brief = kit.open_case(case).brief()
+    says = " ".join(page.get_text(" ").split())
+    assert all(row["says"][:60] in says for row in brief["incidents"][0]["story"])
+    assert not page.find_all("script") and not (case / "notebooks").exists()
+
+
+@pytest.mark.browser
+def test_a_printed_report_is_short_and_has_its_folds_marked(report: Path) -> None:
+    printed = print_pdf(report, browser_path())
+    assert 2 <= pages_of(printed) <= 20
+    assert printed.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_browser_a_pdf_is_refused_before_any_work(case_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(CallError, match="no Chromium on this machine"):
+        printing_browser()
+    done = kit_command("report", case_dir, "--pdf")
+    assert done.returncode == 2 and "print it to a file" in done.stderr
+    assert not (case_dir / "report.html").exists() and not (case_dir / "notebooks").exists()
+
+
+def test_a_browser_that_fails_is_told(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>a page</p>")
+    with pytest.raises(WorkError, match="printed nothing"):
+        print_pdf(page, "/bin/false")
+    assert not (tmp_path / "page.pdf").exists()
