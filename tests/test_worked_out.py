@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from kit.show.figures.activity import activity
 
 from kit.case import opening, worked_out
 from kit.case.case import Case
@@ -52,9 +51,9 @@ def _all_of(path: Path) -> dict[str, Any]:
     frames = {name: getattr(case, name) for name in ("subjects", "calls", "aws_calls", "limits", "identities", "sessions", "credentials", "let_in")}  # fmt: skip
     shown = [
         show.summary(case), show.findings(case), show.evidence(case), show.subjects(case, "pod"), show.subjects(case, "reachable"),
-        show.deeds(case), show.calls(case), show.aws_calls(case), show.limits(case), show.cited(case), show.graph(case), show.timeline(case),
+        show.deeds(case), show.calls(case), show.aws_calls(case), show.limits(case), show.cited(case), show.attack_path(case), show.timeline(case),
         answers.verdicts(case), answers.about(case, "belongs_together", "secrets_read"), identities.profiles(case), identities.sessions(case),
-        activity(case), lifetimes(case),
+        show.new_kinds(case), lifetimes(case),
     ]  # fmt: skip
     types = {name: frame.dtypes.astype(str).to_dict() for name, frame in frames.items()}
     told = {"scope": case.scope, "brief": case.brief(NOW), "answers": case.answers_contract()}

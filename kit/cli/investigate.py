@@ -288,9 +288,11 @@ def report(case: Path, finding: str, start: str, end: str, summary: bool, pdf: b
     from kit.report import make_report, make_summary, print_pdf, printing_browser
 
     browser = printing_browser() if pdf else ""  # raises before any work
-    chosen = {"finding": finding, "start": start, "end": end}
     with ShownProgress() as progress:
-        path = make_summary(case, **chosen) if summary else make_report(case, **chosen, progress=progress)
+        if summary:
+            path = make_summary(case, finding=finding, start=start, end=end)
+        else:
+            path = make_report(case, finding=finding, start=start, end=end, progress=progress)
         if pdf:
             progress("printing the PDF", 1, 2)
         printed = print_pdf(path, browser) if pdf else None

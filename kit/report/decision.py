@@ -107,7 +107,7 @@ def _incident(one: dict[str, Any]) -> Markup:
 
 
 def _numbers(found: dict[str, int]) -> Markup:
-    named = [counted(number, SUBJECT_KINDS[kind].noun, SUBJECT_KINDS[kind].plural) for kind, number in found.items()]  # type: ignore[index]
+    named = [counted(number, SUBJECT_KINDS[kind].noun, SUBJECT_KINDS[kind].plural) for kind, number in found.items()]
     return some_of(named, 12) if named else Markup("nothing")
 
 

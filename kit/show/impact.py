@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from kit.case.case import Case
-from kit.case.told import told
+from kit.case.told import accounts_of_pods, told
 from kit.exports.csv_file import write_csv
 from kit.model.arn import role_of
 from kit.model.identity import SERVICE_ACCOUNT
@@ -163,13 +163,14 @@ def _by_name(names: list[str]) -> Markup:
     return Markup(", ").join(map(safe, names[:_SHOWN])) + fold(f"{len(names) - _SHOWN:,} more", rest)
 
 
-def _why(case: Case, kind: Any, key: str) -> Markup:
-    reasons = case.index.places[kind, key].reasons
-    first = Markup("{} {}").format(safe(reasons[0].says, 200), evidence_of.link(case, reasons[0].ref))
-    rest = Markup("<br>").join(
-        Markup("{} {}").format(safe(one.says, 260), evidence_of.link(case, one.ref)) for one in reasons[1:6]
-    )
-    return first + fold(counted(len(reasons) - 1, "more reason"), rest)
+def _why(case: Case, kind: str, key: str) -> Markup:
+    """The first reason why a subject is in scope, and some of the others folded."""
+    said = [
+        Markup("{} {}").format(safe(why["says"], 260), evidence_of.link(case, why["ref"]))
+        for why in case.reasons[kind, key][:6]
+    ]
+    number = len(case.reasons[kind, key])
+    return said[0] + fold(counted(number - 1, "more reason"), Markup("<br>").join(said[1:]))
 
 
 def by_account(case: Case) -> Shown:
@@ -179,11 +180,10 @@ def by_account(case: Case) -> Shown:
         return Shown(Markup("<p>{}</p>").format(nothing_shown(case, "service_account")), "no account")
     runs_as = defaultdict[str, list[int]](list)
     pods = rows_of_kind(case, "pod").reset_index(drop=True)
-    things = case.inventory.things
+    account_of = accounts_of_pods(case)
     for place, uid in enumerate(pods["uid"]):
-        pod = things.get(uid) if isinstance(uid, str) else None
-        if pod is not None and pod.service_account:
-            runs_as[pod.service_account].append(place)
+        if isinstance(uid, str) and uid in account_of:
+            runs_as[account_of[uid]].append(place)
     rows = [
         {
             "account": row["key"],

@@ -41,7 +41,7 @@ def explore(case: Case) -> widgets.Widget:
         with area, apart():
             try:
                 chosen = open_case(case.path, finding.value, start.value, end.value, baseline.value)
-                for part in (show.summary, show.graph, show.timeline, answers.verdicts):
+                for part in (show.summary, show.attack_path, show.timeline, answers.verdicts):
                     display(part(chosen))
                 given = f'finding = "{finding.value}"\nstart = "{start.value}"\nend = "{end.value}"'
                 display(HTML(Markup("<p>For the other notebooks:</p><pre>{}</pre>").format(safe(given))))

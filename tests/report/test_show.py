@@ -16,8 +16,9 @@ import kit
 from kit.exports.csv_file import write_csv
 from kit.plan.first_page import by_workload
 from kit.playbooks.playbook import playbooks_by_family
-from kit.show import cited, show, steps, words
+from kit.show import cited, impact, indicators, show, steps, words
 from kit.show.html_table import safe, table
+from kit.statements.techniques import ATTACK_VERSION, TECHNIQUES
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE
 from tests.report.page_numbers import disagreeing
@@ -133,3 +134,31 @@ def test_every_finding_type_has_its_plain_words() -> None:
 )
 def test_a_severity_number_has_the_label_of_guardduty(severity: float, label: str) -> None:
     assert words.level(severity) == label
+
+
+def test_techniques_are_those_of_one_version_of_attack() -> None:
+    held = json.loads((Path(__file__).parents[1] / "data" / "attack.json").read_text())
+    assert held["version"] == ATTACK_VERSION
+    for one in TECHNIQUES:
+        known = held["techniques"][one.id]
+        assert one.name == known["name"] and one.tactic in known["tactics"], one
+    assert {one.id for one in TECHNIQUES} == set(held["techniques"])
+
+
+def test_deeds_stand_with_their_technique_and_each_indicator_in_the_file(opened: kit.Case) -> None:
+    page = BeautifulSoup(impact.touched(opened).html, "html.parser")
+    given = {one.get_text() for one in page.select('a[href^="https://attack.mitre.org/techniques/"]')}
+    assert given and given <= {one.id for one in TECHNIQUES}
+    shown = BeautifulSoup(indicators.indicator_table(opened).html, "html.parser")
+    with (opened.path / "exports" / "indicators.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    named = {value for one in opened.brief()["incidents"] for values in one["indicators"].values() for value in values}
+    assert {row["value"].removeprefix("'") for row in rows} == named and len(rows) == len(named)
+    assert {one.get_text() for one in shown.select("td code")} <= named and len(named) > 3
+
+
+def test_what_is_exposed_adds_up_to_the_affected_pods(opened: kit.Case) -> None:
+    impact.by_node(opened)
+    with (opened.path / "exports" / "by-node.csv").open(newline="") as file:
+        number = sum(int(row["pods"]) for row in csv.DictReader(file))
+    assert number == len(words.rows_of_kind(opened, "pod")) > 0
