@@ -17,13 +17,13 @@ from kit.show.figures import visible
 from kit.show.html_table import STYLE, clock, safe
 from kit.show.indicators import indicator_table
 from kit.show.steps import done
-from kit.show.summary import about, what_was_done
+from kit.show.summary import case_facts, what_was_done
 from kit.show.words import pill, severity_pill, some_of
 from kit.words import counted
 
 _MOST = 6  # entries, limits and steps of an incident
 _INCIDENTS = 3  # told in full; the others in a line each
-_HEAD = Markup(
+_HEAD = (
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src '
     "'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
     '<meta name="viewport" content="width=device-width, initial-scale=1"><title>{}</title><style>{}</style>{}</head>'
@@ -36,16 +36,14 @@ def make_summary(case_dir: Path, *, finding: str = "", start: str = "", end: str
     case = open_case(case_dir, finding, start, end)
     _ = case.window  # raises for one that misses the log
     title = f"{f'{INVENTED} – ' if case.is_sample else ''}Summary for decision: {case.name}"
-    told = about(case) | {"Made": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+    told = case_facts(case) | {"Made": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
     facts = Markup("").join(
         Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, safe(says)) for name, says in told.items()
     )
     foot = css_text(f"{visible(title)} · Evidence {told['Evidence']}")
-    style = Markup(
-        '{}\n@page{{@bottom-left{{content:"{}"}}@bottom-right{{content:counter(page) " / " counter(pages)}}}}'
-    ).format(PAGE_STYLE, foot)
+    numbers = f'@page{{@bottom-left{{content:"{foot}"}}@bottom-right{{content:counter(page) " / " counter(pages)}}}}'
     target = case.path / "summary.html"
-    keep(target, str(_HEAD.format(visible(title), style, STYLE, visible(title), facts, _told(case))))
+    keep(target, _HEAD.format(safe(title), f"{PAGE_STYLE}\n{numbers}", STYLE, safe(title), facts, _told(case)))
     return target
 
 

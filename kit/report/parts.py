@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from kit.errors import CaseError
 from kit.whole_file import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGE_STYLE = Markup((TEMPLATES / "forensic" / "page.css").read_text())  # noqa: S704 - a file of the kit
+PAGE_STYLE = (TEMPLATES / "forensic" / "page.css").read_text()
 
 
 def css_text(text: str) -> str:

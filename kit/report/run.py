@@ -55,7 +55,7 @@ def make_report(
     from kit.report.notebook import Kernel, by_itself, check_parameters, run  # papermill: a second to import
     from kit.report.page import page
     from kit.report.parts import keep
-    from kit.show.summary import about
+    from kit.show.summary import case_facts
 
     tell = progress or (lambda what, done, total: None)
     parameters = {"case_dir": str(case.path.resolve()), "finding": finding, "start": start, "end": end}
@@ -81,7 +81,7 @@ def make_report(
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
     title = f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}"
-    keep(report, page(title, executed, facts, about(case)))
+    keep(report, page(title, executed, facts, case_facts(case)))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""

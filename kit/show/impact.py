@@ -20,7 +20,7 @@ from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
 from kit.show.words import are_gone, exported, nothing_shown, pill, rows_of_kind, with_code
 from kit.statements.moments import Moment, spoken
-from kit.statements.techniques import ATTACK_VERSION, Technique, technique_of
+from kit.statements.techniques import ATTACK_VERSION, DeedTechnique, technique_of
 from kit.store.tables import Row
 from kit.words import counted
 
@@ -42,7 +42,7 @@ _WORDS = {
 _SHOWN = 4  # things of a group before the rest folds
 
 
-def touched(case: Case) -> Shown:
+def what_was_touched(case: Case) -> Shown:
     """What the attacker did to what, grouped by who did it from where; each group with its technique and its calls."""
     groups = defaultdict[tuple[str, str, str, str], list[Moment]](list)
     for one in told(case):
@@ -89,7 +89,7 @@ def touched(case: Case) -> Shown:
     )
 
 
-def technique_link(technique: Technique | None) -> Markup:
+def technique_link(technique: DeedTechnique | None) -> Markup:
     """A technique by its id, with its name and tactic on hover, as a link to its page; nothing where none is given."""
     if not technique:
         return Markup("")

@@ -170,7 +170,7 @@ def _open_now(one: dict[str, Any]) -> Markup:
     return Markup('<ul class="plain">{}{}{}</ul>').format(Markup("").join(rows[:_MOST_OPEN]), more, gone)
 
 
-def about(case: Case) -> dict[str, str]:
+def case_facts(case: Case) -> dict[str, str]:
     """What a page about the case has at its head: where it is from, the time it covers, its evidence, and which kit made it."""
     named = {"Cluster": case.cluster, "Account": case.account, "Region": case.region, "Looked at": _looked_at(case)}
     files = counted(len(case.ledger), "file")

@@ -10,7 +10,7 @@ ATTACK_VERSION = "17.1"
 """Source: attack.mitre.org, version history of ATT&CK for Enterprise."""
 
 
-class Technique(NamedTuple):
+class DeedTechnique(NamedTuple):
     """A technique as ATT&CK names it, with the tactic for which it stands here."""
 
     id: str
@@ -19,30 +19,30 @@ class Technique(NamedTuple):
 
 
 _TECHNIQUES = {
-    ("secret", "credential access"): Technique(
+    ("secret", "credential access"): DeedTechnique(
         "T1552.007", "Unsecured Credentials: Container API", "Credential Access"
     ),
-    ("token", "credential access"): Technique("T1528", "Steal Application Access Token", "Credential Access"),
-    ("exec", "execution"): Technique("T1609", "Container Administration Command", "Execution"),
-    ("created", "execution"): Technique("T1610", "Deploy Container", "Execution"),
-    ("created", "persistence"): Technique(
+    ("token", "credential access"): DeedTechnique("T1528", "Steal Application Access Token", "Credential Access"),
+    ("exec", "execution"): DeedTechnique("T1609", "Container Administration Command", "Execution"),
+    ("created", "execution"): DeedTechnique("T1610", "Deploy Container", "Execution"),
+    ("created", "persistence"): DeedTechnique(
         "T1098.006", "Account Manipulation: Additional Container Cluster Roles", "Persistence"
     ),
-    ("let_in", "persistence"): Technique(
+    ("let_in", "persistence"): DeedTechnique(
         "T1098.006", "Account Manipulation: Additional Container Cluster Roles", "Persistence"
     ),
-    ("deleted", "defense evasion"): Technique("T1070", "Indicator Removal", "Defense Evasion"),
-    ("deleted", "impact"): Technique("T1485", "Data Destruction", "Impact"),
-    ("signed_in", "initial access"): Technique("T1078.004", "Valid Accounts: Cloud Accounts", "Initial Access"),
-    ("looked", "discovery"): Technique("T1613", "Container and Resource Discovery", "Discovery"),
-    ("config_map", "discovery"): Technique("T1613", "Container and Resource Discovery", "Discovery"),
+    ("deleted", "defense evasion"): DeedTechnique("T1070", "Indicator Removal", "Defense Evasion"),
+    ("deleted", "impact"): DeedTechnique("T1485", "Data Destruction", "Impact"),
+    ("signed_in", "initial access"): DeedTechnique("T1078.004", "Valid Accounts: Cloud Accounts", "Initial Access"),
+    ("looked", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
+    ("config_map", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
 }
-_IN_AWS = Technique("T1580", "Cloud Infrastructure Discovery", "Discovery")
+_IN_AWS = DeedTechnique("T1580", "Cloud Infrastructure Discovery", "Discovery")
 TECHNIQUES = tuple(dict.fromkeys([*_TECHNIQUES.values(), _IN_AWS]))
 """All that a deed may be given."""
 
 
-def technique_of(one: Moment) -> Technique | None:
+def technique_of(one: Moment) -> DeedTechnique | None:
     """The technique of a call that was let through; None for refused ones and for deeds for which no one technique stands."""
     if one.kind == "looked" and one.ref.startswith("trail:"):
         return _IN_AWS

@@ -199,7 +199,7 @@ def test_figures_are_in_each_notebook_by_themselves(report: Path, look: Look, tm
     ]
     alone = tmp_path / "alone.html"
     alone.write_text("<!DOCTYPE html><title>x</title><body><main>" + "".join(shown), encoding="utf-8")
-    assert look(alone)["plots"] == 2
+    assert look(alone)["plots"] == 1
 
 
 def test_a_copy_far_from_its_case_is_whole(report: Path, look: Look, tmp_path: Path) -> None:

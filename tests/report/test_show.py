@@ -146,7 +146,7 @@ def test_techniques_are_those_of_one_version_of_attack() -> None:
 
 
 def test_deeds_stand_with_their_technique_and_each_indicator_in_the_file(opened: kit.Case) -> None:
-    page = BeautifulSoup(impact.touched(opened).html, "html.parser")
+    page = BeautifulSoup(impact.what_was_touched(opened).html, "html.parser")
     given = {one.get_text() for one in page.select('a[href^="https://attack.mitre.org/techniques/"]')}
     assert given and given <= {one.id for one in TECHNIQUES}
     shown = BeautifulSoup(indicators.indicator_table(opened).html, "html.parser")
