@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from kit.case.answers import AskedIncident, IncidentAnswer
 from kit.case.case import Case
-from kit.model.why import collecting_words
 from kit.exports.csv_file import write_csv
+from kit.model.why import collecting_words
 from kit.playbooks.playbook import Playbook, finding_types, playbook_of
 from kit.questions.question import QUESTIONS, Answer
 from kit.questions.verdict import CANNOT_TELL, NOT_OBSERVED, OBSERVED
