@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -20,8 +21,9 @@ from kit.errors import CallError, KitError
 from kit.model.masking import MASK
 from kit.words import iso
 
-if TYPE_CHECKING:
-    from rich.table import Table
+
+SCRIPT_WIDTH = 250
+"""Letters of a line of a table where no terminal is."""
 
 
 def shows_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,9 +90,7 @@ class ShownProgress:
     seconds."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True)
+        self._is_terminal = bool(sys.stderr and sys.stderr.isatty())
         self._bar: Any = None
         self._step = ""
         self._ended = threading.Event()
@@ -100,7 +100,7 @@ class ShownProgress:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Take note of a step; show it when a second has passed."""
         what = printable(what)
-        if self._console.is_terminal:
+        if self._is_terminal:
             self._show(what, done, total)
             return
         with self._lock:
@@ -125,17 +125,18 @@ class ShownProgress:
                     self._say()
 
     def _show(self, what: str, done: int, total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
         if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(what, total=total)
         self._bar.update(self._task, description=what, completed=done, total=total)
 
     def __enter__(self) -> ShownProgress:
-        if not self._console.is_terminal:
+        if not self._is_terminal:
             threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -145,21 +146,22 @@ class ShownProgress:
             self._bar.stop()
 
 
+@dataclass
+class Table:
+    """A table without lines, made of the texts of its cells."""
+
+    columns: tuple[str, ...]
+    rows: list[list[str]] = field(default_factory=list)
+
+
 def table_with(*columns: str) -> Table:
     """A table without lines, with these columns."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+    return Table(columns)
 
 
 def add_row(table: Table, *cells: Any) -> None:
     """Add a row of cells that may come from evidence; what is empty stays so."""
-    from rich.text import Text
-
-    table.add_row(*(Text(printable("" if _empty(cell) else str(cell))) for cell in cells))
+    table.rows.append([printable("" if _empty(cell) else str(cell)) for cell in cells])
 
 
 def _empty(cell: Any) -> bool:
@@ -168,10 +170,28 @@ def _empty(cell: Any) -> bool:
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal, or on lines that scripts can read."""
-    from rich.console import Console
+    lines = [list(table.columns), *table.rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    plain = all(cell.isascii() for line in lines for cell in line) and sum(widths) + 2 * len(widths) - 2 <= SCRIPT_WIDTH
+    if plain and not sys.stdout.isatty():  # rich takes a tenth of a second to import
+        for line in lines:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+        return
+    print_folded(table)
 
-    width = None if sys.stdout.isatty() else 250
-    Console(width=width, soft_wrap=False).print(table)
+
+def print_folded(table: Table) -> None:
+    """Print a table with what is too wide on more lines."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        shown.add_column(column, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else SCRIPT_WIDTH, soft_wrap=False).print(shown)
 
 
 def minute(at: Any) -> str:

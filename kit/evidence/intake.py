@@ -36,7 +36,7 @@ from kit.lenient import dict_of, list_of
 from kit.store import settings, tables
 from kit.store.ledger import LedgerEntry, is_below, ledger_of
 from kit.store.mask_key import make_mask_key
-from kit.store.parquet import connect, part_path, plain_path
+from kit.store.parquet import ask_with_all_threads, connect, part_path, plain_path
 from kit.store.settings import Settings, case_toml, settings_of
 from kit.whole_file import write_whole
 from kit.words import Names
@@ -163,8 +163,7 @@ class Addition:
             for entry, kind in taken:
                 self._load(place, entry, kind)
                 self.done += entry.bytes
-            self.database.close()
-            self.database = connect(spill=place / "spill")
+            ask_with_all_threads(self.database)
             self.say("looking for duplicates and gaps", self.done, self.total)
             if not self.stands and not any(entry.rows for entry in self.found):
                 raise self._nothing(self._reasons())
