@@ -45,6 +45,7 @@ SLICED = {
         "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
         "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_scope", "test_simulation", "test_sql", "test_statements",
         "test_training", "test_training_marks", "test_upgrade", "test_worked_out",
+        "test_audit_columns",
     )
 }  # fmt: skip
 SLICES = 5

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kit.cli import main as cli
+from kit.cli.terminal import add_row, print_folded, print_table, table_with
 from tests.cases import shared
 from tests.command import KIT, RECORDINGS, SAMPLE, kit, kit_json, program
 
@@ -163,6 +164,29 @@ def test_a_scope_for_people_is_one_screen_and_has_images_last() -> None:
     assert len(lines) <= 60 and titles[0] == "Secrets" and titles[-1].startswith("Images")
     assert lines[0].startswith("17 findings: 24 calls of the attacker in the audit log, 6 in CloudTrail")
     assert len(kit("scope", shared(SAMPLE), "--all").stdout.splitlines()) > len(lines)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [["a b  c", "", 3], [None, "x " * 20, "[bold]x[/bold] :smile: tab\tq"]],
+        [["cafe\u0301", "\u8868", "x"]],
+        [["x" * 200, "y" * 60, "z"]],
+    ],
+    ids=["no row", "words", "wide letters", "too wide"],
+)
+def test_a_table_for_scripts_is_the_one_that_rich_prints(
+    rows: list[list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = table_with("file", "taken as", "n")
+    for row in rows:
+        add_row(table, *row)
+    print_table(table)
+    printed = capsys.readouterr().out
+    print_folded(table)
+    assert printed == capsys.readouterr().out
+    assert printed.startswith("file")
 
 
 def test_text_from_evidence_cannot_drive_a_terminal(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from kit.errors import CallError, KitError
 from kit.model.masking import MASK
 from kit.words import iso
 
-
 SCRIPT_WIDTH = 250
 """Letters of a line of a table where no terminal is."""
 

@@ -104,7 +104,9 @@ class _Span:
 
 def _of_audit(database: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
     logs = dict[tuple[Any, Any], list[Any]]()
-    found = "SELECT DISTINCT cluster, account, log_stream FROM recorded ORDER BY cluster, account, log_stream NULLS FIRST"
+    found = (
+        "SELECT DISTINCT cluster, account, log_stream FROM recorded ORDER BY cluster, account, log_stream NULLS FIRST"
+    )
     for row in _rows(database, found):
         logs.setdefault((row["cluster"], row["account"]), []).append(row["log_stream"])
     for (cluster, account), streams in logs.items():

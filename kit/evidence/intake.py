@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import duckdb
 import pyarrow.parquet as pq
 
 from kit.errors import CaseError, EvidenceError
@@ -264,7 +265,10 @@ class Addition:
             self.say(f"reading {entry.path}: {of}", self.done + min(position, size), self.total)
 
         told(0, 0)
-        load(path, kind, parts, told)
+        try:
+            load(path, kind, parts, told)
+        except duckdb.InvalidInputException:  # what simdjson takes DuckDB takes too, as far as is known
+            load(path, kind, Parts(place / self.store.name, self.number, entry, self.database, careful=True), told)
         write_whole(note, json.dumps(asdict(entry)))
 
     def _reasons(self) -> list[str]:

@@ -31,6 +31,7 @@ class Parts:
     """The parts of the store that one file fills, in the making. number: of the file in its case. used: what its records are called.
 
     repaired: what was changed in records that no JSON parser holds, one each; audit events have a column for it.
+    careful: audit events are read so that one that DuckDB refuses becomes a reject, which is slower.
     """
 
     store: Path
@@ -39,6 +40,7 @@ class Parts:
     database: duckdb.DuckDBPyConnection
     used: dict[str, None] = field(default_factory=dict)
     repaired: list[str] = field(default_factory=list)
+    careful: bool = False
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
     _in_other: bool = False
@@ -98,7 +100,7 @@ class Parts:
         """Takes the audit events of the file."""
         if self._loader is None:
             target = partial(part_path, self.store, "audit", self.number)
-            self._loader = audit.Loader(target, self.entry.path, self.reject, self._other, self.database)
+            self._loader = audit.Loader(target, self.entry.path, self.reject, self._other, self.database, self.careful)
         return self._loader
 
     def _part(self, table: str) -> _Part:

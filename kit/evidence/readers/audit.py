@@ -105,8 +105,8 @@ class Loader:
     """Writes events into Parquet files of the table's columns (tables.AUDIT), many at a time. What is no event becomes a reject.
 
     target: path of the file that a worker of a number writes. file: name of the evidence. rejects: takes each reject. others: takes each record that is
-    no event, and why. Workers are
-    threads, each with a statement of DuckDB's that reads batches as they come, so all cores are used and little is held.
+    no event, and why. careful: a text that DuckDB cannot parse becomes a reject; else its worker fails with duckdb.InvalidInputException.
+    Workers are threads, each with a statement of DuckDB's that reads batches as they come, so all cores are used and little is held.
     """
 
     def __init__(
@@ -116,9 +116,11 @@ class Loader:
         rejects: Callable[[Reject], None],
         others: Callable[[Record, str], None],
         database: duckdb.DuckDBPyConnection,
+        careful: bool = False,
     ) -> None:
         self.rows = 0
-        self._target, self._file, self._database = target, file, database
+        self._target, self._database = target, database
+        self._columns = columns_of(file, careful)
         self._rejects, self._others = rejects, others
         self._parser = simdjson.Parser()
         self._held, self._size = list[Message](), 0
@@ -209,7 +211,8 @@ class Loader:
         if kind is None and "verb" in names and _OWN & set(names):
             return "", True
         if kind != "Event":
-            return f"{NO_EVENT}: kind is {'missing' if kind is None else str(kind)}", False
+            shown = {simdjson.Array: "a list", simdjson.Object: "an object", type(None): "missing"}.get(type(kind), kind)
+            return f"{NO_EVENT}: kind is {shown}", False
         is_audit = "auditID" in names or "verb" in names or str(event.get("apiVersion")).startswith("audit.k8s.io/")
         return ("", True) if is_audit else ("auditID is missing", False)
 
@@ -245,7 +248,7 @@ class Loader:
         """Hand a batch to the next worker in turn, so that the same evidence always makes the same files."""
         turn = self._batches % max(1, min(tables.MOST_WORKERS, (os.cpu_count() or 1) - 1))  # one core is for the texts
         if turn == len(self._workers):
-            self._workers.append(_Worker(self._database.cursor(), columns_of(self._file), self._target(turn)))
+            self._workers.append(_Worker(self._database.cursor(), self._columns, self._target(turn)))
             self._workers[turn].start()  # known before it runs: an interrupt in between must find it
         self._workers[turn].give(batch)
         self._batches += 1
