@@ -211,7 +211,9 @@ class Loader:
         if kind is None and "verb" in names and _OWN & set(names):
             return "", True
         if kind != "Event":
-            shown = {simdjson.Array: "a list", simdjson.Object: "an object", type(None): "missing"}.get(type(kind), kind)
+            shown = {simdjson.Array: "a list", simdjson.Object: "an object", type(None): "missing"}.get(
+                type(kind), kind
+            )
             return f"{NO_EVENT}: kind is {shown}", False
         is_audit = "auditID" in names or "verb" in names or str(event.get("apiVersion")).startswith("audit.k8s.io/")
         return ("", True) if is_audit else ("auditID is missing", False)
