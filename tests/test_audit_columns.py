@@ -32,7 +32,22 @@ EXTRA = {
 }
 LOGS = sorted(path for path in RECORDINGS.parent.glob("recordings*/*/audit.jsonl.gz"))
 EVENTS_OF_EACH = 300
-ODD = (None, -1, 1.5, True, "", "x", [], {}, [1], ["a", 1, None], {"a": ["b"]}, "infinity", "1-12-05", 1700000000123)
+ODD: tuple[Any, ...] = (
+    None,
+    -1,
+    1.5,
+    True,
+    "",
+    "x",
+    [],
+    {},
+    [1],
+    ["a", 1, None],
+    {"a": ["b"]},
+    "infinity",
+    "1-12-05",
+    1700000000123,
+)
 ODD_TEXTS = ("2026-13-01T00:00:00Z", "1700000000", "2026-11-23 16:23", "\x00", "{", "[x", ' {"')
 
 
