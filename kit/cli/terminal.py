@@ -146,19 +146,19 @@ class ShownProgress:
 
 
 @dataclass
-class Table:
+class ShownTable:
     """A table without lines, made of the texts of its cells."""
 
     columns: tuple[str, ...]
     rows: list[list[str]] = field(default_factory=list)
 
 
-def table_with(*columns: str) -> Table:
+def table_with(*columns: str) -> ShownTable:
     """A table without lines, with these columns."""
-    return Table(columns)
+    return ShownTable(columns)
 
 
-def add_row(table: Table, *cells: Any) -> None:
+def add_row(table: ShownTable, *cells: Any) -> None:
     """Add a row of cells that may come from evidence; what is empty stays so."""
     table.rows.append([printable("" if _empty(cell) else str(cell)) for cell in cells])
 
@@ -167,7 +167,7 @@ def _empty(cell: Any) -> bool:
     return cell is None or cell != cell
 
 
-def print_table(table: Table) -> None:
+def print_table(table: ShownTable) -> None:
     """Print a table as wide as the terminal, or on lines that scripts can read."""
     lines = [list(table.columns), *table.rows]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
@@ -179,13 +179,13 @@ def print_table(table: Table) -> None:
     print_folded(table)
 
 
-def print_folded(table: Table) -> None:
+def print_folded(table: ShownTable) -> None:
     """Print a table with what is too wide on more lines."""
     from rich.console import Console
-    from rich.table import Table as RichTable
+    from rich.table import Table
     from rich.text import Text
 
-    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         shown.add_column(column, overflow="fold")
     for row in table.rows:
