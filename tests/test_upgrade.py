@@ -106,6 +106,7 @@ def is_newest(case: Path) -> bool:
 def test_every_command_on_a_case_is_called_here() -> None:
     assert {name.partition(" ")[0] for name in CALLS} == set(cli.main.commands) - {
         "collect",
+        "investigate",
         "new",
         "upgrade",
         "train",

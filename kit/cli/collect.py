@@ -1,26 +1,43 @@
-"""Commands that collect evidence from an account and a cluster and change nothing there: collect, permissions collect."""
+"""Commands that collect evidence from an account and a cluster and change nothing there: collect, investigate, permissions collect."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.options import AS_JSON, reaches
+from kit.cli.brief import brief_lines
+from kit.cli.options import AS_JSON, opened_case, reaches
 from kit.cli.respond import permissions
-from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, shows_errors, table_with, tell
+from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
+from kit.errors import CallError
 from kit.words import few
 
-_CLUSTER = click.option("--cluster", required=True, metavar="NAME", help="The EKS cluster.")
+if TYPE_CHECKING:
+    from kit.live.collect.run import Collected, Wanted
+    from kit.live.run import ConnectionOptions
+
+_CLUSTER = click.option("--cluster", default="", metavar="NAME", help="The EKS cluster.")
+_DEPTH = click.option(
+    "--depth",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 10),
+    metavar="N",
+    help="How often at most what was found is asked about again.",
+)
 _REGION = click.option("--region", default="", metavar="NAME", help="The cluster's region; AWS_REGION without it.")
 
 
 def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is collected."""
     for option in (
+        click.option("--yes", "agreed", is_flag=True, help="Fetch logs of any size; more than 2 GB are not without it."),
         click.option("--aws-only", is_flag=True, help="Ask AWS alone, as where the API server cannot be reached."),
         click.option("--secrets", is_flag=True, help="Also names, types and ages of Secrets; never their values."),
         click.option("--end", default="", metavar="TIME", help="End of the window, UTC, excluded; six hours after the finding's without it."),
@@ -36,6 +53,16 @@ def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
 @_CLUSTER
 @_asks
 @click.option("--only", "kinds", multiple=True, metavar="KIND", help="Only this kind of evidence; may be given again.")
+@click.option(
+    "--more",
+    type=click.Path(path_type=Path),
+    metavar="CASE",
+    help="What the scope and limits of this case ask for, and add it to the case.",
+)
+@click.option(
+    "--estimate", is_flag=True, help="Only say how much the logs of the window are; nothing of them is fetched."
+)
+@_DEPTH
 @_REGION
 @reaches
 @AS_JSON
@@ -48,7 +75,12 @@ def collect(
     end: str,
     secrets: bool,
     aws_only: bool,
+    agreed: bool,
     kinds: tuple[str, ...],
+    more: Path | None,
+    readiness: bool,
+    estimate: bool,
+    depth: int,
     region: str,
     profile: str | None,
     kubeconfig: str | None,
@@ -62,23 +94,131 @@ def collect(
     events, container_logs, objects, secrets, findings, ec2, eks, audit, authenticator, cloudtrail, iam, ecr.
     """
     from kit.live.collect import run
+    from kit.live.collect.more import collect_more
     from kit.live.run import ConnectionOptions
 
     asked = (*kinds, "secrets") if secrets and kinds else kinds
-    wanted = run.Wanted(cluster, region, finding, start, end, asked, secrets, aws_only)
+    wanted = run.Wanted(cluster, region, finding, start, end, asked, secrets, aws_only, estimate, agreed)
+    access = ConnectionOptions(profile, kubeconfig, context)
+    if not cluster and not more:
+        raise CallError("no cluster is given", where="cluster", next="name it with --cluster, or a case with --more")
+    if readiness:
+        _print_readiness(folder, replace(wanted, cluster=cluster), access, as_json)
+        return
     with ShownProgress() as progress:
-        arrived = run.collect(folder, wanted, ConnectionOptions(profile, kubeconfig, context), progress, tell)
+        if more and not estimate:
+            arrived = collect_more(more, folder, wanted, access, depth, progress, tell)
+        else:
+            arrived = run.collect(folder, wanted, access, progress, tell)
+    if estimate:
+        if as_json:
+            print_json(arrived.estimate.as_json() if arrived.estimate else {})
+        return
     if as_json:
-        print_json({"folder": str(folder), "kinds": [vars(one) | {"gone": one.gone} for one in arrived]})
+        print_json({"folder": str(folder), "kinds": [vars(one) | {"gone": one.gone} for one in arrived.kinds]})
     else:
-        table = table_with("evidence", "answers", "empty", "bytes", "not permitted", "failed", "gone")
-        for one in arrived:
-            counts = (one.answers, one.empty, f"{one.bytes:,}")
-            add_row(table, one.kind, *counts, few(one.refused, 3), few(one.failed, 1), one.gone)
-        print_table(table)
-        tell(f"Next: kit new CASE {folder}")
-    if any(one.refused or one.failed for one in arrived):
+        _print_arrived(arrived)
+        tell(f"Next: kit {f'brief {more}' if more else f'new CASE {folder}'}")
+    if arrived.misses_some:
         sys.exit(1)
+
+
+def _print_readiness(folder: Path, wanted: Wanted, access: ConnectionOptions, as_json: bool) -> None:
+    from kit.live.collect.readiness import check_readiness
+
+    with ShownProgress() as progress:
+        rows = check_readiness(folder, wanted, access, progress, tell)
+    if as_json:
+        print_json({"sources": [vars(one) for one in rows]})
+        return
+    table = table_with("evidence", "ready", "as it is", "without it cannot be told")
+    for one in rows:
+        add_row(table, one.source, one.ready, one.says, one.needed_for)
+    print_table(table)
+    mends = list(dict.fromkeys(one.mend for one in rows if one.mend))
+    if mends:
+        click.echo("\nWhat would turn on the rest. Each changes the account or the cluster:")
+    for mend in mends:
+        click.echo(printable(f"  {mend}"))
+
+
+def _print_arrived(arrived: Collected) -> None:
+    table = table_with("evidence", "answers", "empty", "bytes", "not permitted", "failed", "gone")
+    for one in arrived.kinds:
+        counts = (one.answers, one.empty, f"{one.bytes:,}")
+        add_row(table, one.kind, *counts, few(one.refused, 3), few(one.failed, 1), one.gone)
+    print_table(table)
+
+
+@click.command(epilog="Example: kit investigate --cluster prod --finding latest --profile incident")
+@click.argument("case", type=click.Path(path_type=Path), required=False)
+@_CLUSTER
+@_asks
+@_DEPTH
+@_REGION
+@reaches
+@shows_errors
+def investigate(
+    case: Path | None,
+    cluster: str,
+    finding: str,
+    start: str,
+    end: str,
+    secrets: bool,
+    aws_only: bool,
+    agreed: bool,
+    depth: int,
+    region: str,
+    profile: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+) -> None:
+    """From a live account and cluster to the brief and the report of a finding: collects, makes CASE, and changes nothing in either.
+
+    The evidence lies in CASE-evidence. The brief is printed as soon as what vanishes first is there; then the rest follows, with
+    what the scope found to ask about. Stopped at any moment, the same command goes on. CASE is named after cluster and finding without one.
+    """
+    from kit.live.collect import run
+    from kit.live.collect.more import collect_more
+    from kit.live.collect.sent import in_file_name
+    from kit.live.run import ConnectionOptions
+    from kit.report import make_report
+
+    if not cluster:
+        raise CallError("no cluster is given", where="cluster", next="name it with --cluster")
+    name = "-".join(["case", in_file_name(cluster), in_file_name((finding or start)[:16])])
+    case = case or Path(name)
+    folder = case.with_name(f"{case.name}-evidence")
+    access = ConnectionOptions(profile, kubeconfig, context)
+    wanted = run.Wanted(cluster, region, finding, start, end, (), secrets, aws_only, agreed=agreed)
+    with ShownProgress() as progress:
+        run.collect(folder, replace(wanted, kinds=run.FIRST), access, progress, tell)
+        _take_in(case, folder, cluster, progress)
+    _print_brief(case)
+    with ShownProgress() as progress:
+        arrived = collect_more(case, folder, wanted, access, depth, progress, tell)
+        path = make_report(case, progress=progress)
+    _print_brief(case)
+    _print_arrived(arrived)
+    click.echo(str(path))
+    if arrived.misses_some:
+        sys.exit(1)
+
+
+def _take_in(case: Path, folder: Path, cluster: str, progress: ShownProgress) -> None:
+    """Make the case of a folder, or add to it what is new there."""
+    from kit.evidence.intake import add_evidence, load_new_case
+
+    if (case / "case.toml").exists():
+        add_evidence(case, [str(folder)], progress)
+    else:
+        load_new_case(case, [str(folder)], cluster, progress)
+
+
+def _print_brief(case: Path) -> None:
+    now = datetime.now(UTC)
+    for line in brief_lines(opened_case(case).brief(now), now, False):
+        click.echo(printable(line))
 
 
 @permissions.command("collect", epilog="Example: kit permissions collect --cluster prod > needed.json")

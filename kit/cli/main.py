@@ -6,7 +6,7 @@ import click
 
 from kit import __version__
 from kit.cli.brief import brief, note
-from kit.cli.collect import collect
+from kit.cli.collect import collect, investigate
 from kit.cli.evidence import add, new, upgrade
 from kit.cli.investigate import answers, findings, mark, report, scope, suppress
 from kit.cli.respond import apply, check, journal, permissions, plan, preview, undo
@@ -23,7 +23,7 @@ def main() -> None:
     """From a GuardDuty finding about an Amazon EKS cluster to its scope and a case report, from evidence files alone."""
 
 
-for _command in (collect, new, add, upgrade, brief, findings, scope, show, answers, mark, note, suppress):
+for _command in (investigate, collect, new, add, upgrade, brief, findings, scope, show, answers, mark, note, suppress):
     main.add_command(_command)
 for _command in (plan, preview, apply, check, undo, journal, permissions, report, train):
     main.add_command(_command)

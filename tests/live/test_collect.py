@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from kubernetes.config import kube_config
 
+import kit.report as kit_report
 from kit.live.collect.collection_log import CollectionLog
 from tests.command import KIT, RECORDINGS, Done, kit, kit_json
 from tests.live.aws_emulator import Refusal
@@ -73,14 +74,18 @@ def cluster_of(scene: Scene) -> str:
     return str(next(iter(scene.aws.account.clusters)))
 
 
-def collect(scene: Scene, folder: Path, *arguments: str, finding: str = "latest", **environment: str) -> Done:
+def asked(scene: Scene, *call: str | Path, **environment: str) -> Done:
+    """A command of `kit` in this account and cluster."""
     with pytest.MonkeyPatch.context() as patch:  # the client reads this variable when it is imported
         patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", scene.environment["KUBECONFIG"])
-        call: list[str | Path] = ["collect", folder, "--cluster", cluster_of(scene), *arguments]
-        about = ["--finding", finding] if finding else []
-        done = kit(*call, *about, env=scene.environment | environment)
+        done = kit(*call, env=scene.environment | environment)
     assert "Traceback" not in done.stderr
     return done
+
+
+def collect(scene: Scene, folder: Path, *arguments: str, finding: str = "latest", **environment: str) -> Done:
+    about = ["--finding", finding] if finding else []
+    return asked(scene, "collect", folder, "--cluster", cluster_of(scene), *arguments, *about, **environment)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -437,3 +442,85 @@ def test_a_folder_that_another_collection_writes_to_is_left_alone(room: Scene, t
     finally:
         log.close()
     assert done.returncode == 2 and "another collection" in done.stderr
+
+
+def test_investigate_goes_from_the_account_to_brief_and_report(
+    room: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = list[Path]()
+
+    def reports(case: Path, **_: Any) -> Path:
+        reported.append(case)
+        return case / "report.html"
+
+    monkeypatch.setattr(kit_report, "make_report", reports)
+    call = ("investigate", tmp_path / "case", "--cluster", cluster_of(room), "--finding", "latest")
+    done = asked(room, *call)
+    assert done.returncode == 0 and reported == [tmp_path / "case"], done.stderr
+    assert done.stdout.count("WAY IN") == 2 and done.stdout.endswith("report.html\n")
+    order = [line.get("kind") for line in log_of(tmp_path / "case-evidence") if line["part"]]
+    assert order.index("iam") > max(at for at, kind in enumerate(order) if kind == "audit")
+    taken = {
+        entry["taken_as"]
+        for entry in json.loads(next((tmp_path / "case").glob("store*/ledger.json")).read_text())["files"]
+    }
+    assert {"Kubernetes audit log", "CloudTrail", "GuardDuty findings", "cluster dump"} <= taken
+    calls = len(room.aws.calls)
+    again = asked(room, *call)  # goes on with the same case: there is nothing to fetch
+    assert again.returncode == 0 and {one.operation for one in room.aws.calls[calls:]} == {"sts:GetCallerIdentity"}
+
+
+def test_more_asks_about_what_the_scope_of_a_case_found_and_adds_it(room: Scene, tmp_path: Path) -> None:
+    assert collect(room, tmp_path / "e", *only("findings", "audit", "objects")).returncode == 0
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    subjects = [one for each in kit_json("scope", tmp_path / "case")["findings"] for one in each["subjects"]]
+    roles = {one["key"].rpartition("/")[2] for one in subjects if one["kind"] == "iam_role" and ":role/" in one["key"]}
+    before = {call.parameters.get("RoleName") for call in room.aws.calls} - {None}
+    assert roles and not before
+    done = asked(room, "collect", tmp_path / "e", "--more", tmp_path / "case", *only("iam", "container_logs"))
+    assert done.returncode == 0 and "added to" in done.stderr, done.stderr
+    assert roles <= {call.parameters.get("RoleName") for call in room.aws.calls}
+    assert [call for call in room.kubernetes.calls if call.path.endswith("/log")]
+    ledger = next((tmp_path / "case").glob("store*/ledger.json")).read_text()
+    assert "iam-get-role" in ledger and kit("brief", tmp_path / "case").returncode == 0
+    wrong = asked(room, "collect", tmp_path / "e", "--more", tmp_path / "case", "--cluster", "other")
+    assert wrong.returncode == 2 and "the case is about cluster" in wrong.stderr
+
+
+def test_a_huge_log_group_is_estimated_and_wants_a_word(room: Scene, tmp_path: Path) -> None:
+    window = ("--start", "2026-11-23T00:00:00Z", "--end", "2026-11-24T00:00:00Z")
+    small = asked(room, "collect", tmp_path / "s", "--cluster", cluster_of(room), *window, "--estimate", "--json")
+    assert small.returncode == 0 and json.loads(small.stdout)["bytes"] < 10**9
+    room.aws.account.recorded["stored_bytes"] = 500 * 10**9
+    call = ("collect", tmp_path / "e", "--cluster", cluster_of(room), *window, *only("audit"))
+    done = asked(room, *call)
+    assert done.returncode == 2 and "GB of logs" in done.stderr and "--yes" in done.stderr
+    assert "logs:FilterLogEvents" not in {one.operation for one in room.aws.calls}
+    told = asked(room, *call, "--estimate")
+    assert told.returncode == 0 and "Logs Insights" in told.stderr
+    assert "logs:FilterLogEvents" not in {one.operation for one in room.aws.calls}
+    assert asked(room, *call, "--yes").returncode == 0
+    assert "logs:FilterLogEvents" in {one.operation for one in room.aws.calls}
+
+
+def test_readiness_names_what_is_off_and_the_commands_that_turn_it_on(room: Scene, tmp_path: Path) -> None:
+    done = asked(room, "collect", tmp_path / "e", "--cluster", cluster_of(room), "--check", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {one["source"]: one for one in json.loads(done.stdout)["sources"]}
+    assert rows["audit log"]["ready"] == "yes" and "reaches back to 2025-10-09" in rows["audit log"]["says"]
+    assert rows["CloudTrail trail"]["ready"] == rows["network policy enforcement"]["ready"] == "no"
+    assert rows["checkpoints of containers"]["ready"] == "cannot tell" and rows["GuardDuty"]["ready"] == "yes"
+    assert rows["GuardDuty's Runtime Monitoring"]["mend"].startswith("aws guardduty update-detector --detector-id ")
+    description = room.aws.account.clusters[cluster_of(room)].description
+    logging, description["logging"] = description["logging"], {"clusterLogging": []}
+    arn = "arn:aws:cloudtrail:eu-west-1:111122223333:trail/all"
+    room.aws.account.recorded["trails"] = [{"Name": "all", "TrailARN": arn}]
+    room.aws.faults.append(
+        lambda call, _: Refusal("AccessDeniedException", 403) if call.operation == "eks:ListNodegroups" else None
+    )
+    try:
+        told = asked(room, "collect", tmp_path / "e2", "--cluster", cluster_of(room), "--check")
+    finally:
+        description["logging"] = logging
+    assert "aws eks update-cluster-config --name" in told.stdout and "a trail delivers" in told.stdout
+    assert re.search(r"node repair +cannot tell", told.stdout), told.stdout

@@ -43,6 +43,7 @@ CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
     "report": (("--finding", FINDING), "report.html"),
     "collect": (("--cluster", CLUSTER, *WINDOW, "--only", "events"), "events"),
     "permissions collect": ((), "cluster_role"),
+    "investigate": (("--cluster", CLUSTER, "--finding", "latest"), "report.html"),
 }
 NO_CASE = {"permissions collect"}
 

@@ -145,6 +145,7 @@ _ATTACHED = [{"Name": "attachment.instance-id", "Values": "$one"}]
 EVENTS = _objects("events", "events")
 LISTED_OBJECTS = tuple(_objects(one, finds=_IN_OBJECTS.get(one)) for one in LISTED_KINDS if one not in _LAST)
 SECRETS = _objects("secrets", "secrets")
+LOG_GROUPS = Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}, finds={"log_groups": (("logGroups", "arn"),)})  # fmt: skip
 IN_AWS = (
     Request("ec2", "ec2", "DescribeInstances", {"Filters": _INSTANCES}, "instances", 200, {"profiles": (("Reservations", "Instances", "IamInstanceProfile", "Arn"),)}),
     Request("ec2", "ec2", "DescribeVolumes", {"Filters": _ATTACHED}, "instances", 200),
@@ -159,7 +160,7 @@ IN_AWS = (
     *_part_of_eks("ListFargateProfiles", "fargateProfileNames", "fargate_profiles", "DescribeFargateProfile", "fargateProfileName", "fargateprofile", (("fargateProfile", "podExecutionRoleArn"),)),
     *_part_of_eks("ListAddons", "addons", "addons", "DescribeAddon", "addonName", "addon", (("addon", "serviceAccountRoleArn"),)),
     Request("eks", "eks", "ListInsights", {"clusterName": "$cluster"}, resource=_CLUSTER),
-    Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}),
+    LOG_GROUPS,
     Request("audit", "logs", "DescribeLogStreams", _LOG_GROUP | {"logStreamNamePrefix": AUDIT_STREAMS}, resource=_GROUP),
     _stream("audit", AUDIT_STREAMS), _stream("authenticator", AUTHENTICATOR_STREAMS),
     Request("cloudtrail", "cloudtrail", "DescribeTrails", finds={"trails": (("trailList", "TrailARN"),)}),

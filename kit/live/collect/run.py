@@ -13,12 +13,14 @@ from kit.evidence.intake import Progress
 from kit.lenient import dict_of, dicts_of, list_of, member, time_of
 from kit.live.collect.collection import Collection
 from kit.live.collect.collection_log import ARRIVED, CollectionLog
+from kit.live.collect.estimate import ASK_ABOVE, Estimate, estimate_of
 from kit.live.collect.requests import (
     EVENTS,
     IN_AWS,
     KINDS_OF_EVIDENCE,
     LATEST,
     LISTED_OBJECTS,
+    LOG_GROUPS,
     SECRETS,
     THE_CLUSTER,
     THE_FINDING,
@@ -33,6 +35,8 @@ from kit.model.finding import Finding, finding_of
 from kit.model.window import Window, checked_window
 from kit.words import Names, iso, nearest, utc
 
+FIRST = ("findings", "events", "container_logs", "objects", "audit", "authenticator", "eks")
+"""The kinds of a first pass, which give a brief: what vanishes first, and who called."""
 _BEFORE, _AFTER = timedelta(hours=1), timedelta(hours=6)
 _SLICE, _DAY = timedelta(hours=1), timedelta(days=1)
 _PODS = next(one for one in LISTED_OBJECTS if one.operation == "pods")
@@ -41,7 +45,10 @@ _REST = tuple(one for one in LISTED_OBJECTS if one is not _PODS)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be collected. finding: its id, `latest`, or "" where a window is given. pods, principals: more to ask about, from a case."""
+    """What is to be collected. finding: its id, `latest`, or "" where a window is given. pods, principals: more to ask about, from a case.
+
+    estimate_only: nothing but how much it would be. agreed: logs of any size are fetched without a question.
+    """
 
     cluster: str
     region: str = ""
@@ -51,6 +58,8 @@ class Wanted:
     kinds: Names = ()
     secrets: bool = False
     aws_only: bool = False
+    estimate_only: bool = False
+    agreed: bool = False
     pods: tuple[tuple[str, str], ...] = ()
     principals: Names = ()
 
@@ -72,9 +81,28 @@ class Arrived:
         return KINDS_OF_EVIDENCE[self.kind]
 
 
+@dataclass
+class Collected:
+    """What a collection has: by kinds of evidence, and the finding that it settled on."""
+
+    kinds: list[Arrived] = field(default_factory=list)
+    finding: str = ""
+    estimate: Estimate | None = None
+
+    @property
+    def answers(self) -> int:
+        """How many answers there are."""
+        return sum(one.answers for one in self.kinds)
+
+    @property
+    def misses_some(self) -> bool:
+        """Whether something was refused or failed."""
+        return any(one.refused or one.failed for one in self.kinds)
+
+
 def collect(
     folder: Path, wanted: Wanted, access: ConnectionOptions, told: Progress, tell: Callable[[str], None]
-) -> list[Arrived]:
+) -> Collected:
     """Collect into a folder what is wanted and is not there yet. Raises KitError; what came until then stays."""
     kinds = _checked_kinds(wanted.kinds, wanted.secrets)
     begin, end = checked_window(wanted.start, wanted.end)
@@ -89,12 +117,14 @@ def collect(
     try:
         live.agent = f"kit-collect/{log.run}"
         run = Collection(live, log, told)
-        _look_around(run, wanted, tell)
+        look_around(run, wanted, tell)
         finding, window = _settle(run, wanted, begin, end)
         tell(f"Evidence from {utc(window.start)} to {utc(window.end)}, into {folder}")
         _name(run, window, wanted)
-        _send(run, kinds, finding, wanted)
-        return arrived_by_kind(log)
+        estimate = _estimated(run, kinds, window, wanted, tell)
+        if not wanted.estimate_only:
+            _send(run, kinds, finding, wanted)
+        return Collected(arrived_by_kind(log), finding.id if finding else "", estimate)
     finally:
         log.close()
 
@@ -124,7 +154,7 @@ def reached(wanted: Wanted, access: ConnectionOptions) -> Connection:
     return live
 
 
-def _look_around(run: Collection, wanted: Wanted, tell: Callable[[str], None]) -> None:
+def look_around(run: Collection, wanted: Wanted, tell: Callable[[str], None]) -> None:
     """Who asks, and whether kubeconfig and credentials are for the cluster."""
     live = run.live
     live.account = str(live.identity["Account"])
@@ -245,6 +275,25 @@ def _name(run: Collection, window: Window, wanted: Wanted) -> None:
     run.known["own_names"] = [wanted.cluster]
     for arn in wanted.principals:
         run.learn("principals", arn)
+
+
+def _estimated(
+    run: Collection, kinds: set[str], window: Window, wanted: Wanted, tell: Callable[[str], None]
+) -> Estimate | None:
+    """How much the logs of the window are. Raises CallError where that is more than is fetched without a word."""
+    if not kinds & {"audit", "authenticator"}:
+        return None
+    answers = [answer for sent in run.sendings(LOG_GROUPS) for answer in run.fetch(sent)]
+    estimate = estimate_of(answers, str(run.values["log_group"]), window, datetime.now(UTC))
+    if estimate.bytes > ASK_ABOVE or wanted.estimate_only:
+        tell(estimate.says)
+    if estimate.bytes > ASK_ABOVE and not (wanted.agreed or wanted.estimate_only):
+        raise CallError(
+            f"about {estimate.bytes / 1e9:,.0f} GB of logs would be fetched",
+            where="start, end",
+            next="give a shorter window, --only for other kinds first, or --yes to fetch them all",
+        )
+    return estimate
 
 
 def slices(window: Window, length: timedelta) -> list[Window]:

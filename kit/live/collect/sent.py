@@ -12,7 +12,7 @@ from typing import Any
 
 from kit.lenient import text_of
 from kit.live.collect.requests import Members, Request
-from kit.model.arn import Arn, name_in
+from kit.model.arn import Arn, name_in, role_of
 from kit.words import iso
 
 _INSTANCE = re.compile(r"/(i-[0-9a-f]{8,17})$")  # of aws:///ZONE/INSTANCE
@@ -87,8 +87,8 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
     """What the name of something in an answer is asked for by: a role's ARN by its name, a Node's provider id by its instance."""
     text = text_of(value) or ""
     if name == "principals":
-        arn = Arn.of(value)
-        if arn and (arn.service, arn.account) == ("iam", account) and arn.kind in ("role", "user"):
+        arn = Arn.of(role_of(value))
+        if arn and arn.account == account:
             yield f"{arn.kind}s", arn.name
     elif name == "profiles":
         yield name, name_in(text)
