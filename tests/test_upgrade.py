@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "undo": (),
     "journal": (),
     "permissions plan": (),
+    "watch": (),
     "report": (),
 }
 

@@ -1,18 +1,19 @@
-"""Commands that collect evidence from an account and a cluster and change nothing there: collect, investigate, permissions collect."""
+"""Commands that collect evidence from an account and a cluster and change nothing there: collect, investigate, watch, permissions collect."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kit.cli.brief import brief_lines
-from kit.cli.options import AS_JSON, opened_case, reaches
+from kit.cli.options import AS_JSON, CASE, opened_case, reaches
 from kit.cli.respond import permissions
 from kit.cli.terminal import ShownProgress, add_row, print_json, print_table, printable, shows_errors, table_with, tell
 from kit.errors import CallError
@@ -58,6 +59,12 @@ def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(path_type=Path),
     metavar="CASE",
     help="What the scope and limits of this case ask for, and add it to the case.",
+)
+@click.option(
+    "--check",
+    "readiness",
+    is_flag=True,
+    help="Collect nothing: say which evidence an incident of today would have, and what would turn on the rest.",
 )
 @click.option(
     "--estimate", is_flag=True, help="Only say how much the logs of the window are; nothing of them is fetched."
@@ -219,6 +226,53 @@ def _print_brief(case: Path) -> None:
     now = datetime.now(UTC)
     for line in brief_lines(opened_case(case).brief(now), now, False):
         click.echo(printable(line))
+
+
+@click.command(epilog="Example: kit watch case-1 --every 5m --until 2026-02-01T08:00:00Z")
+@CASE
+@click.option(
+    "--every", default="5m", show_default=True, metavar="TIME", help="How long to wait between two looks: 30s, 5m, 1h."
+)
+@click.option("--until", default="", metavar="TIME", help="When to stop, UTC; after one look without it.")
+@click.option(
+    "--since",
+    default="",
+    metavar="TIME",
+    help="From when on, UTC; from the last entry of the journal, or the end of the evidence, without it.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where what is collected lies; CASE-watch without it.",
+)
+@click.option("--profile", metavar="NAME", help="AWS profile; AWS_PROFILE and the usual without it.")
+@shows_errors
+def watch(case: Path, every: str, until: str, since: str, folder: Path | None, profile: str | None) -> None:
+    """Look whether the attacker of CASE came back: one line for each call since then by a credential, address, identity, image or object of the case.
+
+    It collects the audit log and CloudTrail of the time since, and changes nothing. An identity or address that others use too counts only
+    together with the other. Stopped at any moment, the same command goes on. Exit code 3 when there is a line.
+    """
+    from kit.live.collect.watch import watch as looks
+    from kit.live.run import ConnectionOptions
+    from kit.model.window import checked_time
+
+    pause = re.fullmatch(r"(\d{1,5})([smh])", every)
+    if not pause or not int(pause[1]):
+        raise CallError(f"{every!r} is no length of time", where="every", next="write it as 30s, 5m or 1h")
+    seconds = int(pause[1]) * {"s": 1, "m": 60, "h": 3600}[pause[2]]
+    begin, end = checked_time("since", since), checked_time("until", until)
+    place = folder or case.with_name(f"{case.name}-watch")
+    seen = False
+    with ShownProgress() as progress:
+        access = ConnectionOptions(profile)
+        for one in looks(case, place, access, begin, end, timedelta(seconds=seconds), progress, tell):
+            seen = True
+            click.echo(printable(one.says))
+    if seen:
+        sys.exit(3)
+    click.echo("no call by a credential, address, identity, image or object of the case")
 
 
 @permissions.command("collect", epilog="Example: kit permissions collect --cluster prod > needed.json")

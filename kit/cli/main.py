@@ -6,7 +6,7 @@ import click
 
 from kit import __version__
 from kit.cli.brief import brief, note
-from kit.cli.collect import collect, investigate
+from kit.cli.collect import collect, investigate, watch
 from kit.cli.evidence import add, new, upgrade
 from kit.cli.investigate import answers, findings, mark, report, scope, suppress
 from kit.cli.respond import apply, check, journal, permissions, plan, preview, undo
@@ -25,5 +25,5 @@ def main() -> None:
 
 for _command in (investigate, collect, new, add, upgrade, brief, findings, scope, show, answers, mark, note, suppress):
     main.add_command(_command)
-for _command in (plan, preview, apply, check, undo, journal, permissions, report, train):
+for _command in (plan, preview, apply, check, undo, journal, permissions, watch, report, train):
     main.add_command(_command)

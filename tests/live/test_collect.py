@@ -12,6 +12,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kubernetes.config import kube_config
 
 import kit.report as kit_report
 from kit.live.collect.collection_log import CollectionLog
+from tests import cases
 from tests.command import KIT, RECORDINGS, Done, kit, kit_json
 from tests.live.aws_emulator import Refusal
 from tests.live.fake_logs import give_logs
@@ -492,7 +494,7 @@ def test_a_huge_log_group_is_estimated_and_wants_a_word(room: Scene, tmp_path: P
     small = asked(room, "collect", tmp_path / "s", "--cluster", cluster_of(room), *window, "--estimate", "--json")
     assert small.returncode == 0 and json.loads(small.stdout)["bytes"] < 10**9
     room.aws.account.recorded["stored_bytes"] = 500 * 10**9
-    call = ("collect", tmp_path / "e", "--cluster", cluster_of(room), *window, *only("audit"))
+    call: tuple[str | Path, ...] = ("collect", tmp_path / "e", "--cluster", cluster_of(room), *window, *only("audit"))
     done = asked(room, *call)
     assert done.returncode == 2 and "GB of logs" in done.stderr and "--yes" in done.stderr
     assert "logs:FilterLogEvents" not in {one.operation for one in room.aws.calls}
@@ -524,3 +526,26 @@ def test_readiness_names_what_is_off_and_the_commands_that_turn_it_on(room: Scen
         description["logging"] = logging
     assert "aws eks update-cluster-config --name" in told.stdout and "a trail delivers" in told.stdout
     assert re.search(r"node repair +cannot tell", told.stdout), told.stdout
+
+
+def test_watch_tells_each_call_by_something_of_the_case_and_no_other(room: Scene, tmp_path: Path) -> None:
+    case = cases.shared(RECORDINGS / STOLEN)
+    truth = json.loads((RECORDINGS / STOLEN / "ground_truth.json").read_text())
+    whole = ("--since", truth["window"]["start"], "--until", "2026-11-23T17:00:00Z")
+    done = asked(room, "watch", case, *whole, "--folder", tmp_path / "e")
+    told = {line.split(" ")[2].rstrip(":") for line in done.stdout.splitlines()}
+    assert done.returncode == 3 and set(truth["attacker_calls"]) <= told, done.stderr
+    # The rest are the pod's own calls with the stolen credential, and what was done to the attacker's pod: neither should be after the end.
+    assert all(re.search(r"\((credential|access key|object|address) \S+\)$", line) for line in done.stdout.splitlines())
+    assert len(told) < 40 and len(told) == len(done.stdout.splitlines())
+    later = ("--since", "2026-11-23T16:30:00Z", "--until", "2026-11-23T17:00:00Z")
+    quiet = asked(room, "watch", case, *later, "--folder", tmp_path / "e2")
+    assert quiet.returncode == 0 and "no call by" in quiet.stdout, quiet.stderr
+    stream, text = next((stream, text) for _, stream, text in room.aws.account.recorded["log"] if json.loads(text)["auditID"] in truth["attacker_calls"])  # fmt: skip
+    back = json.loads(text) | {"auditID": "came-back", "requestReceivedTimestamp": "2026-11-23T16:45:00.000000Z"}
+    at = int(datetime.fromisoformat("2026-11-23T16:45:00+00:00").timestamp() * 1000)
+    room.aws.account.recorded["log"] = [*room.aws.account.recorded["log"], (at, stream, json.dumps(back))]
+    returned = asked(room, "watch", case, *later, "--folder", tmp_path / "e3")
+    assert returned.returncode == 3 and [line.split(" ")[2] for line in returned.stdout.splitlines()] == ["came-back:"]
+    odd = asked(room, "watch", case, *later, "--every", "5 minutes")
+    assert odd.returncode == 2 and "no length of time" in odd.stderr

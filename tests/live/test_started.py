@@ -43,6 +43,7 @@ CALLS: dict[str, tuple[tuple[str | Path, ...], str]] = {
     "report": (("--finding", FINDING), "report.html"),
     "collect": (("--cluster", CLUSTER, *WINDOW, "--only", "events"), "events"),
     "permissions collect": ((), "cluster_role"),
+    "watch": (("--since", "2026-01-01T00:00:00Z", "--until", "2026-01-01T01:00:00Z"), "no call by"),
     "investigate": (("--cluster", CLUSTER, "--finding", "latest"), "report.html"),
 }
 NO_CASE = {"permissions collect"}
