@@ -20,7 +20,7 @@ from kit.errors import CallError
 from kit.words import few
 
 if TYPE_CHECKING:
-    from kit.live.collect.run import Collected, Wanted
+    from kit.live.collect.run import Gathered, Wanted
     from kit.live.run import ConnectionOptions
 
 _CLUSTER = click.option("--cluster", default="", metavar="NAME", help="The EKS cluster.")
@@ -149,7 +149,7 @@ def _print_readiness(folder: Path, wanted: Wanted, access: ConnectionOptions, as
         click.echo(printable(f"  {mend}"))
 
 
-def _print_arrived(arrived: Collected) -> None:
+def _print_arrived(arrived: Gathered) -> None:
     table = table_with("evidence", "answers", "empty", "bytes", "not permitted", "failed", "gone")
     for one in arrived.kinds:
         counts = (one.answers, one.empty, f"{one.bytes:,}")
@@ -199,7 +199,7 @@ def investigate(
     access = ConnectionOptions(profile, kubeconfig, context)
     wanted = run.Wanted(cluster, region, finding, start, end, (), secrets, aws_only, agreed=agreed)
     with ShownProgress() as progress:
-        run.collect(folder, replace(wanted, kinds=run.FIRST), access, progress, tell)
+        run.collect(folder, replace(wanted, kinds=run.FIRST_KINDS), access, progress, tell)
         _take_in(case, folder, cluster, progress)
     _print_brief(case)
     with ShownProgress() as progress:

@@ -16,7 +16,7 @@ from kit.errors import CallError
 from kit.evidence.intake import Progress, add_evidence
 from kit.lenient import dict_of, time_of
 from kit.live.collect.collection_log import LOG_NAME, CollectionLog
-from kit.live.collect.run import Collected, Wanted, collect
+from kit.live.collect.run import Gathered, Wanted, collect
 from kit.live.run import ConnectionOptions
 from kit.model.window import Window
 from kit.words import counted, iso
@@ -80,9 +80,9 @@ def collect_more(
     depth: int,
     told: Progress,
     tell: Callable[[str], None],
-) -> Collected:
+) -> Gathered:
     """Collect what a case asks for and add it to the case, at most so many times over. Raises KitError."""
-    arrived, before = Collected(), -1
+    arrived, before = Gathered(), -1
     for number in range(depth):
         wanted = wanted_by(open_case(case), given, _had(folder))
         arrived = collect(folder, wanted, access, told, tell)

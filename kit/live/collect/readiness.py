@@ -23,7 +23,7 @@ from kit.live.run import ConnectionOptions
 from kit.model.command_line import Command, aws
 from kit.words import utc
 
-YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
+_YES, _NO, _CANNOT_TELL = "yes", "no", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Looks:
         if not self.wanted.aws_only:
             yield self._network_policy()
         yield Readiness(
-            "checkpoints of containers", CANNOT_TELL, "the kubelet tells only when it is asked for one", "memory of a process"
+            "checkpoints of containers", _CANNOT_TELL, "the kubelet tells only when it is asked for one", "memory of a process"
         )  # fmt: skip
 
     def _control_plane_logs(self) -> Iterator[Readiness]:
@@ -98,21 +98,21 @@ class _Looks:
         ):
             ready = name in on
             says = f"{since}{kept if group else ''}" if ready else "the cluster does not write it"
-            yield Readiness(f"{name} log", YES if ready else NO, says, needed_for, "" if ready else str(mend))
+            yield Readiness(f"{name} log", _YES if ready else _NO, says, needed_for, "" if ready else str(mend))
 
     def _guardduty(self) -> Iterator[Readiness]:
         listed = self._asked("ListDetectors")
         detectors = self.run.known.get("detectors") or []
         answers = self._asked("GetDetector") if detectors else []
         if listed is None or answers is None:
-            yield Readiness("GuardDuty", CANNOT_TELL, "it may not be asked", "findings")
+            yield Readiness("GuardDuty", _CANNOT_TELL, "it may not be asked", "findings")
             return
         detector = dict_of(answers[0]) if answers else {}
         features = {str(one.get("Name")): one for one in dicts_of(detector.get("Features"))}
         enable = aws("guardduty", "create-detector", enable=True)
         is_on = detector.get("Status") == "ENABLED"
         says = "a detector is on" if is_on else "no detector is on in this region"
-        yield Readiness("GuardDuty", YES if is_on else NO, says, "any finding", "" if is_on else str(enable))
+        yield Readiness("GuardDuty", _YES if is_on else _NO, says, "any finding", "" if is_on else str(enable))
         for name, source, needed_for in (
             ("EKS_AUDIT_LOGS", "GuardDuty's EKS Protection", "findings about calls of the API server"),
             ("RUNTIME_MONITORING", "GuardDuty's Runtime Monitoring", "findings about processes in containers"),
@@ -123,19 +123,19 @@ class _Looks:
             ready = bool(here) and dict_of(here).get("Status") == "ENABLED"
             change = [{"Name": name, "Status": "ENABLED"}]
             mend = aws("guardduty", "update-detector", detector_id=str(detectors[0]), features=change) if detectors else None  # fmt: skip
-            yield Readiness(source, YES if ready else NO, "it is on" if ready else "it is off", needed_for, "" if ready else str(mend or enable))  # fmt: skip
+            yield Readiness(source, _YES if ready else _NO, "it is on" if ready else "it is off", needed_for, "" if ready else str(mend or enable))  # fmt: skip
 
     def _trails(self) -> Iterator[Readiness]:
         trails, needed_for = self._asked("DescribeTrails"), "calls in AWS older than 90 days, and in other regions"
         if trails is None:
-            yield Readiness("CloudTrail trail", CANNOT_TELL, "it may not be asked", needed_for)
+            yield Readiness("CloudTrail trail", _CANNOT_TELL, "it may not be asked", needed_for)
             return
         logging = any(one.get("IsLogging") for one in self._asked("GetTrailStatus") or ())
         lack = aws("cloudtrail", "create-trail", name="TRAIL", s3_bucket_name="BUCKET", is_multi_region_trail=True)
         says = (
             "a trail delivers" if logging else "no trail delivers; the event history has 90 days of management events"
         )
-        yield Readiness("CloudTrail trail", YES if logging else NO, says, needed_for, "" if logging else str(lack))
+        yield Readiness("CloudTrail trail", _YES if logging else _NO, says, needed_for, "" if logging else str(lack))
         selectors = self._asked("GetEventSelectors") or []
         data = any(_selects_data(one) for one in selectors)
         names = [str(one) for one in self.run.known.get("trails", [])]
@@ -146,42 +146,42 @@ class _Looks:
             if data
             else "no trail records them; the command replaces the trail's selectors: keep those that it has"
         )
-        yield Readiness("CloudTrail data events", YES if data else NO, says, "which objects were read in S3", "" if data else str(mend))  # fmt: skip
+        yield Readiness("CloudTrail data events", _YES if data else _NO, says, "which objects were read in S3", "" if data else str(mend))  # fmt: skip
 
     def _pod_identity(self) -> Iterator[Readiness]:
         listed = self._asked("ListPodIdentityAssociations")
         described = self._asked("DescribePodIdentityAssociation") if listed else []
         needed_for = "which pod a session of AWS was issued to"
         if listed is None or described is None:
-            yield Readiness("Pod Identity tags", CANNOT_TELL, "it may not be asked", needed_for)
+            yield Readiness("Pod Identity tags", _CANNOT_TELL, "it may not be asked", needed_for)
             return
         without = [one for each in described if (one := dict_of(each.get("association"))).get("disableSessionTags")]
         for one in without:
             mend = aws("eks", "update-pod-identity-association", cluster_name=self.run.values["cluster"], association_id=str(one.get("associationId")), disable_session_tags=False)  # fmt: skip
             about = f"sessions of {one.get('namespace')}/{one.get('serviceAccount')} have no tags"
-            yield Readiness("Pod Identity tags", NO, about, needed_for, _printable(mend))
+            yield Readiness("Pod Identity tags", _NO, about, needed_for, _printable(mend))
         if not without:
             says = f"all {len(described)} associations tag their sessions" if described else "there is no association"
-            yield Readiness("Pod Identity tags", YES, says, needed_for)
+            yield Readiness("Pod Identity tags", _YES, says, needed_for)
 
     def _node_groups(self) -> Iterator[Readiness]:
         listed = self._asked("ListNodegroups")
         described = self._asked("DescribeNodegroup") if listed else []
         needed_for = "a node that stays until it is captured"
         if listed is None or described is None:
-            yield Readiness("node repair", CANNOT_TELL, "it may not be asked", needed_for)
+            yield Readiness("node repair", _CANNOT_TELL, "it may not be asked", needed_for)
             return
         groups = [dict_of(one.get("nodegroup")) for one in described]
         on = [str(one.get("nodegroupName")) for one in groups if found_at(one, "nodeRepairConfig", "enabled")]
         says = (
             f"it is on for {', '.join(on)}: pause it while evidence is needed" if on else "it is on for no node group"
         )
-        yield Readiness("node repair", YES, says, needed_for)
+        yield Readiness("node repair", _YES, says, needed_for)
 
     def _network_policy(self) -> Readiness:
         needed_for, listed = "isolation of a pod", self._asked("daemonsets")
         if listed is None:
-            return Readiness("network policy enforcement", CANNOT_TELL, "DaemonSets may not be listed", needed_for)
+            return Readiness("network policy enforcement", _CANNOT_TELL, "DaemonSets may not be listed", needed_for)
         sets = {str(found_at(one, "metadata", "name")): one for each in listed for one in dicts_of(each.get("items"))}
         other = [name for name in sets if name in ("cilium", "calico-node")]
         containers = dicts_of(found_at(sets.get("aws-node"), "spec", "template", "spec", "containers"))
@@ -191,8 +191,8 @@ class _Looks:
         values = {"enableNetworkPolicy": "true"}
         mend = aws("eks", "update-addon", cluster_name=self.run.values["cluster"], addon_name="vpc-cni", configuration_values=values)  # fmt: skip
         if other or enforces:
-            return Readiness("network policy enforcement", YES, f"{(*other, 'the VPC CNI')[0]} enforces policies", needed_for)  # fmt: skip
-        return Readiness("network policy enforcement", NO, "nothing that is known to enforce policies runs", needed_for, str(mend))  # fmt: skip
+            return Readiness("network policy enforcement", _YES, f"{(*other, 'the VPC CNI')[0]} enforces policies", needed_for)  # fmt: skip
+        return Readiness("network policy enforcement", _NO, "nothing that is known to enforce policies runs", needed_for, str(mend))  # fmt: skip
 
 
 def _selects_data(selectors: dict[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from kit.model.finding import Finding, finding_of
 from kit.model.window import Window, checked_window
 from kit.words import Names, iso, nearest, utc
 
-FIRST = ("findings", "events", "container_logs", "objects", "audit", "authenticator", "eks")
+FIRST_KINDS = ("findings", "events", "container_logs", "objects", "audit", "authenticator", "eks")
 """The kinds of a first pass, which give a brief: what vanishes first, and who called."""
 _BEFORE, _AFTER = timedelta(hours=1), timedelta(hours=6)
 _SLICE, _DAY = timedelta(hours=1), timedelta(days=1)
@@ -82,7 +82,7 @@ class Arrived:
 
 
 @dataclass
-class Collected:
+class Gathered:
     """What a collection has: by kinds of evidence, and the finding that it settled on."""
 
     kinds: list[Arrived] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Collected:
 
 def collect(
     folder: Path, wanted: Wanted, access: ConnectionOptions, told: Progress, tell: Callable[[str], None]
-) -> Collected:
+) -> Gathered:
     """Collect into a folder what is wanted and is not there yet. Raises KitError; what came until then stays."""
     kinds = _checked_kinds(wanted.kinds, wanted.secrets)
     begin, end = checked_window(wanted.start, wanted.end)
@@ -124,7 +124,7 @@ def collect(
         estimate = _estimated(run, kinds, window, wanted, tell)
         if not wanted.estimate_only:
             _send(run, kinds, finding, wanted)
-        return Collected(arrived_by_kind(log), finding.id if finding else "", estimate)
+        return Gathered(arrived_by_kind(log), finding.id if finding else "", estimate)
     finally:
         log.close()
 

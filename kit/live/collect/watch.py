@@ -49,7 +49,7 @@ class SeenAgain:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownSigns:
     """What a case knows the attacker by. shared: identities and addresses that others use too."""
 
     signs: dict[str, frozenset[str]]
@@ -66,7 +66,7 @@ class Known:
         return f"identity {min(who)} from address {min(where)}" if who and where else ""
 
 
-def known_of(case: Case) -> Known:
+def known_of(case: Case) -> KnownSigns:
     """What a case knows the attacker by, from its brief and its scope."""
     lists = dict[str, set[str]]()
     for incident in case.brief()["incidents"]:
@@ -88,7 +88,7 @@ def known_of(case: Case) -> Known:
         "identity": who - identities,
     }
     shared = {"identity": who, "address": where}
-    return Known(*({kind: frozenset(values) for kind, values in each.items()} for each in (signs, shared)))
+    return KnownSigns(*({kind: frozenset(values) for kind, values in each.items()} for each in (signs, shared)))
 
 
 def watch(
@@ -134,7 +134,7 @@ def _ended(case: Path, opened: Case) -> datetime:
     return max(times)
 
 
-def seen_again(folder: Path, known: Known, since: datetime) -> Iterator[SeenAgain]:
+def seen_again(folder: Path, known: KnownSigns, since: datetime) -> Iterator[SeenAgain]:
     """The calls in a folder of a collection that are by something of the case, but for the collection's own."""
     if not (folder / LOG_NAME).exists():
         return
@@ -154,7 +154,7 @@ def seen_again(folder: Path, known: Known, since: datetime) -> Iterator[SeenAgai
         yield from (one for one in found if one and (when := time_of(one.at)) and when >= since)
 
 
-def _of_audit(event: dict[str, Any], known: Known, own: set[Any]) -> SeenAgain | None:
+def _of_audit(event: dict[str, Any], known: KnownSigns, own: set[Any]) -> SeenAgain | None:
     user, what = dict_of(event.get("user")), dict_of(event.get("objectRef"))
     extra = {name.rpartition("/")[2]: texts_of(values) for name, values in dict_of(user.get("extra")).items()}
     name, ref = str(user.get("username") or ""), str(event.get("auditID") or "")
@@ -174,7 +174,7 @@ def _of_audit(event: dict[str, Any], known: Known, own: set[Any]) -> SeenAgain |
     return SeenAgain(at, "audit", ref, by, f"{event.get('verb')} {path.strip('/')} by {name}") if by else None
 
 
-def _of_trail(event: dict[str, Any], known: Known, own: set[Any]) -> SeenAgain | None:
+def _of_trail(event: dict[str, Any], known: KnownSigns, own: set[Any]) -> SeenAgain | None:
     who = dict_of(event.get("userIdentity"))
     if (event.get("requestID"), who.get("arn")) in own:
         return None
