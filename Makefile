@@ -6,7 +6,7 @@ BIN := .venv/bin
 SAMPLE := out/sample-case
 LINES ?= 400000
 
-.PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz docs lock clean
+.PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz docs lock dist clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -71,6 +71,9 @@ docs: .venv/.ok ## write the generated pages
 
 lock: ## write requirements.lock anew from pyproject.toml (maintainers; needs uv)
 	@uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --extra develop --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
+
+dist: .venv/.ok ## write out/dist: the wheel, a folder of wheels for Linux and macOS, and a container file, for machines without network
+	@$(BIN)/python -m tests.dist
 
 clean: ## remove what the commands made
 	@rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

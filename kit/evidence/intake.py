@@ -29,6 +29,7 @@ from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
 from kit.evidence.gather import Given, as_text, gather, stamp_of
 from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
+from kit.evidence.kept import KEPT, collected_hashes
 from kit.evidence.load import is_done, load
 from kit.evidence.origin import Origin, origin_of
 from kit.evidence.parts import Parts
@@ -130,7 +131,10 @@ class Addition:
         self.store = folder / was.store
         ledger: dict[str, Any] = ledger_of(folder) if stands else {"parts": 0, "files": []}
         self.before = [LedgerEntry(**entry) for entry in ledger["files"]]
-        self.held = {entry.sha256: entry for entry in reversed(self.before) if entry.taken_as}
+        self.held = {
+            entry.sha256: entry for entry in reversed(self.before) if entry.taken_as or entry.note.startswith(KEPT)
+        }
+        self.collected = collected_hashes(given)
         self.number = int(ledger["parts"])
         self.numbers: dict[int, LedgerEntry] = {}
         self.found = list[LedgerEntry]()
@@ -208,7 +212,8 @@ class Addition:
             kept = self.held.get(digest)
             if kept is not None:
                 kind, refusal = None, f"{HELD}, as {kept.path}"
-            if kind is not None and not self.hashes and not _is_copied(target, digest, size):
+            keeps = kind is not None or (digest in self.collected and kept is None)
+            if keeps and not self.hashes and not _is_copied(target, digest, size):
                 with source.open("rb") as file:
                     _copy(file, target, self.folder)
                 digest, size = _hash(target)
@@ -218,9 +223,9 @@ class Addition:
             if isinstance(error, PermissionError) and not os.access(source, os.R_OK):
                 return LedgerEntry(one.name, "", 0, None, note="not taken: no permission to read it"), None
             raise
-        if kind is None and one.path is None:
+        if kind is None and one.path is None and not keeps:
             target.unlink()
-        note = "" if kind else f"not taken: {refusal}"
+        note = "" if kind else f"{KEPT if keeps else 'not taken: '}{refusal}"
         return LedgerEntry(one.name, digest, size, "archive" if kind is ARCHIVE else None, note=note), kind
 
     def _load(self, place: Path, entry: LedgerEntry, kind: FileKind) -> None:

@@ -1,4 +1,4 @@
-"""What the evidence does not tell of who was let in: without CloudTrail, and by members of aws-auth that nobody can read."""
+"""What the evidence does not tell of who was let in: without CloudTrail, by members of aws-auth that nobody can read, and where a collection was refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from kit.attribution.attacker import Attacker
 from kit.identities.aws_auth import unread_members
 from kit.model.arn import signed_in_as
-from kit.model.kinds import EVERYTHING
+from kit.model.kinds import EVERYTHING, PODS
 from kit.model.why import CLOUDTRAIL, Limit
 from kit.store.store import Store
 from kit.words import few
@@ -42,6 +42,22 @@ def _new_principals(store: Store, attacker: Attacker) -> list[str]:
             first[str(one)] = min(row["first_at"], first.get(str(one), row["first_at"]))
     begun = attacker.first_call_at
     return sorted(one for one, at in first.items() if begun and at > begun)
+
+
+_SHOWN_BY = {"kubernetes": (*PODS, "secret", "reachable"), "guardduty": (*PODS, "identity", "source_ip")}
+"""Service → the kinds of subjects that its answers may show; those of the logs have limits of their own."""
+
+
+def limits_of_refusals(store: Store) -> Iterator[Limit]:
+    """What a collection was not permitted to ask for, with the permission."""
+    refused = store.rows(
+        "SELECT source, says FROM coverage WHERE state = 'not permitted' AND NOT (starts_with(source, 'logs ') OR starts_with(source, 'cloudtrail '))"
+        " ORDER BY source, says"
+    )
+    for row in refused:
+        about = _SHOWN_BY.get(row["source"].partition(" ")[0], ("node", "iam_role", "let_in"))
+        says = f"The collection was not permitted {row['source']} ({row['says']}): what that shows cannot be told"
+        yield Limit(about, says, "the permission, then the same `kit collect` again")
 
 
 def limits_of_aws_auth(store: Store) -> Iterator[Limit]:

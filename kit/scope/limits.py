@@ -17,7 +17,7 @@ from kit.model.kinds import CALLS_ON_PODS, DEEDS, EVERYTHING, PODS
 from kit.model.kubernetes import WORKLOADS
 from kit.model.why import AUDIT_LOG, DUMP, WHOLE_FINDING, Limit
 from kit.model.window import Window
-from kit.scope.access_limits import limits_of_aws_auth, limits_without_trail
+from kit.scope.access_limits import limits_of_aws_auth, limits_of_refusals, limits_without_trail
 from kit.store.store import Store
 from kit.store.tables import TABLES
 from kit.words import Names, few, utc
@@ -363,7 +363,11 @@ class Limits:
 
     @cached_property
     def _of_access(self) -> list[Limit]:
-        return [*limits_without_trail(self.store, self.attacker), *limits_of_aws_auth(self.store)]
+        return [
+            *limits_without_trail(self.store, self.attacker),
+            *limits_of_aws_auth(self.store),
+            *limits_of_refusals(self.store),
+        ]
 
     @cached_property
     def _of_dump(self) -> list[Limit]:
