@@ -34,7 +34,10 @@ def discovery(version: str, kinds: list[Kind], path: str) -> Object | None:
                 one = {"namespaced": kind.namespaced, "singularName": kind.kind.lower()}
                 listed.append({"name": kind.plural, "kind": kind.kind, "verbs": verbs} | one)
                 for sub, sub_kind, verb in _SUBRESOURCES.get(kind.resource, ()):
-                    listed.append({"name": f"{kind.plural}/{sub}", "kind": sub_kind, "verbs": [verb]} | one)
+                    of = (
+                        {"group": "policy", "version": "v1"} if sub == "eviction" else {}
+                    )  # by which kubectl drain finds it
+                    listed.append({"name": f"{kind.plural}/{sub}", "kind": sub_kind, "verbs": [verb]} | one | of)
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": asked, "resources": listed}
     return next(({"apiVersion": "v1"} | g for v in versions if (g := _api_group(v))["name"] == asked != "v1"), None)
 

@@ -40,7 +40,6 @@ from tests.live.kubernetes_kinds import (
     only_metadata,
     unsupported,
 )
-from tests.live.kubernetes_protobuf import MEDIA_TYPE, of_protobuf
 from tests.live.kubernetes_state import KubernetesState, delete_options
 
 __all__ = ["CUT", "Call", "Cut", "Fault", "KubernetesEmulator", "Object", "Refusal"]
@@ -329,14 +328,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         call = Call(self.command, unquote(parts.path), query, None, headers)
         try:
-            is_binary = headers.get("Content-Type", "").startswith(MEDIA_TYPE)
-            body = None if not sent else of_protobuf(sent) if is_binary else json.loads(sent)
-            if is_binary and body is None:
-                raise Refusal(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
-            call = replace(call, body=body)
+            call = replace(call, body=json.loads(sent) if sent else None)
             answer = self.emulator.serve(call)
-        except Refusal as refused:
-            answer = refused.answer()
         except json.JSONDecodeError:
             answer = Refusal(400, "BadRequest", "the object provided is unrecognized").answer()
         except Exception as error:  # noqa: BLE001 - a thread's error would be lost; the test gets it at the end

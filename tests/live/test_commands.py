@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.live.kubernetes_access import TOKEN
-from tests.live.kubernetes_emulator import Call
+from tests.live.kubernetes_emulator import Call, KubernetesEmulator
 from tests.live.scene import STOLEN, Scene, comparable, standing
 
 OPTIONS = ("--keep-address", "203.0.113.7/32")
@@ -76,6 +76,42 @@ def signed(serve: Callable[[Call], Any]) -> Callable[[Call], Any]:
         return serve(replace(call, headers={"Authorization": f"Bearer {TOKEN}"} | dict(call.headers)))
 
     return of_kubeconfig
+
+
+def test_kubectl_drains_by_evictions_as_a_cluster_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kubectl looks for evictions in what the server tells of itself, and deletes pods past their budgets where it finds none."""
+    about = {"metadata": {"name": "node-1"}}
+    metadata = {
+        "name": "web",
+        "namespace": "shop",
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "web", "uid": "u"}],
+    }
+    metadata["ownerReferences"][0] |= {"apiVersion": "apps/v1", "controller": True}  # type: ignore[index,operator]
+    spec = {"nodeName": "node-1", "containers": [{"name": "web", "image": "web"}]}
+    owner = {
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}},
+    }
+    objects = [{"apiVersion": "v1", "kind": "Node"} | about, {"apiVersion": "apps/v1", "kind": "ReplicaSet"} | owner]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}}
+    with KubernetesEmulator([*objects, pod]) as emulator:
+        monkeypatch.setattr(emulator, "serve", signed(emulator.serve))
+        config = emulator.kubeconfig(tmp_path / "config", "arn:aws:eks:eu-west-1:111122223333:cluster/shop")
+        words = [
+            program("kubectl"),
+            "--kubeconfig",
+            str(config),
+            "drain",
+            "node-1",
+            "--ignore-daemonsets",
+            "--timeout=60s",
+        ]
+        done = subprocess.run(
+            words, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        asked = [call.path for call in emulator.calls if call.method in ("POST", "DELETE")]
+        assert asked == ["/api/v1/namespaces/shop/pods/web/eviction"]
 
 
 @pytest.mark.parametrize(
