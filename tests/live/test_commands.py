@@ -80,21 +80,24 @@ def signed(serve: Callable[[Call], Any]) -> Callable[[Call], Any]:
 
 def test_kubectl_drains_by_evictions_as_a_cluster_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kubectl looks for evictions in what the server tells of itself, and deletes pods past their budgets where it finds none."""
-    about = {"metadata": {"name": "node-1"}}
-    metadata = {
-        "name": "web",
-        "namespace": "shop",
-        "ownerReferences": [{"kind": "ReplicaSet", "name": "web", "uid": "u"}],
-    }
-    metadata["ownerReferences"][0] |= {"apiVersion": "apps/v1", "controller": True}  # type: ignore[index,operator]
-    spec = {"nodeName": "node-1", "containers": [{"name": "web", "image": "web"}]}
-    owner = {
-        "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
-        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}},
-    }
-    objects = [{"apiVersion": "v1", "kind": "Node"} | about, {"apiVersion": "apps/v1", "kind": "ReplicaSet"} | owner]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}}
-    with KubernetesEmulator([*objects, pod]) as emulator:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u", "controller": True}
+    objects: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web", "namespace": "shop", "ownerReferences": [owner]},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "web", "image": "web"}]},
+            "status": {"phase": "Running"},
+        },
+    ]
+    with KubernetesEmulator(objects) as emulator:
         monkeypatch.setattr(emulator, "serve", signed(emulator.serve))
         config = emulator.kubeconfig(tmp_path / "config", "arn:aws:eks:eu-west-1:111122223333:cluster/shop")
         words = [
