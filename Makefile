@@ -34,7 +34,7 @@ report: $(SAMPLE)/case.toml ## run the sample case headless; the last line is th
 lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample case loaded
 	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates
 
-test: .venv/.ok ## the tests; of the longest files the fifth that the commit's hash chooses
+test: .venv/.ok ## the tests; of the longest files the eighth that the commit's hash chooses
 	@$(BIN)/python -m pytest -n auto
 
 test-all: .venv/.ok ## all tests, and the full crosses

@@ -33,22 +33,21 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[KIT_KEEP] = "no"  # a test that changes the kit in its own process must leave nothing in a shared case
 
 
-# Files of many cases, each with evidence of its own, that do not fit into ten minutes together: `make test` runs of each the fifth that
+# Files of many cases, each with evidence of its own, that do not fit into six minutes together: `make test` runs of each the eighth that
 # the commit's hash chooses, `make test-all` and a run of chosen files all of it.
 SLICED = {
     f"tests/{name}.py"
     for name in (
         "live/test_apply", "live/test_attacker_out", "live/test_aws_acts", "live/test_collect", "live/test_commands", "live/test_kill", "live/test_kubernetes_acts",
         "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "report/test_make_report", "report/test_page",
-        "sources/test_envelope", "sources/test_form", "test_about", "test_add", "test_api", "test_attackers", "test_attribution", "test_brief",
+        "sources/test_envelope", "sources/test_form", "test_about", "test_add", "test_api", "test_attackers", "test_attribution", "test_audit_columns", "test_brief",
         "test_caller_marks", "test_collected", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
         "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
         "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_scope", "test_simulation", "test_sql", "test_statements",
-        "test_training", "test_training_marks", "test_upgrade", "test_worked_out",
-        "test_audit_columns",
+        "test_training", "test_training_marks", "test_truth", "test_upgrade", "test_worked_out",
     )
 }  # fmt: skip
-SLICES = 5
+SLICES = 8
 
 
 def slice_of(commit: str) -> int:
@@ -106,7 +105,6 @@ TOGETHER = {f"tests/report/test_{name}.py": "report" for name in ("make_report",
         "tests/live/test_collect.py",
         "tests/live/test_kill.py",
         "tests/live/test_refusals.py",
-        "tests/test_plan.py",
     )
 }
 
