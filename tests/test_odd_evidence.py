@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from kit.store.store import Store
+from tests.command import kit_json
 from tests.test_scope import STOLEN, named_pods, of_type, wanted
 from tests.variation import Event, scope_of, varied
 
@@ -103,3 +105,39 @@ def test_what_could_not_be_read_of_any_evidence_is_a_limit(tmp_path: Path) -> No
         "let_in",
     ]
     assert any("Resource.EksClusterDetails.Tags" in one["says"] for one in limits)
+
+
+RUNS = "$(touch INJECTED)"
+
+
+def test_names_of_another_form_are_kept_and_said_and_stand_in_no_command(tmp_path: Path) -> None:
+    def events(log: list[Event]) -> list[Event]:
+        made = next(
+            one for one in log if (one.get("objectRef") or {}).get("resource") == "pods" and one["verb"] == "create"
+        )
+        return [*log, made | {"auditID": "a" * 36, "objectRef": made["objectRef"] | {"resource": RUNS}}]
+
+    evidence = varied(
+        STOLEN, tmp_path, events=events, trail=lambda records: [records[0] | {"awsRegion": RUNS}, *records[1:]]
+    )
+    described = evidence / "aws" / "ec2-describe-instances.json"
+    listed = json.loads(described.read_text())
+    first = listed["Reservations"][0]["Instances"][0]
+    first["InstanceId"] = f"i-0 {RUNS}"
+    first["Tags"] = [{"Key": "aws:autoscaling:groupName", "Value": RUNS}]
+    described.write_text(json.dumps(listed))
+    limits = of_type(scope_of(evidence), "SecretsAccessed")["limits"]
+    odd = [one["says"] for one in limits if "of another form than" in one["says"]]
+    for called, where in (
+        ("resources", "audit.jsonl.gz"),
+        ("Regions", "cloudtrail.json.gz"),
+        ("EC2 instances", "ec2-describe-instances.json"),
+        ("Auto Scaling groups", "ec2-describe-instances.json"),
+    ):
+        (said,) = [one for one in odd if f"names of {called} are" in one]
+        assert where in said and "touch INJECTED" in said
+    store = Store(tmp_path / "case")
+    assert store.rows("SELECT count(*) AS n FROM audit WHERE resource = $name", name=RUNS) == [{"n": 1}]
+    assert store.rows("SELECT count(*) AS n FROM rejects") == [{"n": 0}]
+    commands = [line for one in kit_json("plan", tmp_path / "case")["actions"] for line in one["command"]]
+    assert commands and not [line for line in commands if "touch INJECTED" in line]

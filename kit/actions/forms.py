@@ -11,44 +11,50 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.actions.target import Target
+from kit.model.forms import (
+    ACCOUNT_FORM,
+    CLUSTER_FORM,
+    DOMAIN_FORM,
+    GROUP_FORM,
+    INSTANCE_FORM,
+    LABEL_FORM,
+    REGION_FORM,
+    RESOURCE_FORM,
+)
 from kit.model.kubernetes import BOUND, ROLES
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
-_RESOURCE = rf"[a-z][a-z0-9]*(?:\.{_DOMAIN})?"
 _SEGMENT = r"(?!\.{1,2}\Z)[^/%]+"
 _IAM = r"[A-Za-z0-9+=,.@_/-]+"
-_INSTANCE = r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})"
 _ROLE = rf"arn:aws[a-z-]*:(?:iam|sts)::\d{{12}}:(?:root|{_IAM})"
 _FORMS = {
-    "resource": _RESOURCE,
-    "namespace": _LABEL,
-    "name": _DOMAIN,
+    "resource": RESOURCE_FORM,
+    "namespace": LABEL_FORM,
+    "name": DOMAIN_FORM,
     "uid": r"[0-9A-Za-z-]{1,64}",
     "pods": r"[0-9A-Za-z-]{1,64}",
-    "node": _DOMAIN,
-    "instance_id": _INSTANCE,
-    "instances": _INSTANCE,
-    "group": r"[A-Za-z0-9][A-Za-z0-9_.+=@:/-]{0,254}",
-    "region": r"[a-z]{2}(?:-[a-z]+)+-\d",
-    "account": r"\d{12}",
-    "registry_account": r"\d{12}",
+    "node": DOMAIN_FORM,
+    "instance_id": INSTANCE_FORM,
+    "instances": INSTANCE_FORM,
+    "group": GROUP_FORM,
+    "region": REGION_FORM,
+    "account": ACCOUNT_FORM,
+    "registry_account": ACCOUNT_FORM,
     "evidence_account": r"(?:\d{12})?",
     "arn": _ROLE,
     "role": _ROLE,
     "access_key_ids": r"[A-Z0-9]{16,128}",
-    "service_accounts": rf"{_LABEL}/{_DOMAIN}",
+    "service_accounts": rf"{LABEL_FORM}/{DOMAIN_FORM}",
     "issuer": r"(?:https://)?[A-Za-z0-9./:_-]+",
-    "containers": _LABEL,
+    "containers": LABEL_FORM,
     "image": r"[A-Za-z0-9][A-Za-z0-9._/:@-]*",
     "repository": r"[a-z0-9][a-z0-9._/-]*",
     "tag": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
     "digests": r"sha256:[0-9a-f]{64}",
     "node_group": r"[0-9A-Za-z][0-9A-Za-z_-]{0,62}",
-    "restart": rf"{_RESOURCE}/{_LABEL}/{_DOMAIN}",
-    "labels": rf"(?:{_DOMAIN}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?",
+    "restart": rf"{RESOURCE_FORM}/{LABEL_FORM}/{DOMAIN_FORM}",
+    "labels": rf"(?:{DOMAIN_FORM}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?",
     "finding": r"[0-9A-Za-z-]{1,128}",
-    "cluster": r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}",
+    "cluster": CLUSTER_FORM,
 }
 """Member of a target's parameters → its form."""
 _OPEN_NAMES = {*BOUND, *ROLES}  # whose names are any segment of a path

@@ -18,6 +18,7 @@ from kit.model.kubernetes import WORKLOADS
 from kit.model.why import AUDIT_LOG, DUMP, WHOLE_FINDING, Limit
 from kit.model.window import Window
 from kit.scope.access_limits import limits_of_aws_auth, limits_of_refusals, limits_without_trail
+from kit.scope.odd_forms import limits_of_forms
 from kit.store.store import Store
 from kit.store.tables import TABLES
 from kit.words import Names, few, utc
@@ -137,7 +138,7 @@ class Limits:
                 " what they held cannot be told"
             )
             found.append(Limit(about, says, "the same records again, undamaged"))
-        return found
+        return [*found, *limits_of_forms(self.store)]
 
     @cached_property
     def _has_log(self) -> bool:
