@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,10 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kit.errors import CaseError
+from kit.errors import CallError, CaseError
 from kit.evidence.raw import Raw
+from kit.plan.journal import FIRST
+from kit.plan.plan import PlannedAction
+from kit.plan.saved import plan_of
 from kit.store.store import Store
-from tests.cases import copied
+from tests.cases import copied, planned
 from tests.command import RECORDINGS, kit, kit_json
 
 RECORDING = RECORDINGS / "stolen_sa_token"
@@ -232,3 +236,49 @@ def test_what_an_addition_wrote_down_removes_nothing_outside(tmp_path: Path, nam
     (case / "inputs.json").write_text(json.dumps({"evidence": listed}))
     assert kit("add", case, RECORDING / "cloudtrail.json.gz").returncode == 0
     assert (tmp_path / "mine").read_text() == "keep"
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, [None], {"a": 1}, "\ud800"], ids=repr)
+@pytest.mark.parametrize("member", ["id", "does", "why", "command", "parameters", "after", "undo"])
+def test_a_plan_that_the_kit_would_not_write_is_refused_whatever_digest_it_has(member: str, value: Any) -> None:
+    plan = planned(RECORDING)
+    written = type(plan["actions"][0][member])
+    plan["actions"][0][member] = value
+    fields = PlannedAction.__dataclass_fields__
+    covered = {name: plan[name] for name in ("account", "region", "cluster")}
+    covered["actions"] = [
+        {name: one[name] or ("" if name in ("undo", "cannot_undo") else one[name]) for name in fields}
+        for one in plan["actions"]
+    ]
+    text = json.dumps(covered, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    plan["digest"] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if member == "undo" and not value:
+        value = ""
+    if isinstance(value, written) and value != [None] and value != "\ud800":
+        assert plan_of(plan).digest == plan["digest"]  # of the kind that it is written in
+    else:
+        with pytest.raises(CallError):
+            plan_of(plan)
+
+
+ENTRIES: tuple[tuple[Any, Any], ...] = (
+    ("begun", {"action": "a", "changes": []}),
+    ("approved", {}),
+    ("approved", {"plan": 7}),
+    ("approved", {"plan": {"actions": [{}]}}),
+    ("by_hand", {"action": "x"}),
+    ("done", []),
+    ("checked", None),
+)
+
+
+@pytest.mark.parametrize(("what", "members"), ENTRIES)
+def test_a_journal_whose_chain_was_made_anew_around_another_entry_is_refused(
+    tmp_path: Path, what: Any, members: Any
+) -> None:
+    case = copied(tmp_path / "case", RECORDING / "findings.json")
+    line = {"number": 1, "at": "2026-01-31T14:00:00+00:00", "what": what, "previous": FIRST, "members": members}
+    line["hash"] = hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()
+    (case / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    done = kit("journal", case)
+    assert done.returncode == 2 and "journal.jsonl:1" in done.stderr, done.stdout

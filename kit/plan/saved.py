@@ -30,17 +30,27 @@ def plan_contract(case: str, plan: Plan) -> dict[str, Any]:
     }
 
 
+_KINDS = dict.fromkeys(("account", "region", "cluster"), "str | None") | {
+    "review": "list[str]",
+    "not_possible": "list[dict]",
+}
+
+
 def plan_of(read: dict[str, Any]) -> Plan:
     """The plan in its JSON form. Raises CallError when it is not one or was edited after it was made."""
     try:
         actions = tuple(planned_of(one) for one in read["actions"])
         place = read["account"], read["region"], read["cluster"]
+        for name, kind in _KINDS.items():
+            if not _fits(read[name], kind):
+                raise TypeError(f"{name} is of another kind")
         made = Plan(*place, actions, tuple(read["review"]), tuple(read["not_possible"]))
-    except (KeyError, TypeError) as error:
+        digest = made.digest
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise CallError(f"is no plan of this kit: {error}", next="make it anew with `kit plan CASE`") from None
-    if made.digest != read.get("digest"):
+    if digest != read.get("digest"):
         raise CallError(
-            f"the plan was edited after it was made: it says digest {read.get('digest')}, its actions have {made.digest}",
+            f"the plan was edited after it was made: it says digest {read.get('digest')}, its actions have {digest}",
             next="make it anew with `kit plan CASE`; --only and --without leave actions out",
         )
     return made
@@ -51,7 +61,20 @@ def planned_of(read: dict[str, Any]) -> PlannedAction:
     _ = ACTIONS[read["action"]]
     members: dict[str, Any] = {name: read[name] for name in PlannedAction.__dataclass_fields__}
     members |= {name: members[name] or "" for name in ("undo", "cannot_undo")}
+    for name, value in members.items():
+        if not _fits(value, str(PlannedAction.__dataclass_fields__[name].type)):
+            raise TypeError(f"{name} of an action is of another kind")
     return PlannedAction(**members)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value is of a member's kind, by the member's annotation: a list of texts or of objects, an object, a text."""
+    if kind.startswith("list["):
+        of = dict if kind.startswith("list[dict") else str
+        return isinstance(value, list) and all(isinstance(one, of) for one in value)
+    if kind.startswith("dict["):
+        return isinstance(value, dict)
+    return isinstance(value, str) or (value is None and kind.endswith("None"))
 
 
 def touched(approved: Plan, now: Plan) -> list[str]:
