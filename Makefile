@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := out/sample-case
 LINES ?= 400000
+SCOPES ?= 100000 1000000
+PAGE ?= docs/speed.md
 
 .PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz docs lock dist clean
 
@@ -19,6 +21,7 @@ setup: .venv/.ok ## create .venv with the locked dependencies
 	@echo "installing the locked dependencies into .venv (about a minute)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
+	@$(BIN)/python -m compileall -q kit
 	@touch $@
 
 # The sample case is made again when the kit or the sample has changed.
@@ -57,8 +60,11 @@ statements: .venv/.ok ## hold what the briefs say to ground truth, log and dump
 accuracy: .venv/.ok ## measure how often each rule of attribution was right, and write docs/accuracy.md (an hour)
 	@$(BIN)/python -m tests.accuracy
 
-bench: .venv/.ok ## load a log of LINES lines (400,000: 1 GB): speed and memory beside pandas, DuckDB and the floor
-	@$(BIN)/python -m tests.bench --lines $(LINES) --linear --json out/bench.json
+bench: .venv/.ok ## measure loading (LINES lines, 400,000: 1 GB), scope, report and start beside others, and write docs/speed.md
+	@mkdir -p out
+	@$(BIN)/python -m tests.outside_bench --json out/outside.json
+	@$(BIN)/python -m tests.bench --lines $(LINES) --linear --scopes $(SCOPES) --json out/bench.json
+	@$(BIN)/python -m tests.speed out/outside.json out/bench.json --json out/speed.json --page $(PAGE)
 
 bench-large: .venv/.ok ## the kit alone on ten million lines (27 GB of JSON, about 2 GB of disk)
 	@$(BIN)/python -m tests.bench --lines 10000000 --linear --alone --json out/bench-large.json

@@ -157,6 +157,7 @@ def main() -> int:
         "--linear", action="store_true", help="also a tenth of the lines, to see that time grows with them"
     )
     parser.add_argument("--alone", action="store_true", help="the kit alone, without what others would do")
+    parser.add_argument("--scopes", type=int, nargs="*", default=[], help="also the scope of logs of so many lines")
     parser.add_argument("--json", type=Path, help="write the numbers there")
     given = parser.parse_args()
     faults, results = list[str](), list[Measured]()
@@ -173,6 +174,9 @@ def main() -> int:
             for lines in sizes
             if lines >= WHOLE
         ]
+        for lines in given.scopes:
+            size = write_log(place / f"{lines}.jsonl.gz", lines)
+            scoped.append(_of_scope(place / f"{lines}.jsonl.gz", place, lines, size, faults))
         if len(scoped) > 1:
             (few, told), (many, more) = scoped[0], scoped[-1]
             passes = (more["scope"] - told["scope"]) / (more["pass"] - told["pass"])
@@ -189,7 +193,13 @@ def main() -> int:
             asdict(one) | {"cpu_per_gigabyte": one.cpu_per_gigabyte}
             for one in (*results, *reported, *(one for one, _ in scoped))
         ]
-        given.json.write_text(json.dumps({"goals": GOALS, "measured": rows, "faults": faults}, indent=1))
+        scopes = [{"events": one.lines, **told} for one, told in scoped]
+        given.json.write_text(
+            json.dumps(
+                {"goals": GOALS, "measured": rows, "starts": [*MOST_OF_BARE], "scope": scopes, "faults": faults},
+                indent=1,
+            )
+        )
     return 1 if faults else 0
 
 
@@ -235,7 +245,7 @@ read = [f"sum(strlen({row['column_name']}))" if row['column_type'] == 'VARCHAR' 
 asked = 'SELECT ' + ', '.join(read) + ' FROM audit'
 passes = []
 for _ in range(3):
-    began = time.monotonic(); store.rows(asked); passes.append(time.monotonic() - began)
+    began = time.monotonic(); store.table(asked); passes.append(time.monotonic() - began)
 (finding,) = [row['id'] for row in store.rows("SELECT id FROM findings WHERE type LIKE '%SecretsAccessed%'")]
 began = time.monotonic(); scope = open_case(sys.argv[1], finding).scope
 print(json.dumps({'pass': min(passes), 'scope': time.monotonic() - began, 'calls': len(scope['findings'][0]['calls'])}))

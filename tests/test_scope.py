@@ -15,6 +15,8 @@ import pytest
 
 import kit.store.store
 from kit.case.case import Case
+from kit.case.opening import open_case
+from kit.evidence.intake import load_new_case
 from tests import cases, command
 from tests.command import RECORDINGS, SAMPLE, kit_json
 from tests.families import Family, evidence_of
@@ -715,6 +717,23 @@ def test_what_was_deleted_with_others_of_its_kind_is_gone_from_then_on() -> None
         assert one not in inventory.at(one.deleted_at) and (
             one.created_at is None or one in inventory.at(one.created_at)
         )
+
+
+def test_the_log_is_asked_once_for_what_several_findings_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's seventeen findings have five callers; each question is a pass over a long log."""
+    case = tmp_path / "case"
+    load_new_case(case, [str(SAMPLE)])
+    asked, rows = list[str](), kit.store.store.Store.rows
+
+    def counted(store: kit.store.store.Store, sql: str, **values: Any) -> list[dict[str, Any]]:
+        asked.extend([f"{sql} {sorted(values.items())!r}"] if " audit " in sql else [])
+        return rows(store, sql, **values)
+
+    monkeypatch.setattr(kit.store.store.Store, "rows", counted)
+    first = open_case(case).scope
+    events = [one for one in asked if one.startswith("SELECT audit_id, received_at, stage_at, verb")]
+    assert len(asked) <= 105 and len(set(events)) == len(events) > 5
+    assert first["findings"]
 
 
 @pytest.mark.parametrize("command", ["scope", "answers"])

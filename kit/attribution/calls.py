@@ -71,7 +71,7 @@ Caller = tuple[str | None, str | None, str | None]
 def events_where(store: Store, where: str, **values: Any) -> list[Event]:
     """The events of the audit log that a condition in SQL lets in, oldest first."""
     sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
-    return cast("list[Event]", store.rows(sql, **values))
+    return cast("list[Event]", store.rows_again(sql, **values))
 
 
 # kubectl opens exec over WebSocket, whose handshake is an HTTP GET (audit verb "get"); older clients POST ("create"). KEP-4006.

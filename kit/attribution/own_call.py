@@ -22,6 +22,7 @@ from kit.inventory.addresses import Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS
+from kit.store.queries import one_of
 from kit.store.store import Store
 
 _SECOND = timedelta(seconds=1)  # a finding's times are those of its events, in whole seconds
@@ -108,7 +109,17 @@ class OwnCalls:
             "user_name = $user AND ($verb::VARCHAR IS NULL OR verb = $verb::VARCHAR) AND ($address::VARCHAR IS NULL OR source_address = $address::VARCHAR)"
             " AND ($agent::VARCHAR IS NULL OR user_agent = $agent::VARCHAR)"
         )
-        found = events_where(self.store, f"{same} AND request_uri = $uri", **values, uri=_text(call.get("RequestUri")))
+        asked = {
+            "user_name": values["user"],
+            "verb": values["verb"],
+            "source_address": values["address"],
+            "user_agent": values["agent"],
+        }
+        found = [
+            event
+            for event in self._of_requests.get(_text(call.get("RequestUri")) or "", [])
+            if all(value in (None, event[name]) for name, value in asked.items())  # type: ignore[literal-required]
+        ]
         if not found and call.get("Resource"):
             found = events_where(
                 self.store,
@@ -129,6 +140,23 @@ class OwnCalls:
             found = [one for one in found if one["access_key_id"] in (key, None)]
         if sessions:
             found = [one for one in found if _session_of(one) in (*sessions, None)]
+        return found
+
+    @cached_property
+    def _of_requests(self) -> dict[str, list[Event]]:
+        """The events of the requests that the findings name, by request: asked for one by one they would cost a pass over the log each."""
+        named = [one for one in self._findings() if one.api_call.get("RequestUri") and one.user.get("Username")]
+        found, addresses = dict[str, list[Event]](), [address_of(one.api_call) for one in named]
+        for event in events_where(
+            self.store,
+            f"{one_of('user_name', 'users')} AND {one_of('request_uri', 'uris')}"
+            f" AND ($anywhere OR {one_of('source_address', 'addresses')})",
+            users=sorted({str(one.user["Username"]) for one in named}),
+            uris=sorted({str(one.api_call["RequestUri"]) for one in named}),
+            anywhere=not all(addresses),
+            addresses=sorted({one[0] for one in addresses if one}),
+        ):
+            found.setdefault(str(event["request_uri"]), []).append(event)
         return found
 
     def from_inside(self, finding: Finding) -> list[Event]:
@@ -163,7 +191,7 @@ class OwnCalls:
         got that call; None where it names none then, or several credentials made it in the finding's time, so that nobody can tell whose it was."""
         key = str(finding.access_key.get("AccessKeyId") or "")
         user = finding.user.get("Username")
-        if key and self.store.rows(
+        if key and self.store.rows_again(
             "SELECT 1 FROM audit WHERE user_name = $user AND access_key_id = $key LIMIT 1", user=user, key=key
         ):
             return frozenset((key,))
@@ -187,7 +215,7 @@ class OwnCalls:
         first = min((event["received_at"] for event in own), default=finding.first_seen_at)
         credentials = sorted(not_none(event["credential_id"] for event in own))
         return self.is_habit_unknown(user, first) or bool(
-            self.store.rows(
+            self.store.rows_again(
                 "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR AND (source_address <> $address"
                 " OR received_at < $before::TIMESTAMPTZ OR $named AND NOT list_contains($credentials, credential_id)) LIMIT 1",
                 user=user,
@@ -211,7 +239,7 @@ class OwnCalls:
         known = [one for one in used if not (credentials and one[0]) or one[0] & credentials]
         if not known:
             return False
-        (row,) = self.store.rows(
+        (row,) = self.store.rows_again(
             "SELECT min(received_at) AS began, count(DISTINCT user_name) FILTER (received_at < $first AND user_name <> $user"
             " AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR) AS others FROM audit",
             first=first,
@@ -227,7 +255,7 @@ class OwnCalls:
     def is_habit_unknown(self, user: str, first: datetime | None) -> bool:
         """Whether the log before a moment is too short to know an identity's habits: the identity made fewer than 20 calls in it, and
         it has less than six minutes, in which the controllers of a cluster have done everything that they do."""
-        (row,) = self.store.rows(
+        (row,) = self.store.rows_again(
             "SELECT (SELECT min(received_at) FROM audit) AS began,"
             " (SELECT count(*) FROM audit WHERE user_name = $user AND received_at < $first::TIMESTAMPTZ) AS calls",
             user=user,
@@ -239,7 +267,7 @@ class OwnCalls:
 
 def seen_before(store: Store, user: str, address: str, before: datetime) -> list[tuple[frozenset[str], int, datetime]]:
     """The credentials that an identity used from an address before a moment, with the number of calls and the first."""
-    rows = store.rows(
+    rows = store.rows_again(
         f"SELECT {CREDENTIALS}, count(*) AS calls, min(received_at) AS began FROM audit"
         f" WHERE user_name = $user AND source_address = $address AND received_at < $before GROUP BY {OF_CREDENTIALS}",
         user=user,

@@ -113,21 +113,15 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
             user, address, agent = caller
             if address in own_calls.cluster_addresses.own:
                 continue
-            same = events_where(
-                own_calls.store,
-                "user_name = $user AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR",
-                user=user,
-                address=address,
-                agent=agent,
+            theirs = events_where(
+                own_calls.store, "user_name = $user AND source_address = $address", user=user, address=address
             )
+            same = [event for event in theirs if event["user_agent"] == agent]
             said = f"same identity, address and client as the call of finding {finding.id}"
             if credentials is None:
                 several = "which several credentials made in the finding's time: it names none of them"
                 yield same, f"{said}, {several if own_calls.of(finding) else 'which is not in the log'}", user
             else:
-                theirs = events_where(
-                    own_calls.store, "user_name = $user AND source_address = $address", user=user, address=address
-                )
                 with_it = [one for one in theirs if credentials_of(one) & credentials and one["user_agent"] != agent]
                 yield (
                     with_it,
@@ -193,9 +187,15 @@ def _new_outside(
             at=at,
         )
     }
-    later = events_where(own_calls.store, "user_name = $user AND received_at >= $at", user=user, at=at)
-    inside = own_calls.cluster_addresses.own
-    return [one for one in later if one["source_address"] not in inside and one[column] not in known]
+    return events_where(
+        own_calls.store,
+        "user_name = $user AND received_at >= $at AND (source_address IS NULL OR NOT list_contains($inside, source_address))"
+        f" AND ({column} IS NULL OR NOT list_contains($known, {column}))",
+        user=user,
+        at=at,
+        inside=sorted(own_calls.cluster_addresses.own),
+        known=sorted(known),
+    )
 
 
 def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> Iterator[_Found]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MADE_ANEW = "make the case anew from its evidence folder"
+KEPT_ROWS = 2_000, 20_000  # of one answer, and of all that are kept
+LONGEST_KEPT = 20_000  # letters of a question and its values
 SMALL = 2 << 20  # bytes of Parquet; so much, some 30,000 audit events, is read once and asked in memory
 # All events of one request have these in common. OCSF cuts times to milliseconds.
 _OF_A_REQUEST = (
@@ -56,6 +58,7 @@ class Store:
         self.case = case
         self.settings = settings_of(case)
         self._ledger = ledger_of(case, self.settings.store)
+        self._kept, self._kept_rows = dict[str, list[dict[str, Any]]](), 0
         self._scratch = tempfile.TemporaryDirectory(prefix="kit-store-")
         store = plain_path(case, Path(self._scratch.name), "case") / self.settings.store
         known = {name: value for name in ("cluster", "account") if (value := getattr(self.settings, name))}
@@ -120,6 +123,17 @@ class Store:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
             return rows_of(self._database.execute(sql, values or None).to_arrow_table())
+
+    def rows_again(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Rows, from memory where the same was asked before and they are few: a scope asks much of each finding of one caller."""
+        asked = f"{sql}\0{sorted(values.items())!r}"
+        if asked not in self._kept:
+            rows = self.rows(sql, **values)
+            if len(asked) > LONGEST_KEPT or len(rows) > KEPT_ROWS[0] or self._kept_rows + len(rows) > KEPT_ROWS[1]:
+                return rows
+            self._kept[asked] = rows
+            self._kept_rows += len(rows) + 1  # the question takes room too
+        return [dict(row) for row in self._kept[asked]]
 
     def batches(self, sql: str, size: int = 500, **values: Any) -> Iterator[list[dict[str, Any]]]:
         """The rows of a large result, some at a time. Ask nothing else until it is used up."""
