@@ -170,6 +170,13 @@ def test_no_fixed_version_is_asked_for_where_the_attacker_came_by_the_api() -> N
     assert "roll_out_fixed" not in {one["action"] for one in actions}
 
 
+def test_no_fixed_version_is_asked_for_of_a_pod_whose_token_the_attacker_minted(tmp_path: Path) -> None:
+    """By the credential of its node: the pod has no fault that let anybody in."""
+    actions = kit_json("plan", cases.copied(tmp_path / "case", EVERY["node_credential"]))["actions"]
+    done = {one["action"] for one in actions}
+    assert "terminate_node" in done and "roll_out_fixed" not in done
+
+
 FULL = {
     "command": ["/bin/worker", "--queue=orders"],
     "env": [{"name": "QUEUE", "value": "orders"}, {"name": "REGION", "value": "eu"}],

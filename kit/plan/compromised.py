@@ -253,10 +253,11 @@ class Compromised:
 
     @cached_property
     def entered_pods(self) -> set[str]:
-        """Uids of the affected pods through which the attacker came in: their own credential was used, or Runtime Monitoring saw the
-        attack in them and no call of the attacker explains it."""
-        claimed = (call.event["claimed_pod_uid"] for call in self.scope.attacker.calls.values())
-        found = {uid for uid in claimed if uid}
+        """Uids of the affected pods through which the attacker came in: their own credential was used, none that the attacker minted for them, or
+        Runtime Monitoring saw the attack in them and no call of the attacker explains it."""
+        calls = [call.event for call in self.scope.attacker.calls.values()]
+        minted = {event["issued_credential_id"] for event in calls} - {None}
+        found = {event["claimed_pod_uid"] for event in calls if event["credential_id"] not in minted} - {None}
         rules = defaultdict[str, set[Rule]](set)
         for pod in self.index.affected("pod"):
             rules[pod.key] |= {why.rule for why in pod.why}
