@@ -253,11 +253,11 @@ class Compromised:
 
     @cached_property
     def entered_pods(self) -> set[str]:
-        """Uids of the affected pods through which the attacker came in: their own credential was used, none that the attacker minted for them, or
-        Runtime Monitoring saw the attack in them and no call of the attacker explains it."""
+        """Uids of the affected pods through which the attacker came in: a credential of theirs that the attacker did not mint was used, or a
+        finding of Runtime Monitoring saw the attack in them and no call of the attacker explains it."""
         calls = [call.event for call in self.scope.attacker.calls.values()]
         minted = {event["issued_credential_id"] for event in calls} - {None}
-        found = {event["claimed_pod_uid"] for event in calls if event["credential_id"] not in minted} - {None}
+        found = {str(uid) for one in calls if (uid := one["claimed_pod_uid"]) and one["credential_id"] not in minted}
         rules = defaultdict[str, set[Rule]](set)
         for pod in self.index.affected("pod"):
             rules[pod.key] |= {why.rule for why in pod.why}
