@@ -73,20 +73,20 @@ def locked(lock: str) -> list[tuple[Requirement, str]]:
 
 
 def needed(environment: dict[str, str]) -> set[str]:
-    """The names of all that the kit needs there, by the metadata of what is installed here."""
-    found, left = set[str](), [NAME]
+    """The names of all that the kit needs there, extras too, by the metadata of what is installed here."""
+    found, left = set[tuple[str, str]](), [(NAME, "")]
     while left:
+        name, extra = left.pop()
         try:
-            listed = importlib.metadata.requires(left.pop()) or []
+            listed = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:  # of another system than this one: a leaf
             continue
-        for text in listed:
-            one = Requirement(text)
-            name = canonicalize_name(one.name)
-            if name not in found and (one.marker is None or one.marker.evaluate(environment)):
-                found.add(name)
-                left.append(name)
-    return found
+        for one in map(Requirement, listed):
+            if one.marker is None or one.marker.evaluate(environment | {"extra": extra}):
+                asked = {(canonicalize_name(one.name), each) for each in ("", *one.extras)} - found
+                found |= asked
+                left += sorted(asked)
+    return {name for name, _ in found}
 
 
 def requirements(lock: str, system: System, release: str) -> Iterator[str]:

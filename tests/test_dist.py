@@ -23,7 +23,7 @@ def test_what_is_needed_is_asked_for_once_with_version_and_hashes(system: str, r
     lines = list(requirements(LOCK, OF[system], release))
     asked = _asked(system, release)
     assert len(lines) == len(asked) and all("==" in line and "--hash=sha256:" in line for line in lines)
-    assert {"boto3", "duckdb", "jupyterlab", "kubernetes", "pyarrow"} <= asked.keys()
+    assert {"boto3", "duckdb", "jupyterlab", "kubernetes", "pyarrow", "tinycss2"} <= asked.keys()
     assert not asked.keys() & {"pytest", "moto", "mypy", "playwright", "pywinpty", "colorama"}
     assert ("appnope" in asked) is system.startswith("macos")
 
