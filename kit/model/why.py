@@ -16,6 +16,8 @@ SERVICE_OBJECTS = "`kubectl get services -A -o json`"
 ROLE_OBJECTS = "`kubectl get roles,clusterroles -A -o json`"
 BINDING_OBJECTS = "`kubectl get roles,clusterroles,rolebindings,clusterrolebindings -A -o json`"
 CLOUDTRAIL = "CloudTrail management events of account and region for that time"
+CLOUDTRAIL_EVERYWHERE = "CloudTrail management events of the account, all regions, for that time"
+OTHER_FINDINGS = "`aws guardduty get-findings` for these ids"
 WHOLE_FINDING = "`aws guardduty get-findings` for this id"
 
 

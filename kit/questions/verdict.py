@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from kit.inventory.inventory import Inventory
 from kit.model.kinds import SUBJECT_KINDS, Needs
-from kit.model.why import AUDIT_LOG, DUMP, Limit
+from kit.model.why import AUDIT_LOG, CLOUDTRAIL_EVERYWHERE, DUMP, Limit
 from kit.model.window import Window
 from kit.scope.limits import Limits
 from kit.store.store import Store
@@ -118,6 +118,8 @@ class Evidence:
     def _lacks_of_trail(self, needs: Needs, window: Window | None) -> Iterator[Limit]:
         about = ("trail",)
         collect = f"CloudTrail {needs.category.lower()} events of the account, all regions, for that time"
+        if needs.category == "Management":
+            collect = CLOUDTRAIL_EVERYWHERE
         (row,) = self.store.rows(
             "SELECT min(event_at) AS first_at, max(event_at) AS last_at FROM trail"
             " WHERE coalesce(event_category, 'Management') = $category",

@@ -13,7 +13,9 @@ from kit.model.why import (
     AUDIT_OR_DUMP,
     BINDING_OBJECTS,
     CLOUDTRAIL,
+    CLOUDTRAIL_EVERYWHERE,
     DUMP,
+    OTHER_FINDINGS,
     ROLE_OBJECTS,
     SERVICE_OBJECTS,
     SOME_DUMP,
@@ -33,6 +35,8 @@ COLLECTED_AS: dict[str, tuple[str, ...]] = {
     BINDING_OBJECTS: ("objects",),
     SERVICE_OBJECTS: ("objects",),
     CLOUDTRAIL: ("cloudtrail",),
+    CLOUDTRAIL_EVERYWHERE: ("cloudtrail",),
+    OTHER_FINDINGS: ("findings",),
     WHOLE_FINDING: ("findings",),
 }
 """What a limit asks for → the kinds of evidence that `kit collect` fetches for it."""
@@ -55,7 +59,7 @@ class Collecting:
         end = limit.end or (whole.end if whole else None)
         words = ["kit", "collect", _FOLDER, "--cluster", self.cluster]
         words += [word for kind in kinds for word in ("--only", kind)]
-        words += [f"--region={self.region}"] if self.region else []
+        words += ["--region", self.region] if self.region else []
         if start and end and start < end:
             words += ["--start", iso(start), "--end", iso(end)]
         if finding and (kinds == ("findings",) or "--start" not in words):

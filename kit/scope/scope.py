@@ -25,7 +25,7 @@ from kit.model.finding import Finding
 from kit.model.identity import NODE
 from kit.model.kinds import DEEDS, EVERYTHING, KINDS_OF_OBJECTS, Certainty
 from kit.model.refs import Ref
-from kit.model.why import Rule, Why
+from kit.model.why import OTHER_FINDINGS, Rule, Why
 from kit.model.window import Window
 from kit.scope.by_session import pods_of_sessions
 from kit.scope.caller import identity_of_caller
@@ -306,6 +306,6 @@ class Scope:
                 scope.limits |= part.limits
         if missing:
             says = f"{len(missing)} findings among the signals are not in this case: {', '.join(missing)}"
-            scope.limit(EVERYTHING, says, "`aws guardduty get-findings` for these ids")
+            scope.limit(EVERYTHING, says, OTHER_FINDINGS)
         add_pods(scope, self.inventory, pods_of_sequence(scope, self.inventory))
         add_pods(scope, self.inventory, pods_of_sessions(scope, self.own_sessions))
