@@ -116,6 +116,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/collect/requests.py": _COLLECTED,
         "kit/live/collect/run.py": _COLLECTED,
         "kit/live/collect/sent.py": _COLLECTED,
+        "kit/live/collect/trail_files.py": _COLLECTED,
         "kit/live/collect/watch.py": _COLLECTED,
         "kit/live/acts/act.py": _BOTH,
         "kit/live/attacker_out.py": ("tests/live/test_attacker_out.py", *_BOTH),

@@ -30,8 +30,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
-import tests.live.fake_eks
-import tests.live.fake_logs  # noqa: F401
+import tests.live.fake_eks  # noqa: F401
 from tests.live.aws_fakes import (
     FAKES,
     NEXT_IDS,
@@ -42,6 +41,7 @@ from tests.live.aws_fakes import (
 )
 from tests.live.aws_state import snapshot
 from tests.live.fake_guardduty import capitalised, matches
+from tests.live.fake_logs import read_s3, written_by_s3
 from tests.live.mended_moto import copied
 
 __all__ = ["CUT", "AwsEmulator", "Call", "Fault", "Phase", "Refusal"]
@@ -294,18 +294,7 @@ class AwsEmulator:
         assert scope is not None, "an unsigned request"
         key, region, service = scope.groups()
         request = Request({**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].getvalue())})
-        operation, in_path = get_service_router(service).match(request)
-        protocol = determine_request_protocol(operation.service_model, request.content_type)
-        parameters = PROTOCOL_PARSERS[protocol](operation).parse(
-            {
-                "method": request.method,
-                "values": request.values,
-                "headers": request.headers,
-                "body": request.data,
-                "url_path": request.path,
-                "url_params": in_path,
-            }
-        )
+        operation, parameters = read_s3(request) if service == "s3" else _parsed(service, request)
         caller = self._callers.get(key, "")
         call = Call(
             service=service,
@@ -342,6 +331,8 @@ class AwsEmulator:
             except NotImplementedError as error:
                 return self._refused(call, operation, Refusal("NotImplemented", 501, f"neither fake nor moto: {error}"))
             return self._named(call, int(line.split()[0]), dict(headers.items()), b"".join(chunks))
+        if call.service == "s3":
+            return self._named(call, 200, {}, written_by_s3(result))
         serializer = get_serializer_class(call.service, protocol)(operation, SerializationContext(call.request_id))
         response = serializer.serialize(result)
         body = response["body"]
@@ -379,3 +370,20 @@ class _QuietHandler(MotoRequestHandler):
         """The test's output is no place for a server's log; only what it calls an error goes there."""
         if type == "error":
             super().log(type, message, *arguments)
+
+
+def _parsed(service: str, request: Any) -> tuple[Any, Any]:
+    """The operation and the parameters of a request, as moto reads them for itself."""
+    operation, in_path = get_service_router(service).match(request)
+    protocol = determine_request_protocol(operation.service_model, request.content_type)
+    parameters = PROTOCOL_PARSERS[protocol](operation).parse(
+        {
+            "method": request.method,
+            "values": request.values,
+            "headers": request.headers,
+            "body": request.data,
+            "url_path": request.path,
+            "url_params": in_path,
+        }
+    )
+    return operation, parameters

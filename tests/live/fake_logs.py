@@ -5,11 +5,15 @@ Sources: CloudWatch Logs API, FilterLogEvents (both ends included; a page may be
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
+
+import botocore.session
 
 from tests.live.aws_fakes import Account, Call, Record, fake, missing, page
 
@@ -124,3 +128,43 @@ def _(account: Account, call: Call) -> Record:
 @fake("eks:ListFargateProfiles")
 def _(account: Account, call: Call) -> Record:
     return page(account, call, "fargateProfileNames", [])
+
+
+@functools.cache
+def _model_of_s3() -> Any:
+    return botocore.session.get_session().get_service_model("s3")
+
+
+def read_s3(request: Any) -> tuple[Any, Record]:
+    """The operation and parameters of a GET of S3 by path, which moto's router does not know: a list, or an object."""
+    bucket, _, key = request.path.lstrip("/").partition("/")
+    if key:
+        return _model_of_s3().operation_model("GetObject"), {"Bucket": bucket, "Key": key}
+    names = {"prefix": "Prefix", "continuation-token": "ContinuationToken"}
+    given = {names[name]: value for name, value in request.args.items() if name in names}
+    return _model_of_s3().operation_model("ListObjectsV2"), {"Bucket": bucket} | given
+
+
+def written_by_s3(result: Record) -> bytes:
+    """An answer of S3 as it goes over the wire: an object's bytes, or a list in XML."""
+    if isinstance(result.get("Body"), bytes):
+        return bytes(result["Body"])
+    rows = "".join(
+        f"<Contents><Key>{escape(one['Key'])}</Key><Size>{one['Size']}</Size></Contents>" for one in result["Contents"]
+    )
+    token = result.get("NextContinuationToken")
+    more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    truncated = str(result["IsTruncated"]).lower()
+    return f"<ListBucketResult><Name>{escape(result['Name'])}</Name><IsTruncated>{truncated}</IsTruncated>{more}{rows}</ListBucketResult>".encode()
+
+
+@fake("s3:ListObjectsV2", "s3:GetObject")
+def _(account: Account, call: Call) -> Record:
+    delivered = account.recorded.get("delivered", {})
+    if call.operation.endswith("GetObject"):
+        return {"Body": delivered[call.parameters["Key"]]}
+    keys = [key for key in sorted(delivered) if key.startswith(call.parameters["Prefix"])]
+    start = int(call.parameters.get("ContinuationToken", "0"))
+    more = {"NextContinuationToken": str(start + 2)} if start + 2 < len(keys) else {}
+    rows = [{"Key": key, "Size": len(delivered[key])} for key in keys[start : start + 2]]
+    return {"Name": call.parameters["Bucket"], "Contents": rows, "IsTruncated": bool(more)} | more

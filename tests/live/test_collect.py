@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -355,7 +356,7 @@ def test_it_runs_with_exactly_the_permissions_that_are_printed(room: Scene, tmp_
     assert len(actions) == len(set(actions)) and all(name.partition(":")[2].startswith(READING) for name in actions)
     called = {call.operation for call in room.aws.calls} - {"sts:GetCallerIdentity"}
     assert called <= set(actions)
-    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetRolePolicy", "GetTrailStatus"}  # fmt: skip
+    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetObject", "GetRolePolicy", "GetTrailStatus", "ListBucket"}  # fmt: skip
     users = {"GetUser", "ListAccessKeys", "GetAccessKeyLastUsed", "ListServiceSpecificCredentials"}
     assert {name.partition(":")[2] for name in set(actions) - called} <= of_things_that_are_not_there | users
 
@@ -549,3 +550,35 @@ def test_watch_tells_each_call_by_something_of_the_case_and_no_other(room: Scene
     assert returned.returncode == 3 and [line.split(" ")[2] for line in returned.stdout.splitlines()] == ["came-back:"]
     odd = asked(room, "watch", case, *later, "--every", "5 minutes")
     assert odd.returncode == 2 and "no length of time" in odd.stderr
+
+
+def delivered(records: list[dict[str, Any]]) -> dict[str, bytes]:
+    """CloudTrail events as a trail delivers them: files of five minutes, and one of another time."""
+    files = dict[str, list[Any]]()
+    for one in records:
+        at = datetime.fromisoformat(one["eventTime"])
+        name = f"{at:%Y%m%dT%H}{at.minute // 5 * 5 + 5:02}Z"
+        place = f"AWSLogs/{one['recipientAccountId']}/CloudTrail/{one['awsRegion']}/{at:%Y/%m/%d}"
+        files.setdefault(
+            f"{place}/{one['recipientAccountId']}_CloudTrail_{one['awsRegion']}_{name}_abc.json.gz", []
+        ).append(one)
+    place = next(iter(files))
+    files[re.sub(r"_\d{8}T\d{4}Z", "_20261123T0100Z", place)] = []
+    return {key: gzip.compress(json.dumps({"Records": listed}).encode()) for key, listed in files.items()}
+
+
+def test_the_files_that_a_trail_delivers_stand_before_the_event_history(room: Scene, tmp_path: Path) -> None:
+    files = delivered(room.aws.account.recorded["trail"])
+    arn = "arn:aws:cloudtrail:eu-west-1:111122223333:trail/all"
+    trail = {"Name": "all", "TrailARN": arn, "S3BucketName": "logs"}
+    room.aws.account.recorded |= {"trails": [trail], "delivered": files}
+    assert collect(room, tmp_path / "e", *only("cloudtrail")).returncode == 0
+    called = [call.operation for call in room.aws.calls]
+    assert "cloudtrail:LookupEvents" not in called and called.count("s3:GetObject") == len(files) - 1 > 1
+    had = {path.name: path.read_bytes() for path in (tmp_path / "e" / "cloudtrail").iterdir()}
+    assert had == {key.rpartition("/")[2]: data for key, data in files.items() if "T0100Z" not in key}
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    room.aws.faults.append(lambda call, _: Refusal("AccessDenied", 403) if call.operation == "s3:GetObject" else None)
+    refused = collect(room, tmp_path / "e2", *only("cloudtrail"))
+    assert refused.returncode == 1 and "s3:GetObject" in refused.stdout
+    assert "cloudtrail:LookupEvents" in [call.operation for call in room.aws.calls]

@@ -21,10 +21,12 @@ from kit.errors import WorkError
 from kit.lenient import dict_of, dicts_of, found_at, member, texts_of
 from kit.live.attempts import Attempt
 from kit.live.collect.collection_log import CollectionLog
-from kit.live.collect.requests import LISTED_KINDS, NAMES_ALONE, Request
+from kit.live.collect.requests import EVENT_HISTORY, LISTED_KINDS, NAMES_ALONE, TRAIL_FILE, TRAIL_FILES, Request
 from kit.live.collect.sent import Sent, filled, holds_nothing, in_file_name, known_as, stands_at, written_as
+from kit.live.collect.trail_files import DELIVERED_WITHIN, days_of, is_of
 from kit.live.connection import Connection
 from kit.live.errors import LiveError, Missing, aws_answer
+from kit.model.window import Window
 from kit.whole_file import write_whole
 from kit.words import iso
 
@@ -32,7 +34,12 @@ _SIDE_BY_SIDE = 4
 _PAGE = "500"  # objects, as kubectl asks for
 _LOG_BYTES = 64 << 20  # of one container's log
 _PACE = 0.5  # s between two calls of LookupEvents
-_TOKENS = {"nextToken": "nextToken", "NextToken": "NextToken", "Marker": "Marker"}
+_TOKENS = {
+    "nextToken": "nextToken",
+    "NextToken": "NextToken",
+    "Marker": "Marker",
+    "NextContinuationToken": "ContinuationToken",
+}
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 _GLOBAL = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
@@ -70,6 +77,10 @@ class Collection:
         """What a request is sent for, with its parameters; nothing where a name that it needs is not known."""
         if request.each == "repositories":
             self._group_images()
+        elif request is TRAIL_FILES:
+            self._name_trail_folders()
+        elif request is EVENT_HISTORY and self._has_trail_files():
+            return
         each = self._names(request.each) if request.each else [None]
         size = request.chunk
         chunks: list[Any] = [each[at : at + size] for at in range(0, len(each), size)] if size else each
@@ -110,9 +121,28 @@ class Collection:
             for at in range(0, len(digests), 100)
         ]
 
+    @property
+    def _window(self) -> Window:
+        return Window(self.values["start"], self.values["end"])
+
+    def _name_trail_folders(self) -> None:
+        regions = (self.region, self._global_region)
+        trails = self.known.get("trail_buckets", [])
+        self.known["trail_days"] = [*days_of(trails, str(self.values["account"]), regions, self._window)]
+
+    def _has_trail_files(self) -> bool:
+        """Whether the files of the window were delivered, and all of them could be had: they have more than the event history."""
+        of_files = [line for line in self.log.lines if line.get("service") == "s3" and line.get("part")]
+        late = self._window.end > datetime.now(UTC) - DELIVERED_WITHIN
+        had = any(line["operation"] == TRAIL_FILE.operation and line["status"] == "ok" for line in of_files)
+        last = {line["part"]: line["status"] for line in of_files}
+        return had and not late and not {"refused", "failed"} & set(last.values())
+
     def learn(self, name: str, value: Any, one: Any = None) -> None:
         """Take note of something that later requests ask for."""
         with self._learning:
+            if name == "delivered" and not is_of(str(value), self._window):
+                return
             for called, each in known_as(name, value, one, str(self.values["account"])):
                 listed = self.known.setdefault(called, [])
                 if each not in listed:
@@ -166,6 +196,9 @@ class Collection:
         members = client.meta.service_model.operation_model(request.operation).input_shape.members
         given = {parameter: token for parameter in _TOKENS.values() if token and parameter in members}
         call = getattr(client, xform_name(request.operation))
+        if request is TRAIL_FILE:
+            body: bytes = aws_answer(lambda: call(**sent.parameters)["Body"].read(), request.service, request.operation)
+            return {"Body": len(body)}, body, ""
         answer: dict[str, Any] = aws_answer(lambda: call(**sent.parameters, **given), request.service, request.operation)  # fmt: skip
         answer.pop("ResponseMetadata", None)
         following = next((str(answer[name] or "") for name in _TOKENS if name in answer), "")

@@ -146,6 +146,11 @@ EVENTS = _objects("events", "events")
 LISTED_OBJECTS = tuple(_objects(one, finds=_IN_OBJECTS.get(one)) for one in LISTED_KINDS if one not in _LAST)
 SECRETS = _objects("secrets", "secrets")
 LOG_GROUPS = Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}, finds={"log_groups": (("logGroups", "arn"),)})  # fmt: skip
+TRAIL_FILES = Request("cloudtrail", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "trail_days", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"delivered": (("Contents", "Key"),)})  # fmt: skip
+TRAIL_FILE = Request("cloudtrail", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "trail_files", resource="arn:$partition:s3:::*/AWSLogs/*")  # fmt: skip
+"""The files that a trail delivered on a day to a region's folder, and one of them."""
+EVENT_HISTORY = Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True)  # fmt: skip
+"""Management events alone, of 90 days: asked where no trail's files could be had."""
 IN_AWS = (
     Request("ec2", "ec2", "DescribeInstances", {"Filters": _INSTANCES}, "instances", 200, {"profiles": (("Reservations", "Instances", "IamInstanceProfile", "Arn"),)}),
     Request("ec2", "ec2", "DescribeVolumes", {"Filters": _ATTACHED}, "instances", 200),
@@ -163,10 +168,10 @@ IN_AWS = (
     LOG_GROUPS,
     Request("audit", "logs", "DescribeLogStreams", _LOG_GROUP | {"logStreamNamePrefix": AUDIT_STREAMS}, resource=_GROUP),
     _stream("audit", AUDIT_STREAMS), _stream("authenticator", AUTHENTICATOR_STREAMS),
-    Request("cloudtrail", "cloudtrail", "DescribeTrails", finds={"trails": (("trailList", "TrailARN"),)}),
+    Request("cloudtrail", "cloudtrail", "DescribeTrails", finds={"trails": (("trailList", "TrailARN"),), "trail_buckets": (("trailList",),)}),
     Request("cloudtrail", "cloudtrail", "GetTrailStatus", {"Name": "$one"}, "trails"),
     Request("cloudtrail", "cloudtrail", "GetEventSelectors", {"TrailName": "$one"}, "trails"),
-    Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True),
+    TRAIL_FILES, TRAIL_FILE, EVENT_HISTORY,
     Request("iam", "iam", "GetInstanceProfile", {"InstanceProfileName": "$one"}, "profiles", finds={"principals": (("InstanceProfile", "Roles", "Arn"),)}, resource="arn:$partition:iam::$account:instance-profile/*"),
     Request("iam", "iam", "GetRole", {"RoleName": "$one"}, "roles", resource=_ROLE),
     Request("iam", "iam", "ListAttachedRolePolicies", {"RoleName": "$one"}, "roles", resource=_ROLE),
@@ -186,7 +191,7 @@ IN_AWS = (
     _related("resource.accessKeyDetails.userName", "roles"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
 )  # fmt: skip
-_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "policy": "role_policies"}  # fmt: skip
+_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "policy": "role_policies", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
 """All requests but those for Secrets, which are sent on demand alone."""
 

@@ -40,6 +40,8 @@ class Sent:
         request, more = self.request, f"-{page}" if page > 1 else ""
         if request.service == "kubernetes":
             return f"cluster/{request.operation}{more}.json"
+        if request.operation == "GetObject":
+            return f"{request.kind}/{in_file_name(name_in(self.one['key']))}"
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", request.operation).lower()
         where = "" if of_this_region else f"-{self.region}"
         named = f"-{self._label()}" if request.each or self.parameters else ""
@@ -98,6 +100,8 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
     elif name == "images":
         if found := _IMAGE.search(text):
             yield name, found.groups()
+    elif name == "delivered":
+        yield "trail_files", {"bucket": one["bucket"], "key": text}
     elif name == "role_policies":
         yield name, {"role": one, "policy": value}
     else:
