@@ -65,6 +65,7 @@ bench: .venv/.ok ## measure loading (LINES lines, 400,000: 1 GB), scope, report 
 	@$(BIN)/python -m tests.outside_bench --json out/outside.json
 	@$(BIN)/python -m tests.bench --lines $(LINES) --linear --scopes $(SCOPES) --json out/bench.json
 	@$(BIN)/python -m tests.speed out/outside.json out/bench.json --json out/speed.json --page $(PAGE)
+	@$(BIN)/python -m tests.collect_bench
 
 bench-large: .venv/.ok ## the kit alone on ten million lines (27 GB of JSON, about 2 GB of disk)
 	@$(BIN)/python -m tests.bench --lines 10000000 --linear --alone --json out/bench-large.json

@@ -21,7 +21,7 @@ from kit.words import few
 
 if TYPE_CHECKING:
     from kit.live.collect.run import Gathered, Wanted
-    from kit.live.run import ConnectionOptions
+    from kit.live.connection import ConnectionOptions
 
 _CLUSTER = click.option("--cluster", default="", metavar="NAME", help="The EKS cluster.")
 _DEPTH = click.option(
@@ -101,8 +101,7 @@ def collect(
     events, container_logs, objects, secrets, findings, ec2, eks, audit, authenticator, cloudtrail, iam, ecr.
     """
     from kit.live.collect import run
-    from kit.live.collect.more import collect_more
-    from kit.live.run import ConnectionOptions
+    from kit.live.connection import ConnectionOptions
 
     asked = (*kinds, "secrets") if secrets and kinds else kinds
     wanted = run.Wanted(cluster, region, finding, start, end, asked, secrets, aws_only, estimate, agreed)
@@ -114,6 +113,8 @@ def collect(
         return
     with ShownProgress() as progress:
         if more and not estimate:
+            from kit.live.collect.more import collect_more
+
             arrived = collect_more(more, folder, wanted, access, depth, progress, tell)
         else:
             arrived = run.collect(folder, wanted, access, progress, tell)
@@ -188,7 +189,7 @@ def investigate(
     from kit.live.collect import run
     from kit.live.collect.more import collect_more
     from kit.live.collect.sent import in_file_name
-    from kit.live.run import ConnectionOptions
+    from kit.live.connection import ConnectionOptions
     from kit.report import make_report
 
     if not cluster:
@@ -255,7 +256,7 @@ def watch(case: Path, every: str, until: str, since: str, folder: Path | None, p
     together with the other. Stopped at any moment, the same command goes on. Exit code 3 when there is a line.
     """
     from kit.live.collect.watch import watch as looks
-    from kit.live.run import ConnectionOptions
+    from kit.live.connection import ConnectionOptions
     from kit.model.window import checked_time
 
     pause = re.fullmatch(r"(\d{1,5})([smh])", every)

@@ -134,7 +134,8 @@ def _masked_bodies(parameters: dict[str, Any]) -> dict[str, Any]:
 @shows_errors
 def preview(case: Path, profile: str | None, kubeconfig: str | None, context: str | None, as_json: bool) -> None:
     """Try the saved plan of CASE by the services' own dry-runs, and say of each action what it would do now. It changes nothing."""
-    from kit.live.run import ConnectionOptions, preview_case
+    from kit.live.connection import ConnectionOptions
+    from kit.live.run import preview_case
 
     _print_outcomes(preview_case(case, ConnectionOptions(profile, kubeconfig, context), tell), as_json)
 
@@ -175,7 +176,8 @@ def apply(
     Everything is journaled before it is done (CASE/journal.jsonl). Stopped at any moment, the same command goes on: nothing is done
     twice, and what is not known is looked up. What fails holds up only what has to come after it.
     """
-    from kit.live.run import ConnectionOptions, apply_case
+    from kit.live.connection import ConnectionOptions
+    from kit.live.run import apply_case
 
     access = ConnectionOptions(profile, kubeconfig, context)
     _print_outcomes(apply_case(case, approve, access, tell, without_capture, by_hand, check_after), as_json)
@@ -193,7 +195,8 @@ def check(case: Path, profile: str | None, kubeconfig: str | None, context: str 
     be told; a Node without an instance is named. Exit code 1 while something does not hold, is alive, or dies
     only later.
     """
-    from kit.live.run import ConnectionOptions, check_case, needs_somebody
+    from kit.live.connection import ConnectionOptions
+    from kit.live.run import check_case, needs_somebody
 
     outcomes, looked = check_case(case, ConnectionOptions(profile, kubeconfig, context), tell)
     states = [one.state for one in looked]
@@ -240,7 +243,8 @@ def undo(
 
     What somebody changed since is left as it is, and so is what keeps the attacker out. Each undo was shown in the plan and approved with it.
     """
-    from kit.live.run import ConnectionOptions, undo_case
+    from kit.live.connection import ConnectionOptions
+    from kit.live.run import undo_case
 
     access = ConnectionOptions(profile, kubeconfig, context)
     _print_outcomes(undo_case(case, access, tell, only, including_attackers), as_json)

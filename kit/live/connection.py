@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.25  # s; doubled with each try, with jitter: about 8 s in all
 _CONNECT, _READ = 10, 60  # s
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """How the account and the cluster are reached, by the usual conventions; None for what the environment says."""
+
+    profile: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
 
 
 class Connection:

@@ -7,7 +7,7 @@ anything is done.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
 from kit.live.acts.act import DOES_NOT_HOLD, services_needed_by
 from kit.live.apply import Outcome, Remediation, Tell
 from kit.live.attacker_out import AttackerOut, LookedAt, given_back
-from kit.live.connection import Connection
+from kit.live.connection import Connection, ConnectionOptions
 from kit.live.place import place_checked
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan
@@ -48,15 +48,6 @@ _BAD = ("refused", "failed", "unknown", "held", "not undone")
 def needs_somebody(outcome: Outcome) -> bool:
     """Whether somebody has to do something after an outcome."""
     return outcome.word in _BAD or (outcome.check is not None and outcome.check.word == DOES_NOT_HOLD)
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """How the account and the cluster are reached, by the usual conventions; None for what the environment says."""
-
-    profile: str | None = None
-    kubeconfig: str | None = None
-    context: str | None = None
 
 
 def preview_case(case: Path, access: ConnectionOptions, tell: Tell) -> list[Outcome]:

@@ -17,7 +17,7 @@ from kit.evidence.intake import Progress, add_evidence
 from kit.lenient import dict_of, time_of
 from kit.live.collect.collection_log import LOG_NAME, CollectionLog
 from kit.live.collect.run import Gathered, Wanted, collect
-from kit.live.run import ConnectionOptions
+from kit.live.connection import ConnectionOptions
 from kit.model.window import Window
 from kit.words import counted, iso
 

@@ -19,7 +19,7 @@ from kit.live.collect.collection import Collection
 from kit.live.collect.collection_log import CollectionLog
 from kit.live.collect.requests import IN_AWS, LISTED_OBJECTS, LOG_GROUPS, THE_CLUSTER, THE_FINDING, Request
 from kit.live.collect.run import Wanted, look_around, reached
-from kit.live.run import ConnectionOptions
+from kit.live.connection import ConnectionOptions
 from kit.model.command_line import Command, aws
 from kit.words import utc
 

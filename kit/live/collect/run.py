@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import CallError, EvidenceError
-from kit.evidence.intake import Progress
 from kit.lenient import dict_of, dicts_of, list_of, member, time_of
 from kit.live.collect.collection import Collection
 from kit.live.collect.collection_log import ARRIVED, CollectionLog
@@ -27,13 +26,15 @@ from kit.live.collect.requests import (
     Request,
     asked_for,
 )
-from kit.live.connection import Connection
+from kit.live.connection import Connection, ConnectionOptions
 from kit.live.place import place_checked
-from kit.live.run import ConnectionOptions
 from kit.model.arn import partition_of
 from kit.model.finding import Finding, finding_of
 from kit.model.window import Window, checked_window
 from kit.words import Names, iso, nearest, utc
+
+if TYPE_CHECKING:
+    from kit.evidence.intake import Progress
 
 FIRST_KINDS = ("findings", "events", "container_logs", "objects", "audit", "authenticator", "eks")
 """The kinds of a first pass, which give a brief: what vanishes first, and who called."""

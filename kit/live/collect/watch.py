@@ -22,7 +22,7 @@ from kit.evidence.intake import Progress
 from kit.lenient import dict_of, dicts_of, found_at, json_of, list_of, texts_of, time_of
 from kit.live.collect.collection_log import LOG_NAME, CollectionLog
 from kit.live.collect.run import Wanted, collect
-from kit.live.run import ConnectionOptions
+from kit.live.connection import ConnectionOptions
 from kit.model.address import canonical
 from kit.plan.journal import Journal
 from kit.words import iso
