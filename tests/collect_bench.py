@@ -41,7 +41,7 @@ def cpu_of(command: list[str], environment: dict[str, str]) -> float:
     before = psutil.Process().cpu_times()
     subprocess.run(command, env=environment, check=True, capture_output=True)
     after = psutil.Process().cpu_times()
-    return sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
+    return float(sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")))
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from kit.case.case import Case
@@ -20,6 +20,8 @@ from kit.live.collect.run import Gathered, Wanted, collect
 from kit.live.connection import ConnectionOptions
 from kit.model.window import Window
 from kit.words import counted, iso
+
+_NEAR = timedelta(days=1)
 
 
 def wanted_by(case: Case, given: Wanted, had: Window | None) -> Wanted:
@@ -36,9 +38,11 @@ def wanted_by(case: Case, given: Wanted, had: Window | None) -> Wanted:
     found, window = case.scope["findings"], had or case.window
     subjects = [one for each in found for one in each["subjects"]]
     missed = [one[end] for each in found for one in each["limits"] for end in ("start", "end")]
-    times = sorted(
-        [datetime.fromisoformat(one) for one in missed if one] + ([window.start, window.end] if window else [])
-    )
+    known = [datetime.fromisoformat(one) for one in missed if one]
+    if window:  # a certificate or a role may be years old: that is no time to fetch the logs of
+        near = Window(window.start - _NEAR, window.end + _NEAR)
+        known = [one for one in known if one in near] + [window.start, window.end]
+    times = sorted(known)
     asks = replace(
         given,
         cluster=case.cluster,
