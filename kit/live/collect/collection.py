@@ -23,7 +23,7 @@ from kit.live.attempts import Attempt
 from kit.live.collect.collection_log import CollectionLog
 from kit.live.collect.requests import EVENT_HISTORY, LISTED_KINDS, NAMES_ALONE, TRAIL_FILE, TRAIL_FILES, Request
 from kit.live.collect.sent import Sent, filled, holds_nothing, in_file_name, known_as, stands_at, written_as
-from kit.live.collect.trail_files import DELIVERED_WITHIN, days_of, is_of
+from kit.live.collect.trail_files import DELIVERED_WITHIN, delivery_folders, is_of
 from kit.live.connection import Connection
 from kit.live.errors import LiveError, Missing, aws_answer
 from kit.model.window import Window
@@ -128,7 +128,7 @@ class Collection:
     def _name_trail_folders(self) -> None:
         regions = (self.region, self._global_region)
         trails = self.known.get("trail_buckets", [])
-        self.known["trail_days"] = [*days_of(trails, str(self.values["account"]), regions, self._window)]
+        self.known["trail_days"] = [*delivery_folders(trails, str(self.values["account"]), regions, self._window)]
 
     def _has_trail_files(self) -> bool:
         """Whether the files of the window were delivered, and all of them could be had: they have more than the event history."""
