@@ -14,15 +14,14 @@ from typing import Any
 
 from kit.lenient import dict_of, text_of
 from kit.model.window import Window
+from kit.words import Names
 
 DELIVERED_WITHIN = timedelta(minutes=20)
 _DIGESTS_WITHIN = timedelta(hours=2)  # a digest is of an hour, and comes after it
 _NAMED = re.compile(r"_(\d{8}T\d{4})(?:\d\d)?Z(?:_|\.)")
 
 
-def delivery_folders(
-    trails: Iterable[Any], account: str, regions: Iterable[str], window: Window
-) -> Iterator[dict[str, str]]:
+def delivery_folders(trails: Iterable[Any], account: str, regions: Names, window: Window) -> Iterator[dict[str, str]]:
     """The folders in which the files of a window lie: a bucket and a prefix for each day, region and kind of file."""
     last = window.end + DELIVERED_WITHIN
     days = (window.start.date() + timedelta(days=number) for number in range((last.date() - window.start.date()).days + 1))  # fmt: skip
