@@ -29,6 +29,7 @@ from kit.questions.advice import advices
 from kit.report.run import NOTEBOOK_FOLDER
 from kit.store import tables
 from kit.training.asking import ASKED_IN_LABS
+from kit.training.class_report import SHIFT_RULE
 from kit.training.grading import HINT_COSTS, LAST_WITH_HINTS, SHOWN_FROM_TRY
 from kit.training.kinds import HARM_COSTS
 from kit.training.lab import LAB_LEVELS, Lab
@@ -246,6 +247,7 @@ def _training() -> str:
         "kit train hint my-lab affected_pods            # a hint costs",
         "kit train grade my-lab",
         "```\n",
+        "The same in JupyterLab: `notebooks/90_training.ipynb` lists the labs, opens one, asks question by question, grades, and writes a certificate.\n",
         "## How marks are given\n",
         "* The mark of a lab is the mean of its questions' marks. A question without an answer has 0.",
         "* A question that scope, answers, plan or brief of the kit answer weighs half of one that a person has to answer. No lab below level 3 can be passed",
@@ -271,6 +273,14 @@ def _training() -> str:
         "* make the progress anew, entry by entry: its hash chain shows a change, not a forgery.\n",
         "So a mark shows what somebody can do only if the seed was given by somebody else and somebody looked on.",
         "Progress is one file in the user's data folder, or `--progress FILE`; its entries are chained by hash, so that a changed mark shows.\n",
+        "## For instructors\n",
+        "`kit train results FILE --name NAME` writes a learner's tries with their hash chain, signed with `--key FILE`; `--xapi` writes them as statements for a",
+        "learning platform. `kit train class FOLDER` grades the files of a folder again and writes `class.html` and `class.csv`: by learner, goal and question,",
+        "which wrong answers were common, whose pass is older than a playbook that changed, and who may take a shift. The rule is a file:\n",
+        "```toml",
+        *SHIFT_RULE.read_text(encoding="utf-8").strip().splitlines(),
+        "```\n",
+        "A result that was changed, or whose mark does not follow from its answers, is left out and named.\n",
         "## First week\n",
         *_week(every),
         "## Labs\n",

@@ -164,6 +164,8 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "about_evidence",
             "about_family",
             "calls",
+            "class_page",
+            "class_report",
             "grading",
             "kinds",
             "learner_folder",
@@ -171,7 +173,9 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "material",
             "progress",
             "reading",
+            "results",
             "variation",
+            "workbook",
         )
     },
 }

@@ -147,6 +147,79 @@ def grade(folder: Path, answers: Path | None, progress: Path | None, as_json: bo
     click.echo(f"mark {made.mark} of 100{harm}; try {made.attempt}, {made.minutes} minutes")
 
 
+_KEY = click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="File with a shared key that signs results."
+)
+
+
+@train.command(epilog="Example: kit train results amira.json --name Amira")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, metavar="NAME", help="The learner's name, as the class shows it.")
+@_KEY
+@click.option("--xapi", is_flag=True, help="Write xAPI statements for a learning platform instead.")
+@_keeps_progress
+@AS_JSON
+@shows_errors
+def results(file: Path, name: str, key: Path | None, xapi: bool, progress: Path | None, as_json: bool) -> None:
+    """Write the marks with their hash chain into FILE, to be handed over."""
+    from kit.training.progress import entries_of, progress_file
+    from kit.training.results import write_results, write_statements
+
+    entries = entries_of(progress or progress_file())
+    if xapi:
+        number = write_statements(file, name, entries)
+        print_json({"file": str(file), "statements": number}) if as_json else click.echo(
+            f"{printable(str(file))}: {number} statements"
+        )
+        return
+    digest = write_results(file, name, entries, key)
+    print_json({"file": str(file), "digest": digest, "signed": key is not None}) if as_json else click.echo(
+        f"{printable(str(file))}: {digest}"
+    )
+
+
+@train.command("class", epilog="Example: kit train class handed-over")
+@_FOLDER
+@click.option(
+    "--rule",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Who may take a shift; the kit's own rule without it.",
+)
+@_KEY
+@AS_JSON
+@shows_errors
+def train_class(folder: Path, rule: Path | None, key: Path | None, as_json: bool) -> None:
+    """Grade again the results in FOLDER, and write class.html and class.csv there."""
+    from kit.errors import TrainingError
+    from kit.training.class_page import write_class
+    from kit.training.class_report import SHIFT_RULE, class_of, shift_rule
+
+    with ShownProgress() as shown:
+        made = class_of(folder, shift_rule(rule or SHIFT_RULE), key, shown)
+    page, rows = write_class(made, folder)
+    if as_json:
+        learners = [
+            {
+                "name": one.name,
+                "labs": len(one.tries),
+                "may_take_a_shift": not one.lacks,
+                "lacks": one.lacks,
+                "stale": one.stale,
+            }
+            for one in made.learners
+        ]
+        print_json({"page": str(page), "csv": str(rows), "learners": learners, "left_out": made.faults})
+    else:
+        table = table_with("learner", "labs", "may take a shift", "what is missing")
+        for one in made.learners:
+            add_row(table, one.name, len(one.tries), "no" if one.lacks else "yes", "; ".join(one.lacks))
+        print_table(table)
+        click.echo(printable(str(page)))
+    if made.faults:
+        raise TrainingError("; ".join(made.faults), where=str(folder), next="the page has all others")
+
+
 def _as_json(made: Any) -> dict[str, Any]:
     return {
         "lab": made.lab.name, "seed": made.started.seed, "try": made.attempt, "minutes": made.minutes, "mark": made.mark, "harm": made.harm,

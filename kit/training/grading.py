@@ -10,13 +10,13 @@ from typing import Any
 from kit import __version__
 from kit.errors import TrainingError
 from kit.training.asking import asked_of
-from kit.training.kinds import Graded, LabQuestion
+from kit.training.kinds import FiveSentences, Graded, LabQuestion
 from kit.training.lab import Lab
 from kit.training.learner_folder import ANSWERS, LAB_CASE, Started, answers_in, lab_page, page_digest, started_in
 from kit.training.locking import open_graded
 from kit.training.material import Material
 from kit.training.progress import ProgressEntry, add_entry, entries_of
-from kit.training.reading import lab_named
+from kit.training.reading import guidance_of, lab_named
 from kit.words import iso, nearest
 
 HINT_COSTS = 0.1
@@ -82,7 +82,7 @@ def grade_answers(
 
 def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> LabMark:
     """Grade a learner's folder and keep the mark in the progress. Raises TrainingError; then nothing was kept."""
-    started, lab, asked = _work(folder)
+    started, lab, asked = work_in(folder)
     given = answers_in(answers or folder / ANSWERS, started, asked)
     before = [one for one in entries_of(progress) if _is_of(one, started)]
     attempt = sum(one["kind"] == "graded" for one in before) + 1
@@ -90,7 +90,20 @@ def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> L
     minutes = int((now - datetime.fromisoformat(started.started_at)).total_seconds() // 60)
     made = LabMark(started, lab, attempt, minutes, grade_answers(asked, given, _hints(before), attempt))
     marks = {one.asked.name: one.mark for one in made.questions}
-    told = {"try": attempt, "minutes": minutes, "mark": made.mark, "harm": made.harm, "marks": marks}
+    told = {
+        "try": attempt,
+        "minutes": minutes,
+        "mark": made.mark,
+        "harm": made.harm,
+        "marks": marks,
+        "hints": _hints(before),
+    }
+    # Free text stays with the learner: nothing personal goes into results but the name.
+    told |= {
+        "answers": {
+            one.name: given[one.name] for one in asked if one.name in given and not isinstance(one, FiveSentences)
+        }
+    }
     add_entry(progress, _entry("graded", started, now) | told)
     open_graded(folder / LAB_CASE, [one.asked.name for one in made.questions if one.answered and not one.graded.unread])
     return made
@@ -98,7 +111,7 @@ def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> L
 
 def next_hint(folder: Path, question: str, progress: Path) -> tuple[str, int]:
     """The next hint for a question and how many are left; the hint is kept in the progress. Raises TrainingError where there is none."""
-    started, lab, asked = _work(folder)
+    started, lab, asked = work_in(folder)
     by_name = {one.name: one for one in asked}
     if question not in by_name:
         raise TrainingError(f"{question!r} is no question of this lab", next=nearest(question, by_name))
@@ -125,7 +138,8 @@ def keep_start(started: Started, progress: Path) -> None:
     add_entry(progress, _entry("started", started, datetime.fromisoformat(started.started_at)))
 
 
-def _work(folder: Path) -> tuple[Started, Lab, list[LabQuestion]]:
+def work_in(folder: Path) -> tuple[Started, Lab, list[LabQuestion]]:
+    """What was started in a folder, its lab and its questions. Raises TrainingError where they have changed since."""
     started = started_in(folder)
     lab = lab_named(started.lab)
     material = Material(lab, started.seed)
@@ -145,6 +159,7 @@ def _entry(kind: str, started: Started, at: datetime) -> ProgressEntry:
         "lab": started.lab,
         "seed": started.seed,
         "lab_digest": started.lab_digest,
+        "guidance": guidance_of(lab_named(started.lab)),
         "kit": __version__,
         "at": iso(at),
     }

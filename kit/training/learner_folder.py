@@ -59,7 +59,7 @@ def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = Non
             load_new_case(made / LAB_CASE, [str(Path(scratch, "evidence"))], progress=progress)
             lock_case(made / LAB_CASE, lab)
             write_whole(made / PAGE, page)
-            write_whole(made / ANSWERS, _answer_file(lab, seed, asked))
+            write_whole(made / ANSWERS, _answer_file(lab.name, seed, asked, {}))
             write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
             if folder.is_dir():
                 folder.rmdir()
@@ -140,8 +140,28 @@ def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> 
     return "\n".join(parts)
 
 
-def _answer_file(lab: Lab, seed: int, asked: list[LabQuestion]) -> str:
-    lines = [f'lab = "{lab.name}"', f"seed = {seed}", "", "[answers]"]
+def keep_answers(folder: Path, started: Started, asked: list[LabQuestion], answers: dict[str, Any]) -> None:
+    """Write answers into the learner's folder. Raises TrainingError where they cannot be written; then the old ones stand."""
+    try:
+        write_whole(folder / ANSWERS, _answer_file(started.lab, started.seed, asked, answers))
+    except OSError as error:
+        raise TrainingError(
+            f"the answers cannot be written: {error.strerror}", where=str(folder / ANSWERS), next="free the disk"
+        ) from None
+
+
+def _answer_file(lab: str, seed: int, asked: list[LabQuestion], answers: dict[str, Any]) -> str:
+    lines = [f'lab = "{lab}"', f"seed = {seed}", "", "[answers]"]
     for one in asked:
-        lines += [f"# {one.text}", f"# {one.form}", f"# {one.name} =", ""]
+        given = f"{one.name} = {_toml(answers[one.name])}" if one.name in answers else f"# {one.name} ="
+        lines += [f"# {one.text}", f"# {one.form}", given, ""]
     return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """A text, a list or a table as TOML, in one line."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_toml(key)} = {_toml(one)}' for key, one in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -45,16 +45,21 @@ def entries_of(path: Path) -> list[ProgressEntry]:
             where=str(path),
             next="use the kit that wrote the file, or name another file with --progress",
         )
-    before, entries = "", read.get("entries")
+    return checked_chain(read.get("entries"), path)
+
+
+def checked_chain(entries: Any, path: Path) -> list[ProgressEntry]:
+    """Entries whose chain of hashes holds. Raises TrainingError for one that was changed, with its place in the file."""
+    before = ""
     for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
         if not isinstance(entry, dict) or entry.get("digest") != _digest(before, entry):
             raise TrainingError(
                 "the progress was changed after it was written",
                 where=f"{path}: entries[{number}]",
-                next="restore the file, or name another one with --progress; nothing was written",
+                next="restore the file, or name another one; nothing was written",
             )
         before = entry["digest"]
-    return list(read["entries"])
+    return list(entries)
 
 
 def add_entry(path: Path, entry: ProgressEntry) -> list[ProgressEntry]:

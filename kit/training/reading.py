@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import TrainingError
-from kit.playbooks.playbook import finding_types, playbook_of, playbooks_by_family
+from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks_by_family
 from kit.training.asking import ASKED_IN_LABS
 from kit.training.lab import LAB_LEVELS, Lab, LabCase, recordings
 from kit.words import nearest
@@ -49,6 +49,16 @@ def lab_named(name: str) -> Lab:
     if name not in every:
         raise TrainingError(f"{name!r} is not a lab", next=f"{nearest(name, every)}; `kit train list` has them all")
     return every[name]
+
+
+def guidance_of(lab: Lab) -> str:
+    """The digest of what a lab teaches: the playbooks of its families and their finding types. Another one means that a pass is stale."""
+    whole = hashlib.sha256()
+    for family in lab.families:
+        whole.update((FOLDER / f"{family}.toml").read_bytes())
+        for name in playbooks_by_family()[family].finding_types:
+            whole.update(repr(finding_types()[name]).encode())
+    return whole.hexdigest()
 
 
 class _Reader:

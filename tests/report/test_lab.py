@@ -22,6 +22,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 from traitlets.config import Config
 
 from kit.report.run import NOTEBOOK_FOLDER
+from kit.training.asking import asked_of
+from kit.training.material import Material
+from kit.training.reading import lab_named
+from kit.training.results import read_results
 from tests import cases
 from tests.command import RECORDINGS
 from tests.report.conftest import browser_path
@@ -47,6 +51,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "XDG_DATA_HOME": str(folder / "data"),
     }
     options = [
         "--no-browser",
@@ -104,6 +109,49 @@ def test_an_analyst_runs_triage_and_picks_another_finding(lab: str) -> None:
         assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
         browser.close()
     assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
+
+
+def test_a_learner_does_a_lab_from_the_list_to_the_certificate(lab: str) -> None:
+    name, seed = "read-a-sample", 7
+    asked = asked_of(Material(lab_named(name), seed))
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1400})
+        page.goto(lab.replace("00_triage", "90_training"))
+        _run_all(page)
+        listed = page.locator("table.kit-labs").first
+        expect(listed.locator("tr", has_text=name)).to_contain_text("new", timeout=2 * _MINUTE)
+        page.locator(".widget-dropdown select").first.select_option(name)
+        page.get_by_placeholder("any").fill(str(seed))
+        page.get_by_placeholder("any").press("Tab")
+        page.get_by_role("button", name="Open the lab").click()
+        for number, one in enumerate(asked, 1):
+            expect(page.get_by_text(f"{number} of {len(asked)}: {one.name}")).to_be_visible(timeout=3 * _MINUTE)
+            if isinstance(one.right_answer, dict):
+                for key, option in one.right_answer.items():
+                    row = page.locator(".widget-dropdown", has=page.get_by_text(key, exact=True))
+                    row.locator("select").select_option(option)
+            else:
+                for letter in one.right_answer:
+                    page.get_by_role("button", name=letter, exact=True).click()
+            page.get_by_role("button", name="Keep the answer").click()
+            expect(page.get_by_text("Kept.", exact=True)).to_be_visible(timeout=_MINUTE)
+            page.get_by_role("button", name="Next", exact=True).click()
+        page.get_by_role("button", name="Grade", exact=True).click()
+        expect(page.get_by_text("Mark 100 of 100, try 1")).to_be_visible(timeout=2 * _MINUTE)
+        expect(page.get_by_text("docs/finding-types/cryptomining.md")).to_be_visible()
+        expect(listed.locator("tr", has_text=name)).to_contain_text("graded")
+        page.get_by_placeholder("none: the results are not signed").press("Shift+Tab")
+        page.keyboard.type("Amira")
+        page.keyboard.press("Tab")
+        page.get_by_role("button", name="Write the certificate").click()
+        written = page.get_by_text("Written:")
+        expect(written).to_be_visible(timeout=_MINUTE)
+        path = Path(written.locator("code").first.inner_text())
+        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        browser.close()
+    results = read_results(path)
+    assert (results.learner, [one["mark"] for one in results.first_tries]) == ("Amira", [100])
 
 
 def test_a_notebook_holds_each_library_once_and_draws_all_figures_and_tables_offline(tmp_path: Path) -> None:
