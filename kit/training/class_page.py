@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from kit import __version__
 from kit.errors import TrainingError
-from kit.show.html_table import safe, write_csv
+from kit.exports.csv_file import write_csv
+from kit.show.html_table import safe
 from kit.training.class_report import ClassReport
 from kit.whole_file import write_whole
 
