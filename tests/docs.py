@@ -234,6 +234,10 @@ def _family(one: Playbook) -> str:
     return "\n".join(parts)
 
 
+OF_TYPES = {"types_and_what_they_say", "what_guardduty_saw", "commonest_false_alarm", "what_decides"}
+"""Questions about finding types, whatever the case."""
+
+
 def _training() -> str:
     every = list(labs().values())
     parts = [
@@ -300,6 +304,13 @@ def _training() -> str:
             or "none: a finding type without a playbook"
         )
         parts.append(f"| [{family}](finding-types/{family}.md) | {named} |")
+    parts += ["\n## Finding types\n", "| finding type | asked about in | questions |", "|---|---|---|"]
+    for name in sorted(finding_types()):
+        family = playbook_of(name).family
+        asked_in = [one for one in every if family in one.families and OF_TYPES & set(one.questions)]
+        asked = dict.fromkeys(question for one in asked_in for question in one.questions if question in OF_TYPES)
+        labs_of = ", ".join(f"`{one.name}`" for one in asked_in) or "none: a finding type without a playbook"
+        parts.append(f"| `{name}` | {labs_of} | {', '.join(f'`{question}`' for question in asked)} |")
     parts += ["\n## Questions\n", "| question | asks | labs |", "|---|---|---|"]
     for name, ask in ASKED_IN_LABS.items():
         asked_by = sum(name in one.questions for one in every)
@@ -324,9 +335,11 @@ def _week(every: list[Lab]) -> list[str]:
         working[:half],
         [*working[half:], *whole],
     ]
-    lines = ["| day | labs | minutes |", "|---|---|---|"]
+    lines = ["| day | labs | minutes | after it a learner can |", "|---|---|---|---|"]
     for number, day in enumerate(days, 1):
-        lines.append(f"| {number} | {', '.join(f'`{one.name}`' for one in day)} | {sum(one.minutes for one in day)} |")
+        goals = "; ".join(dict.fromkeys(goal for one in day for goal in one.goals))
+        names = ", ".join(f"`{one.name}`" for one in day)
+        lines.append(f"| {number} | {names} | {sum(one.minutes for one in day)} | {goals} |")
     return [*lines, ""]
 
 

@@ -28,7 +28,7 @@ MODULES = {
 # Packages that one room alone may import.
 OWNERS = {
     "plotly": ("kit.show.figures",),
-    "ipywidgets": ("kit.show.lab",),
+    "ipywidgets": ("kit.show.lab", "kit.training.workbook"),
     "itables": ("kit.show.lab",),
     "papermill": ("kit.report",),
     "nbconvert": ("kit.report",),
@@ -40,7 +40,7 @@ OWNERS = {
     "requests": (),
     "httpx": (),
     "html": ("kit.show.figures",),
-    "markupsafe": ("kit.show", "kit.report"),
+    "markupsafe": ("kit.show", "kit.report", "kit.training"),
 }
 # What is declared to be HTML and is no text that stands in the code: files of the kit, plotly's code, JSON in which no tag can begin.
 DECLARED_HTML = {

@@ -23,6 +23,7 @@ from kit.training.material import Material
 from kit.training.reading import LABS, lab_named, labs
 from kit.training.variation import AS_RECORDED, TRUTH, Recording
 from tests.command import Done, kit, kit_json, told
+from tests.docs import OF_TYPES, pages
 from tests.truth import score
 
 LAB, LIGHT, SEED = "work-stolen-token", "read-secrets-accessed", 7
@@ -83,6 +84,20 @@ def test_every_finding_type_stands_in_a_question() -> None:
     of_sample = {family for lab in EVERY.values() if lab.case.folder == SAMPLE_CASE for family in lab.families}
     asked |= {name for family in of_sample for name in playbooks_by_family()[family].finding_types}
     assert set(finding_types()) - asked == set()
+
+
+def test_the_curriculum_has_each_family_and_each_type_with_its_questions() -> None:
+    page = pages()["training.md"]
+    families, types = (
+        page.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Families", "Finding types")
+    )
+    for family in set(playbooks_by_family()) - {"generic"}:
+        assert re.search(rf"^\| \[{family}\].*\| `", families, re.MULTILINE), family
+    for name in finding_types():
+        row = next(line for line in types.split("\n") if line.startswith(f"| `{name}` |"))
+        assert set(re.findall(r"`(\w+)`", row.rpartition(" | ")[2])) == OF_TYPES, row
+    week = page.partition("## First week\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", week)) == set(EVERY)
 
 
 def test_every_question_is_asked_and_two_of_a_familys_lab_are_wrong_in_every_other() -> None:

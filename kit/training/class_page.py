@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 from markupsafe import Markup
 
 from kit import __version__
+from kit.case.frames import frame_of
 from kit.errors import TrainingError
 from kit.exports.csv_file import write_csv
 from kit.show.html_table import safe
 from kit.training.class_report import ClassReport
 from kit.whole_file import write_whole
+from kit.words import Names
 
 _MOST_WRONG = 3
 _COLUMNS = ("learner", "lab", "seed", "at", "mark", "harm", "minutes", "kit", "lab_digest")
@@ -29,10 +30,7 @@ def write_class(report: ClassReport, folder: Path) -> tuple[Path, Path]:
     tries = [{"learner": one.name, **entry} for one in report.learners for entry in one.tries]
     try:
         write_whole(page, str(class_page(report)) + "\n")
-        write_csv(
-            pd.DataFrame([{name: entry.get(name) for name in _COLUMNS} for entry in tries], columns=list(_COLUMNS)),
-            rows,
-        )
+        write_csv(frame_of([{name: entry.get(name) for name in _COLUMNS} for entry in tries], list(_COLUMNS)), rows)
     except OSError as error:
         raise TrainingError(
             f"cannot be written: {error.strerror}", where=str(folder), next="make the folder writable"
@@ -85,7 +83,7 @@ def _mean(marks: list[int]) -> int:
     return round(sum(marks) / len(marks)) if marks else 0
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> Markup:
+def _table(head: Names, rows: Iterable[Iterable[object]]) -> Markup:
     cells = Markup("").join(Markup("<th>{}</th>").format(safe(one)) for one in head)
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(safe(one)) for one in row))
