@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from packaging.markers import Marker
@@ -66,10 +67,20 @@ SYSTEMS = (
 )  # fmt: skip
 
 
+@cache
 def locked(lock: str) -> list[tuple[Requirement, str]]:
     """The requirements of a lock, each with its lines as they stand: version, marker and hashes."""
     entries = re.split(r"\n(?=[a-z0-9])", lock.strip())
     return [(Requirement(re.split(r"\s*\\\n|\s--hash", entry)[0]), entry) for entry in entries]
+
+
+@cache
+def _requires(name: str) -> tuple[Requirement, ...]:
+    """What an installed package asks for; nothing of one for another system than this, which is a leaf."""
+    try:
+        return tuple(map(Requirement, importlib.metadata.requires(name) or ()))
+    except importlib.metadata.PackageNotFoundError:
+        return ()
 
 
 def needed(environment: dict[str, str]) -> set[str]:
@@ -77,11 +88,7 @@ def needed(environment: dict[str, str]) -> set[str]:
     found, left = set[tuple[str, str]](), [(NAME, "")]
     while left:
         name, extra = left.pop()
-        try:
-            listed = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:  # of another system than this one: a leaf
-            continue
-        for one in map(Requirement, listed):
+        for one in _requires(name):
             if one.marker is None or one.marker.evaluate(environment | {"extra": extra}):
                 asked = {(canonicalize_name(one.name), each) for each in ("", *one.extras)} - found
                 found |= asked
