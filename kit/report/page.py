@@ -109,8 +109,10 @@ def _appendix_last(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for folded in (False, True):
         for part in parts:
             chosen = [cell for cell in part["cells"] if cell.metadata["folded"] == folded]
-            sections = _without_what_is_shown(_sections(chosen), shown)
+            sections = _sections(chosen)
+            left = _without_what_is_shown(sections, shown)
             if folded:
+                sections = left
                 for section in sections:
                     _fold(section, part["title"])
             cells = [cell for section in sections for cell in section]

@@ -34,7 +34,8 @@ def steps(case: Case, *kinds: str) -> Shown:
     shown = [one for one in plan.actions if one.action in wanted]
     left_out = [one for one in plan.not_possible if one["action"] in wanted]
     if not shown and not left_out:
-        return Shown(Markup("<p>The plan has nothing about these.</p>"), "no steps")
+        says = "The plan has nothing about these." if kinds else "The plan has no action."
+        return Shown(Markup("<p>{}</p>").format(says), "no steps")
     if kinds and os.environ.get(HEADLESS):  # a report has the plan once
         says = Markup('<p>{} of <a href="#The-plan">the plan</a>: {}.</p>')
         return Shown(says.format(counted(len(shown), "action"), safe(_named(shown))), counted(len(shown), "action"))
@@ -71,12 +72,12 @@ def _first_page(plan: Plan, now: Iterable[PlannedAction], lines: Names) -> Marku
     parts = list[Markup]()
     urgent = [row_of([one]) for one in now]
     if urgent:
-        parts += [Markup("<h4>Stop it now</h4>{}").format(_urgent(urgent))]
+        parts += [Markup("<h3>Stop it now</h3>{}").format(_urgent(urgent))]
         parts += [Markup("<p>{}</p>").format(safe(says)) for says in [kept_before(plan, now)] if says]
     for line in lines:
         who, _, says = line.partition(": ")
         parts.append(Markup("<p><b>{}:</b> {}</p>").format(safe(who), safe(says)))
-    parts.append(Markup("<h4>What is done</h4>{}").format(_overview(rows_of_plan(plan.actions))))
+    parts.append(Markup("<h3>What is done</h3>{}").format(_overview(rows_of_plan(plan.actions))))
     return Markup("").join(parts)
 
 
@@ -208,7 +209,7 @@ def _noted(case: Case) -> Markup:
         )
         for number, one in enumerate(case.notes, 1)
     )
-    return Markup("<h4>Notes</h4><ol>{}</ol>").format(listed) if listed else Markup("")
+    return Markup("<h3>Notes</h3><ol>{}</ol>").format(listed) if listed else Markup("")
 
 
 def _checked(check: dict[str, str] | None) -> str:

@@ -27,6 +27,7 @@ from kit.show.words import (
     severity_pill,
     some_of,
     stretch_words,
+    with_code,
 )
 from kit.words import counted
 
@@ -34,6 +35,7 @@ _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role",
 _MOST_OPEN, _MOST_LIMITS = 9, 4  # of one incident
 _ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
 _DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
+_LONG_STORY = 6  # rows
 _SHORT_COMMAND = 90  # letters; longer ones fold
 
 
@@ -87,23 +89,23 @@ def _title(one: dict[str, Any], element: str = "h3") -> Markup:
 
 def _columns(case: Case, one: dict[str, Any]) -> Markup:
     """One incident in two columns: what happened and what cannot be told; whose it is, what is open, what to do."""
+    goes = _block("Evidence that goes by itself", _vanishing(one), kind="narrow")
+    is_long = len(one["story"]) > _LONG_STORY  # so that neither column is much longer
     left = [
         _block("Story", _story(case, one), kind="narrow"),
         _block("Or is it ours?", _ours(one)),
         _block("Cannot be told", _cannot(one), kind="narrow"),
+        *([] if is_long else [goes]),
     ]
-    right = [
-        _block("Open now", _open_now(one)),
-        _block("Next", _next_steps(one)),
-        _block("Evidence that goes by itself", _vanishing(one), kind="narrow"),
-    ]
+    right = [_block("Open now", _open_now(one)), _block("Next", _next_steps(one)), *([goes] if is_long else [])]
     columns = Markup("").join(left), Markup("").join(right)
     return Markup('<div class="two"><div>{}</div><div>{}</div></div>').format(*columns)
 
 
 def _short(text: str, most: int) -> Markup:
     """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain."""
-    return safe(_DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text)), most)
+    shown = _DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text))
+    return with_code(f"{shown[:most]}…" if len(shown) > most else shown)
 
 
 def _block(title: str, inside: Markup, kind: str = "") -> Markup:
@@ -115,7 +117,9 @@ def _story(case: Case, one: dict[str, Any]) -> Markup:
     rows = list[Markup]()
     for row in one["story"]:
         at = clock(row["at"])[11:] if row["at"] else ""
-        shown_by = Markup(" {}").format(evidence_of.link(case, row["refs"][0], "call")) if row["refs"] else ""
+        shown_by = (
+            Markup(" {}").format(evidence_of.link(case, row["refs"][0], _noun(row["refs"][0]))) if row["refs"] else ""
+        )
         rows.append(
             Markup('<tr><th scope="row" title="{}">{}</th><td>{}{}</td></tr>').format(
                 clock(row["at"]), at, _short(row["says"], 180), shown_by
@@ -126,6 +130,10 @@ def _story(case: Case, one: dict[str, Any]) -> Markup:
     return Markup('<table class="story"><caption>{}, UTC</caption><tbody>{}</tbody></table>').format(
         dated, Markup("").join(rows)
     )
+
+
+def _noun(ref: str) -> str:
+    return "finding" if ref.startswith("finding:") else "call"
 
 
 def _ours(one: dict[str, Any]) -> Markup:
@@ -332,7 +340,7 @@ def _next_steps(one: dict[str, Any]) -> Markup:
 def _vanishing(one: dict[str, Any]) -> Markup:
     """The evidence that goes first at a known time."""
     risks = sorted({(risk["lost_at"], risk["says"]) for risk in one["at_risk"] if risk["lost_at"]})
-    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 200)) for _, says in risks[:2])
+    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 150)) for _, says in risks[:2])
     return Markup('<ul class="plain">{}</ul>').format(shown) if shown else shown
 
 

@@ -85,6 +85,64 @@ def test_the_page_is_a_few_screens_and_folded_figures_wait(seen: dict[str, Any])
     assert 0 < seen["drawn_at_once"] < FIGURES
 
 
+# Text against the ground that it stands on (WCAG 2.2, 1.4.3), and headings that leave no level out. axe-core says the same of the page and more.
+FAULTS = """() => {
+  document.querySelectorAll("details:not(.appendix)").forEach(fold => { fold.open = true; });
+  const light = colour => colour.slice(0, 3).map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+  const parts = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const ground = element => {
+    for (let box = element; box; box = box.parentElement) {
+      const colour = parts(getComputedStyle(box).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faults = [];
+  for (const element of document.querySelectorAll("body *:not(svg *, script, style)")) {
+    const says = [...element.childNodes].filter(node => node.nodeType === 3).map(node => node.data.trim()).join("");
+    if (!says || !element.checkVisibility() || element.closest(".js-plotly-plot")) continue;
+    const [one, other] = [light(parts(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => b - a);
+    if ((one + 0.05) / (other + 0.05) < 4.5) faults.push(`contrast ${((one + 0.05) / (other + 0.05)).toFixed(2)}: ${says.slice(0, 40)}`);
+  }
+  let level = 0;
+  for (const heading of document.querySelectorAll("h1, h2, h3, h4")) {
+    if (!heading.checkVisibility()) continue;
+    const next = Number(heading.tagName[1]);
+    if (next > level + 1) faults.push(`heading ${next} after ${level}: ${heading.textContent.slice(0, 40)}`);
+    level = next;
+  }
+  return faults;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_read_in_light_and_dark(report: Path, scheme: Any) -> None:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme=scheme)
+        page.goto(report.as_uri())
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        faults = page.evaluate(FAULTS)
+        page.evaluate(
+            "document.querySelector('.note').style.color = '#999'; document.querySelector('.note').style.background = '#aaa'"
+        )
+        spoilt = page.evaluate(FAULTS)
+        browser.close()
+    assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
+    assert faults == []
+    assert any("contrast" in fault for fault in spoilt)
+
+
+def test_each_box_of_the_attack_path_leads_to_a_call(report: Path) -> None:
+    page = BeautifulSoup(report.read_text(encoding="utf-8"), "html.parser")
+    links = page.select("svg a")
+    assert len(links) > 3
+    for link in links:
+        target = page.find(id=str(link["href"]).removeprefix("#"))
+        assert target is not None and target.name == "details"
+
+
 def test_nothing_stands_twice(report: Path) -> None:
     page = BeautifulSoup(report.read_text(encoding="utf-8"), "html.parser")
     texts = [table.get_text(" ", strip=True) for table in page.select("main table")]

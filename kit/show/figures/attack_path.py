@@ -255,7 +255,7 @@ def path_svg(boxes: list[Box], address_of: Callable[[str], str]) -> Markup:
     drawn = Markup("").join(_drawn(box, address_of(box.ref) if box.ref else "") for box in boxes)
     says = f"Attack path: {counted(sum(box.kind == 'credential' for box in boxes), 'credential')}, {counted(len(boxes), 'box', 'boxes')}; the table under it has the same."
     return Markup(
-        '<div class="wide path"><svg role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">{}{}</svg></div>'
+        '<div class="wide path"><svg role="group" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">{}{}</svg></div>'
     ).format(says, width, height, width, height, lines, drawn)
 
 
