@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
+import signal
 import site
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +75,11 @@ def make_report(
         check_parameters(path, parameters)
     facts = _facts(parameters)
     executed = []
-    with tempfile.TemporaryDirectory(prefix="kit-report-") as scratch, Kernel(Path(scratch)) as kernel:
+    with (
+        _ends_in_order(),
+        tempfile.TemporaryDirectory(prefix="kit-report-") as scratch,
+        Kernel(Path(scratch)) as kernel,
+    ):
         for done, path in enumerate(paths):
             tell(f"running {path.stem}", done, len(paths) + 1)
             began = time.monotonic()
@@ -89,6 +97,19 @@ def make_report(
             f"{failures[0].says}{more}", where=failures[0].place, next=f"the report says what is missing: {report}"
         )
     return report
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """A SIGTERM ends the run as an exit does: neither its kernel nor its folder stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _import_nbformat() -> None:

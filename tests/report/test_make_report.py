@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,41 @@ def test_a_browser_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="printed nothing"):
         print_pdf(page, "/bin/false")
     assert not (tmp_path / "page.pdf").exists()
+
+
+def test_a_report_that_is_ended_leaves_no_kernel_and_no_folder(case_dir: Path, tmp_path: Path) -> None:
+    folder, scratch = tmp_path / "notebooks", tmp_path / "scratch"
+    folder.mkdir()
+    scratch.mkdir()
+    notebooks(folder, t00="import time\ntime.sleep(300)")
+    script = "import sys; from pathlib import Path; from kit.report import make_report; make_report(Path(sys.argv[1]), notebooks=Path(sys.argv[2]))"
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    running = subprocess.Popen([sys.executable, "-c", script, str(case_dir), str(folder)], env=environment)
+    try:
+        wait_until(lambda: len(processes_about(scratch)) > 0)
+        running.terminate()
+        assert running.wait(60) != 0
+        wait_until(lambda: not processes_about(scratch))
+        assert not list(scratch.iterdir()) and not (case_dir / "report.html").exists()
+    finally:
+        running.kill()
+
+
+def processes_about(folder: Path) -> list[str]:
+    """The command lines of running processes that name a folder: of a kernel, whose connection file lies in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        found += [line] if str(folder) in line else []
+    return found
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for a condition; fails when it does not come."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.2)
