@@ -36,6 +36,7 @@ _MOST_OPEN, _MOST_LIMITS = 9, 4  # of one incident
 _ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
 _DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
 _LONG_STORY = 6  # rows
+_MOST_INCIDENTS = 6  # besides the gravest, before the rest folds
 _SHORT_COMMAND = 90  # letters; longer ones fold
 
 
@@ -54,7 +55,9 @@ def summary(case: Case) -> Shown:
     first, others = brief["incidents"][:1], brief["incidents"][1:]
     titles = Markup("").join(_title(one) for one in first)
     screens = Markup("").join(_columns(case, one) for one in first)
-    more = Markup("").join(fold(_title(one, "span"), _columns(case, one), kind="incident") for one in others)
+    each = [fold(_title(one, "span"), _columns(case, one), kind="incident") for one in others]
+    rest_of_them = fold(f"{len(each) - _MOST_INCIDENTS:,} more", Markup("").join(each[_MOST_INCIDENTS:]))
+    more = Markup("").join(each[:_MOST_INCIDENTS]) + rest_of_them
     apart = Markup("").join(
         Markup("<li>{} <code>{}</code>: {}</li>").format(
             pill("no incident", "quiet"), safe(one["finding"]), safe(one["says"])

@@ -124,9 +124,7 @@ def test_the_page_can_be_read_in_light_and_dark(report: Path, scheme: Any) -> No
         page.goto(report.as_uri())
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         faults = page.evaluate(FAULTS)
-        page.evaluate(
-            "document.querySelector('.note').style.color = '#999'; document.querySelector('.note').style.background = '#aaa'"
-        )
+        page.evaluate("document.querySelector('.about dd').style.cssText = 'color: #999; background: #aaa'")
         spoilt = page.evaluate(FAULTS)
         browser.close()
     assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
