@@ -84,7 +84,7 @@ def page(told: dict[str, Any]) -> str:
     if told["scope"]:
         lines += [
             "\n## The scope of one finding\n",
-            f"In full passes over the columns of the log that it reads; the goal is {MOST_PASSES}.\n",
+            f"In full passes over the columns of the log that it reads, by the clock; the goal is {MOST_PASSES}. On a small log most of it is fixed.\n",
             "| events | a pass, s | the scope, s | passes | attacker's calls |",
             "|---:|---:|---:|---:|---:|",
             *(
