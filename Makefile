@@ -8,7 +8,7 @@ LINES ?= 400000
 SCOPES ?= 100000 1000000
 PAGE ?= docs/speed.md
 
-.PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz docs lock dist clean
+.PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz hostile docs lock dist clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -72,6 +72,9 @@ bench-large: .venv/.ok ## the kit alone on ten million lines (27 GB of JSON, abo
 
 fuzz: .venv/.ok ## feed the readers with broken input for a long time
 	@KIT_FUZZ=3000 $(BIN)/python -m pytest -n auto --timeout 0 tests/test_fuzz.py
+
+hostile: .venv/.ok ## plant what does harm in every string of every source, and look for it in every output
+	@$(BIN)/python -m tests.hostile
 
 docs: .venv/.ok ## write the generated pages
 	@$(BIN)/python -m tests.docs

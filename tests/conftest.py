@@ -42,7 +42,7 @@ SLICED = {
         "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "report/test_make_report", "report/test_page",
         "sources/test_envelope", "sources/test_form", "test_training_class", "test_about", "test_add", "test_api", "test_attackers", "test_attribution", "test_audit_columns", "test_brief",
         "test_caller_marks", "test_collected", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
-        "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
+        "test_hostile", "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",
         "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_scope", "test_simulation", "test_sql", "test_statements",
         "test_training", "test_training_marks", "test_truth", "test_upgrade", "test_worked_out",
     )
