@@ -45,6 +45,7 @@ OWNERS = {
 # What is declared to be HTML and is no text that stands in the code: files of the kit, plotly's code, JSON in which no tag can begin.
 DECLARED_HTML = {
     ("kit.show.html_table", "Path(__file__).with_name('shown.css').read_text()"),
+    ("kit.show.lab", "Path(__file__).with_name('clicks.html').read_text()"),
     ("kit.show.figures.chart", "get_plotlyjs()"),
     ("kit.show.figures.chart", "text"),
 }

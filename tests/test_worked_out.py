@@ -16,9 +16,12 @@ from kit.case import opening, worked_out
 from kit.case.case import Case
 from kit.case.worked_out import KIT_KEEP, WORKED_OUT, WorkedOut
 from kit.cli.main import main
+from kit.errors import CaseError
 from kit.scope.scope import Scope
-from kit.show import answers, identities, show
+from kit.show import answers, identities, lab, show
+from kit.show.figures import HEADLESS
 from kit.show.figures.lifetimes import lifetimes
+from kit.store.choice import Choice, choice_of, keep_choice
 from tests import cases
 from tests.command import RECORDINGS
 
@@ -185,3 +188,25 @@ def test_too_much_is_not_kept(case: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(10):
         assert kept.value(f"number {number}", lambda number=number: [number] * 300) == [number] * 300  # type: ignore[misc]
     assert sum(path.stat().st_size for path in (case / WORKED_OUT).iterdir()) <= 3000
+
+
+def test_a_choice_is_made_once_for_all_notebooks_and_checked_when_it_is_read(case: Path) -> None:
+    opened = Case(case)
+    finding = str(opened.findings["id"].iloc[1])
+    keep_choice(case, Choice(finding=finding))
+    assert list(lab.chosen(opened).findings["id"]) == [finding]
+    other = Case(case, finding=str(opened.findings["id"].iloc[0]))
+    assert lab.chosen(other) is other  # what was given counts before what is kept
+    for text in ('{"finding": "no such finding"}', '{"start": 3}', '{"more": ""}', "[" * 3000, "\0"):
+        (case / "choice.json").write_text(text)
+        assert lab.chosen(opened) is opened
+        if "no such" not in text:
+            with pytest.raises(CaseError, match="no choice of this kit"):
+                choice_of(case)
+
+
+def test_the_headless_run_shows_no_picker_and_follows_no_choice(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Case(case)
+    keep_choice(case, Choice(finding=str(opened.findings["id"].iloc[1])))
+    monkeypatch.setenv(HEADLESS, "1")
+    assert lab.chosen(opened) is opened

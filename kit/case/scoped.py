@@ -23,6 +23,7 @@ from kit.model.masking import secrets_are_shown
 from kit.model.window import Time, Window, checked_time
 from kit.store.marks import Mark, marked_findings
 from kit.store.mask_key import MASK_KEY
+from kit.words import iso
 
 # What works out scope, answers and plan is imported where it is asked: the findings are listed without it.
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ class ScopedCase(CaseEvidence):
         if finding and not self.finding_rows:
             known = "; ".join(f"{row['id']} {row['type']}" for row in self._every_finding) or "none"
             raise CallError(f"this case has no finding {finding!r}", where="finding", next=f"it has: {known}")
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a finding, a window or a baseline was given."""
+        return bool(self._finding or self._start or self._end or self._baseline)
+
+    @property
+    def given(self) -> tuple[str, str, str]:
+        """The finding and the ends of the window that were given, as text, "" where none was."""
+        return self._finding, iso(self._start) or "", iso(self._end) or ""
 
     def _choice(self) -> dict[str, Any]:
         """All that what is worked out follows from."""

@@ -44,7 +44,7 @@ class Shown:
     text: str = ""
 
     def _repr_html_(self) -> Markup:
-        return Markup('{}<div class="kit">{}</div>').format(STYLE, self.html)
+        return Markup('{}<div class="kit mathjax_ignore">{}</div>').format(STYLE, self.html)
 
     def __repr__(self) -> str:
         return self.text or "shown in JupyterLab and in the report"

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -28,6 +29,7 @@ from kit.training.reading import lab_named
 from kit.training.results import read_results
 from tests import cases
 from tests.command import RECORDINGS
+from tests.live.scene import standing
 from tests.report.conftest import browser_path
 
 pytestmark = pytest.mark.browser
@@ -35,11 +37,17 @@ _MINUTE = 60_000
 _CELLS = ".jp-Notebook .jp-Cell"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Jupyter server on copies of the notebooks, with a case; its address with the token."""
-    folder = tmp_path_factory.mktemp("lab")
-    cases.copied(folder / "case", RECORDINGS / "stolen_sa_token")
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """A Jupyter server on copies of the notebooks, with a case; the address of 00_triage with the token."""
+    cases.copied(tmp_path / "case", RECORDINGS / "stolen_sa_token")
+    with serving(tmp_path, {"KIT_CASE": str(tmp_path / "case")}) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A Jupyter server in that environment."""
     shutil.copytree(NOTEBOOK_FOLDER, folder / "notebooks")
     runtime = folder / "runtime"
     # Without it cells that are scrolled away are not in the page.
@@ -62,7 +70,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
     server = subprocess.Popen(
         [Path(sys.executable).with_name("jupyter"), "lab", str(folder / "notebooks"), *options],
-        env=os.environ | home | {"KIT_CASE": str(folder / "case")},
+        env=os.environ | home | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -152,6 +160,81 @@ def test_a_learner_does_a_lab_from_the_list_to_the_certificate(lab: str) -> None
         browser.close()
     results = read_results(path)
     assert (results.learner, [one["mark"] for one in results.first_tries]) == ("Amira", [100])
+
+
+def test_an_analyst_picks_reads_marks_and_remediates_in_the_notebooks(tmp_path: Path) -> None:
+    """00 → 20 → 31 → 60 on a standing account and cluster, with no error, no dialog and no request out."""
+    with (
+        standing("stolen_sa_token", tmp_path) as scene,
+        serving(tmp_path, scene.environment | {"KIT_CASE": str(scene.case), "KIT_KEEP": "yes"}) as lab,
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(5 * _MINUTE)
+        errors, asked = list[str](), set[str]()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.add(request.url))
+
+        page.goto(lab)
+        _run_all(page)
+        expect(page.get_by_text("Looking at all 6 findings").first).to_be_visible(timeout=5 * _MINUTE)
+        finding = page.locator(".widget-dropdown select").first
+        expect(page.locator(".widget-text", has_text="Start").locator("input").first).to_have_value(
+            re.compile("^20"), timeout=5 * _MINUTE
+        )
+        finding.select_option(index=1)
+        expect(page.get_by_text("All notebooks follow this choice").first).to_be_visible(timeout=5 * _MINUTE)
+        page.get_by_role("button", name="Mark", exact=True).click()
+        expect(page.get_by_text("This will stand in the case").first).to_be_visible()
+        assert not (scene.case / "marks.jsonl").exists()
+        page.get_by_role("button", name="Write it down").click()
+        expect(page.get_by_text("A later mark of the same takes its place").first).to_be_visible()
+        assert "confirmed" in (scene.case / "marks.jsonl").read_text()
+
+        for name in ("20_timeline", "31_pods"):
+            page.goto(lab.replace("00_triage", name))
+            _run_all(page)
+            expect(page.get_by_text("chosen in 00_triage for all notebooks").first).to_be_visible(timeout=5 * _MINUTE)
+            ref = page.locator(".kit table .ref").first
+            ref.scroll_into_view_if_needed()
+            ref.click()
+            expect(page.locator(".kit .kit-record pre").first).to_contain_text('"', timeout=5 * _MINUTE)
+            if name == "20_timeline":
+                page.locator("input[type=search]").first.fill("no such call")
+                expect(page.locator(".dt-info, .dataTables_info").first).to_contain_text("0 ", timeout=_MINUTE)
+
+        page.goto(lab.replace("00_triage", "60_remediation"))
+        _run_all(page)
+        boxes = page.locator(".widget-checkbox")
+        page.get_by_role("button", name="Make the plan").wait_for()
+        for number in range(boxes.count()):
+            text = boxes.nth(number).inner_text()
+            if "Stops:" in text and "unbind_identity" not in text:
+                boxes.nth(number).locator("input").uncheck()
+        page.get_by_role("button", name="Make the plan").click()
+        digest = page.locator(".kit-plan .digest").inner_text()
+        assert digest == json.loads((scene.case / "plan.json").read_text())["digest"]
+        apply = page.get_by_role("button", name="Apply", exact=True)
+        expect(apply).to_be_disabled()
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator(".kit-outcomes").first).to_contain_text("would be done", timeout=5 * _MINUTE)
+        before = scene.state()
+        typed = page.locator(".widget-text", has_text="Digest").locator("input")
+        typed.press_sequentially(digest)
+        typed.press("Tab")
+        apply.click()
+        expect(page.locator(".kit-outcomes").first).to_contain_text("done", timeout=5 * _MINUTE)
+        expect(page.locator(".kit-outcomes").first).not_to_contain_text("would be", timeout=5 * _MINUTE)
+        assert scene.state() != before and (scene.case / "journal.jsonl").exists()
+        page.get_by_text("Take back what was done").click()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator(".kit-outcomes").first).to_contain_text("undone", timeout=5 * _MINUTE)
+        assert page.locator(".jp-Dialog").count() == 0
+        browser.close()
+    assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
+    assert [one for one in asked if not re.match(r"(https?://(localhost|127\.0\.0\.1)[:/]|data:|blob:)", one)] == []
 
 
 def test_a_notebook_holds_each_library_once_and_draws_all_figures_and_tables_offline(tmp_path: Path) -> None:
