@@ -35,7 +35,7 @@ report: $(SAMPLE)/case.toml ## run the sample case headless; the last line is th
 	@$(BIN)/kit report $(CURDIR)/$(SAMPLE)
 
 lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample case loaded
-	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates
+	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.app_settings_dir=$(CURDIR)/kit/show/jupyter --LabApp.news_url=None
 
 test: .venv/.ok ## the tests; of the longest files the eighth that the commit's hash chooses
 	@$(BIN)/python -m pytest -n auto

@@ -33,6 +33,7 @@ _ABOUT = [
     ("a finding or its answer", ""),
     *((f"whose {one} it is", one) for one in ("call", "identity", "address", "credential")),
 ]
+_WHOLE = [("the finding as a whole", "")]  # first, as an empty picker keeps no value when it gets some
 _CLICKS = Markup(Path(__file__).with_name("clicks.html").read_text())  # noqa: S704 - a file of the kit
 _FIRST = (
     "received_at", "event_at", "at", "user_name", "arn", "source_address", "verb", "event_name", "resource", "subresource", "namespace", "name",
@@ -182,9 +183,12 @@ def mark(case: Case) -> widgets.Widget:
     """Mark an answer, a finding, or whose a call or a caller is. What is marked is said and asked before it is written; it stands in the report."""
     about = widgets.Dropdown(options=_ABOUT, description="About", layout=_WIDE)
     finding = widgets.Dropdown(options=_findings(case)[1:], description="Finding", layout=_WIDE)
-    question = widgets.Dropdown(description="Question", layout=_WIDE)
+    question = widgets.Dropdown(options=_WHOLE, description="Question", layout=_WIDE)
     which = widgets.Text(description="Which", placeholder="audit:…, a user name, an address, a key", layout=_WIDE)
-    word, note = widgets.Dropdown(description="Mark as"), widgets.Text(description="Why", layout=_WIDE)
+    word, note = (
+        widgets.Dropdown(options=MARK_WORDS, description="Mark as"),
+        widgets.Text(description="Why", layout=_WIDE),
+    )
     ask, area = widgets.Button(description="Mark", button_style="primary"), widgets.Output()
     yes, no = widgets.Button(description="Write it down", button_style="warning"), widgets.Button(description="Cancel")
     sure = widgets.HBox([yes, no])
@@ -192,7 +196,7 @@ def mark(case: Case) -> widgets.Widget:
 
     def fields(change: Any = None) -> None:
         asked = playbook_of(case.finding(finding.value).type).questions if finding.value else ()
-        question.options = [("the finding as a whole", ""), *((one.asks, one.name) for one in asked)]
+        question.options = [*_WHOLE, *((one.asks, one.name) for one in asked)]
         word.options = CALLER_WORDS if about.value else MARK_WORDS
         for one, is_shown in ((finding, not about.value), (question, not about.value), (which, about.value)):
             one.layout.display = "" if is_shown else "none"
@@ -210,7 +214,7 @@ def mark(case: Case) -> widgets.Widget:
     def record(pressed: Any) -> None:
         try:
             caller = {about.value: which.value} if about.value else {}
-            named, asked = ("", "") if about.value else (finding.value, question.value)
+            named, asked = ("", "") if about.value else (finding.value or "", question.value)
             made = case.mark(named, word.value, note.value, asked, **caller)
             answer(f"Recorded: {said()}; {utc(made.at)}. A later mark of the same takes its place.", asks=False)
         except KitError as error:

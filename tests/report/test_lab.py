@@ -22,6 +22,7 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect, sync_playwright
 from traitlets.config import Config
 
+import kit
 from kit.report.run import NOTEBOOK_FOLDER
 from kit.training.asking import asked_of
 from kit.training.material import Material
@@ -50,10 +51,6 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """A Jupyter server in that environment."""
     shutil.copytree(NOTEBOOK_FOLDER, folder / "notebooks")
     runtime = folder / "runtime"
-    # Without it cells that are scrolled away are not in the page.
-    tracker = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    tracker.parent.mkdir(parents=True)
-    tracker.write_text('{"windowingMode": "none"}')
     home = {
         "JUPYTER_RUNTIME_DIR": str(runtime),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
@@ -65,8 +62,7 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         "--no-browser",
         "--port=0",
         "--allow-root",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates",
+        f"--LabApp.app_settings_dir={Path(kit.__file__).parent / 'show' / 'jupyter'}",
     ]
     server = subprocess.Popen(
         [Path(sys.executable).with_name("jupyter"), "lab", str(folder / "notebooks"), *options],
@@ -172,6 +168,7 @@ def test_an_analyst_picks_reads_marks_and_remediates_in_the_notebooks(tmp_path: 
         browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
         page.set_default_timeout(5 * _MINUTE)
+        expect.set_options(timeout=_MINUTE)
         errors, asked = list[str](), set[str]()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -231,7 +228,7 @@ def test_an_analyst_picks_reads_marks_and_remediates_in_the_notebooks(tmp_path: 
         page.get_by_text("Take back what was done").click()
         page.get_by_role("button", name="Undo").click()
         expect(page.locator(".kit-outcomes").first).to_contain_text("undone", timeout=5 * _MINUTE)
-        assert page.locator(".jp-Dialog").count() == 0
+        assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
         browser.close()
     assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
     assert [one for one in asked if not re.match(r"(https?://(localhost|127\.0\.0\.1)[:/]|data:|blob:)", one)] == []
