@@ -17,13 +17,14 @@ from kit.case.case import Case
 from kit.case.worked_out import KIT_KEEP, WORKED_OUT, WorkedOut
 from kit.cli.main import main
 from kit.errors import CaseError
+from kit.plan.saved import saved_plan
 from kit.scope.scope import Scope
-from kit.show import answers, identities, lab, show
+from kit.show import answers, identities, lab, remediation, show
 from kit.show.figures import HEADLESS
 from kit.show.figures.lifetimes import lifetimes
 from kit.store.choice import Choice, choice_of, keep_choice
 from tests import cases
-from tests.command import RECORDINGS
+from tests.command import RECORDINGS, kit
 
 EVIDENCE = RECORDINGS / "stolen_sa_token"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -210,3 +211,39 @@ def test_the_headless_run_shows_no_picker_and_follows_no_choice(case: Path, monk
     keep_choice(case, Choice(finding=str(opened.findings["id"].iloc[1])))
     monkeypatch.setenv(HEADLESS, "1")
     assert lab.chosen(opened) is opened
+
+
+def test_a_mark_in_a_notebook_is_said_and_asked_before_it_is_written(case: Path) -> None:
+    opened = Case(case)
+    address = str(opened.calls["source_address"].iloc[0])
+    about, *_, which, word, note, ask, _area, sure = lab.mark(opened).children
+    about.value, which.value, word.value, note.value = "address", address, "not-attacker", "the office"
+    ask.click()
+    assert sure.layout.display == "" and not (case / "marks.jsonl").exists()
+    write, cancel = sure.children
+    cancel.click()
+    assert sure.layout.display == "none" and not (case / "marks.jsonl").exists()
+    ask.click()
+    write.click()
+    (made,) = opened.marks
+    assert (made.about, made.word, made.note) == (f"source_ip:{address}", "not-attacker", "the office")
+
+
+def test_the_plan_in_a_notebook_is_saved_as_the_command_saves_it_and_applied_by_its_digest_alone(case: Path) -> None:
+    opened = Case(case)
+    *boxes, _keep, _responder, make, _planned, digest, buttons, _came, _journal = remediation.remediation(
+        opened
+    ).children
+    preview, apply, _check, _sure, undo = buttons.children
+    assert not (case / "plan.json").exists() and apply.disabled and undo.disabled and preview.disabled
+    boxes[0].value = False
+    make.click()
+    left_out = saved_plan(case)[1]["without"]
+    assert len(left_out) == 1
+    assert saved_plan(case)[0] == opened.plan(without=left_out).plan
+    digest.value = "0" * 64
+    assert apply.disabled and not (case / "journal.jsonl").exists()
+    digest.value = saved_plan(case)[0].digest
+    assert not apply.disabled
+    assert kit("plan", case, "--without", left_out[0], "--json").returncode == 0
+    assert saved_plan(case)[0].digest == digest.value

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kit.case.case import Case
+from kit.show.figures import visible
 from kit.show.html_table import Shown, fold, safe
 from kit.show.words import pill
 from kit.words import counted
@@ -52,7 +53,7 @@ def _record(said: dict[str, Any]) -> Shown:
     columns = {"At": "at", "Who": "user_name", "From": "source_address", "Did": "what", "Namespace": "namespace", "Object": "name", "Answer": "response_code", "Client": "user_agent", "Ref": "audit_id"}  # fmt: skip
     around = fold(f"{counted(said['calls'], 'call')} of the same caller around it", _table(said["around"], columns))
     shown = Markup("<p><code>{}:{}</code></p><pre>{}</pre>{}").format(
-        safe(said["file"]), said["line"], safe(said["record"]), around
+        safe(said["file"]), said["line"], visible(said["record"], keep="\n"), around
     )
     return Shown(shown, f"{said['file']}:{said['line']}\n{said['record']}")
 

@@ -16,7 +16,7 @@ def record(case: Case, ref: str) -> Shown:
     """The record that a ref names: its file and line, and its text without anyone's secrets. Raises CallError and CaseError."""
     file, line = case.place(ref)
     text = texts(case, [ref])[ref]
-    shown = Markup("<p><code>{}:{}</code></p><pre>{}</pre>").format(safe(file), line, safe(text))
+    shown = Markup("<p><code>{}:{}</code></p><pre>{}</pre>").format(safe(file), line, text)
     return Shown(shown, f"{file}:{line}\n{text}")
 
 

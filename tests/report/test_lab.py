@@ -199,7 +199,7 @@ def test_an_analyst_picks_reads_marks_and_remediates_in_the_notebooks(tmp_path: 
             ref.click()
             expect(page.locator(".kit .kit-record pre").first).to_contain_text('"', timeout=5 * _MINUTE)
             if name == "20_timeline":
-                page.locator("input[type=search]").first.fill("no such call")
+                page.locator(".jp-Notebook input[type=search]").first.fill("no such call")
                 expect(page.locator(".dt-info, .dataTables_info").first).to_contain_text("0 ", timeout=_MINUTE)
 
         page.goto(lab.replace("00_triage", "60_remediation"))
