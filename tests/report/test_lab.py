@@ -158,6 +158,7 @@ def test_a_learner_does_a_lab_from_the_list_to_the_certificate(lab: str) -> None
     assert (results.learner, [one["mark"] for one in results.first_tries]) == ("Amira", [100])
 
 
+@pytest.mark.full
 def test_an_analyst_picks_reads_marks_and_remediates_in_the_notebooks(tmp_path: Path) -> None:
     """00 → 20 → 31 → 60 on a standing account and cluster, with no error, no dialog and no request out."""
     with (
