@@ -17,7 +17,8 @@ from markupsafe import Markup
 from kit.case.case import Case
 from kit.errors import KitError
 from kit.live.apply import Outcome
-from kit.live.run import ConnectionOptions, apply_case, check_case, preview_case, undo_case
+from kit.live.connection import ConnectionOptions
+from kit.live.run import apply_case, check_case, preview_case, undo_case
 from kit.plan.plan import Plan, PlannedAction
 from kit.plan.saved import save_plan, saved_plan, set_older_plan_aside, touched
 from kit.show import steps
