@@ -195,12 +195,12 @@ def test_a_choice_is_made_once_for_all_notebooks_and_checked_when_it_is_read(cas
     opened = Case(case)
     finding = str(opened.findings["id"].iloc[1])
     keep_choice(case, Choice(finding=finding))
-    assert list(lab.chosen(opened).findings["id"]) == [finding]
+    assert list(lab.as_chosen(opened).findings["id"]) == [finding]
     other = Case(case, finding=str(opened.findings["id"].iloc[0]))
-    assert lab.chosen(other) is other  # what was given counts before what is kept
+    assert lab.as_chosen(other) is other  # what was given counts before what is kept
     for text in ('{"finding": "no such finding"}', '{"start": 3}', '{"more": ""}', "[" * 3000, "\0"):
         (case / "choice.json").write_text(text)
-        assert lab.chosen(opened) is opened
+        assert lab.as_chosen(opened) is opened
         if "no such" not in text:
             with pytest.raises(CaseError, match="no choice of this kit"):
                 choice_of(case)
@@ -210,7 +210,7 @@ def test_the_headless_run_shows_no_picker_and_follows_no_choice(case: Path, monk
     opened = Case(case)
     keep_choice(case, Choice(finding=str(opened.findings["id"].iloc[1])))
     monkeypatch.setenv(HEADLESS, "1")
-    assert lab.chosen(opened) is opened
+    assert lab.as_chosen(opened) is opened
 
 
 def test_a_mark_in_a_notebook_is_said_and_asked_before_it_is_written(case: Path) -> None:

@@ -43,7 +43,7 @@ _LAST = ("ref", "audit_id", "event_id", "uid", "why_refs", "findings", "file", "
 _MOST_ROWS = 20_000  # in a table that sorts and filters
 
 
-def chosen(case: Case) -> Case:
+def as_chosen(case: Case) -> Case:
     """The case under the choice that is kept in it, and a head that says so; the case itself where a finding or window was given.
 
     Below the head a record opens when somebody clicks on a ref of any table.
@@ -58,7 +58,7 @@ def chosen(case: Case) -> Case:
         except KitError as error:
             _say(f"The choice that this case keeps cannot be followed: {error}")
     _say(_head(opened, kept))
-    display(records(opened))
+    display(record_box(opened))
     return opened
 
 
@@ -113,7 +113,7 @@ def explore(case: Case) -> widgets.Widget:
     return widgets.VBox([finding, widgets.HBox([start, end, baseline]), area])
 
 
-def records(case: Case) -> widgets.Widget:
+def record_box(case: Case) -> widgets.Widget:
     """What opens beneath a table when somebody clicks on one of its refs: the record, masked, with its file and line."""
     ref = widgets.Text(placeholder="audit:…, or click on a ref", description="Record", continuous_update=False)
     area = widgets.Output()
