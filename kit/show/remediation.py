@@ -23,7 +23,7 @@ from kit.plan.plan import Plan, PlannedAction
 from kit.plan.saved import save_plan, saved_plan, set_older_plan_aside, touched
 from kit.show import steps
 from kit.show.html_table import safe
-from kit.words import counted, few
+from kit.words import Names, counted, few
 
 _WIDE = widgets.Layout(width="820px")
 _ACCESS = ConnectionOptions()
@@ -123,7 +123,7 @@ def _options(case: Case, without: list[str], keep: list[str] | None, responder: 
     return about | {"keep_addresses": keep, "wide": False, "responder": responder, "evidence_account": ""}
 
 
-def _plan(case: Case, plan: Plan, lines: Iterable[str], before: Plan | None, said: str) -> HTML:
+def _plan(case: Case, plan: Plan, lines: Names, before: Plan | None, said: str) -> HTML:
     """What was made: its digest, what it comes to, how it differs from the one before, and the command that does it."""
     changed = touched(before, plan) if before else []
     differs = (
