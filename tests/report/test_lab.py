@@ -99,7 +99,7 @@ def test_an_analyst_runs_triage_and_picks_another_finding(lab: str) -> None:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(lab)
         _run_all(page)
-        expect(page.locator(".kit .verdict").first).to_contain_text("GuardDuty reports 6 findings", timeout=2 * _MINUTE)
+        expect(page.locator(".kit .verdict").first).to_contain_text("16 calls in the audit log", timeout=2 * _MINUTE)
         expect(page.locator(".kit table").first).to_be_visible()
         pickers = page.locator(".widget-dropdown select")
         expect(pickers.first).to_be_visible(timeout=_MINUTE)
@@ -107,10 +107,14 @@ def test_an_analyst_runs_triage_and_picks_another_finding(lab: str) -> None:
         assert len(options) == 7 and options[0] == "all findings"
         pickers.first.select_option(index=next(place for place, one in enumerate(options) if "ReverseShell" in one))
         drawn = page.locator(".jp-OutputArea .jp-OutputArea")
-        expect(drawn.locator(".kit .verdict").first).to_contain_text("GuardDuty reports 1 finding", timeout=2 * _MINUTE)
-        expect(drawn.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=_MINUTE)
+        expect(drawn.locator(".kit .verdict").first).to_contain_text("No call in the audit log is", timeout=2 * _MINUTE)
+        expect(drawn.get_by_role("group", name="Attack path").first).to_be_visible(timeout=_MINUTE)
         expect(drawn.get_by_text("Contact with a command-and-control server").first).to_be_visible()
-        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        pickers.first.select_option("all findings")
+        expect(drawn.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=2 * _MINUTE)
+        drawn.locator(".path .ref").first.click()
+        expect(page.locator(".kit-record").first).to_contain_text("auditID", timeout=_MINUTE)
+        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").all_text_contents() == []
         browser.close()
     assert [one for one in errors if not re.search(r"favicon|404 \(Not Found\)", one)] == []
 
@@ -152,7 +156,7 @@ def test_a_learner_does_a_lab_from_the_list_to_the_certificate(lab: str) -> None
         written = page.get_by_text("Written:")
         expect(written).to_be_visible(timeout=_MINUTE)
         path = Path(written.locator("code").first.inner_text())
-        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").all_text_contents() == []
         browser.close()
     results = read_results(path)
     assert (results.learner, [one["mark"] for one in results.first_tries]) == ("Amira", [100])

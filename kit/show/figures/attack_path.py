@@ -247,7 +247,7 @@ def _says(box: Box) -> str:
 
 
 def path_svg(boxes: list[Box], address_of: Callable[[str], str]) -> Markup:
-    """The path as an SVG that stands by itself: each box with its time is a link to its call. address_of: ref → href, "" without one."""
+    """The path as an SVG that stands by itself: each box with its time is a link to its call, or bears its ref. address_of: ref → href, "" without one."""
     width = _COLUMN * (max((box.column for box in boxes), default=0) + 1) - (_COLUMN - _WIDTH) + 4
     height = _ROW * (max((box.row for box in boxes), default=0) + 1)
     by_key = {box.key: box for box in boxes}
@@ -282,8 +282,9 @@ def _drawn(box: Box, href: str) -> Markup:
     inside = Markup(
         '<title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4"/><text x="{}" y="{}">{}</text>'
     ).format(hover, x, y, _WIDTH, _HEIGHT, x + 7, y, texts)
-    link = Markup('<a href="{}" class="{}">{}</a>') if href else Markup('<g data-href="{}" class="{}">{}</g>')
-    return link.format(href, box.kind, inside)
+    if href:
+        return Markup('<a href="{}" class="{}">{}</a>').format(href, box.kind, inside)
+    return Markup('<g data-ref="{}" class="{}{}">{}</g>').format(box.ref, box.kind, " ref" if box.ref else "", inside)
 
 
 def _wrapped(line: str) -> list[str]:
