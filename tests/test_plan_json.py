@@ -130,7 +130,7 @@ def test_a_long_plan_is_read_in_three_hundred_lines_with_what_to_stop_now_on_top
     lines, plan = kit("plan", case).stdout.splitlines(), cases.planned(SAMPLE)
     assert 100 < len(lines) <= 300
     headings = [line for line in lines if line.startswith("## ")]
-    assert headings[:2] == ["## Stop it now", "## What is done"]
+    assert headings[:3] == ["## Stop it now", "## Evidence that goes by itself", "## What is done"]
     now = [one for one in plan["actions"] if one["now"]]
     first = lines[lines.index(headings[0]) : lines.index(headings[1])]
     assert [line for line in first if line[:1].isdigit() and f"`{now[int(line[0]) - 1]['name']}`" in line] == [
