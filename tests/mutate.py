@@ -452,9 +452,9 @@ class _First:
         self.failed, self.tests = "", 0
 
     def pytest_collection_finish(self) -> None:
-        """Cases are for all mutants, so what makes them is the unchanged package, once."""
+        """Cases are for all mutants, so what makes them is the unchanged package, once; what is printed of them is each mutant's own."""
         if cases := sys.modules.get("tests.cases"):
-            vars(cases)["kit"] = _unchanged
+            vars(cases).update(kit=_unchanged, _once=cache(cases._now))
             command = sys.modules["tests.command"]
             vars(command)["kit"] = partial(_with_known_cases, command.kit, cases)
 
