@@ -497,8 +497,9 @@ def test_a_changed_and_a_newer_progress_and_a_disk_that_refuses(light: Path, tmp
     assert json.loads(kept.read_text()) == changed and not (tmp_path / "new").exists()
     kept.write_text(json.dumps(read | {"format": 2}))
     refused(kit(*graded), "has format 2, this kit reads 1")
-    kept.write_text("{")
-    refused(kit(*graded), "cannot be read")
+    for broken in ("{", "[" * 100_000):
+        kept.write_text(broken)
+        refused(kit(*graded), "cannot be read")
     (tmp_path / "file").write_text("")
     refused(kit("train", "grade", light, "--progress", tmp_path / "file" / "progress.json"), "cannot be")
 

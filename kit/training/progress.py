@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kit.errors import TrainingError
 from kit.whole_file import write_whole
@@ -28,24 +28,32 @@ def progress_file() -> Path:
     return place / "eks-forensic-kit" / "training.json"
 
 
-def entries_of(path: Path) -> list[ProgressEntry]:
-    """The entries of a progress file, none where there is no file. Raises TrainingError for one that was changed, or that a newer kit wrote."""
+def read_format(
+    path: Path, what: str, newest: int, unreadable: str, newer: str, *, has: str = "has", missing_ok: bool = False
+) -> dict[str, Any]:
+    """The object in a file that says its format, an empty one for no file where that is allowed.
+
+    unreadable, newer: what to do next where it cannot be read, or is of a newer kit. has: the verb to `what`. Raises TrainingError for both.
+    """
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"the progress cannot be read: {error}", where=str(path), next="name another file with --progress"
-        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return {}
+        raise TrainingError(f"the {what} cannot be read: {error}", where=str(path), next=unreadable) from None
     found = read.get("format") if isinstance(read, dict) else None
-    if not isinstance(found, int) or found > PROGRESS_FORMAT:
-        raise TrainingError(
-            f"the progress has format {found!r}, this kit reads {PROGRESS_FORMAT}",
-            where=str(path),
-            next="use the kit that wrote the file, or name another file with --progress",
-        )
-    return checked_chain(read.get("entries"), path)
+    if not isinstance(found, int) or found > newest:
+        raise TrainingError(f"the {what} {has} format {found!r}, this kit reads {newest}", where=str(path), next=newer)
+    return cast("dict[str, Any]", read)
+
+
+def entries_of(path: Path) -> list[ProgressEntry]:
+    """The entries of a progress file, none where there is no file. Raises TrainingError for one that was changed, or that a newer kit wrote."""
+    other = "name another file with --progress"
+    read = read_format(
+        path, "progress", PROGRESS_FORMAT, other, f"use the kit that wrote the file, or {other}", missing_ok=True
+    )
+    return checked_chain(read.get("entries"), path) if read else []
 
 
 def checked_chain(entries: Any, path: Path) -> list[ProgressEntry]:

@@ -1,4 +1,4 @@
-"""What a learner hands over: tries with their hash chain and a name, signed where a key is given; the same as xAPI statements."""
+"""What a learner gives to the instructor: tries with their hash chain and a name, signed where a key is given; the same as xAPI statements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from kit import __version__
 from kit.errors import TrainingError
-from kit.training.progress import ProgressEntry, checked_chain
+from kit.training.progress import ProgressEntry, checked_chain, read_format
 from kit.whole_file import write_whole
 
 RESULTS_FORMAT = 1
@@ -56,19 +56,9 @@ def write_results(path: Path, learner: str, entries: list[ProgressEntry], key: P
 
 def read_results(path: Path, key: Path | None = None) -> Results:
     """The results in a file. Raises TrainingError for one that was changed, that a newer kit wrote, or that the key did not sign."""
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TrainingError(
-            f"the results cannot be read: {error}", where=str(path), next="ask for the file again"
-        ) from None
-    found = read.get("format") if isinstance(read, dict) else None
-    if not isinstance(found, int) or found > RESULTS_FORMAT:
-        raise TrainingError(
-            f"the results have format {found!r}, this kit reads {RESULTS_FORMAT}",
-            where=str(path),
-            next="use the kit that wrote them",
-        )
+    read = read_format(
+        path, "results", RESULTS_FORMAT, "ask for the file again", "use the kit that wrote them", has="have"
+    )
     entries = checked_chain(read.get("entries"), path)
     learner = read.get("learner")
     if not isinstance(learner, str) or read.get("digest") != _digest(learner, entries):
