@@ -1,5 +1,7 @@
 """What collecting costs beside a bare paging loop of boto3 over the same log: CPU, and requests against the least possible.
 
+Both run in turn, and of each the cheapest run counts: what a busy machine adds is no cost of either.
+
 python -m tests.collect_bench --lines 60000
 """
 
@@ -22,6 +24,7 @@ from tests.live.aws_emulator import AwsEmulator
 from tests.live.fake_logs import AUDIT
 
 GOAL = 1.2  # CPU of `kit collect`, in that of the loop
+TURNS = 3
 START, END = datetime(2026, 11, 23, 10, tzinfo=UTC), datetime(2026, 11, 23, 16, tzinfo=UTC)
 BARE = """
 import json, sys
@@ -59,16 +62,35 @@ def main() -> int:
         environment = dict(os.environ) | aws.environment()
         ends = [str(int(one.timestamp() * 1000)) for one in (START, END)]
         Path(place, "bare").mkdir()
-        bare = cpu_of([sys.executable, "-c", BARE, "/aws/eks/prod/cluster", *ends, f"{place}/bare"], environment)
-        least = len([call for call in aws.calls if call.operation == "logs:FilterLogEvents"])
-        aws.calls.clear()
+        loop = [sys.executable, "-c", BARE, "/aws/eks/prod/cluster", *ends, f"{place}/bare"]
         window = ["--start", START.isoformat(), "--end", (END + timedelta(milliseconds=1)).isoformat()]
-        call = [str(KIT), "collect", f"{place}/e", "--cluster", "prod", "--aws-only", "--only", "audit", *window]
-        ours = cpu_of(call, environment)
-        sent = len([call for call in aws.calls if call.operation == "logs:FilterLogEvents"])
-    numbers = {"lines": len(lines), "bare_cpu": round(bare, 2), "kit_cpu": round(ours, 2), "ratio": round(ours / bare, 2), "requests": sent, "least": least}  # fmt: skip
+        bare, ours = [], []
+        for turn in range(TURNS):
+            aws.calls.clear()
+            bare.append(cpu_of(loop, environment))
+            least = _pages(aws)
+            aws.calls.clear()
+            call = [
+                str(KIT),
+                "collect",
+                f"{place}/{turn}",
+                "--cluster",
+                "prod",
+                "--aws-only",
+                "--only",
+                "audit",
+                *window,
+            ]
+            ours.append(cpu_of(call, environment))
+            sent = _pages(aws)
+    ratio = min(ours) / min(bare)
+    numbers = {"lines": len(lines), "bare_cpu": round(min(bare), 2), "kit_cpu": round(min(ours), 2), "ratio": round(ratio, 2), "requests": sent, "least": least}  # fmt: skip
     sys.stdout.write(f"{json.dumps(numbers)}\n")
-    return int(ours > GOAL * bare)
+    return int(ratio > GOAL)
+
+
+def _pages(aws: AwsEmulator) -> int:
+    return sum(call.operation == "logs:FilterLogEvents" for call in aws.calls)
 
 
 if __name__ == "__main__":
