@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
+from kit.training.emulators.aws_emulator import AwsEmulator
+from kit.training.emulators.fake_logs import AUDIT
 from tests.bench import repeated
 from tests.command import KIT
-from tests.live.aws_emulator import AwsEmulator
-from tests.live.fake_logs import AUDIT
 
 GOAL = 1.2  # CPU of `kit collect`, in that of the loop
 TURNS = 3
@@ -54,7 +54,7 @@ def main() -> int:
     lines = [line.decode().rstrip("\n") for line in repeated(parser.parse_args().lines)]
     step = (END - START) / len(lines)
     at = [int((START + step * number).timestamp() * 1000) for number in range(len(lines))]
-    with AwsEmulator() as aws, tempfile.TemporaryDirectory() as place:
+    with AwsEmulator("111122223333") as aws, tempfile.TemporaryDirectory() as place:
         aws.client("eks").create_cluster(
             name="prod", roleArn=f"arn:aws:iam::{aws.number}:role/c", resourcesVpcConfig={}
         )

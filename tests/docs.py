@@ -91,7 +91,7 @@ BESIDE = """\
 | folder | what is in it | to add … |
 |---|---|---|
 | `notebooks/` | the analyst's way, cells of six lines, no logic | a notebook: its file; its number gives its place, below 50 it is in the report, and README takes its line from its first cell |
-| `tests/` | `live/` has the emulators and a recording standing in them; `truth.py` scores, `accuracy.py` counts how often each rule was right, `plan_table.py` tells what plans do to whom, `bench.py` and `outside_bench.py` measure, `speed.py` writes docs/speed.md of it, `mutate.py` changes the kit to see whether the tests notice and `reached.py` tells which tests could; `variation.py` changes a recording; `command.py` runs the command line, `cases.py` keeps the cases that tests share, `rooms.py` has the order of the rooms | – |
+| `tests/` | `live/` has a recording standing in the emulators of `kit/training/emulators`; `truth.py` scores, `accuracy.py` counts how often each rule was right, `plan_table.py` tells what plans do to whom, `bench.py` and `outside_bench.py` measure, `speed.py` writes docs/speed.md of it, `mutate.py` changes the kit to see whether the tests notice and `reached.py` tells which tests could; `variation.py` changes a recording; `command.py` runs the command line, `cases.py` keeps the cases that tests share, `rooms.py` has the order of the rooms | – |
 """
 
 

@@ -19,9 +19,9 @@ from kit.live.changes.objects import url_path
 from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.permissions import ALWAYS, permissions_of
 from kit.plan.plan import Plan, PlannedAction
+from kit.training.emulators.kubernetes_kinds import KINDS as SERVED
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
-from tests.live.kubernetes_kinds import KINDS as SERVED
 from tests.test_scope import STOLEN
 from tests.variation import Event, entered, varied
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from kit.live.changes.change import contains
+from kit.training.emulators.kubernetes_documents import json_patched
 from tests import cases
 from tests.command import kit, kit_json
-from tests.live.kubernetes_documents import json_patched
 from tests.live.scene import comparable, standing
 from tests.plan_table import row_of
 from tests.test_host_access import EVERY, held

@@ -25,8 +25,8 @@ from kit.live.apply import Outcome, Remediation
 from kit.live.connection import Connection
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan, PlannedAction
-from tests.live.aws_emulator import AwsEmulator
-from tests.live.kubernetes_emulator import KubernetesEmulator
+from kit.training.emulators.aws_emulator import AwsEmulator
+from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
 
 ACCOUNT, REGION, CLUSTER = "111122223333", "eu-central-1", "prod"
 NODE, INSTANCE = "ip-10-0-1-7.eu-central-1.compute.internal", "i-0abcdef1234567890"
@@ -263,8 +263,9 @@ def scene(case: Path, patch: pytest.MonkeyPatch) -> Iterator[Scene]:
         aws_auth(mapRoles=MAP_ROLES),
     ]
     case.mkdir()
-    with AwsEmulator() as aws, KubernetesEmulator(objects) as cluster:
+    with AwsEmulator(ACCOUNT) as aws, KubernetesEmulator(objects) as cluster:
         aws.fill("account", _filled)
+        cluster.user_info["username"] = f"arn:aws:sts::{ACCOUNT}:assumed-role/incident-responder/session"
         for name, value in aws.environment().items():
             patch.setenv(name, value)
         name = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}"

@@ -17,12 +17,12 @@ import pytest
 from kubernetes.config import kube_config
 from moto.iam.models import iam_backends
 
+from kit.training.emulators.aws_emulator import AwsEmulator
+from kit.training.emulators.controllers import hands_on, policy_endpoint
+from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
+from kit.training.emulators.kubernetes_kinds import KINDS
 from tests import cases
 from tests.command import RECORDINGS, Done, kit
-from tests.live.aws_emulator import AwsEmulator
-from tests.live.controllers import hands_on, policy_endpoint
-from tests.live.kubernetes_emulator import KubernetesEmulator
-from tests.live.kubernetes_kinds import KINDS
 
 STOLEN = "stolen_sa_token"
 

@@ -13,10 +13,10 @@ import pytest
 
 from kit.actions.effect import Effect
 from kit.actions.registry import ACTIONS
+from kit.training.emulators.aws_emulator import CUT as CUT_AWS
+from kit.training.emulators.aws_emulator import Refusal as AwsRefusal
+from kit.training.emulators.kubernetes_emulator import CUT, Refusal
 from tests.command import KIT, kit
-from tests.live.aws_emulator import CUT as CUT_AWS
-from tests.live.aws_emulator import Refusal as AwsRefusal
-from tests.live.kubernetes_emulator import CUT, Refusal
 from tests.live.scene import STOLEN, Scene, add_access_key, comparable, refused, said, standing
 from tests.variation import entered, varied
 

@@ -24,7 +24,8 @@ from kit.live.acts.act import ACTS, DOES_NOT_HOLD, HOLDS
 from kit.live.changes.change import journaled
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
-from tests.live import kubernetes_emulator
+from kit.training.emulators import kubernetes_emulator
+from kit.training.emulators.aws_emulator import CUT, Refusal
 from tests.live.aws_account import (
     ACCOUNT,
     ADMIN_POLICY,
@@ -48,7 +49,6 @@ from tests.live.aws_account import (
     pod,
     scene,
 )
-from tests.live.aws_emulator import CUT, Refusal
 
 DIGEST = "sha256:" + hashlib.sha256(MANIFEST.encode()).hexdigest()
 IMAGE: dict[str, Any] = {

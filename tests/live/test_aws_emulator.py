@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from tests.live.aws_emulator import CUT, AwsEmulator, Phase, Refusal
+from kit.training.emulators.aws_emulator import CUT, AwsEmulator, Phase, Refusal
 
 INSTANCE = "i-0abcdef1234567890"
 SPOT = "i-0abcdef1234567891"
@@ -27,7 +27,7 @@ TRUST = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "
 @pytest.fixture
 def aws() -> Iterator[AwsEmulator]:
     """An account with a node on demand and one on spot in a group, a role, a user with a key, a cluster, an image and a finding."""
-    with AwsEmulator() as emulator:
+    with AwsEmulator("111122223333") as emulator:
         emulator.add_instance(INSTANCE, tags={"eks:nodegroup-name": "workers"}, volumes=2)
         emulator.add_instance(SPOT, spot=True)
         emulator.add_autoscaling_group("workers", [INSTANCE, SPOT])
@@ -405,7 +405,7 @@ def test_the_credentials_say_whose_account_it_is(aws: AwsEmulator) -> None:
 
 
 def test_emulators_share_nothing(aws: AwsEmulator) -> None:
-    with pytest.raises(RuntimeError, match="being emulated already"), AwsEmulator():
+    with pytest.raises(RuntimeError, match="being emulated already"), AwsEmulator("111122223333"):
         pass
     with AwsEmulator("777788889999") as other:
         assert other.state()["instances"] == {} and other.state()["clusters"] == {}

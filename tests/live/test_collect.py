@@ -22,12 +22,12 @@ from kubernetes.config import kube_config
 
 import kit.report as kit_report
 from kit.live.collect.collection_log import CollectionLog
+from kit.training.emulators.aws_emulator import Refusal
+from kit.training.emulators.fake_logs import give_logs
+from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
+from kit.training.emulators.kubernetes_emulator import Refusal as ClusterRefusal
 from tests import cases
 from tests.command import KIT, RECORDINGS, Done, kit, kit_json
-from tests.live.aws_emulator import Refusal
-from tests.live.fake_logs import give_logs
-from tests.live.kubernetes_emulator import Call, KubernetesEmulator
-from tests.live.kubernetes_emulator import Refusal as ClusterRefusal
 from tests.live.scene import STOLEN, Scene, standing
 from tests.live.test_permissions import grant
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.kubernetes_access import TOKEN
-from tests.live.kubernetes_emulator import Call, KubernetesEmulator
+from kit.training.emulators.kubernetes_access import TOKEN
+from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
 from tests.live.scene import STOLEN, Scene, comparable, standing
 
 OPTIONS = ("--keep-address", "203.0.113.7/32")

@@ -23,8 +23,8 @@ from kit.live.errors import Refused
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.questions.verdict import CANNOT_TELL
-from tests.live.controllers import hands_on, policy_endpoint
-from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
+from kit.training.emulators.controllers import hands_on, policy_endpoint
+from kit.training.emulators.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 for _module in ("pods", "isolation", "bindings", "workloads", "put_back", "service_accounts", "exposure"):
     importlib.import_module(f"kit.live.acts.{_module}")

@@ -15,8 +15,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from tests.live.kubernetes_access import TOKEN
-from tests.live.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
+from kit.training.emulators.kubernetes_access import TOKEN
+from kit.training.emulators.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
 MERGE = "application/merge-patch+json"
 ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/shop"

@@ -14,7 +14,7 @@ from kit.live.changes.objects import CreateObject, DeleteObject, remade, url_pat
 from kit.live.connection import Connection
 from kit.live.errors import Failed, Unknown
 from kit.model.kubernetes import OBJECT_KINDS
-from tests.live.kubernetes_emulator import KubernetesEmulator, Object
+from kit.training.emulators.kubernetes_emulator import KubernetesEmulator, Object
 from tests.live.test_kubernetes_acts import ARN, RBAC, thing
 
 PORTS = [{"port": 80, "name": "http"}]

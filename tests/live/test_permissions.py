@@ -19,14 +19,14 @@ from kit.actions.target import Parameters, Target
 from kit.inventory.thing import Thing
 from kit.plan.permissions import permissions_of
 from kit.plan.plan import Plan, PlannedAction
+from kit.training.emulators.aws_emulator import CUT
+from kit.training.emulators.kubernetes_access import RBAC
+from kit.training.emulators.kubernetes_emulator import KubernetesEmulator, Object
+from kit.training.emulators.kubernetes_kinds import KINDS, Asked, key_of
 from tests.command import kit
 from tests.live import test_aws_acts as in_aws
 from tests.live import test_kubernetes_acts as in_cluster
 from tests.live.aws_account import CLUSTER, IAM, INSTANCE, NODE, Scene, node, planned, scene
-from tests.live.aws_emulator import CUT
-from tests.live.kubernetes_access import RBAC
-from tests.live.kubernetes_emulator import KubernetesEmulator, Object
-from tests.live.kubernetes_kinds import KINDS, Asked, key_of
 from tests.live.scene import STOLEN, add_access_key, said, standing
 from tests.live.scene import Scene as AccountAndCluster
 from tests.live.test_kubernetes_acts import ANN, CRON, owned, thing

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.live.kubernetes_emulator import KubernetesEmulator
+from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
 from tests.live.scene import STOLEN, Scene, refused, said, standing
 
 

@@ -18,8 +18,8 @@ from kit.case.opening import open_case
 from kit.live.changes.change import contains
 from kit.model.arn import compared, name_in
 from kit.plan.played import ClusterState, Played
+from kit.training.emulators.controllers import takes_load_balancers_down
 from tests.command import RECORDINGS, SAMPLE
-from tests.live.controllers import takes_load_balancers_down
 from tests.live.scene import Scene, add_access_key, standing
 
 Object = dict[str, Any]

@@ -154,12 +154,15 @@ PODS = next(kind for kind in KINDS if kind.kind == "Pod")
 
 
 def key_of(kind: Kind, namespace: str, name: str) -> str:
+    """Where an object stands in the state: resource, namespace (empty for one of the cluster) and name."""
     return f"{kind.resource}/{namespace}/{name}"
 
 
 def unsupported(what: str) -> Refusal:
+    """What the emulator says where a real API server would do what it cannot."""
     return Refusal(501, "NotImplemented", f"the emulator does not do this: {what}")
 
 
 def only_metadata(item: Object) -> Object:
+    """An object as clients get it that ask for metadata alone."""
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.live.kubernetes_kinds import Answer, Asked, Call, Kind, Object, Refusal
+from kit.training.emulators.kubernetes_kinds import Answer, Asked, Call, Kind, Object, Refusal
 
 TOKEN = "k8s-aws-v1.emulated"  # noqa: S105 - of the emulator alone
 CLUSTER_ADMIN = "AmazonEKSClusterAdminPolicy"

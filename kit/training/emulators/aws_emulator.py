@@ -1,4 +1,4 @@
-"""AWS for tests: moto's server, with small fakes for what moto lacks, behind boto3's real clients over loopback.
+"""AWS on a loopback port: moto's server, with small fakes for what moto lacks, behind boto3's real clients over loopback.
 
 The clients under test are processes of their own, which tests may kill, so all state lives here. A request is parsed
 and answered by botocore's model of its service; every request over the port is written down in `calls`.
@@ -30,8 +30,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
-import tests.live.fake_eks  # noqa: F401
-from tests.live.aws_fakes import (
+import kit.training.emulators.fake_eks  # noqa: F401
+from kit.training.emulators.aws_fakes import (
     FAKES,
     NEXT_IDS,
     Account,
@@ -39,10 +39,11 @@ from tests.live.aws_fakes import (
     Refusal,
     refuse_what_the_model_forbids,
 )
-from tests.live.aws_state import snapshot
-from tests.live.fake_guardduty import capitalised, matches
-from tests.live.fake_logs import read_s3, written_by_s3
-from tests.live.mended_moto import copied
+from kit.training.emulators.aws_state import snapshot
+from kit.training.emulators.fake_guardduty import capitalised, matches
+from kit.training.emulators.fake_logs import read_s3, written_by_s3
+from kit.training.emulators.mended_moto import copied
+from kit.words import Names
 
 __all__ = ["CUT", "AwsEmulator", "Call", "Fault", "Phase", "Refusal"]
 
@@ -73,7 +74,7 @@ class AwsEmulator:
     # Clients past the port, by service, region and caller: making one takes longer than most calls.
     _idle: ClassVar[dict[tuple[str, str, str], Any]] = {}
 
-    def __init__(self, account: str = "111122223333", region: str = "eu-central-1") -> None:
+    def __init__(self, account: str, region: str = "eu-central-1") -> None:
         self.number, self.region = account, region
         self.arn = f"arn:aws:iam::{account}:user/responder"
         self.calls: list[Call] = []
@@ -106,6 +107,7 @@ class AwsEmulator:
 
     @property
     def account(self) -> Account:
+        """The account that is emulated."""
         return self.accounts[self.number]
 
     @property
@@ -170,7 +172,7 @@ class AwsEmulator:
         instance = self.account.ec2.get_instance_by_id(name)
         instance.security_groups = instance.nics[0]._group_set  # which moto leaves empty where interfaces are given
 
-    def add_autoscaling_group(self, name: str, instances: Iterable[str], least: int = 0) -> None:
+    def add_autoscaling_group(self, name: str, instances: Names, least: int = 0) -> None:
         """A group that consists of instances that are there already, and that carry its tag from then on."""
         scaling, ids = self.client("autoscaling"), list(instances)
         data = {"ImageId": "ami-12c6146b", "InstanceType": "m5.large"}

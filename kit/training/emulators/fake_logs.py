@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 import botocore.session
 
-from tests.live.aws_fakes import Account, Call, Record, fake, missing, page
+from kit.training.emulators.aws_fakes import Account, Call, Record, fake, missing, page
 
 AUDIT, AUTHENTICATOR = "kube-apiserver-audit-", "authenticator-"
 

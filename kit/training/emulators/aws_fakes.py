@@ -67,6 +67,8 @@ class Update:
 
 @dataclass
 class Detector:
+    """A detector of GuardDuty with its findings and filters, by id and by name."""
+
     record: Record
     findings: dict[str, Record] = field(default_factory=dict)
     filters: dict[str, Record] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class Account:
 
     number: str
     region: str
-    issue: Callable[[str], str]  # ARN of a caller → an access key id that is his
+    issue: Callable[[str], str]  # ARN of a caller → an access key id of that caller
     looks: int = 2
     updates_end: str = "Successful"
     page_size: int = 100
@@ -90,7 +92,7 @@ class Account:
     scans: dict[str, Record] = field(default_factory=dict)
     scan_tokens: dict[str, str] = field(default_factory=dict)
     snapshot_locks: dict[str, Record] = field(default_factory=dict)
-    recorded: Record = field(default_factory=dict)  # logs and instances of a recording (tests.live.fake_logs)
+    recorded: Record = field(default_factory=dict)  # logs and instances of a recording (fake_logs)
     looked_at: dict[str, int] = field(default_factory=dict)  # id of a scan or snapshot → looks so far
 
     def held(self) -> dict[str, Any]:
@@ -105,6 +107,7 @@ class Account:
 
     @property
     def ec2(self) -> Any:
+        """What moto holds of EC2 in this account and region."""
         return ec2_backends[self.number][self.region]
 
 
@@ -114,6 +117,8 @@ NEXT_IDS: dict[str, deque[str]] = defaultdict(deque)  # prefix of EC2's ids → 
 
 
 def fake(*operations: str) -> Callable[[Fake], Fake]:
+    """Enter a function as what answers these operations, each as `service:Operation`."""
+
     def entered(function: Fake) -> Fake:
         FAKES.update(dict.fromkeys(operations, function))
         return function
@@ -168,8 +173,10 @@ def page(account: Account, call: Call, name: str, rows: Iterable[Any]) -> Record
 
 
 def missing(message: str) -> Refusal:
+    """What a service says of a thing that is not there."""
     return Refusal("ResourceNotFoundException", 404, message)
 
 
 def arn(account: Account, service: str, what: str) -> str:
+    """The ARN of a thing of this account and region."""
     return f"arn:aws:{service}:{account.region}:{account.number}:{what}"

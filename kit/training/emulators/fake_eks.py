@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.live.aws_fakes import (
+from kit.training.emulators.aws_fakes import (
     FAKES,
     Account,
     Call,
@@ -24,14 +24,17 @@ from tests.live.aws_fakes import (
 
 
 def in_use(message: str) -> Refusal:
+    """What EKS says of a thing that is there already, or that is being changed."""
     return Refusal("ResourceInUseException", 409, message)
 
 
 def invalid(message: str) -> Refusal:
+    """What EKS says of a parameter that it does not take."""
     return Refusal("InvalidParameterException", 400, message)
 
 
 def cluster_of(account: Account, call: Call) -> Cluster:
+    """The cluster that a call names. Raises Refusal where there is none, or where it has no access entries."""
     name = call.parameters.get("clusterName") or call.parameters["name"]
     if name not in account.clusters:
         raise missing(f"No cluster found for name: {name}.")

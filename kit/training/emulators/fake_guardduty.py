@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.live.aws_fakes import (
+from kit.training.emulators.aws_fakes import (
     Account,
     Call,
     Detector,
@@ -20,10 +20,12 @@ from tests.live.aws_fakes import (
 
 
 def bad_request(message: str) -> Refusal:
+    """What GuardDuty says of all that it does not take."""
     return Refusal("BadRequestException", 400, f"The request is rejected because {message}")
 
 
 def detector_of(account: Account, call: Call) -> Detector:
+    """The detector that a call names. Raises Refusal where there is none."""
     name = call.parameters["DetectorId"]
     if name not in account.detectors:
         raise bad_request("the input detectorId is not owned by the current account.")

@@ -25,7 +25,7 @@ from moto.ec2.models.instances import Instance
 from moto.ecr.models import Image, ecr_backends
 from moto.iam.models import IAMBackend, iam_backends
 
-from tests.live.aws_fakes import (
+from kit.training.emulators.aws_fakes import (
     NEXT_IDS,
     Account,
     Call,
@@ -104,6 +104,7 @@ def _true_digest(image: Any) -> None:
 
 
 def digest_of(manifest: str) -> str:
+    """The digest of an image's manifest, as registries write it."""
     return "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
 
 

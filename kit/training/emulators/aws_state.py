@@ -10,10 +10,11 @@ import orjson
 from moto.ecr.models import ecr_backends
 from moto.iam.models import iam_backends
 
-from tests.live.aws_fakes import Account
+from kit.training.emulators.aws_fakes import Account
 
 
 def snapshot(client: Callable[[str], Any], account: Account) -> dict[str, Any]:
+    """All that an account holds, ready for JSON: roles, users, instances, security groups, clusters and more."""
     iam = iam_backends[account.number]["aws"]
     state = {
         "roles": dict(_principals({role.name: role for role in iam.roles.values()}, "role")),

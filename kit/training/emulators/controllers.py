@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kit.actions.pods import QUARANTINED
-from tests.live.kubernetes_emulator import Call, KubernetesEmulator
+from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
 
 GROUP = "networking.k8s.aws/v1alpha1"
 POLICIES, ENDPOINTS, HANDED_ON = (

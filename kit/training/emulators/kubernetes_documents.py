@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tests.live.kubernetes_kinds import Kind, Object, Refusal, unsupported
+from kit.training.emulators.kubernetes_kinds import Kind, Object, Refusal, unsupported
 
 # What a field selector may name, beside metadata.name and metadata.namespace (pkg/apis/core/v1/conversion.go).
 _FIELDS = {
@@ -159,6 +159,7 @@ def satisfied(requirements: Iterable[Requirement], labels: Mapping[str, str]) ->
 
 
 def field_requirements(kind: Kind, selector: str) -> list[tuple[str, bool, str]]:
+    """A field selector as paths, whether each is to be equal, and values. Raises Refusal for a field that a kind cannot be selected by."""
     known = {"metadata.name", *_FIELDS.get(kind.resource, "").split()} | (
         {"metadata.namespace"} if kind.namespaced else set()
     )
@@ -174,6 +175,7 @@ def field_requirements(kind: Kind, selector: str) -> list[tuple[str, bool, str]]
 
 
 def has(requirements: Iterable[tuple[str, bool, str]], item: Object) -> bool:
+    """Whether an object meets the requirements of a field selector."""
     for path, equal, wanted in requirements:
         value: Any = item
         for step in path.split("."):

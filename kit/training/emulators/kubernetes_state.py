@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.live.kubernetes_admission import ask_quotas, ask_webhooks
-from tests.live.kubernetes_defaults import allocate, defaulted, job_selector
-from tests.live.kubernetes_documents import json_patched, merged, sent
-from tests.live.kubernetes_kinds import (
+from kit.training.emulators.kubernetes_admission import ask_quotas, ask_webhooks
+from kit.training.emulators.kubernetes_defaults import allocate, defaulted, job_selector
+from kit.training.emulators.kubernetes_documents import json_patched, merged, sent
+from kit.training.emulators.kubernetes_kinds import (
     KINDS,
     NAMESPACES,
     PODS,

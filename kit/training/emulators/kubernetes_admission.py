@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.live.kubernetes_documents import satisfied
-from tests.live.kubernetes_kinds import Kind, Object, Refusal
+from kit.training.emulators.kubernetes_documents import satisfied
+from kit.training.emulators.kubernetes_kinds import Kind, Object, Refusal
 
 _HOOKS = tuple(f"{sort}webhookconfigurations.admissionregistration.k8s.io/" for sort in ("mutating", "validating"))
 _COUNTED = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.live.kubernetes_kinds import REVIEWS, Kind, Object
+from kit.training.emulators.kubernetes_kinds import REVIEWS, Kind, Object
 
 _VERBS = ("create", "delete", "get", "list", "patch", "update")
 _SUBRESOURCES = {

@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.live.kubernetes_access import CLUSTER_ADMIN, TOKEN, Access, asked_of, user_of
-from tests.live.kubernetes_discovery import discovery
-from tests.live.kubernetes_documents import field_requirements, has, requirements, satisfied, sent
-from tests.live.kubernetes_kinds import (
+from kit.training.emulators.kubernetes_access import CLUSTER_ADMIN, TOKEN, Access, asked_of, user_of
+from kit.training.emulators.kubernetes_discovery import discovery
+from kit.training.emulators.kubernetes_documents import field_requirements, has, requirements, satisfied, sent
+from kit.training.emulators.kubernetes_kinds import (
     CUT,
     PODS,
     REVIEWS,
@@ -40,7 +40,7 @@ from tests.live.kubernetes_kinds import (
     only_metadata,
     unsupported,
 )
-from tests.live.kubernetes_state import KubernetesState, delete_options
+from kit.training.emulators.kubernetes_state import KubernetesState, delete_options
 
 __all__ = ["CUT", "Call", "Cut", "Fault", "KubernetesEmulator", "Object", "Refusal"]
 
@@ -81,7 +81,7 @@ class KubernetesEmulator(KubernetesState):
         self.access_policy = CLUSTER_ADMIN  # of the user's access entry; "" leaves it to RBAC alone
         self.tokens: dict[str, Object] = {}  # of further users, by token
         self.user_info: Object = {
-            "username": "arn:aws:sts::111122223333:assumed-role/incident-responder/session",
+            "username": "arn:aws:sts::000000000000:assumed-role/incident-responder/session",
             "groups": ["system:authenticated"],
         }
         self.broken: list[Exception] = []  # errors of the emulator or of a fault, raised again at the end
