@@ -21,7 +21,9 @@ import pytest
 from kubernetes.config import kube_config
 
 import kit.report as kit_report
+from kit.case.opening import open_case
 from kit.live.collect.collection_log import CollectionLog
+from kit.store import tables
 from kit.training.emulators.aws_emulator import Refusal
 from kit.training.emulators.fake_logs import give_logs
 from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
@@ -32,6 +34,11 @@ from tests.live.scene import STOLEN, Scene, standing
 from tests.live.test_permissions import grant
 
 CANARY = "c2VjcmV0LWNhbmFyeQ=="
+OF_EKS = (
+    ("AccessEntry", "accessEntry", "principalArn"),
+    ("PodIdentityAssociation", "association", "associationId"),
+    ("IdentityProviderConfig", "identityProviderConfig", "identityProviderConfigName"),
+)
 READING = ("Describe", "List", "Get", "Lookup", "Filter")
 
 
@@ -47,9 +54,12 @@ def account_of(recording: str, folder: Path) -> Iterator[Scene]:
         for path in source.glob("findings-*.json"):
             for finding in json.loads(path.read_text())["Findings"]:
                 scene.aws.add_finding(finding)
-        for path in (source / "aws").glob("eks-describe-identity-provider-config-*.json"):
-            provider = json.loads(path.read_text())["identityProviderConfig"]["oidc"]
-            account.clusters[name].parts["IdentityProviderConfig"][provider["identityProviderConfigName"]] = provider
+        parts = account.clusters[name].parts
+        for kind, member, key in OF_EKS:  # as the recording has them, with the ids that EKS gave out
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
+            found = [json.loads(path.read_text())[member] for path in (source / "aws").glob(f"eks-describe-{words}-*")]
+            records = [one["oidc"] if kind == "IdentityProviderConfig" else one for one in found]
+            parts[kind] = {one[key]: parts[kind].get(one[key], {}) | one for one in records}
         yield scene
 
 
@@ -113,6 +123,31 @@ def comparable(value: Any) -> Any:
     return json.loads(re.sub(r'"case": "[^"]*"', "", re.sub(r"line:[0-9a-f]{64}:\d+(#[^\"]*)?", "line", text)).replace("{, ", "{"))  # fmt: skip
 
 
+def in_store(case: Path) -> tuple[dict[str, Counter[str]], dict[str, Any]]:
+    """The rows of each table but for where they lie, and the objects by their names: of those of the cluster all that they hold.
+
+    kubectl writes a member that is null, and the API server leaves it out; what AWS describes here is the emulated account's.
+    """
+    store = open_case(case).store
+    rows = dict[str, Counter[str]]()
+    for table in (tables.AUDIT, tables.SIGN_INS, tables.TRAIL, tables.FINDINGS, tables.REJECTS):
+        names = [name for name in table.names if name not in ("file", "line", "item", "log_stream")]
+        found = store.rows(f"SELECT {', '.join(names)} FROM {table.name}")
+        rows[table.name] = Counter(json.dumps([*one.values()], default=str) for one in found)
+    objects = dict[str, Any]()
+    for one in store.rows("SELECT cluster, account, api_version, kind, namespace, name, uid, object FROM objects"):
+        *named, text = one.values()
+        of_aws = one["api_version"].startswith("aws:")
+        objects[json.dumps(named)] = None if of_aws else json.dumps(without_nulls(json.loads(text)), sort_keys=True)
+    return rows, objects
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 def same_scope(recording: str, folder: Path) -> None:
     source = RECORDINGS / recording
     with account_of(recording, folder) as scene:
@@ -124,8 +159,13 @@ def same_scope(recording: str, folder: Path) -> None:
     assert {done.returncode for done in made.values()} == {0}
     own, collected = (kit_json("scope", folder / name / "case") for name in made)
     assert own["findings"] and comparable(collected) == comparable(own)
-    rows = [kit_json("findings", folder / name / "case")["findings"] for name in made]
-    assert [one["id"] for one in rows[0]] == [one["id"] for one in rows[1]]
+    briefs = [kit_json("brief", folder / name / "case")["incidents"] for name in made]
+    for incident in (one for each in briefs for one in each):
+        del incident["at_risk"]  # a collection tells how long CloudWatch Logs keeps the log, and a recording does not
+    assert briefs[0] and comparable(briefs[1]) == comparable(briefs[0])
+    rows, objects = zip(*(in_store(folder / name / "case") for name in made), strict=True)
+    assert rows[0]["audit"] and rows[1] == rows[0]
+    assert objects[0].items() <= objects[1].items()  # a collection asks about more than a recording has files of
 
 
 @pytest.mark.parametrize("recording", [STOLEN, "default_sa_admin"])
