@@ -189,7 +189,12 @@ def test_what_was_refused_stands_in_the_coverage_with_the_permission_until_it_is
     }
     later = refused | {"operation": "ListAddons", "permission": "eks:ListAddons"}
     allowed = later | {"at": "2026-01-31T12:10:00Z", "status": "ok", "permission": "", "request_id": "r-2"}
-    made = _case(tmp_path, [refused, later, allowed])
+    failed = refused | {"operation": "DescribeAddon", "status": "failed", "permission": "", "error": "it broke"}
+    one, other, tried = (failed | {"part": name} for name in ("coredns", "vpc-cni", ""))
+    had = other | {"at": "2026-01-31T12:10:00Z", "status": "ok", "error": ""}
+    made = _case(tmp_path, [refused, later, allowed, one, other, tried, had])
+    (row,) = [row for row in Case(made).coverage.to_dict("records") if row["state"] == "not answered"]
+    assert (row["source"], row["events"]) == ("eks DescribeAddon", 1) and row["says"].endswith(": it broke")
     rows = [row for row in Case(made).coverage.to_dict("records") if row["state"] == "not permitted"]
     assert [(row["source"], row["events"]) for row in rows] == [("eks ListAccessEntries", 1)]
     assert "in eu-west-1 to arn:aws:iam::444455556666:user/ir" in rows[0]["says"]
@@ -197,6 +202,7 @@ def test_what_was_refused_stands_in_the_coverage_with_the_permission_until_it_is
     limits = [limit for one in kit_json("scope", made)["findings"] for limit in one["limits"]]
     refusals = [limit for limit in limits if "was not permitted" in limit["says"]]
     assert refusals and all("eks:ListAccessEntries" in one["says"] and "let_in" in one["about"] for one in refusals)
+    assert [limit for limit in limits if "got no answer to eks DescribeAddon" in limit["says"]]
     assert [
         one["taken_as"] for one in Case(made).ledger.to_dict("records") if one["path"].endswith("collection.jsonl")
     ] == ["collection log"]

@@ -56,28 +56,37 @@ def write_coverage(
             )
             found += _of_audit(database) if log is tables.AUDIT else _of_quiet(database, log)
     if parts := parts_of(store, tables.COLLECTED.name, number):
-        found += _not_permitted(database, read_parquet(parts), cluster, account)
+        found += _not_had(database, read_parquet(parts), cluster, account)
     pq.write_table(table_of(found, tables.COVERAGE.schema), part_path(store, "coverage", number))
 
 
-def _not_permitted(
+def _not_had(
     database: duckdb.DuckDBPyConnection, requests: str, cluster: str | None, account: str | None
 ) -> Iterator[dict[str, Any]]:
-    """What the collection was refused and did not get later, with the permission to ask for."""
+    """What the collection was refused, or got no answer to, and did not get later: with the permission to ask for, or what was said.
+
+    A part of the collection is one request with its parameters; an earlier try of the same one has none, and its last try tells.
+    """
+    part = "coalesce(json_extract_string({}.attributes, '$.part'), '') "
     for row in _rows(
         database,
-        "SELECT service, operation, coalesce(region, '') AS region, coalesce(made_as, '') AS made_as, coalesce(permission, '') AS permission,"
-        f" count(*) AS events, max(requested_at) AS last FROM {requests} AS asked WHERE status = 'refused'"
+        "SELECT service, operation, coalesce(region, '') AS region, coalesce(made_as, '') AS made_as, coalesce(permission, '') AS permission, status,"
+        " max(json_extract_string(attributes, '$.error')) AS error, count(*) AS events, max(requested_at) AS last"
+        f" FROM {requests} AS asked WHERE (status = 'refused' OR (status = 'failed' AND {part.format('asked')} <> ''))"
         f" AND NOT EXISTS (SELECT 1 FROM {requests} AS later WHERE later.status IN ('ok', 'empty') AND later.service = asked.service"
         " AND later.operation = asked.operation AND later.region IS NOT DISTINCT FROM asked.region"
+        f" AND ({part.format('asked')} IN ('', {part.format('later')}) OR {part.format('later')} = '')"
         " AND later.request_uri IS NOT DISTINCT FROM asked.request_uri AND later.requested_at > asked.requested_at)"
-        " GROUP BY service, operation, region, made_as, permission ORDER BY service, operation, region, made_as, permission",
+        " GROUP BY service, operation, region, made_as, permission, status ORDER BY service, operation, region, made_as, permission, status",
     ):
         where = f" in {row['region']}" if row["region"] else ""
-        says = f"refused{where} to {row['made_as'] or 'whoever collected'}, last {row['last']:%Y-%m-%d %H:%M:%S} UTC"
+        who, last = row["made_as"] or "whoever collected", f"last {row['last']:%Y-%m-%d %H:%M:%S} UTC"
+        says, state = f"refused{where} to {who}, {last}", "not permitted"
         says += f": ask for permission {row['permission']}, then collect again" if row["permission"] else ""
+        if row["status"] == "failed":
+            says, state = f"no answer{where} to {who}, {last}: {row['error']}"[:500], "not answered"
         at = {"cluster": cluster, "account": account, "source": f"{row['service']} {row['operation']}"}
-        yield at | {"state": "not permitted", "events": row["events"], "says": says}
+        yield at | {"state": state, "events": row["events"], "says": says}
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[dict[str, Any]]:

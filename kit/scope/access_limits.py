@@ -49,15 +49,17 @@ _SHOWN_BY = {"kubernetes": (*PODS, "secret", "reachable"), "guardduty": (*PODS, 
 
 
 def limits_of_refusals(store: Store) -> Iterator[Limit]:
-    """What a collection was not permitted to ask for, with the permission."""
+    """What a collection was not permitted to ask for, with the permission, and what it got no answer to."""
     refused = store.rows(
-        "SELECT source, says FROM coverage WHERE state = 'not permitted' AND NOT (starts_with(source, 'logs ') OR starts_with(source, 'cloudtrail '))"
+        "SELECT source, state, says FROM coverage WHERE state IN ('not permitted', 'not answered') AND NOT (starts_with(source, 'logs ') OR starts_with(source, 'cloudtrail '))"
         " ORDER BY source, says"
     )
     for row in refused:
         about = _SHOWN_BY.get(row["source"].partition(" ")[0], ("node", "iam_role", "let_in"))
-        says = f"The collection was not permitted {row['source']} ({row['says']}): what that shows cannot be told"
-        yield Limit(about, says, "the permission, then the same `kit collect` again")
+        failed = row["state"] == "not answered"
+        had = f"got no answer to {row['source']}" if failed else f"was not permitted {row['source']}"
+        says = f"The collection {had} ({row['says']}): what that shows cannot be told"
+        yield Limit(about, says, f"{'' if failed else 'the permission, then '}the same `kit collect` again")
 
 
 def limits_of_aws_auth(store: Store) -> Iterator[Limit]:

@@ -132,10 +132,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "reason": (TEXT, "why the record could not become a row"),
     "near_at": (TIME, "about when it happened: as CloudWatch Logs says, else when the event before it in its file did"),
     "raw": (TEXT, "first 200 characters of the record; empty where they may be a Secret's"),
-    "source": (TEXT, "audit, sign_ins or trail; of what was not permitted the service and operation"),
+    "source": (TEXT, "audit, sign_ins or trail; of what was not permitted or not answered the service and operation"),
     "state": (
         TEXT,
-        "recorded, partial (one API server's log is missing), gap, or not permitted (a request of the collection was refused)",
+        "recorded, partial (one API server's log is missing), gap, not permitted (a request of the collection was refused), or not answered (it failed)",
     ),
     "start_at": (TIME, "start of the span"),
     "end_at": (TIME, "end of the span"),
