@@ -26,10 +26,14 @@ def write_whole(path: Path, text: str | bytes) -> None:
     with for_owner_alone():
         path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(unfinished) as file:
-        file.write(text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
-        file.flush()
-        os.fsync(file.fileno())
-        unfinished.replace(path)
+        try:
+            file.write(text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError:  # what a full disk took of it is given back
+            unfinished.unlink(missing_ok=True)
+            raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import CallError
 from kit.live.attempts import Attempts
-from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer
+from kit.live.errors import THROTTLED, TRIES, Conflict, Failed, LiveError, Missing, Unknown, aws_answer, nobody
 
 # The clients are imported where they are used: a plan is made and read without them, and they take longest to import.
 if TYPE_CHECKING:
@@ -70,11 +71,16 @@ class Connection:
         import botocore.exceptions as aws_errors
 
         try:
-            return boto3.Session(profile_name=self._profile, region_name=self.region)
-        except aws_errors.BotoCoreError as error:
+            # boto3 knows AWS_DEFAULT_REGION alone; the AWS CLI takes AWS_REGION before it.
+            return boto3.Session(
+                profile_name=self._profile, region_name=self.region or os.environ.get("AWS_REGION") or None
+            )
+        except aws_errors.ProfileNotFound as error:
             raise CallError(
                 str(error), where="--profile", next="`aws configure list-profiles` lists the profiles"
             ) from None
+        except aws_errors.BotoCoreError as error:
+            raise CallError(str(error), where="AWS", next="mend that file") from None
 
     def aws(self, service: str) -> Any:
         """The boto3 client to read with: tried again when throttled or cut."""
@@ -172,17 +178,11 @@ class Connection:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Who calls AWS, as STS says. Raises CallError where there are no credentials."""
-        import botocore.exceptions as aws_errors
-
+        """Who calls AWS, as STS says. Raises CallError where it does not say, with the reason."""
         try:
             return self.read("sts", "get_caller_identity")
-        except (LiveError, aws_errors.BotoCoreError) as error:
-            raise CallError(
-                f"there are no usable AWS credentials: {error}",
-                where="AWS",
-                next="sign in, or name a profile with --profile",
-            ) from None
+        except LiveError as error:
+            raise nobody(error, self.own_region) from None
 
     @cached_property
     def api(self) -> kubernetes.client.ApiClient:

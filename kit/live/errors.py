@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from kit.errors import CallError
+from kit.words import nearest, utc
 
 TRIES = 6
 """How often a call is sent that may be sent again."""
@@ -30,6 +35,10 @@ _DENIED = {
     "Client.UnauthorizedOperation",
     "AuthFailure",
 }
+CLOCK_IS_WRONG = {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
+"""The codes of a signature that is not taken: where credentials worked before, this machine's clock is wrong."""
+REGION_IS_OFF = {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", "OptInRequired"}
+"""The codes of a region that knows nothing of a credential that is taken elsewhere."""
 _ENDED = {"ExpiredToken", "ExpiredTokenException", "401", "credentials"}
 Result = TypeVar("Result")
 
@@ -94,6 +103,8 @@ def aws_answer(call: Callable[[], Result], service: str, operation: str) -> Resu
         message = str(error.response.get("Error", {}).get("Message", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         says = f"{what}: {code} {message}"[:500]
+        if code in CLOCK_IS_WRONG:
+            raise Failed(f"{says}{_clocks(error.response)}", code, service) from None
         if code in THROTTLED:
             raise Failed(f"{says} (throttled after {TRIES} tries)", code, service) from None
         if code in _DENIED:
@@ -113,5 +124,41 @@ def aws_answer(call: Callable[[], Result], service: str, operation: str) -> Resu
         aws_errors.SSOError,
     ) as error:
         raise Failed(f"{what}: {error}", "credentials", service) from None
+    except aws_errors.InvalidRegionError as error:
+        raise Failed(f"{what}: {error}", "no_region", service) from None
     except aws_errors.BotoCoreError as error:
         raise Failed(f"{what}: {error}", "unsent", service) from None
+
+
+def _clocks(response: Any) -> str:
+    """What the service's clock said with its answer, and what this machine's says; "" where the answer had no time."""
+    told = str(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date") or "")
+    try:
+        at = parsedate_to_datetime(told)
+    except ValueError:
+        return ""
+    return f" (its clock: {utc(at)}, this machine's: {utc(datetime.now(UTC))})"
+
+
+def nobody(error: LiveError, region: str) -> CallError:
+    """Why STS did not say who calls: no region of that name, no way there, a clock that is wrong, a region that is off, or no credential."""
+    said = error.says.rstrip(".")
+    if error.code in ("no_region", "unreached"):
+        import boto3
+
+        session = boto3.Session()
+        known = [name for one in session.get_available_partitions() for name in session.get_available_regions("ec2", one)]  # fmt: skip
+        if region not in known:
+            return CallError(f"boto3 knows no region {region!r}, and it cannot be called: {said}", where="region", next=nearest(region, known))  # fmt: skip
+    if error.code in ("unreached", "cut"):
+        return CallError(said, where="AWS", next="look at this machine's network and proxy")
+    if error.code in CLOCK_IS_WRONG:
+        return CallError(
+            f"AWS does not take the signature: {said}",
+            where="AWS",
+            next="set this machine's clock, and look whether the secret access key is right",
+        )
+    way_out = "sign in (`aws sso login` where it is SSO), or name a profile with --profile"
+    if error.code in REGION_IS_OFF:
+        way_out += f"; or {region} is off in this account: enable it, or name another region"
+    return CallError(f"there are no usable AWS credentials: {said}", where="AWS", next=way_out)

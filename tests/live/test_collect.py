@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -274,9 +275,106 @@ def test_a_refusal_stops_nothing_else_and_names_the_permission(room: Scene, tmp_
     told = {line["permission"] for line in refused if line["service"] != "kubernetes"}
     assert told <= {call.operation for call in room.aws.calls} and len(told) > 5
     assert len(files_of(tmp_path / "e")) > 20
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    missed = coverage_of(tmp_path / "case", "not permitted")
+    assert missed.keys() == {f"{line['service']} {line['operation']}" for line in refused}
+    assert all(line["permission"] in missed[f"{line['service']} {line['operation']}"] for line in refused)
     room.aws.faults.clear()
     room.kubernetes.faults.clear()
     assert collect(room, tmp_path / "e").returncode == 0  # once they are given, the same command goes on
+
+
+def coverage_of(case: Path, state: str) -> dict[str, str]:
+    """Source → what the coverage of a case says of it, of one state."""
+    rows = open_case(case).store.rows("SELECT source, state, says FROM coverage ORDER BY source, says")
+    return {row["source"]: row["says"] for row in rows if row["state"] == state}
+
+
+def test_a_clock_that_is_wrong_is_told_with_both_clocks(room: Scene, tmp_path: Path) -> None:
+    def late(call: Any, phase: str) -> Any:
+        wrong = phase == "before" and call.operation.startswith(of)
+        return Refusal("SignatureDoesNotMatch", 403, "Signature expired") if wrong else None
+
+    room.aws.faults.append(late)
+    of: str | tuple[str, ...] = "guardduty:"
+    done = collect(room, tmp_path / "e")
+    assert done.returncode == 1 and "clock is wrong" in done.stderr and done.stderr.count(" UTC") == 2
+    last = log_of(tmp_path / "e")[-1]
+    assert (last["operation"], last["status"]) == ("ListDetectors", "failed") and "this machine's: " in last["error"]
+    of = "sts:"
+    done = collect(room, tmp_path / "e2")
+    assert done.returncode == 2 and "does not take the signature" in done.stderr and "clock" in done.stderr
+
+
+def test_a_credential_of_the_cluster_that_ends_in_the_middle_stops_it_too(room: Scene, tmp_path: Path) -> None:
+    def ended(call: Call, phase: str) -> Any:
+        over = phase == "before" and call.path.endswith("/nodes")
+        return ClusterRefusal(401, "Unauthorized", "Unauthorized") if over else None
+
+    room.kubernetes.faults.append(ended)
+    done = collect(room, tmp_path / "e", *only("objects"))
+    assert done.returncode == 1 and "the credentials have ended" in done.stderr
+    room.kubernetes.faults.clear()
+    assert collect(room, tmp_path / "e", *only("objects")).returncode == 0
+    assert (tmp_path / "e" / "cluster" / "nodes.json").exists()
+
+
+def test_a_full_disk_leaves_a_collection_that_the_same_command_finishes(room: Scene, tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    call: list[str | Path] = [
+        KIT,
+        "collect",
+        tmp_path / "e",
+        "--cluster",
+        cluster_of(room),
+        "--finding",
+        "latest",
+        *only("objects"),
+    ]
+    full = subprocess.run(
+        call, env=room.environment, capture_output=True, text=True, preexec_fn=small_files, check=False
+    )
+    assert full.returncode == 1 and "the folder cannot be written" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr and "the same command goes on" in full.stderr
+    begun = files_of(tmp_path / "e")
+    assert begun and not [name for name in begun if "pods.json" in name]  # which is larger; no part of it is left
+    assert collect(room, tmp_path / "e", *only("objects")).returncode == 0
+    assert begun.items() < files_of(tmp_path / "e").items() and "cluster/pods.json" in files_of(tmp_path / "e")
+
+
+def test_a_finding_about_another_cluster_is_refused(room: Scene, tmp_path: Path) -> None:
+    finding = json.loads((RECORDINGS / STOLEN / "findings.json").read_text())["Findings"][0]
+    finding = json.loads(json.dumps(finding)) | {"Id": "e" * 32}
+    finding["Resource"]["EksClusterDetails"] = {"Name": "elsewhere", "Arn": "arn:aws:eks:eu-west-1:111122223333:cluster/elsewhere"}  # fmt: skip
+    room.aws.add_finding(finding)
+    try:
+        done = collect(room, tmp_path / "e", finding="e" * 32)
+    finally:
+        del next(iter(room.aws.account.detectors.values())).findings["e" * 32]
+    assert done.returncode == 2 and "is about cluster elsewhere, not " in done.stderr
+    assert not (tmp_path / "e" / "cluster").exists() and not (tmp_path / "e" / "audit").exists()
+
+
+def test_what_failed_stands_in_the_coverage_until_it_is_had(room: Scene, tmp_path: Path) -> None:
+    refused = list[Any]()
+
+    def one(call: Any, phase: str) -> Any:
+        if phase == "before" and call.operation == "logs:FilterLogEvents" and not refused:
+            refused.append(call)
+            return Refusal("InvalidParameterException", 400, "no such stream")
+        return None
+
+    room.aws.faults.append(one)
+    done = collect(room, tmp_path / "e", *only("audit", "findings"))
+    assert done.returncode == 1 and "no such stream" in done.stdout
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    assert "no such stream" in coverage_of(tmp_path / "case", "not answered")["logs FilterLogEvents"]
+    room.aws.faults.clear()
+    assert collect(room, tmp_path / "e", *only("audit", "findings")).returncode == 0
+    assert kit("add", tmp_path / "case", tmp_path / "e").returncode == 0
+    assert not coverage_of(tmp_path / "case", "not answered")
 
 
 def test_an_empty_page_with_a_next_one_ends_nothing(room: Scene, tmp_path: Path) -> None:
@@ -451,6 +549,11 @@ WRONG = {
     "a finding that is not there": ((), "0" * 32, {}, "there is no finding"),
     "a window upside down": (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"), "", {}, "upside down"),
     "no region": ((), "latest", {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "--region"),
+    "a region's name that is none": (("--region", "eu west-1"), "latest", {}, "Did you mean eu-west-"),
+    "a region that is not there": (("--region", "eu-west-9"), "latest", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "--region: boto3 knows no region 'eu-west-9'"),
+    "no network": ((), "latest", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "network and proxy"),
+    "no credentials": ((), "latest", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}, "Sign in"),
+    "a profile that is not there": (("--profile", "nobody"), "latest", {}, "aws configure list-profiles"),
     "a cluster that is not there": (("--cluster", "no-such"), "latest", {}, "there is no cluster"),
     "a kubeconfig of another place": (("--kubeconfig", "/nowhere"), "latest", {}, "--aws-only"),
 }  # fmt: skip
@@ -463,6 +566,17 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(case: str, room: Scene, tm
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
 
+def test_the_region_is_the_one_of_the_aws_cli(room: Scene, tmp_path: Path) -> None:
+    region = room.environment["AWS_REGION"]
+    assert collect(room, tmp_path / "e", *only("findings"), AWS_DEFAULT_REGION="").returncode == 0
+    assert {call.region for call in room.aws.calls} == {region}
+    assert (
+        "cannot be called"
+        not in collect(room, tmp_path / "e", *only("findings"), AWS_DEFAULT_REGION="us-east-2").stderr
+    )
+    assert {call.region for call in room.aws.calls} == {region}
+
+
 def test_a_region_that_is_off_is_said_in_one_sentence(room: Scene, tmp_path: Path) -> None:
     def off(call: Any, phase: str) -> Any:
         wrong = phase == "before" and not call.operation.startswith("sts:")
@@ -471,6 +585,12 @@ def test_a_region_that_is_off_is_said_in_one_sentence(room: Scene, tmp_path: Pat
     room.aws.faults.append(off)
     done = collect(room, tmp_path / "e")
     assert done.returncode == 1 and "it is off" in done.stderr and "--region" in done.stderr
+    assert log_of(tmp_path / "e")[-1]["status"] == "failed"
+    room.aws.faults[:] = [
+        lambda call, _: Refusal("InvalidClientTokenId", 403, "no") if "sts:" in call.operation else None
+    ]
+    done = collect(room, tmp_path / "e2")
+    assert done.returncode == 2 and "is off in this account" in done.stderr
 
 
 def test_without_a_way_to_the_cluster_aws_alone_is_asked(room: Scene, tmp_path: Path) -> None:

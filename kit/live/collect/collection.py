@@ -25,7 +25,7 @@ from kit.live.collect.requests import EVENT_HISTORY, LISTED_KINDS, NAMES_ALONE, 
 from kit.live.collect.sent import Sent, filled, holds_nothing, in_file_name, known_as, stands_at, written_as
 from kit.live.collect.trail_files import DELIVERED_WITHIN, delivery_folders, is_of
 from kit.live.connection import Connection
-from kit.live.errors import LiveError, Missing, aws_answer
+from kit.live.errors import CLOCK_IS_WRONG, REGION_IS_OFF, LiveError, Missing, aws_answer
 from kit.model.window import Window
 from kit.whole_file import write_whole
 from kit.words import iso
@@ -43,8 +43,6 @@ _TOKENS = {
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 _GLOBAL = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
-_REGION_OFF = {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", "OptInRequired"}
-_CLOCK = {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
 
 
 class Collection:
@@ -273,10 +271,10 @@ class Collection:
             permission = request.iam_action
         line = {"status": status, "part": part, "permission": permission if status == "refused" else ""}
         self._write_down(request, line | {"error": error.says, "page": 1, "next": ""})
-        if error.credentials_ended or error.code in _CLOCK:
-            why = "this machine's clock is wrong" if error.code in _CLOCK else "the credentials have ended"
+        if error.credentials_ended or error.code in CLOCK_IS_WRONG:
+            why = "this machine's clock is wrong" if error.code in CLOCK_IS_WRONG else "the credentials have ended"
             raise WorkError(f"{why}: {error.says}", next="mend that; the same command goes on from there")
-        if error.code in _REGION_OFF and region == self.region and request.service != "ec2":
+        if error.code in REGION_IS_OFF and region == self.region and request.service != "ec2":
             raise WorkError(
                 f"region {region} takes no calls of this account: it is off, or the credentials are not for it ({error.says})",
                 next="name another region with --region, or enable it",
