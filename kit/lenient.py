@@ -33,6 +33,8 @@ _PROSE = re.compile(
     r"(?:[A-Z][a-z]+,? )?([A-Z][a-z]{2})[a-z]* (\d{1,2}),? (\d{4})(?:,| at)? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?"
     r"(?: \(?(?:UTC|GMT|Z)?([+-]\d\d:?\d\d)?\)?)?(?: \(.*\))?"
 )
+# As programs of the United States write it, told by its half of the day: `3/2/2026, 10:10:00.000 AM`.
+_AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}),? (\d{1,2}:\d\d(?::\d\d)?)(?:\.\d+)? ([AP]M)")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,6 +66,9 @@ _UNITS = ((1e11, 1_000_000), (1e14, 1000), (1e17, 1))
 
 
 def _in_words(text: str) -> datetime:
+    if american := _AMERICAN.fullmatch(text):
+        month, day, year, hours, half = american.groups()
+        text = f"{_MONTHS[int(month) - 1] if 0 < int(month) < 13 else month} {day}, {year} {hours} {half}"
     found = _PROSE.fullmatch(text)
     if found is None:
         raise ValueError

@@ -17,7 +17,7 @@ from botocore import xform_name
 from kit.actions.action import STAGES
 from kit.actions.registry import ACTIONS
 from kit.cli import main as cli
-from kit.evidence.formats import archive, envelope, form, stream
+from kit.evidence.formats import archive, envelope, form, log_store, stream, yaml_document
 from kit.evidence.formats.json_text import LONGEST_RECORD
 from kit.evidence.readers import aws, foreign
 from kit.evidence.sniff import READERS
@@ -157,7 +157,9 @@ def _sources() -> str:
         "same file go to their own reader; what no reader takes is a reject with its place and reason.\n",
         "## Forms\n",
         _paragraphs(form.__doc__),
+        _paragraphs(yaml_document.__doc__),
         _paragraphs(envelope.__doc__),
+        _paragraphs(log_store.__doc__),
         _paragraphs(archive.__doc__),
         "Compressed with gzip, zstd or bzip2; UTF-8, or UTF-16 with its mark. Files may be of any size, lines of up to",
         f"{stream.LONGEST_LINE >> 20} MiB, records in documents of up to {LONGEST_RECORD >> 20} MiB.\n",

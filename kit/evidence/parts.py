@@ -86,7 +86,9 @@ class Parts:
         self._in_other, logged = True, record.log != NO_LOG
         for found in records((record.text or "").encode(), () if logged else ALL_LISTS):
             for each in (
-                opened(replace(found, log=record.log), logged=logged) if isinstance(found, Record) else (found,)
+                opened(replace(found, log=record.log), ALL_LISTS, logged=logged)
+                if isinstance(found, Record)
+                else (found,)
             ):
                 of_line = replace(each, line=record.line, item=record.item)
                 if isinstance(of_line, Reject):

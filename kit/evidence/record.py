@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def storable(text: str) -> str:
@@ -36,6 +36,15 @@ OTHER_FINDING, OTHER_CLASS, EVENT_COUNT = "is a finding of ", "is of OCSF class 
 OTHER_CLOUD = "is no evidence of this cluster that the kit reads: "
 NO_LOSS = (OTHER_LOG, OTHER_FINDING, OTHER_CLASS, EVENT_COUNT, OTHER_CLOUD)
 """How the reasons of rejects begin that are no loss: what the record is was seen, and it could show nothing of an EKS cluster."""
+
+
+class Content(NamedTuple):
+    """What an envelope holds: a text as it is, data as bytes. log: its place in CloudWatch Logs. logged: it is a message there, so
+    whoever may write to that log wrote it."""
+
+    value: Any
+    log: Log
+    logged: bool = False
 
 
 @dataclass(frozen=True)

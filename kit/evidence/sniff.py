@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence import readers
+from kit.evidence.formats.envelope import read_text
 from kit.evidence.formats.form import CONTAINER_LOG, JSON, PARQUET, beginning, form_of
 from kit.evidence.formats.json_document import peek
 from kit.evidence.formats.stream import Reading, head
 from kit.evidence.readers import audit, authenticator, aws, cloudtrail, cluster, findings, foreign
-from kit.evidence.record import NO_LOG, Log, Record
+from kit.evidence.record import NO_LOG, Log, Record, Reject
 
 _MODULES = [import_module(f"{readers.__name__}.{found.name}") for found in iter_modules(readers.__path__)]
 READERS = tuple(
@@ -49,7 +52,9 @@ def file_kind(path: Path) -> FileKind:
                 "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
             )
         form = form_of(beginning_of)
-        seen = list(beginning(path, beginning_of, whole, form, ALL_LISTS, reading)) if form else []
+        found = list(beginning(path, beginning_of, whole, form, ALL_LISTS, reading)) if form else []
+        seen = [one for one in found if isinstance(one, Record)]
+        known = known or next((one.reason for one in found if isinstance(one, Reject)), "")
         for record in seen:
             try:
                 if (reader := taker_of(record)) is not None:
@@ -62,7 +67,35 @@ def file_kind(path: Path) -> FileKind:
             known = known or reading.damage
         if whole or form == PARQUET:
             break
-    raise EvidenceError(known or foreign.why(beginning_of, form, seen))
+    raise EvidenceError(known or foreign.why(beginning_of, form, seen, _inside(seen)))
+
+
+_LOOKED_INTO, _DEEPEST_LOOK = 2000, 5  # values of a file's first records; members in each other
+
+
+def _inside(seen: Sequence[Record]) -> foreign.Inside | None:
+    """The first thing inside records that no reader takes which one would take by itself; None where there is none."""
+    steps: list[tuple[tuple[str, ...], Any]] = [((), record.value) for record in seen[:100] if record.log == NO_LOG]
+    for _ in range(_LOOKED_INTO):
+        if not steps:
+            return None
+        path, value = steps.pop(0)
+        if isinstance(value, str) and value.lstrip()[:1] == "{":
+            value = read_text(value, Record(1, 1, None)).value
+            path = (*path, foreign.PARSED)
+        if path and isinstance(value, dict):
+            try:
+                taker = taker_of(Record(1, 1, value))
+            except EvidenceError:
+                taker = None
+            if taker is not None:
+                return foreign.Inside(path, taker.TAKEN_AS)
+        if len(path) < _DEEPEST_LOOK and isinstance(value, dict):
+            alike = len(value) > 1 and all(isinstance(each, dict | list) for each in value.values())
+            steps += [((*path, foreign.EACH if alike else str(name)), each) for name, each in value.items()]
+        elif len(path) < _DEEPEST_LOOK and isinstance(value, list):
+            steps += [((*path, foreign.EACH), each) for each in value[:3]]
+    return None
 
 
 # Log streams of an EKS control plane's log group (EKS User Guide, control plane logs).

@@ -1,10 +1,9 @@
 """Envelopes in which services hand records on: EventBridge events, SNS notifications, SQS messages, CloudWatch Logs in all of its
-forms, Kinesis, Firehose, and Lambda's batches of these.
+forms, Kinesis, Firehose, and Lambda's batches of these; log stores and shippers (kit.evidence.formats.log_store).
 
 An envelope may be inside another, as JSON text or as base64 of gzip. Sources: EventBridge "event structure"; SNS "message and
 JSON formats"; Lambda "using SQS", "using SNS", "using Kinesis"; CloudWatch Logs API, GetLogEvents, FilterLogEvents, GetQueryResults;
-CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; webhook batches: audit.k8s.io/v1 EventList; Splunk, Search API, export; OpenSearch, Search API;
-Splunk, HTTP Event Collector; Elastic Common Schema (event.original); Wazuh, alerts of the AWS module; Fluent Bit, tail.
+CloudWatch Logs User Guide, "subscription filters"; CloudTrail API, LookupEvents; EventBridge API, PutEvents; Firehose, HTTP endpoint delivery; webhook batches: audit.k8s.io/v1 EventList.
 """
 
 from __future__ import annotations
@@ -12,36 +11,35 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_document import peek, records
 from kit.evidence.formats.json_text import repaired
-from kit.evidence.record import NO_LOG, Log, Record, Reject, storable
+from kit.evidence.formats.log_store import LISTS as STORE_LISTS
+from kit.evidence.formats.log_store import of_log_store
+from kit.evidence.record import NO_LOG, Content, Log, Record, Reject, storable
 
 DEEPEST_ENVELOPE = 8  # envelopes in each other
 LONGEST_PAYLOAD = 64 << 20  # bytes that one base64 text may unfold to
 
-ENVELOPE_LISTS = ("Records", "records", "Messages", "Events", "events", "results", "QueryResultRows")
+_OWN_LISTS = ("Records", "records", "Messages", "Events", "events", "Entries", "results", "QueryResultRows")
+ENVELOPE_LISTS = (*_OWN_LISTS, *STORE_LISTS)
 """Members under which these envelopes keep their records."""
 
 
-class Content(NamedTuple):
-    """What an envelope holds: a text as it is, data as bytes. log: its place in CloudWatch Logs. logged: it is a message there, so
-    whoever may write to that log wrote it."""
-
-    value: Any
-    log: Log
-    logged: bool = False
-
-
-def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) -> Iterator[Record | Reject]:
+def opened(
+    record: Record, lists: tuple[str, ...] = (), depth: int = DEEPEST_ENVELOPE, logged: bool = False
+) -> Iterator[Record | Reject]:
     """The records in the envelopes of a record, whole; the record itself when it is in none. All have its line and item.
+
+    lists: members under which documents keep their records, for documents that stand in an array, as jq makes it of several files.
 
     Never opened: objects of Kubernetes, whose custom kinds may look like any envelope; messages of logs (logged), but for events of
     AWS's event bus, which EventBridge writes to log groups.
@@ -50,7 +48,9 @@ def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) 
     if not depth:
         yield Reject(record.line, record.item, f"is in more than {DEEPEST_ENVELOPE} envelopes", record.raw)
         return
-    if record.of and record.of != "items" and {"apiVersion", "kind"} <= record.around.keys():
+    if (
+        record.of and record.of != "items" and record.around.keys() & {"apiVersion", "kind"}
+    ):  # kubectl sorts: kind may follow
         reason = f"is in `{record.of}` of a Kubernetes object, whose content anybody may write"
         yield Reject(record.line, record.item, reason, "")
         return
@@ -61,12 +61,16 @@ def opened(record: Record, depth: int = DEEPEST_ENVELOPE, logged: bool = False) 
         if inner is None and (listed := _objects_in(record)) is not None:
             yield from listed
             return
+        if inner is None and not logged and (documents := _documents_in(record, lists)) is not None:
+            for document in documents:
+                yield from opened(document, lists, depth - 1)
+            return
         if inner is None:
             yield record
             return
         for value, log, of_log in inner:
             for each in _read(value, replace(record, log=log, of="", around={})):
-                yield from opened(each, depth - 1, logged or of_log) if isinstance(each, Record) else (each,)
+                yield from opened(each, lists, depth - 1, logged or of_log) if isinstance(each, Record) else (each,)
     except EvidenceError as error:
         yield Reject(record.line, record.item, str(error), record.raw)
 
@@ -80,6 +84,26 @@ def _objects_in(record: Record) -> list[Record] | None:
     if not isinstance(around["apiVersion"], str) or not str(around["kind"]).endswith("List"):
         return None
     return [replace(record, value=each, of="items", around=around, text=None) for each in value["items"]]
+
+
+# What an API's answer has beside its list.
+_OF_PAGES = frozenset({"NextToken", "nextToken", "ResponseMetadata", "IsTruncated", "Marker", "searchedLogStreams"})
+
+
+def _documents_in(record: Record, lists: tuple[str, ...]) -> list[Record] | None:
+    """What stands in an array in an array, or in an answer of an API in an array; None for anything else."""
+    value = record.value
+    if record.of:
+        return None
+    if isinstance(value, list):
+        held = any(isinstance(each, dict | list) or (isinstance(each, str) and _is_json(each)) for each in value)
+        return [replace(record, value=each, text=None) for each in value] if held else None
+    if not isinstance(value, dict) or len(named := value.keys() - _OF_PAGES) != 1:
+        return None
+    (name,) = named
+    if name not in lists or name == "items" or not isinstance(value[name], list):
+        return None
+    return [replace(record, value=each, of=name, around={}, text=None) for each in value[name]]
 
 
 def _read(value: Any, record: Record) -> Iterator[Record | Reject]:
@@ -139,56 +163,10 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
         return [Content(value["CloudTrailEvent"], log)]
     if isinstance(value.get("ResultSet"), dict):
         return [Content(row, log) for row in _athena_rows(value["ResultSet"])]
-    readings = (of(value, log) for of in (_of_event_bus, _of_logs, _of_index))
+    readings = (of(value, log) for of in (_of_event_bus, _of_logs, of_log_store))
     return next(
         (held for held in readings if held is not None), None
     )  # an empty one is read: a test of the destination
-
-
-_CONTAINERS = frozenset({"stream", "kubernetes", "docker", "container", "container_id", "container_name"})
-_COLLECTED = frozenset({"time", "host", "source", "sourcetype", "index", "fields"})
-_SHIPPED = frozenset({"log", "date", "time", "@timestamp", "timestamp", "tag", "time_key"})
-
-
-def _of_index(value: dict[str, Any], log: Log) -> list[Content] | None:
-    """What log stores and shippers keep an event in: Splunk, OpenSearch and Elastic, Wazuh, Fluent Bit, Filebeat."""
-    if isinstance(value.get("_raw"), str):  # Splunk's rows
-        return [Content(value["_raw"], log, logged=True)]
-    if isinstance(value.get("result"), dict) and "_raw" in value["result"]:  # its export as JSON
-        return [Content(value["result"], log)]
-    if (
-        "event" in value and value.keys() & _COLLECTED and value.keys() <= _COLLECTED | {"event"}
-    ):  # its HTTP Event Collector
-        return [Content(value["event"], log, logged=True)]
-    if isinstance(event := value.get("event"), dict) and _is_json(event.get("original")):
-        _refuse_containers(value)  # Elastic Common Schema
-        return [Content(event["original"], log, logged=True)]
-    if isinstance(hits := value.get("hits"), dict) and isinstance(hits.get("hits"), list):  # a search's answer
-        return [Content(each, log) for each in hits["hits"]]
-    if isinstance(value.get("_source"), dict) and value.keys() & {"_index", "_id"}:
-        return [Content(value["_source"], log)]
-    data = value.get("data")
-    if isinstance(data, dict) and isinstance(data.get("aws"), dict) and "rule" in value:  # Wazuh's alerts
-        return [Content(data["aws"], log)]
-    for name in ("log", "message"):
-        beside = {"@timestamp", *(_SHIPPED if name == "log" else ())} - {name}
-        held = value.get(name)
-        if isinstance(held, str) and (value.keys() & beside or value.keys() == {name}):
-            _refuse_containers(value)
-            return [Content(held, log, logged=True)] if _is_json(held) else None
-        if name == "log" and isinstance(held, dict) and value.keys() & beside and "verb" in held:  # parsed on its way
-            _refuse_containers(value)
-            return [Content(held, log, logged=True)]
-    return None
-
-
-def _is_json(text: Any) -> bool:
-    return isinstance(text, str) and text.lstrip()[:1] == "{"
-
-
-def _refuse_containers(value: dict[str, Any]) -> None:
-    if value.keys() & _CONTAINERS:
-        raise EvidenceError("is a line that a container logged: whoever ran in it could write any event there")
 
 
 def _athena_rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -247,17 +225,26 @@ def _of_logs(value: dict[str, Any], log: Log) -> list[Content] | None:
         stream = _name(value.get("@logStream")) or log.stream
         where = Log(group or log.group, stream, account or log.account, value.get("@timestamp"))
         return [Content(value["@message"], where, logged=True)]
+    if value.keys() == {"data"} and _is_packed(value["data"]):  # alone, as Firehose delivers to an HTTP endpoint
+        return [Content(unpacked(value["data"]), log)]
     packed = value.get("kinesis") or value.get("awslogs") or value
     if isinstance(packed, dict):
         for beside, name in _PACKED:
             if isinstance(packed.get(name), str) and (packed is not value or beside in value):
-                return [Content(_unpacked(packed[name]), log)]
+                return [Content(unpacked(packed[name]), log)]
     return None
 
 
 # Members that hold base64, each with one that stands beside it: Firehose's transformation, its failed records, Kinesis' GetRecords.
 _PACKED = (("recordId", "data"), ("errorCode", "rawData"), ("SequenceNumber", "Data"))
 _LOG_EVENT = frozenset({"message", "timestamp", "ingestionTime", "eventId", "logStreamName", "id", "extractedFields"})
+
+
+_PACKED_TEXT = re.compile(r"(?:H4sI|e[wy])[A-Za-z0-9+/\s]+={0,2}\s*")  # how base64 of gzip and of an object begins
+
+
+def _is_packed(text: Any) -> bool:
+    return isinstance(text, str) and _PACKED_TEXT.fullmatch(text) is not None
 
 
 def _query_row(value: list[Any], log: Log) -> list[Content] | None:
@@ -275,7 +262,12 @@ def _name(value: Any) -> str | None:
     return storable(value) if isinstance(value, str) and value else None
 
 
-def _unpacked(text: str) -> bytes:
+def _is_json(text: str) -> bool:
+    return text.lstrip()[:1] == "{"
+
+
+def unpacked(text: str) -> bytes:
+    """What a text of base64 holds, out of gzip where it is in that. Raises EvidenceError for data that cannot be unpacked."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,7 +1,7 @@
 """The form of a file and its records: JSON documents and lines, lines of a log, CSV, YAML, Parquet. Its content decides, never its name.
 
 Each form gives records with the line where they start and their place in the file, out of all envelopes (kit.evidence.formats.envelope).
-Sources: RFC 4180; YAML 1.1 as kubectl writes it; CloudWatch Logs, exported log data (a time before each line); `aws logs tail`.
+Sources: RFC 4180; CloudWatch Logs, exported log data (a time before each line); `aws logs tail`.
 """
 
 from __future__ import annotations
@@ -13,47 +13,31 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from yaml.composer import Composer
-from yaml.constructor import SafeConstructor
-from yaml.cyaml import CParser  # type: ignore[attr-defined]
-from yaml.resolver import Resolver
-
-from kit.evidence.formats.envelope import opened, read_text
+from kit.errors import EvidenceError
+from kit.evidence.formats.envelope import opened, read_text, unpacked
 from kit.evidence.formats.json_document import peek, records
+from kit.evidence.formats.log_store import column
 from kit.evidence.formats.parquet import parquet_rows
 from kit.evidence.formats.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Reading, lines, pieces
+from kit.evidence.formats.yaml_document import in_yaml
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 
-JSON, LINES, CSV, YAML, PARQUET = "JSON", "log lines", "CSV", "YAML", "Parquet"
+JSON, LINES, CSV, YAML, PARQUET, BASE64 = "JSON", "log lines", "CSV", "YAML", "Parquet", "base64"
 
 _LONGEST_FIRST_ROW = 64 << 10
 
 CONTAINER_LOG = b"==== START logs for container "
-_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?) (?:([\w.+/-]+) )?")
+_EXPORTED = re.compile(rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)[ \t](?:([\w.+/-]+) )?")
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*m")  # as `aws logs tail` writes to a terminal
 _TAILED_JSON = re.compile(
     rb"(?m)^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)? (?:[\w.+/-]+ )?(?=\{\r?$)"
 )  # its --format json
 _STRING = re.compile(rb'"(?:time=|[ \\trn]*\{).*"\s*$')  # a message as a JSON string, one a line, as `jq` prints it
+_BASE64 = re.compile(rb'"?(H4sI[A-Za-z0-9+/]{28,}={0,2})"?\s*$')  # of gzip: the data of a subscription, as jq prints it
 _LOGFMT = re.compile(rb'time="?\d{4}-\d\d-\d\dT')
 _YAML = re.compile(rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:- )?[A-Za-z][\w./-]*:(?:[ \r\n]|$)")
 _STREAM = re.compile(r"(?:kube-apiserver-audit|authenticator)-[0-9a-f]{8,}")
-# Numbers in YAML as JSON has them: kubectl quotes what YAML 1.1 would read as another kind of number, and writes none.
-_NUMBERS = {
-    "int": re.compile("-?(?:0|[1-9][0-9]*)$"),
-    "float": re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)$"),
-}
-_NO_TEXT = {
-    first: [
-        (tag, _NUMBERS.get(tag.rpartition(":")[2], pattern))
-        for tag, pattern in listed
-        if tag.rpartition(":")[2] in ("bool", "null", *_NUMBERS)
-    ]
-    for first, listed in Resolver.yaml_implicit_resolvers.items()
-}
 # Names of columns of the tables that consoles and query services hand out.
 _COLUMNS = {
     "@message",
@@ -67,7 +51,12 @@ _COLUMNS = {
     "eventdata",
     "_raw",
     "_resourceid",  # of Azure, whose rows are refused by its name
+    "awseventid",  # of Microsoft Sentinel's tables of AWS
+    "resourcedetails",
+    "event name",  # of CloudTrail's console, whose rows are refused for what they lack
 }
+# Columns of messages and their times, as consoles and log stores call them.
+_MESSAGES, _TIMES = frozenset({"message", "line"}), frozenset({"timestamp", "time", "date", "timegenerated"})
 
 
 def form_of(head: bytes) -> str:
@@ -81,6 +70,8 @@ def form_of(head: bytes) -> str:
         return JSON
     if head[:1] in (b"{", b"[") or _STRING.match(first):
         return LINES if _holds_events(head) else JSON
+    if _BASE64.match(first):
+        return BASE64
     if _EXPORTED.match(first) or _LOGFMT.match(first):
         return LINES
     if _separator(first):
@@ -111,16 +102,16 @@ def _separator(first: bytes) -> str:
     """What stands between the columns of a table that is read here, by its first row; "" for any other."""
     text = first.decode("utf-8", "replace")
     for separator in (",", ";", "\t"):
-        names = {name.strip(' "\r\t').lower() for name in text.split(separator)}
-        if names & _COLUMNS or {"timestamp", "message"} <= {_plain(name) for name in names}:
+        names = {column(name.strip(' "\r\t')) for name in text.split(separator)}
+        if names & _COLUMNS or (names & _MESSAGES and names & _TIMES):
             return separator
     return ""
 
 
 def _plain(name: str) -> str:
-    """The name of a column of CloudWatch's console, which says the time zone behind it, in small letters."""
-    small = name.strip().lower().partition(" (")[0]
-    return small if small in ("timestamp", "message") else name.strip()
+    """The name of a column: that of a message or its time in small letters, without the time zone that consoles write behind it."""
+    small = column(name)
+    return small if small in _MESSAGES | _TIMES else name.strip()
 
 
 def records_of(
@@ -133,7 +124,11 @@ def records_of(
     """
     log, item = Log(stream=stream) if stream else NO_LOG, 0
     for found in _found(path, form, lists, reading, log):
-        inner = opened(replace(found, log=log) if log != NO_LOG else found) if isinstance(found, Record) else (found,)
+        inner = (
+            opened(replace(found, log=log) if log != NO_LOG else found, lists)
+            if isinstance(found, Record)
+            else (found,)
+        )
         for each in inner:
             item += 1
             yield replace(each, item=item)
@@ -144,6 +139,8 @@ def _found(path: Path, form: str, lists: tuple[str, ...], reading: Reading, log:
         return parquet_rows(path, reading)
     if form == LINES:
         return _in_lines(path, reading, log)
+    if form == BASE64:
+        return _in_base64(lines(path, reading), lists)
     source = pieces(path, reading)
     if form == JSON:
         source = _without_times(source)
@@ -185,8 +182,9 @@ def _before_container_logs(source: Iterable[bytes], reading: Reading) -> Iterato
 
 def beginning(
     path: Path, head: bytes, whole: bool, form: str, lists: tuple[str, ...], reading: Reading
-) -> Iterator[Record]:
-    """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut."""
+) -> Iterator[Record | Reject]:
+    """The first records of a file, as far as its beginning (`head`; `whole`: all of it) shows them, to tell what they are; the last may be cut.
+    What is refused of them is refused for what it is in, never for where the beginning was cut."""
     found: Iterator[Record | Reject]
     if form == PARQUET:
         found = parquet_rows(path, reading, first_only=True)
@@ -194,13 +192,15 @@ def beginning(
         found = (
             _record_of(Line(number, line), NO_LOG) for number, line in enumerate(head.removeprefix(BOM).split(b"\n"), 1)
         )
+    elif form == BASE64:
+        found = _in_base64(lines(path, reading), lists)
     elif form == YAML:
-        found = _in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
+        found = in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
     else:
         found = _READ[form](_without_times(iter([head])) if form == JSON else [head], lists)
     for each in itertools.chain(found, _cut(head, lists) if form == JSON and not whole else ()):
         if isinstance(each, Record):
-            yield from (one for one in opened(each) if isinstance(one, Record))
+            yield from opened(each, lists)
 
 
 def _cut(head: bytes, lists: tuple[str, ...]) -> Iterator[Record]:
@@ -240,6 +240,29 @@ def _in_lines(path: Path, reading: Reading, log: Log) -> Iterator[Record | Rejec
             yield Reject(line.number, line.number, TOO_LONG, line.text[:800].decode(errors="replace"))
         else:
             yield _record_of(line, log)
+
+
+def _in_base64(source: Iterable[Line], lists: tuple[str, ...]) -> Iterator[Record | Reject]:
+    """The records in base64 of gzip: a text a line, or one over several lines, as `base64` breaks it."""
+    held, first = b"", 1
+    for line in itertools.chain(source, [None]):
+        if line is None or _BASE64.match(line.text):
+            if held:
+                yield from _of_base64(held, first, lists)
+            held, first = b"", line.number if line else 0
+        if line is not None and len(held) <= LONGEST_LINE:
+            held += line.text.strip(b'" \r\t')
+
+
+def _of_base64(text: bytes, line: int, lists: tuple[str, ...]) -> Iterator[Record | Reject]:
+    if len(text) > LONGEST_LINE:
+        yield Reject(line, line, TOO_LONG, "")
+        return
+    try:
+        for each in records(unpacked(text.decode("ascii", "replace")), lists):
+            yield replace(each, line=line)
+    except EvidenceError as error:
+        yield Reject(line, line, str(error), text[:200].decode("ascii", "replace"))
 
 
 def _record_of(line: Line, log: Log) -> Record:
@@ -286,100 +309,8 @@ def _in_csv(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record 
         line = table.line_num + 1
 
 
-class _Yaml(Composer, CParser, SafeConstructor, Resolver):
-    """YAML as data: values as JSON has them, no aliases, which can unfold without end, no name twice in an object."""
-
-    yaml_implicit_resolvers = _NO_TEXT
-
-    def __init__(self, stream: Any) -> None:
-        CParser.__init__(self, stream)
-        Composer.__init__(self)
-        SafeConstructor.__init__(self)
-        Resolver.__init__(self)
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.mark())
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        made = dict[str, Any]()
-        for key, value in node.value:
-            name = self.name(key)
-            if name in made:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{name!r:.60} stands twice in an object", problem_mark=key.start_mark
-                )
-            made[name] = self.construct_object(value, deep=True)
-        return made
-
-    @staticmethod
-    def name(node: Any) -> str:
-        """A member's name as it is written: `on` and `1` are names too."""
-        if not isinstance(node, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="a name that is no text", problem_mark=node.start_mark)
-        return str(node.value)
-
-    def mark(self) -> Any:
-        """Where the next event begins."""
-        event: Any = self.peek_event()
-        return event.start_mark
-
-    def value(self) -> tuple[int, Any]:
-        """The line where the next value begins, and the value."""
-        node = self.compose_node(None, None)
-        return node.start_mark.line + 1, self.construct_document(node)
-
-
-def _in_yaml(source: Iterable[bytes], lists: tuple[str, ...]) -> Iterator[Record | Reject]:
-    """A record a document, or an element of a list in one. Reading ends the reading: where YAML goes on cannot be told."""
-    item, line = 0, 1
-    try:
-        loader = _Yaml(io.BufferedReader(Reader(iter(source))))
-        loader.get_event()  # StreamStart
-        while not loader.check_event(yaml.StreamEndEvent):
-            loader.get_event()  # DocumentStart
-            for found in _yaml_records(loader, lists):
-                item, line = item + 1, found.line
-                yield replace(found, item=item)
-            loader.get_event()  # DocumentEnd
-    except (yaml.YAMLError, ValueError, RecursionError, UnicodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        reason = f"not YAML: {problem}; what comes after in this file is not read"
-        yield Reject(mark.line + 1 if mark else line, item + 1, reason, "")
-
-
-def _yaml_records(loader: _Yaml, lists: tuple[str, ...]) -> Iterator[Record]:
-    if not loader.check_event(yaml.MappingStartEvent):
-        line, value = loader.value()
-        for each in value if isinstance(value, list) else [value]:
-            if each is not None:  # an empty document
-                yield Record(line, 0, each)
-        return
-    line = loader.mark().line + 1
-    loader.get_event()  # MappingStart
-    around, listed = dict[str, Any](), False
-    while not loader.check_event(yaml.MappingEndEvent):
-        name = loader.name(loader.compose_node(None, None))
-        if name in around:
-            raise yaml.MarkedYAMLError(problem=f"{name!r:.60} stands twice in the object of line {line}")
-        if name in lists and loader.check_event(yaml.SequenceStartEvent):
-            listed = True
-            loader.get_event()
-            while not loader.check_event(yaml.SequenceEndEvent):
-                at, value = loader.value()
-                yield Record(at, 0, value, name, around)
-            loader.get_event()
-        else:
-            around[name] = loader.value()[1]
-    loader.get_event()
-    if not listed:
-        yield Record(line, 0, around)
-
-
 _READ: dict[str, Callable[[Iterable[bytes], tuple[str, ...]], Iterator[Record | Reject]]] = {
     JSON: records,
     CSV: _in_csv,
-    YAML: _in_yaml,
+    YAML: in_yaml,
 }

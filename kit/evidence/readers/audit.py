@@ -40,10 +40,11 @@ TAKES = (
     "`kind: EventList` (webhook batches), single events, pretty-printed or in a row",
     "CloudWatch Logs: get-log-events, filter-log-events, `aws logs tail`, Logs Insights (GetQueryResults, console CSV and JSON)",
     "the CloudWatch console's download (CSV: timestamp, message), messages as JSON strings, and answers that were cut by hand (each whole row)",
-    "what log stores hand out: Splunk (`_raw`), OpenSearch and Elastic (`hits`, `_source`), Filebeat, Fluent Bit (`log`, but no container's)",
+    "what log stores hand out: Splunk (`_raw`), OpenSearch and Elastic (`hits`, `_source`, `fields`), Filebeat, Fluent Bit (`log`), Loki (query, logcli, Grafana), Datadog, Graylog, Kafka; but no container's",
     "CloudWatch Logs exported to S3 (a time before each line; the folder's name is the log stream)",
     "Security Lake: OCSF API Activity of EKS, 1.1.0 and 1.5.0, JSON and Parquet (without bodies, times to the millisecond)",
-    "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip), and what Firehose wrote to S3",
+    "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip, also as bare text), and what Firehose wrote to S3",
+    "tables of consoles as CSV with the whole event in a column: Kibana, Grafana, Datadog, Microsoft Sentinel (AWSCloudWatch)",
 )
 LISTS = ("items",)
 BATCH_BYTES = 1 << 20
@@ -61,10 +62,13 @@ def takes(record: Record) -> bool:
         return True
     if "@timestamp" in event and not event.keys() & {"user", "level", "stage"}:
         return False  # some columns of a query, whose row is no event
+    if event.keys() & _TAKEN_APART:
+        return False
     version = str(event.get("apiVersion", record.around.get("apiVersion")))
     return version.startswith("audit.k8s.io/") or ("verb" in event and bool(event.keys() & _OWN))
 
 
+_TAKEN_APART = {"user.username", "objectRef.resource"}  # columns into which a log store takes an event apart
 _OWN = {"auditID", "objectRef", "requestURI"}  # members that tell an event which does not say its version
 
 

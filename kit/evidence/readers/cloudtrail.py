@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
-from kit.evidence.readers import ocsf, query_row
+from kit.evidence.readers import ocsf, query_row, sentinel
 from kit.evidence.record import EVENT_COUNT, Record
 from kit.lenient import member, utc_time
 from kit.store import tables
@@ -22,6 +22,7 @@ TAKES = (
     "`aws cloudtrail lookup-events`",
     "events alone, in lists and in JSON lines",
     'EventBridge\'s "AWS API Call via CloudTrail", in its envelopes',
+    "rows of Microsoft Sentinel's AWSCloudTrail",
 )
 LISTS = ("Records", "Events")
 
@@ -33,7 +34,7 @@ def takes(record: Record) -> bool:
     value = record.value
     if not isinstance(value, dict):
         return False
-    if ocsf.is_trail_event(value) or query_row.is_query_row(value) or _is_count(value):
+    if sentinel.is_event_row(value) or ocsf.is_trail_event(value) or query_row.is_query_row(value) or _is_count(value):
         return True
     return value.keys() >= {"eventVersion", "eventTime"} and not str(value.get("eventSource")).startswith("aws:")
 
@@ -49,6 +50,8 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         raise EvidenceError(f"{EVENT_COUNT}, not an event")
     if ocsf.is_trail_event(value):
         value = ocsf.trail_event_in(value)
+    elif sentinel.is_event_row(value):
+        value = sentinel.sentinel_event(value)
     elif query_row.is_query_row(value):
         value = query_row.event_in(value)
     yield _row(value)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import hash_of, json_text
-from kit.evidence.readers import flattened
+from kit.evidence.readers import flattened, sentinel
 from kit.evidence.readers.flattened import is_flattened
 from kit.evidence.readers.security_hub import finding_in, wrapper_of
 from kit.evidence.record import Record
@@ -23,10 +23,10 @@ TAKEN_AS = tables.FINDINGS.title
 TAKES = (
     'GetFindings as the CLI, an SDK or the API prints it: `{"Findings": […]}` in SDK or wire names; a list; one finding; JSON lines',
     "GuardDuty's export to S3 (`.jsonl.gz`)",
-    "EventBridge events (`detail`), bare or in SNS, SQS and Lambda envelopes",
-    "Security Hub findings: ASFF (GetFindings, EventBridge), OCSF 1.1 to 1.6 Detection Findings (JSON, and Parquet of Security Lake)",
-    "alerts of Wazuh's AWS module (`data.aws`)",
-    "rows of a query over findings, flattened (Athena, CloudWatch Logs)",
+    "EventBridge events (`detail`), bare, as PutEvents takes them (`Entries`), or in SNS, SQS and Lambda envelopes",
+    "Security Hub findings: ASFF (GetFindings, EventBridge), OCSF 1.1 to 1.6 Detection Findings and 1.0.0-rc.2 Security Findings (JSON, and Parquet of Security Lake)",
+    "alerts and archives of Wazuh's AWS module (`data.aws`, `full_log`)",
+    "rows of a query over findings, flattened (Athena, CloudWatch Logs), and of Microsoft Sentinel's AWSGuardDuty",
 )
 LISTS = ("Findings", "findings")
 
@@ -42,7 +42,7 @@ def takes(record: Record) -> bool:
         return False
     if isinstance(value.get("FindingIds", value.get("findingIds")), list):
         raise EvidenceError("holds only finding ids; fetch with `aws guardduty get-findings --finding-ids …`")
-    if wrapper_of(value) or is_flattened(value):
+    if wrapper_of(value) or is_flattened(value) or sentinel.is_finding_row(value):
         return True
     names = {name.lower() for name in value}
     arn = Arn.of(value.get("Arn", value.get("arn")))
@@ -61,7 +61,9 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
     """A row."""
     value = record.value
     wrapper = wrapper_of(value) if isinstance(value, dict) else ""
-    if not wrapper and isinstance(value, dict) and is_flattened(value):
+    if not wrapper and sentinel.is_finding_row(value):
+        wrapper, value = flattened.WRAPPER, sentinel.sentinel_finding(value)
+    elif not wrapper and isinstance(value, dict) and is_flattened(value):
         wrapper, value = flattened.WRAPPER, flattened.finding_in_row(value)
     elif wrapper:
         value = finding_in(value)

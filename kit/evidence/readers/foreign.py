@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kit.evidence.formats import envelope
-from kit.evidence.formats.form import JSON
+from kit.evidence.formats.form import JSON, LINES
 from kit.evidence.formats.json_document import records
 from kit.evidence.readers.ocsf import version_of
 from kit.evidence.record import Record, Reject
@@ -17,12 +18,50 @@ LISTS = envelope.ENVELOPE_LISTS
 # The first line of what kubectl and eksctl print in columns, and of the AWS CLI's and a query's tables.
 _TABLE = re.compile(rb"(?:[A-Z][A-Z -]*(?:\t+| {2,})){2,}[A-Z -]+\r?\n|-{8,}\r?\n\|")
 
+# What the AWS CLI prints with `--output text`: the list's name and cells between tabs.
+_CLI_TEXT = re.compile(rb"[A-Z][A-Z_]{3,}\t")
+_PYTHON = re.compile(rb"[\[{\s]*'[\w.-]+'\s*:")  # an object as Python prints it
+_LOGCLI = re.compile(rb"\S+ \{(?:\w+=\"|\} )")  # a time and the labels of a stream
+_JSON_BEHIND = re.compile(rb"(?m)^[^{\n\"]{3,300}(\{\"[^\n]*\})\s*$")
+EACH, PARSED = "[]", "|fromjson"
+"""Steps of a path into a record: each element of a list, what is parsed out of a text."""
+
+
+class Inside(NamedTuple):
+    """What a reader would take by itself: the names that lead to it, and what it is called."""
+
+    path: tuple[str, ...]
+    taken_as: str
+
+    @property
+    def filter(self) -> str:
+        """The path as jq writes it."""
+        told = ""
+        for step in self.path:
+            plain = _PLAIN_NAME.fullmatch(step)
+            told += step if step in (EACH, PARSED) else f".{step}" if plain else f".[{json.dumps(step)}]"
+        return told if told.startswith(".") else f".{told}"
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")
+_FINDING_TYPE = re.compile(r"[A-Z][A-Za-z]+:[A-Z][A-Za-z0-9]+/\S+")
+
 Test = Callable[[dict[str, Any]], bool]
 
 _OF_GOOGLE = ("projects/", "organizations/", "folders/")
 _OF_AZURE = ("resourceId", "ResourceId", "_ResourceId", "operationResourceId")
 # What tells a record of that kind, and what to say of it.
 KNOWN: tuple[tuple[Test, str], ...] = (
+    (
+        lambda value: (
+            any(
+                str(name).startswith(("user.username", "objectRef.", "aws.cloudtrail.", "aws.guardduty."))
+                for name in value
+            )
+            or (isinstance(value.get("aws"), dict) and bool(value["aws"].keys() & {"cloudtrail", "guardduty"}))
+        ),
+        "an event that a log store took apart into fields: export the event as it was sent (`event.original`, `_raw`, `message`), or bring it from where the store got it",
+    ),
     (
         lambda value: any(name in value for name in ("@timestamp", "@ptr")) and "@message" not in value,
         "a result of CloudWatch Logs Insights without @message: query again with `fields @timestamp, @message, @logStream, @log`",
@@ -34,6 +73,10 @@ KNOWN: tuple[tuple[Test, str], ...] = (
     (
         lambda value: any(name.lower() == "class_uid" for name in value),
         "rows of OCSF as text: export them as JSON or Parquet",
+    ),
+    (
+        lambda value: {"event name", "event time"} <= {str(name).lower() for name in value},
+        "CloudTrail's event history as CSV, which says neither identity nor parameters: download it as JSON, or run `aws cloudtrail lookup-events`",
     ),
     (
         lambda value: "protoPayload" in value or str(value.get("logName")).startswith(_OF_GOOGLE),
@@ -86,6 +129,9 @@ CAPTURED = "what capture_processes read of a node: no table has a place for proc
 
 def named(value: Any) -> str:
     """What a record of evidence is that is known and not read, and what to bring instead; "" for any other."""
+    cells = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if any(isinstance(cell, str) and _FINDING_TYPE.fullmatch(cell) for cell in cells):
+        return "some members of a finding: run `aws guardduty get-findings` without `--query`, or export whole findings"
     if not isinstance(value, dict):
         return ""
     if version := version_of(value):
@@ -93,8 +139,9 @@ def named(value: Any) -> str:
     return next((sentence for known, sentence in KNOWN if known(value)), "")
 
 
-def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
-    """Why a file is not taken. seen: its first records, out of their envelopes; none where it is no JSON that is whole."""
+def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = None) -> str:
+    """Why a file is not taken. seen: its first records, out of their envelopes; none where it is no JSON that is whole. inside: what
+    in them would be taken by itself."""
     start = head.lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "this is HTML, perhaps a sign-in or error page that was saved in place of the data"
@@ -102,6 +149,12 @@ def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
         return "this is XML: export the search as JSON, or as raw events"
     if _TABLE.match(head.lstrip()):
         return "this is a table for people: run the command again with `-o json` (kubectl, eksctl) or `--output json` (aws)"
+    if _CLI_TEXT.match(head):
+        return "what the AWS CLI prints as text: run the command again with `--output json`"
+    if _PYTHON.match(head):
+        return "an object as Python prints it: write it with `json.dumps`"
+    if _LOGCLI.match(head):
+        return "lines of logcli with the labels of their streams: run it again with `--output=jsonl`"
     if _CAPTURED in head[:200]:
         return CAPTURED
     for record in seen:
@@ -109,8 +162,13 @@ def why(head: bytes, form: str, seen: Sequence[Record]) -> str:
             return sentence
         if record.log.group:
             return f"a log of {record.log.group}, none of an EKS control plane's audit or authenticator logs"
+    if inside:
+        return f"no kind of file that this kit reads, and yet it holds {inside.taken_as} at `{inside.filter}`: bring these alone, `jq -c '{inside.filter}' FILE`"
     if b"\0" in head:
         return "a binary file of a kind that this kit does not read"
+    behind = _JSON_BEHIND.search(head) if not form or form == LINES else None
+    if behind:
+        return "lines with something before their JSON: bring the JSON alone, `sed 's/^[^{]*//' FILE`"
     if not form:
         return "no reader knows this kind of file"
     if form == JSON and not seen:

@@ -15,6 +15,7 @@ from typing import Any
 from kit.lenient import dict_of, dicts_of, found_at, list_of, utc_time
 from kit.model.arn import is_arn
 
+GUARDDUTY = ("GuardDuty", "Amazon GuardDuty", "AWS GuardDuty")
 API_ACTIVITY = 6003
 _OF_TRAIL = (API_ACTIVITY, 3005, 3002, 3001)  # 3005: API Activity in 1.0.0-rc.2
 _EKS = ("Amazon EKS", "AWS EKS")
@@ -27,20 +28,22 @@ def version_of(value: Any) -> str:
     return str(metadata.get("version") or "of no version") if isinstance(metadata, dict) else ""
 
 
+def ocsf_class(value: Any) -> int:
+    """The OCSF class of an event, also where it was made a text; 0 for what is none."""
+    number = str(value["class_uid"]) if version_of(value) else ""
+    return int(number) if number.isdecimal() and len(number) < 10 else 0
+
+
 def is_audit_event(value: Any) -> bool:
     """Whether a value is an event of the EKS audit log."""
-    if not version_of(value) or value["class_uid"] != API_ACTIVITY:
+    if ocsf_class(value) != API_ACTIVITY:
         return False
     return found_at(value, "metadata", "product", "name") in _EKS
 
 
 def is_trail_event(value: Any) -> bool:
     """Whether a value is an event of CloudTrail."""
-    return (
-        bool(version_of(value))
-        and value["class_uid"] in _OF_TRAIL
-        and found_at(value, "metadata", "product", "name") == "CloudTrail"
-    )
+    return ocsf_class(value) in _OF_TRAIL and found_at(value, "metadata", "product", "name") == "CloudTrail"
 
 
 def trail_event_in(value: dict[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence.readers.flattened import listed, put
-from kit.evidence.readers.ocsf import version_of
+from kit.evidence.readers.ocsf import GUARDDUTY, ocsf_class, version_of
 from kit.evidence.record import OTHER_CLASS, OTHER_FINDING
-from kit.lenient import dict_of, dicts_of, list_of
+from kit.lenient import dict_of, dicts_of, found_at, list_of
 from kit.model.arn import Arn, name_in
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
 DETECTION_FINDING = 2004
+SECURITY_FINDING = 2001  # of OCSF 1.0.0-rc.2, what Security Lake's source version 1 writes
 FINDING_CLASSES = range(2001, 2100)  # classes of the category Findings
 _OWN_FIELDS = "aws/guardduty/service/"
 _IN_OCSF = "ProductFields."
@@ -35,7 +36,7 @@ def wrapper_of(value: dict[str, Any]) -> str:
     if value.get("SchemaVersion") == SCHEMA_VERSION and "ProductArn" in value:
         return "Security Hub (ASFF)"
     version = version_of(value)
-    return f"OCSF {version}" if version and value["class_uid"] in FINDING_CLASSES else ""
+    return f"OCSF {version}" if version and ocsf_class(value) in FINDING_CLASSES else ""
 
 
 def finding_in(value: dict[str, Any]) -> dict[str, Any]:
@@ -77,15 +78,17 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
-    product = dict_of(dict_of(value.get("metadata")).get("product")).get("name")
-    if product != "GuardDuty":
+    product = found_at(value, "metadata", "product", "name")
+    about = value.get("finding_info") or value.get("finding")
+    own = Arn.of(found_at(about, "uid"))
+    if product not in GUARDDUTY and (own is None or own.service != "guardduty"):
         raise EvidenceError(f"{OTHER_FINDING}{product or 'an unknown product'}, not of GuardDuty")
-    if value.get("class_uid") != DETECTION_FINDING:
+    if ocsf_class(value) not in (DETECTION_FINDING, SECURITY_FINDING):
         raise EvidenceError(f"{OTHER_CLASS}{value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
-    info, cloud, rest = (dict_of(value.get(name)) for name in ("finding_info", "cloud", "unmapped"))
+    info, cloud, rest = dict_of(about), dict_of(value.get("cloud")), dict_of(value.get("unmapped"))
     arn, number = str(info.get("uid")), rest.get("Severity.Product")
-    own = _IN_OCSF + _OWN_FIELDS
-    service = nested({name: each for name, each in rest.items() if name.startswith(own)}, own)
+    of_guardduty = _IN_OCSF + _OWN_FIELDS
+    service = nested({name: each for name, each in rest.items() if name.startswith(of_guardduty)}, of_guardduty)
     service.setdefault("eventFirstSeen", _at(info, "first_seen_time"))
     service.setdefault("eventLastSeen", _at(info, "last_seen_time"))
     if str(rest.get("Sample")).lower() == "true":
@@ -103,7 +106,7 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),
         "title": info.get("title"),
         "description": info.get("desc"),
-        "accountId": dict_of(cloud.get("account")).get("uid"),
+        "accountId": found_at(cloud, "account", "uid") or cloud.get("account_uid"),
         "region": cloud.get("region"),
         "createdAt": _at(info, "created_time"),
         "updatedAt": _at(info, "modified_time"),
