@@ -27,7 +27,7 @@ def member(value: Any, *path: str) -> Any:
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d{6}")
 _ZONE = re.compile(r" (?:UTC|GMT|Z)$| (?=[+-]\d\d:?\d\d)")  # as Go and SQL write it: `2026-03-02 10:10:00 +0000 UTC`
-_NUMBER = re.compile(r"\d{9,19}(?:\.\d+)?")
+_NUMBER = re.compile(r"\d{9,19}(?:\.\d+)?|\d\.\d+[eE]\+?\d{1,2}")  # the second as queries and spreadsheets print it
 # Consoles of AWS, and Go and JavaScript: `March 2, 2026, 10:10:00 (UTC+01:00)`, `Mon Mar 02 2026 10:10:00 GMT+0100`, `Mar 2, 2026 1:10 PM`.
 _PROSE = re.compile(
     r"(?:[A-Z][a-z]+,? )?([A-Z][a-z]{2})[a-z]* (\d{1,2}),? (\d{4})(?:,| at)? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?"
@@ -35,6 +35,9 @@ _PROSE = re.compile(
 )
 # As programs of the United States write it, told by its half of the day: `3/2/2026, 10:10:00.000 AM`.
 _AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}),? (\d{1,2}:\d\d(?::\d\d)?)(?:\.\d+)? ([AP]M)")
+# RFC 1123 and asctime: `Mon, 02 Mar 2026 10:10:00 GMT`, `Mon Mar  2 10:10:00 UTC 2026`.
+_MAIL = re.compile(r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d:\d\d:\d\d) (?:GMT|UTC|Z|([+-]\d{4}))")
+_ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d) (?:UTC |GMT |Z )?(\d{4})")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,6 +72,11 @@ def _in_words(text: str) -> datetime:
     if american := _AMERICAN.fullmatch(text):
         month, day, year, hours, half = american.groups()
         text = f"{_MONTHS[int(month) - 1] if 0 < int(month) < 13 else month} {day}, {year} {hours} {half}"
+    elif mail := _MAIL.fullmatch(text):
+        day, month, year, hours, zone = mail.groups()
+        text = f"{month} {day}, {year} {hours} {zone or 'UTC'}"
+    elif asctime := _ASCTIME.fullmatch(text):
+        text = "{0} {1}, {3} {2}".format(*asctime.groups())
     found = _PROSE.fullmatch(text)
     if found is None:
         raise ValueError

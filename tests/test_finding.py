@@ -110,8 +110,6 @@ def test_members_that_the_model_does_not_know_are_kept_and_named() -> None:
     [
         ([], "finding"),
         ({"Id": "f"}, "Type"),
-        (made(Severity={"Label": "LOW"}), "Severity"),
-        (made(Severity=10**400), "Severity"),
         (made(id="other"), "Id"),
     ],
 )
@@ -138,6 +136,9 @@ _LAUNCHED = {"Resource": {"InstanceDetails": {"InstanceId": "i-1", "LaunchTime":
         ({"UpdatedAt": "yesterday"}, "UpdatedAt"),
         ({"Service": {"EventFirstSeen": "2026-13-45T00:00:00Z"}}, "Service.EventFirstSeen"),
         ({"Title": "a", "title": "b"}, "Title (title)"),
+        ({"Severity": "HIGH"}, "Severity"),
+        ({"Severity": None}, "Severity"),
+        ({"Severity": 10**400}, "Severity"),
     ],
 )
 def test_an_odd_member_costs_itself_alone_and_is_named(members: dict[str, Any], odd: str) -> None:
@@ -156,6 +157,8 @@ _USER = ("KubernetesDetails", "KubernetesUserDetails")
         ({"KubernetesDetails": {"KubernetesUserDetails": {"SessionName": "kim"}}}, (*_USER, "SessionName"), ["kim"]),
         ({"KubernetesDetails": {"KubernetesUserDetails": {"Groups": "ops"}}}, (*_USER, "Groups"), ["ops"]),
         ({"InstanceDetails": {"Tags": {"Key": "a", "Value": "b"}}}, ("InstanceDetails", "Tags"), [{"Key": "a", "Value": "b"}]),
+        ([{"InstanceDetails": {"InstanceId": "i-1"}}], ("InstanceDetails", "InstanceId"), "i-1"),
+        ({"instance_details": [{"instance-id": ["i-1"]}]}, ("InstanceDetails", "InstanceId"), "i-1"),
         ('{"InstanceDetails": {"InstanceId": "i-1"}}', ("InstanceDetails", "InstanceId"), "i-1"),
     ],
 )  # fmt: skip
@@ -186,6 +189,14 @@ def test_a_member_in_another_form_is_taken_where_it_says_the_same(
         ("Mar 2, 2026 10:10 AM", "2026-03-02T10:10:00+00:00"),
         ("Mon Mar 02 2026 12:10:00 GMT+0200 (Central European Time)", "2026-03-02T10:10:00+00:00"),
         ("Mar 2, 2026 12:00:00 AM", "2026-03-02T00:00:00+00:00"),
+        ("1.7724462E9", "2026-03-02T10:10:00+00:00"),
+        ("1.7724462E+12", "2026-03-02T10:10:00+00:00"),
+        ("3/2/2026, 12:10:00.000 PM", "2026-03-02T12:10:00+00:00"),
+        ("Mon, 02 Mar 2026 12:10:00 +0200", "2026-03-02T10:10:00+00:00"),
+        ("02 Mar 2026 10:10:00 GMT", "2026-03-02T10:10:00+00:00"),
+        ("Mon Mar  2 10:10:00 UTC 2026", "2026-03-02T10:10:00+00:00"),
+        ("Mon Mar  2 10:10:00 CET 2026", None),
+        ("13/2/2026, 1:10:00 PM", None),
         ("17724462", None),
         ("1772-44", None),
         ("03/02/2026 10:10", None),
@@ -202,6 +213,15 @@ def test_a_time_is_read_in_every_form_or_not_at_all(text: Any, time: str | None)
 
 
 @pytest.mark.parametrize(
+    ("severity", "number"),
+    [("High", 7.0), ({"Label": "CRITICAL"}, 9.0), ("8.5", 8.5), (None, 0.0), ("grave", 0.0), (11, 0.0)],
+)
+def test_a_severity_is_read_from_its_label_or_is_nothing(severity: Any, number: float) -> None:
+    finding = finding_of(made(Severity=severity))
+    assert (finding.severity, bool(finding.odd)) == (number, number != 8.5)
+
+
+@pytest.mark.parametrize(
     ("info", "sample"),
     [
         ({"Value": '{"sample":true}', "Type": "default"}, True),
@@ -210,7 +230,8 @@ def test_a_time_is_read_in_every_form_or_not_at_all(text: Any, time: str | None)
         ('{"sample":true}', True),
         ('{"Value":"{\\"sample\\":true}"}', True),
         ("sample", False),
-        ({"Value": '{"sample":"true"}'}, False),
+        ({"Value": '{"sample":"true"}'}, True),  # queries make a text of everything
+        ({"sample": "false"}, False),
         ({"Value": "{broken"}, False),
         ({"Value": "{}"}, False),
         (None, False),

@@ -229,20 +229,41 @@ def test_a_dump_whose_texts_speak_of_audit_events_is_a_dump(tmp_path: Path) -> N
         {"requestReceivedTimestamp": "12026-01-01T00:00:00Z", "stageTimestamp": "x"},
         {"requestReceivedTimestamp": "0001-01-01T00:00:00Z", "stageTimestamp": "x"},
         {"requestReceivedTimestamp": "epoch", "stageTimestamp": "x"},
-        {"sourceIPs": "192.0.2.1"},
-        {"user": []},
-        {"user": {"username": "a", "groups": "g"}},
-        {"user": {"username": "a", "extra": "k"}},
-        {"objectRef": "pods"},
-        {"annotations": [1]},
     ],
 )
-def test_an_event_of_a_wrong_form_is_a_reject_of_its_own(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_event_without_a_time_is_a_reject_of_its_own(tmp_path: Path, change: dict[str, Any]) -> None:
     odd = json.dumps(json.loads(LINES[7]) | change).encode() + b"\n"
     (tmp_path / "log").write_bytes(b"".join([*LINES[:7], odd, *LINES[8:30]]))
     (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
     assert (entry["rows"], entry["rejects"]) == (29, 1)
     assert Store(tmp_path / "case").rows("SELECT line FROM rejects") == [{"line": 8}]
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "wanted", "says"),
+    [
+        ({"sourceIPs": "192.0.2.1"}, "source_address", "192.0.2.1", "sourceIPs is not a JSON list"),
+        ({"sourceIPs": "192.0.2.1, 10.0.0.1"}, "source_address", "10.0.0.1", "sourceIPs is not a JSON list"),
+        ({"user": []}, "user_name", None, "user is not a JSON object"),
+        ({"user": "kim"}, "user_name", "kim", "user is not a JSON object"),
+        ({"user": {"username": "a", "groups": "g"}}, "user_groups", ["g"], "user.groups is not a JSON list"),
+        ({"user": {"username": "a", "extra": "k"}}, "user_name", "a", "user.extra is not a JSON object"),
+        ({"objectRef": "pods"}, "resource", None, "objectRef is not a JSON object"),
+        ({"annotations": [1]}, "decision", None, "annotations is not a JSON object"),
+        ({"annotations": 1, "objectRef": 2}, "decision", None, "objectRef is not a JSON object; annotations is not"),
+        ({"kind": None}, "user_agent", json.loads(LINES[7])["userAgent"], None),
+    ],
+)
+def test_an_odd_member_of_an_event_costs_itself_and_is_said(
+    tmp_path: Path, change: dict[str, Any], column: str, wanted: Any, says: str | None
+) -> None:
+    odd = json.dumps(json.loads(LINES[7]) | change).encode() + b"\n"
+    (tmp_path / "log").write_bytes(b"".join([*LINES[:7], odd]))
+    (entry,) = ledger(tmp_path / "case", tmp_path / "log").values()
+    assert (entry["rows"], entry["rejects"]) == (8, 0)
+    (row,) = Store(tmp_path / "case").rows(f"SELECT {column} AS held, repaired FROM audit WHERE line = 8")
+    assert row["held"] == wanted
+    assert row["repaired"] == says or (says and says in row["repaired"])
 
 
 def test_a_time_that_is_none_gives_way_to_the_stages_and_is_named(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def finding_of(value: Any) -> Finding:
     """The finding in a parsed JSON value, in either spelling; timestamps of `raw` become ISO text in UTC.
 
     A member that is something else than the model has costs itself alone (Finding.odd). Raises EvidenceError with the field's path for
-    what is no GuardDuty finding: without Id, Type or Severity, or with two of one of them.
+    what is no GuardDuty finding: without Id or Type, or with two of one of these or of Severity.
     """
     if not isinstance(value, dict):
         raise EvidenceError("is not a JSON object", where="finding")
@@ -186,9 +186,7 @@ def finding_of(value: Any) -> Finding:
     for name in ("Id", "Type"):
         if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
-    severity = raw.get("Severity")
-    if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
-        raise EvidenceError("is not a number from 0 to 10", where="Severity")
+    raw["Severity"] = severity = _severity(raw, said)
     raw["Resource"] = raw.get("Resource") or {}  # old exports about users leave it out
     service = raw.get("Service") or {}
     for holder, path in (
@@ -207,7 +205,7 @@ def finding_of(value: Any) -> Finding:
         id=raw["Id"],
         arn=text_of(raw.get("Arn")),
         type=raw["Type"],
-        severity=float(severity),
+        severity=severity,
         title=text_of(raw.get("Title")),
         description=text_of(raw.get("Description")),
         account=text_of(raw.get("AccountId")),
@@ -224,6 +222,21 @@ def finding_of(value: Any) -> Finding:
         raw=raw,
         unknown=tuple(said.unknown),
     )
+
+
+# Label → the lowest severity that has it (GuardDuty User Guide, findings' severity levels).
+_LABELS = {"low": 1.0, "medium": 4.0, "high": 7.0, "critical": 9.0}
+
+
+def _severity(raw: dict[str, Any], said: _Said) -> float:
+    """The severity, which may be said by its label; 0 where nobody can read it, or it is not there. Both are said to be odd."""
+    value = said.odd.pop("Severity", None) if raw.get("Severity") is None else raw["Severity"]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 10:
+        return float(value)
+    words = value.values() if isinstance(value, dict) else [value]
+    numbers = [_LABELS[word] for each in words if (word := str(each).strip().lower()) in _LABELS]
+    said.odd["Severity"] = value
+    return numbers[0] if numbers else 0.0
 
 
 def cluster_in_tags(tags: Any) -> str | None:
@@ -284,7 +297,8 @@ def _is_sample(info: dict[str, Any]) -> bool:
         except ValueError:
             value = None
     places = (info, value) if isinstance(value, dict) else (info,)
-    return any(place.get(name) is True for place in places for name in ("sample", "Sample"))
+    marks = (place.get(name) for place in places for name in ("sample", "Sample"))
+    return any(mark is True or str(mark).lower() == "true" for mark in marks)
 
 
 @functools.cache
@@ -334,11 +348,17 @@ def _named(shape_name: str, value: Any, path: str, said: _Said) -> Any:
             said.odd[path] = value
             return None
         return [_named(of, each, f"{path}[{place}]", said) for place, each in enumerate(listed)]
+    if (
+        kind == "string" and isinstance(value, list) and len(value) == 1
+    ):  # as a table of strings, or a query with many rows, gives it
+        value = value[0]
     if isinstance(value, dict | list):
         said.odd[path] = value
         return None
     if isinstance(value, str) and kind in _SCALARS:
         return _scalar(value, kind)
+    if isinstance(value, str) and path in _IDENTIFY:
+        return value.strip()
     if kind == "string" and isinstance(value, int) and not isinstance(value, bool):
         return f"{value:012}" if path == "AccountId" else str(value)  # a query made a number of it
     if kind == "timestamp":
@@ -363,7 +383,8 @@ def _named_members(structure: str, value: dict[str, Any], path: str, said: _Said
     members = _members(structure)
     named: dict[str, Any] = {}
     for spelling, each in value.items():
-        name, of = members.get(spelling.lower(), (spelling, None))
+        known = members.get(spelling.lower()) or members.get(_joined(spelling))
+        name, of = known or (spelling, None)
         place = f"{path}.{name}" if path else name
         if of is None:
             said.unknown.append(place)
@@ -377,11 +398,18 @@ def _named_members(structure: str, value: dict[str, Any], path: str, said: _Said
     return named
 
 
+def _joined(spelling: str) -> str:
+    """A name in small letters without what stands between its words: updated_at, updated-at."""
+    return spelling.lower().replace("_", "").replace("-", "")
+
+
 _IDENTIFY = ("Id", "Type", "Severity")
 
 
 def _object(value: Any) -> dict[str, Any] | None:
-    """An object, also one that was written into a text."""
+    """An object, also one that was written into a text, or stands alone in a list."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, str):
         try:
             value = orjson.loads(value)

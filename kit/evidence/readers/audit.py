@@ -56,7 +56,7 @@ ENDS_WITHIN = 10  # seconds, for a worker that is told to; one that never began 
 def takes(record: Record) -> bool:
     """Whether a record is an audit event; one that is cut or broken is judged by what it begins with."""
     event = record.value
-    if not isinstance(event, dict) or event.get("kind", "Event") != "Event":
+    if not isinstance(event, dict) or event.get("kind") not in (None, "Event"):
         return False
     if ocsf.is_audit_event(event):
         return True
@@ -79,8 +79,8 @@ def event_text(record: Record) -> bytes:
         event = ocsf.audit_event_in(event)
     elif record.text is not None:
         return record.text.encode("utf-8", "surrogatepass")  # what is no Unicode stays none, and is refused
-    if isinstance(event, dict) and "kind" not in event and record.around.get("kind") == "EventList":
-        event = {"kind": "Event", "apiVersion": record.around.get("apiVersion"), **event}
+    if isinstance(event, dict) and event.get("kind") is None and record.around.get("kind") == "EventList":
+        event = {**event, "kind": "Event", "apiVersion": event.get("apiVersion") or record.around.get("apiVersion")}
     try:
         return orjson.dumps(event)
     except TypeError:  # numbers over 64 bits, halves of surrogate pairs, which the loader repairs

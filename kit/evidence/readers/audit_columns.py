@@ -24,6 +24,7 @@ EVENT: dict[str, Any] = {
     **dict.fromkeys(("responseStatus", "requestObject", "responseObject"), "JSON"),
     **dict.fromkeys(("requestReceivedTimestamp", "stageTimestamp"), "VARCHAR"),
     "timestamp": "VARCHAR",  # audit.k8s.io before v1
+    "metadata": {"creationTimestamp": "VARCHAR"},
     "annotations": "JSON",
 }
 # Members whose names have dots, taken out of one JSON value at once: each costs a walk through the text.
@@ -63,10 +64,12 @@ def _time(member: str) -> str:
     )
 
 
-# Old API servers have `timestamp` alone, and some tools drop all times but the stage's.
-_WHEN = ("requestReceivedTimestamp", '"timestamp"', "stageTimestamp")
+# Old API servers have `timestamp` and their metadata's time alone, and some tools drop all times but the stage's.
+_WHEN = ("requestReceivedTimestamp", '"timestamp"', "stageTimestamp", "metadata.creationTimestamp")
 _TIMES = ", ".join(_WHEN)
-_RECEIVED = f"coalesce(requested, {_time(_WHEN[1])}, staged)"  # of what is worked out once, in columns_of
+_RECEIVED = (
+    f"coalesce(requested, {_time(_WHEN[1])}, staged, {_time(_WHEN[3])})"  # of what is worked out once, in columns_of
+)
 
 # Which member has not the type that it has to have. Asked only where something is empty that hardly ever is.
 _TYPED = {
@@ -82,9 +85,24 @@ _DOUBTFUL = (
     " OR (impersonatedUser IS NOT NULL AND (impersonatedUser.username IS NULL OR impersonatedUser.groups IS NULL))"
 )
 _MISFIT = (
-    f"list_extract(list_filter(list_zip([{', '.join(repr(name) for name in _TYPED)}], [{', '.join(repr(kind) for kind in _TYPED.values())}],"
-    f" json_type(text, [{', '.join(repr(f'$.{name}') for name in _TYPED)}])), lambda of: of[3] <> of[2] AND of[3] <> 'NULL'), 1)"
+    f"list_filter(list_zip([{', '.join(repr(name) for name in _TYPED)}], [{', '.join(repr(kind) for kind in _TYPED.values())}],"
+    f" json_type(text, [{', '.join(repr(f'$.{name}') for name in _TYPED)}])), lambda of: of[3] <> of[2] AND of[3] <> 'NULL')"
 )
+_MISFITS = (  # what is said of them
+    "nullif(array_to_string(list_transform(misfit, lambda of: of[1] || ' is not a JSON ' || CASE of[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END), '; '), '')"
+)
+
+
+def _listed(member: str) -> str:
+    """A list of texts; a text where a list should be is taken apart at its commas."""
+    path = member.replace('"', "")
+    text = f"json_extract_string(text, '$.{path}')"
+    return (
+        f"CASE WHEN {member} IS NULL AND len(misfit) > 0 AND json_type(text, '$.{path}') = 'VARCHAR'"
+        f" THEN list_transform(string_split({text}, ','), lambda one: trim(one)) ELSE {member} END"
+    )
+
+
 _COLUMNS = {
     "audit_id": "coalesce(auditID, 'none in ' || file || ' ' || item)",
     "stage": "stage",
@@ -93,15 +111,16 @@ _COLUMNS = {
     "request_uri": "requestURI",
     "user_agent": "userAgent",
     "stage_at": "staged",
-    "user_name": '"user".username',
+    "user_name": """CASE WHEN "user".username IS NULL AND len(misfit) > 0 AND json_type(text, '$.user') = 'VARCHAR' THEN json_extract_string(text, '$.user')"""
+    """ ELSE "user".username END""",
     "user_uid": '"user".uid',
-    "user_groups": '"user".groups',
+    "user_groups": _listed('"user".groups'),
     "user_extra": 'CAST("user".extra AS VARCHAR)',
     **{column: f"in_extra[{place}]" for place, (column, _) in enumerate(_EXTRA, 1)},
     "impersonated_user_name": "impersonatedUser.username",
-    "impersonated_groups": "impersonatedUser.groups",
-    "source_addresses": "sourceIPs",
-    "source_address": "sourceIPs[-1]",
+    "impersonated_groups": _listed("impersonatedUser.groups"),
+    "source_addresses": _listed("sourceIPs"),
+    "source_address": f"({_listed('sourceIPs')})[-1]",
     "api_group": "objectRef.apiGroup",
     "resource": "objectRef.resource",
     "subresource": "objectRef.subresource",
@@ -115,14 +134,13 @@ _COLUMNS = {
     "annotations": "CAST(annotations AS VARCHAR)",
     "request_object": "CAST(requestObject AS VARCHAR)",
     "response_object": "CAST(responseObject AS VARCHAR)",
-    "repaired": "CASE WHEN requestReceivedTimestamp IS NOT NULL AND requested IS NULL"
-    " THEN coalesce(repaired || '; ', '') || 'requestReceivedTimestamp is no time' ELSE repaired END",
+    "repaired": "nullif(concat_ws('; ', repaired, CASE WHEN requestReceivedTimestamp IS NOT NULL AND requested IS NULL"
+    f" THEN 'requestReceivedTimestamp is no time' END, {_MISFITS}), '')",
     "event_hash": "CAST(hash({}) AS VARCHAR) || coalesce(' ' || \"timestamp\", '')".format(
-        ", ".join(f'"{member}"' for member in EVENT if member != "timestamp")
+        ", ".join(f'"{member}"' for member in EVENT if member not in ("timestamp", "metadata"))
     ),
     "reason": "CASE WHEN event IS NULL THEN 'not one JSON object, or text in it that is no Unicode'"
     " WHEN kind <> 'Event' THEN 'kind is not Event'"
-    " WHEN misfit IS NOT NULL THEN misfit[1] || ' is not a JSON ' || CASE misfit[2] WHEN 'ARRAY' THEN 'list' ELSE 'object' END"
     f" WHEN received_at IS NULL THEN CASE WHEN coalesce({_TIMES}) IS NULL THEN 'requestReceivedTimestamp is missing'"
     f" ELSE 'requestReceivedTimestamp is not a time: ' || coalesce({_TIMES}) END"
     " END",
