@@ -6,13 +6,21 @@ import pytest
 
 from kit.model.arn import Arn, account_of, instance_of, partition_in, partition_of, principal_of, role_of, without_path
 
+PARTITIONS = {
+    "cn-north-1": "aws-cn",
+    "us-gov-west-1": "aws-us-gov",
+    "us-iso-east-1": "aws-iso",
+    "us-isob-east-1": "aws-iso-b",
+    "eusc-de-east-1": "aws-eusc",
+}
 
-@pytest.mark.parametrize("region", ["eu-west-1", "cn-north-1", "us-gov-west-1", None])
+
+@pytest.mark.parametrize("region", ["eu-west-1", *PARTITIONS, None])
 def test_the_partition_stays(region: str | None) -> None:
     partition = partition_in(region)
     session = f"arn:{partition}:sts::111122223333:assumed-role/Node-Role/i-06492848bd396afb5"
     role = f"arn:{partition}:iam::111122223333:role/Node-Role"
-    assert partition == {"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov"}.get(str(region), "aws")
+    assert partition == PARTITIONS.get(str(region), "aws")
     assert str(Arn.of(session)) == session and partition_of(session) == partition
     assert (role_of(session), role_of(role), instance_of(session)) == (role, role, "i-06492848bd396afb5")
     assert without_path(role.replace("role/", "role/team/a/")) == role

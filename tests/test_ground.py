@@ -245,17 +245,28 @@ def test_an_identity_provider_puts_its_issuer_before_every_claim_but_email(
     assert [way["user_name"] for way in caller(case)["ways_in"]] == [name]
 
 
-@pytest.mark.parametrize("member", ["name", "clusterName"])
-def test_the_creator_is_found_in_both_spellings_of_the_call(tmp_path: Path, member: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "answered", "found"),
+    [
+        ({"name": "blue"}, None, True),
+        ({"clusterName": "blue"}, None, True),
+        ({}, {"cluster": {"name": "blue"}}, True),
+        ({"name": "blue", "accessConfig": {"bootstrapClusterCreatorAdminPermissions": True}}, None, True),
+        ({"name": "blue", "accessConfig": {"bootstrapClusterCreatorAdminPermissions": False}}, None, False),
+    ],
+)
+def test_the_creator_is_found_however_the_call_is_recorded(
+    tmp_path: Path, asked: dict[str, Any], answered: Any, found: bool
+) -> None:
     session = f"arn:aws:sts::{ACCOUNT}:assumed-role/Deploy/kim"
     event = {
         "eventVersion": "1.08", "eventID": "e1", "eventTime": "2026-01-01T00:00:00Z", "eventSource": "eks.amazonaws.com", "eventName": "CreateCluster",
         "awsRegion": "eu-west-1", "sourceIPAddress": "203.0.113.5", "eventType": "AwsApiCall", "recipientAccountId": ACCOUNT, "eventCategory": "Management",
         "userIdentity": {"type": "AssumedRole", "arn": session, "accountId": ACCOUNT, "accessKeyId": "ASIAOLD", "sessionContext": {"sessionIssuer": {"type": "Role", "arn": f"{IAM}:role/Deploy"}}},
-        "requestParameters": {member: "blue"},
+        "requestParameters": asked, "responseElements": answered,
     }  # fmt: skip
     case = made(tmp_path, iam_user("kubernetes-admin", session), more={"trail.json": {"Records": [event]}})
-    assert ways(case) == [("cluster_creator", f"{IAM}:role/Deploy")]
+    assert ways(case) == ([("cluster_creator", f"{IAM}:role/Deploy")] if found else [])
 
 
 def test_the_principals_of_a_whole_account_are_named_in_the_partition_of_the_case(tmp_path: Path) -> None:

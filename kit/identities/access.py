@@ -17,7 +17,7 @@ from kit.identities.unbinding import named_subject
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
-from kit.lenient import dict_of, dicts_of, json_of, texts_of
+from kit.lenient import dict_of, dicts_of, found_at, json_of, texts_of
 from kit.model.arn import account_of, compared, is_arn
 from kit.model.identity import Identity
 from kit.model.refs import Ref
@@ -126,11 +126,13 @@ class Access:
     def creator(self) -> Way | None:
         """Who made the cluster, by CloudTrail's CreateCluster; None when that is not in the evidence."""
         for row in self.store.rows(
-            "SELECT event_id, coalesce(issuer_arn, arn) AS arn, event_at, request_parameters FROM trail"
+            "SELECT event_id, coalesce(issuer_arn, arn) AS arn, event_at, request_parameters, response_elements FROM trail"
             " WHERE event_source = 'eks.amazonaws.com' AND event_name = 'CreateCluster' AND error_code IS NULL ORDER BY event_at, event_id"
         ):
-            asked = dict_of(json_of(row["request_parameters"]))
-            name = asked.get("name") or asked.get("clusterName")
+            asked, made = (dict_of(json_of(row[name])) for name in ("request_parameters", "response_elements"))
+            name = asked.get("name") or asked.get("clusterName") or found_at(made, "cluster", "name")
+            if found_at(asked, "accessConfig", "bootstrapClusterCreatorAdminPermissions") is False:
+                continue  # made without its creator as an administrator
             if row["arn"] and (name == self.inventory.cluster or self.inventory.cluster is None):
                 why = Why(Ref.of("trail", row["event_id"]), f"{row['arn']} created the cluster")
                 return Way("cluster_creator", row["arn"], "kubernetes-admin", (), why, since=row["event_at"])

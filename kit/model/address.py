@@ -5,21 +5,28 @@ Source: RFC 5952 (the recommended form); RFC 4291, 2.5.5.2 (IPv4-mapped addresse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-ODD = "contains({0}, ':') AND regexp_matches({0}, '[A-F.]|(^|:)0')"
+ODD = "regexp_matches({0}, '^\\s|\\s$|^\\[|%') OR (contains({0}, ':') AND regexp_matches({0}, '[A-F.]|(^|:)0'))"
 """SQL that holds of every text which may have another form than `canonical` gives it; with the name of a column."""
 
 
+_WITH_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):\d{1,5}|\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?")
+
+
 def canonical(address: str) -> str:
-    """An address in its one form; any other text as it stands.
+    """An address in its one form, without the port that a proxy writes behind it; any other text as it stands.
 
     >>> [canonical(one) for one in ("::ffff:198.51.100.7", "2001:0DB8:0:0::1", "198.51.100.7", "AWS Internal")]
     ['198.51.100.7', '2001:db8::1', '198.51.100.7', 'AWS Internal']
+    >>> [canonical(one) for one in ("198.51.100.7:51312", "[2001:DB8::1]:443", "fe80::1%eth0", " 198.51.100.7")]
+    ['198.51.100.7', '2001:db8::1', 'fe80::1', '198.51.100.7']
     """
+    with_port = _WITH_PORT.fullmatch(address.strip())
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(next(filter(None, with_port.groups())) if with_port else address.strip().partition("%")[0])
     except ValueError:
         return address
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None

@@ -1,6 +1,6 @@
 """ARNs: the names of things in AWS, taken apart and put together here alone.
 
-arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE. The partition is aws, aws-cn or aws-us-gov; an account does not tell which. A role or user is
+arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE. The partition is aws, aws-cn, aws-us-gov or one of the isolated and sovereign ones; an account does not tell which. A role or user is
 KIND/PATH/NAME of iam; aws-auth and the authenticator leave the path out. A role's session is assumed-role/ROLE/SESSION of sts, without a
 path. A name is unique in its account, whatever its path and case. The account's own user is root, without a name. Sources: IAM User Guide
 "Amazon Resource Names (ARNs)", "IAM identifiers" and "Service-linked roles"; IAM Identity Center User Guide "Permission sets"; EKS User
@@ -78,7 +78,19 @@ def partition_of(value: Any) -> str:
 
 def partition_in(region: str | None) -> str:
     """The partition that a region belongs to; aws where none is known."""
-    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(str(region).rsplit("-", 2)[0], "aws")
+    return _PARTITIONS.get(str(region).rsplit("-", 2)[0], "aws")
+
+
+# A region without its direction and number → its partition (botocore, endpoints).
+_PARTITIONS = {
+    "cn": "aws-cn",
+    "us-gov": "aws-us-gov",
+    "us-iso": "aws-iso",
+    "us-isob": "aws-iso-b",
+    "eu-isoe": "aws-iso-e",
+    "us-isof": "aws-iso-f",
+    "eusc-de": "aws-eusc",
+}
 
 
 def iam_arn(partition: str, account: str, kind: str, name: str) -> str:
