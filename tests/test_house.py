@@ -356,7 +356,11 @@ def test_no_parameter_takes_a_text_for_several_names() -> None:
 
 def test_what_the_kit_keeps_in_memory_is_known() -> None:
     """It is the same for every case."""
-    constant = {"kit.model.finding._members", "kit.model.finding._shapes", "kit.show.figures.chart.plotly_js"}
+    constant = {
+        "kit.model.finding_names._members",
+        "kit.model.finding_names._shapes",
+        "kit.show.figures.chart.plotly_js",
+    }
     constant |= {"kit.case.worked_out._key", "kit.case.worked_out.code_digest"}
     constant |= {
         "kit.playbooks.playbook.finding_types",

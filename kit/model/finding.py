@@ -8,13 +8,10 @@ GuardDuty User Guide, finding details.
 
 from __future__ import annotations
 
-import functools
-import gzip
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -23,6 +20,7 @@ from kit.errors import EvidenceError
 from kit.lenient import dict_of, member, text_of, utc_time
 from kit.model.address import canonical
 from kit.model.arn import Arn
+from kit.model.finding_names import SaidOfMembers, sdk_named
 from kit.model.refs import Ref
 
 # Paths of a finding in wire form, for refs.
@@ -181,8 +179,8 @@ def finding_of(value: Any) -> Finding:
     """
     if not isinstance(value, dict):
         raise EvidenceError("is not a JSON object", where="finding")
-    said = _Said()
-    raw = _named("Finding", {name: each for name, each in value.items() if name != ODD_MEMBERS}, "", said)
+    said = SaidOfMembers()
+    raw = sdk_named("Finding", {name: each for name, each in value.items() if name != ODD_MEMBERS}, "", said)
     for name in ("Id", "Type"):
         if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)
@@ -228,7 +226,7 @@ def finding_of(value: Any) -> Finding:
 _LABELS = {"low": 1.0, "medium": 4.0, "high": 7.0, "critical": 9.0}
 
 
-def _severity(raw: dict[str, Any], said: _Said) -> float:
+def _severity(raw: dict[str, Any], said: SaidOfMembers) -> float:
     """The severity, which may be said by its label; 0 where nobody can read it, or it is not there. Both are said to be odd."""
     value = said.odd.pop("Severity", None) if raw.get("Severity") is None else raw["Severity"]
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 10:
@@ -299,130 +297,3 @@ def _is_sample(info: dict[str, Any]) -> bool:
     places = (info, value) if isinstance(value, dict) else (info,)
     marks = (place.get(name) for place in places for name in ("sample", "Sample"))
     return any(mark is True or str(mark).lower() == "true" for mark in marks)
-
-
-@functools.cache
-def _shapes() -> dict[str, dict[str, Any]]:
-    """The shapes of botocore's model, by name. Read without botocore.loaders, whose import takes ten times as long as the model."""
-    folder = files("botocore") / "data" / "guardduty" / "2017-11-28"
-    model = gzip.decompress((folder / "service-2.json.gz").read_bytes())
-    shapes: dict[str, dict[str, Any]] = orjson.loads(model)["shapes"]
-    return shapes
-
-
-@functools.cache
-def _members(structure: str) -> dict[str, tuple[str, str]]:
-    """Any spelling of a member, in small letters (filters write hostIpc for hostIPC), to its SDK name and its shape's name."""
-    spellings = {}
-    for name, of in _shapes()[structure]["members"].items():
-        spellings[name.lower()] = spellings[of.get("locationName", name).lower()] = (name, of["shape"])
-    return spellings
-
-
-@dataclass
-class _Said:
-    """What is to be said of a finding's members: those that the model does not have, and those that are of another kind than it says."""
-
-    unknown: list[str] = field(default_factory=list)
-    odd: dict[str, Any] = field(default_factory=dict)
-
-
-def _named(shape_name: str, value: Any, path: str, said: _Said) -> Any:
-    if value is None:
-        return None
-    shape = _shapes()[shape_name]
-    kind = shape["type"]
-    if kind in ("structure", "map"):
-        members = _object(value)
-        if members is None:
-            said.odd[path] = value
-        elif kind == "structure":
-            return _named_members(shape_name, members, path, said)
-        else:
-            of = shape["value"]["shape"]
-            return {name: _named(of, each, f"{path}.{name}", said) for name, each in members.items()}
-        return None
-    if kind == "list":
-        of = shape["member"]["shape"]
-        if (listed := _list(value, of)) is None:
-            said.odd[path] = value
-            return None
-        return [_named(of, each, f"{path}[{place}]", said) for place, each in enumerate(listed)]
-    if (
-        kind == "string" and isinstance(value, list) and len(value) == 1
-    ):  # as a table of strings, or a query with many rows, gives it
-        value = value[0]
-    if isinstance(value, dict | list):
-        said.odd[path] = value
-        return None
-    if isinstance(value, str) and kind in _SCALARS:
-        return _scalar(value, kind)
-    if isinstance(value, str) and path in _IDENTIFY:
-        return value.strip()
-    if kind == "string" and isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:012}" if path == "AccountId" else str(value)  # a query made a number of it
-    if kind == "timestamp":
-        time = utc_time(value)
-        return time.isoformat() if time else value
-    return value
-
-
-# Wrappers that flatten a finding make texts of everything.
-_SCALARS = {"integer": int, "long": int, "double": float, "float": float, "boolean": None}
-
-
-def _scalar(text: str, kind: str) -> Any:
-    number = _SCALARS[kind]
-    try:
-        return {"true": True, "false": False}.get(text.lower(), text) if number is None else number(text)
-    except ValueError:
-        return text
-
-
-def _named_members(structure: str, value: dict[str, Any], path: str, said: _Said) -> dict[str, Any]:
-    members = _members(structure)
-    named: dict[str, Any] = {}
-    for spelling, each in value.items():
-        known = members.get(spelling.lower()) or members.get(_joined(spelling))
-        name, of = known or (spelling, None)
-        place = f"{path}.{name}" if path else name
-        if of is None:
-            said.unknown.append(place)
-        each = each if of is None else _named(of, each, place, said)
-        if name not in named:
-            named[name] = each
-        elif named[name] != each and place in _IDENTIFY:
-            raise EvidenceError("is there in two spellings", where=place)
-        elif named[name] != each:
-            said.odd[f"{place} ({spelling})"] = each
-    return named
-
-
-def _joined(spelling: str) -> str:
-    """A name in small letters without what stands between its words: updated_at, updated-at."""
-    return spelling.lower().replace("_", "").replace("-", "")
-
-
-_IDENTIFY = ("Id", "Type", "Severity")
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    """An object, also one that was written into a text, or stands alone in a list."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, dict) else None
-
-
-def _list(value: Any, of: str) -> list[Any] | None:
-    """A list; one element without it becomes a list of one, as a writer that knows no schema leaves it. of: the shape of an element."""
-    if isinstance(value, list):
-        return value
-    if _shapes()[of]["type"] == "structure":
-        known = isinstance(value, dict) and any(name.lower() in _members(of) for name in value)
-        return [value] if known else None
-    return None if isinstance(value, dict) else [value]
