@@ -72,6 +72,7 @@ _PERHAPS = re.compile(
 _INSIDE = re.compile(r"[{\[]\s*(?=[{\"\[\]}])")
 _MOST_INSIDE = 40  # JSON values in one text that are looked for
 _DEEPEST = 4  # texts in texts
+_MOST_KNOWN, _LONGEST_KNOWN = 20_000, 2_000  # texts whose masked form is remembered, and letters of one
 
 
 class Mask:
@@ -79,6 +80,7 @@ class Mask:
 
     def __init__(self, key: bytes = b"") -> None:
         self.key = key or secrets.token_bytes(32)
+        self._known = dict[tuple[bytes, str], str]()  # the same names and sentences are shown again and again
 
     @cached_property
     def _looks(self) -> tuple[re.Pattern[str], ...]:
@@ -124,7 +126,19 @@ class Mask:
 
     def text(self, text: str, depth: int = 0) -> str:
         """A text without what looks secret, JSON and base64 in it included."""
-        if len(text) < 8 or not _PERHAPS.search(text) or secrets_are_shown():
+        if len(text) < 8 or secrets_are_shown():
+            return text
+        if depth or len(text) > _LONGEST_KNOWN:
+            return self._text(text, depth)
+        known = self._known.get((self.key, text))
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[self.key, text] = self._text(text, depth)
+        return known
+
+    def _text(self, text: str, depth: int) -> str:
+        if not _PERHAPS.search(text):
             return text
         if depth < _DEEPEST:
             text = self._inside(text, depth)
