@@ -14,6 +14,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 from IPython.display import HTML, display
+from IPython.utils.capture import capture_output
 from markupsafe import Markup
 
 from kit.case.case import Case
@@ -143,7 +144,12 @@ def browse(frame: pd.DataFrame) -> Any:
     import itables
 
     if is_brought_here("DataTables"):
-        itables.init_notebook_mode(connected=False)
+        with (
+            capture_output() as said
+        ):  # itables first shows what needs its library, then the library: the other way round
+            itables.init_notebook_mode(connected=False)
+        for one in reversed(said.outputs):
+            one.display()
     columns = [*(one for one in _FIRST if one in frame), *(one for one in frame if one not in (*_FIRST, *_LAST))]
     columns += [one for one in _LAST if one in frame]
     shown = frame[columns].head(_MOST_ROWS).map(_cell)
