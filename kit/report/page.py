@@ -27,8 +27,12 @@ _HEADING = re.compile(r"^(#{1,2}) (.+)$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str], about: Mapping[str, str]) -> str:
-    """The report as one HTML text. about: the case, at the head of the page. facts: what varies from run to run, in the elements `run-facts` alone.
+def page(
+    title: str, heading: str, executed: Sequence[Executed], facts: Mapping[str, str], about: Mapping[str, str]
+) -> str:
+    """The report as one HTML text. title: of the window and of each printed page; heading: what stands on the page.
+
+    about: the case, at the head of the page. facts: what varies from run to run, in the elements `run-facts` alone.
 
     The notebook FRONT comes first; its cells tagged `appendix` and all other notebooks follow, folded, without what stands above already.
     """
@@ -42,6 +46,7 @@ def page(title: str, executed: Sequence[Executed], facts: Mapping[str, str], abo
     page_script = (TEMPLATES / "forensic" / "page.js").read_text()
     resources = {
         "title": visible(title),
+        "heading": visible(heading),
         "parts": parts,
         "failures": failures,
         "about": {name: visible(value) for name, value in about.items()},
@@ -65,7 +70,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-class _Exporter(HTMLExporter):  # type: ignore[misc]  # nbconvert has no types
+class _Exporter(HTMLExporter):
     """Gives the page as the template makes it.
 
     nbconvert's own parses all of it once more, a quarter of a report's time, to name images that have no text; the kit shows none.

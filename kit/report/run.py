@@ -89,7 +89,7 @@ def make_report(
     tell("joining the notebooks into one page", len(paths), len(paths) + 1)
     report = case.path / "report.html"
     title = f"{f'{INVENTED} – ' if case.is_sample else ''}Case report: {case.name}"
-    keep(report, page(title, executed, facts, case_facts(case)))
+    keep(report, page(title, f"Case report: {case.name}", executed, facts, case_facts(case)))
     failures = [each.failure for each in executed if each.failure]
     if failures:
         more = f" (and {len(failures) - 1} more)" if failures[1:] else ""

@@ -51,8 +51,7 @@ def _pages(case: Case, kind: str, key: str, region: str) -> list[tuple[str, str]
     if kind == "trail":
         return [("CloudTrail", f"{base}/cloudtrailv2/home?region={region}#/events/{quote(key, safe='')}")]
     if kind == "iam_role":
-        arn = Arn.of(role_of(key))
-        return [("IAM", f"https://{domain}/iam/home#/{arn.kind}s/details/{quote(arn.name, safe='')}")] if arn else []
+        return _pages_of_role(case, role_of(key), domain, f"{base}/detective/home?region={region}#entities")
     if kind == "node":
         instance = next((one for one, node in case.inventory.node_of_instance.items() if node == key), "")
         return (
@@ -60,6 +59,19 @@ def _pages(case: Case, kind: str, key: str, region: str) -> list[tuple[str, str]
             if instance
             else []
         )
-    if kind in ("pod", "service_account", "created", "changed") and case.cluster:
+    if kind in ("cluster", "pod", "service_account", "created", "changed") and case.cluster:
         return [("EKS", f"{base}/eks/home?region={region}#/clusters/{quote(case.cluster, safe='')}")]
     return []
+
+
+def _pages_of_role(case: Case, role: str | None, domain: str, entities: str) -> list[tuple[str, str]]:
+    """Those of a role or IAM user. Detective knows each by its principal id, which CloudTrail tells of whoever called."""
+    arn = Arn.of(role)
+    if arn is None or role is None:
+        return []
+    pages = [("IAM", f"https://{domain}/iam/home#/{arn.kind}s/details/{quote(arn.name, safe='')}")]
+    called = "SELECT min(principal_id) AS principal FROM trail WHERE coalesce(issuer_arn, arn) = $role"
+    known = next(iter(case.store.rows(called, role=role)), {}).get("principal")
+    principal = str(known or "").partition(":")[0]  # of a session, its name stands after the role's id
+    kind = {"role": "AwsRole", "user": "AwsUser"}.get(arn.kind)
+    return [*pages, ("Detective", f"{entities}/{kind}/{quote(principal, safe='')}")] if kind and principal else pages

@@ -16,9 +16,10 @@ from kit.model.arn import role_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import workload_pattern
 from kit.show import cited as evidence_of
+from kit.show import console
 from kit.show.figures import frame_rows, user_words
 from kit.show.html_table import Shown, clock, fold, safe, table
-from kit.show.words import are_gone, exported, nothing_shown, pill, rows_of_kind, with_code
+from kit.show.words import are_gone, exported, nothing_shown, pill, rows_of_kind, short_names, with_code
 from kit.statements.moments import Moment, spoken
 from kit.statements.techniques import ATTACK_VERSION, DeedTechnique, technique_of
 from kit.store.tables import Row
@@ -65,13 +66,15 @@ def what_was_touched(case: Case) -> Shown:
         }
         for (kind, name, address, through), of in order
     ]
+    days = _days(one[when] for one in rows for when in ("first_at", "last_at"))
     columns: dict[str, Callable[[Row], str]] = {
         "Did": lambda row: Markup("<b>{}</b>").format(row["did"].capitalize()),
         "To what": lambda row: _listed([safe(one, 200) for one in row["things"]]),
         "Who, from": lambda row: Markup('{}<br><span class="quiet">{}</span>').format(
-            safe(spoken(row["who"])), safe(", ".join(part for part in (row["through"], row["address"]) if part))
+            safe(short_names(spoken(row["who"]))),
+            safe(", ".join(part for part in (row["through"], row["address"]) if part)),
         ),
-        "At (UTC)": lambda row: _span(row["first_at"], row["last_at"]),
+        _heading("At", days): lambda row: _span(row["first_at"], row["last_at"], days),
         "ATT&CK": lambda row: technique_link(row["technique"]),
         "Calls": lambda row: f"{row['calls']:,}",
         "Evidence": lambda row: _links(case, row["refs"]),
@@ -99,9 +102,22 @@ def technique_link(technique: DeedTechnique | None) -> Markup:
     )  # fmt: skip
 
 
-def _span(first: Any, last: Any) -> str:
-    start, end = clock(first), clock(last)
-    return start if start == end else f"{start} – {end[11:] if start[:10] == end[:10] else end}"
+def _days(times: Iterable[Any]) -> list[str]:
+    return sorted({clock(pd.Timestamp(at))[:10] for at in times})
+
+
+def _heading(word: str, days: list[str]) -> str:
+    """The heading of a column of times: with the day, where they are all of one, so that no cell repeats it."""
+    return f"{word}, {days[0]} UTC" if len(days) == 1 else f"{word} (UTC)"
+
+
+def _span(first: Any, last: Any, days: list[str]) -> Markup:
+    """From when to when; without the day where `days` has one alone."""
+    start, end = clock(pd.Timestamp(first)), clock(pd.Timestamp(last))
+    end = end[11:] if start[:10] == end[:10] else end
+    start = start[11:] if len(days) == 1 else start
+    once = start in (end, f"{end}") or start.endswith(f" {end}")
+    return Markup('<span class="whole">{}</span>').format(start) if once else Markup('<span class="whole">{} –</span> <span class="whole">{}</span>').format(start, end)  # fmt: skip
 
 
 def _listed(things: list[Markup], most: int = _SHOWN) -> Markup:
@@ -191,13 +207,15 @@ def by_account(case: Case) -> Shown:
             "pods": len(runs_as.get(row["key"], ())) if kind == "service account" else None,
             "names": _patterns(pods.iloc[runs_as.get(row["key"], [])]),
         }
-        for kind, frame in (("service account", accounts), ("IAM", roles))
+        for kind, frame in (("service account", accounts), ("IAM role or user", roles))
         for row in frame_rows(frame)
     ]
     columns: dict[str, Callable[[Row], str]] = {
-        "Account": lambda row: Markup('<b>{}</b><br><span class="quiet">{}</span>').format(safe(row["account"]), row["kind"]),
+        "Account": lambda row: Markup('<b>{}</b><br><span class="quiet">{}</span>{}').format(
+            safe(short_names(row["account"])), row["kind"], console.links(case, "iam_role", row["account"]) if row["kind"] != "service account" else "",
+        ),
         "Affected pods that run as it": lambda row: Markup("{} {}").format(f"{row['pods']:.0f}:" if row["names"] else "", _by_name(row["names"])),
-        "Why": lambda row: _why(case, "iam_role" if row["kind"] == "IAM" else "service_account", row["account"]),
+        "Why": lambda row: _why(case, "iam_role" if row["kind"] != "service account" else "service_account", row["account"]),
     }  # fmt: skip
     frame = pd.DataFrame(rows)
     write_csv(frame, exported(case, "by-account"))
@@ -227,10 +245,12 @@ def whose(case: Case) -> Shown:
         says = "No call is attributed to an attacker, so no identity is known to have been used by one."
         return Shown(Markup("<p>{}</p>").format(says), says)
     rows = [{"name": name, "one": one} for name, one in used.items()]
+    hostile = [source for one in used.values() for source in one["sources"] if source["hostile_calls"]]
+    days = _days(source[when] for source in hostile for when in ("first_at", "last_at"))
     columns: dict[str, Callable[[Row], str]] = {
-        "Who": lambda row: Markup("<b>{}</b>").format(safe(user_words(row["name"]))),
+        "Who": lambda row: Markup("<b>{}</b>").format(safe(short_names(user_words(row["name"])))),
         "Credential, and how it was obtained": lambda row: _obtained(case, row["one"]),
-        "Used from": lambda row: _used_from(row["one"]["sources"]),
+        _heading("Used from", days): lambda row: _used_from(row["one"]["sources"], days),
         "Ends by": lambda row: _ends_by(row["one"]["take_away"]),
     }
     return Shown(table(pd.DataFrame(rows), columns), counted(len(rows), "identity", "identities"))
@@ -245,14 +265,13 @@ def _obtained(case: Case, one: Any) -> Markup:
     return Markup("<br>").join(part for part in (says, held) if part)
 
 
-def _used_from(sources: Iterable[Any]) -> Markup:
+def _used_from(sources: Iterable[Any], days: list[str]) -> Markup:
     return _listed(
         [
-            Markup("<code>{}</code> {} hostile, {} – {}").format(
+            Markup('<code class="whole">{}</code> {}, {}').format(
                 safe(one["address"] or "not recorded"),
                 counted(one["hostile_calls"], "call"),
-                clock(pd.Timestamp(one["first_at"])),
-                clock(pd.Timestamp(one["last_at"]))[11:],
+                _span(one["first_at"], one["last_at"], days),
             )
             for one in sources
             if one["hostile_calls"]

@@ -16,7 +16,7 @@ from kit.plan.journal import done_so_far
 from kit.plan.plan import Plan, PlannedAction
 from kit.show.figures import HEADLESS
 from kit.show.html_table import Shown, clock, fold, safe
-from kit.show.words import pill, with_code
+from kit.show.words import pill, short_names, with_code
 from kit.store.notes import open_notes
 from kit.words import Names, counted, few
 
@@ -76,7 +76,7 @@ def _first_page(plan: Plan, now: Iterable[PlannedAction], lines: Names) -> Marku
         parts += [Markup("<p>{}</p>").format(safe(says)) for says in [kept_before(plan, now)] if says]
     for line in lines:
         who, _, says = line.partition(": ")
-        parts.append(Markup("<p><b>{}:</b> {}</p>").format(safe(who), safe(says)))
+        parts.append(Markup("<p><b>{}:</b> {}</p>").format(safe(who), safe(short_names(says))))
     parts.append(Markup("<h3>What is done</h3>{}").format(_overview(rows_of_plan(plan.actions))))
     return Markup("").join(parts)
 
@@ -87,12 +87,12 @@ def _urgent(rows: list[FirstPageRow]) -> Markup:
     for row in rows:
         cells = [_cell(safe(row.actions[0].does)), _cell(_targets(row)), _cell(safe(_first(row.why)))]
         body.append([*cells, *_of_whom(row), _cell(safe(_first(row.stops) or "nothing")), _undo(row)])
-    return _table(("what", "to", "why", "who", "minutes", "stops", "undo"), body)
+    return _table(("What", "To", "Why", "Who", "Minutes", "Stops", "Undo"), body)
 
 
 def _overview(rows: list[FirstPageRow]) -> Markup:
     """Each kind of action in a line; its reasons and what stops stand with its commands."""
-    names = ("stage", "what", "to", "who", "minutes", "undo")
+    names = ("Stage", "What", "To", "Who", "Minutes", "Undo")
     return _table(names, [[_tight(safe(row.stage)), _tight(safe(row.actions[0].action)), _cell(_targets(row)), *_of_whom(row), _undo(row)] for row in rows])  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _table(names: Names, rows: list[list[Markup]]) -> Markup:
 
 def _targets(row: FirstPageRow) -> Markup:
     number = Markup("{:,}: ").format(len(row.actions)) if len(row.actions) > 1 else ""
-    return Markup("{}{}").format(number, safe(few(list(by_workload(row.actions)), 2), 120))
+    return Markup("{}{}").format(number, safe(short_names(few(list(by_workload(row.actions)), 2)), 120))
 
 
 def _of_whom(row: FirstPageRow) -> list[Markup]:
@@ -126,8 +126,9 @@ def _tight(text: Markup) -> Markup:
 
 
 def _first(sentences: list[str]) -> str:
-    """The first of some sentences, and how many more."""
-    return few(sentences, 1) if sentences else ""
+    """The first of some sentences, with its names in short, and how many more there are."""
+    more = f"; {len(sentences) - 1:,} more" if sentences[1:] else ""
+    return f"{short_names(sentences[0])}{more}" if sentences else ""
 
 
 def _groups(actions: list[PlannedAction]) -> Markup:
@@ -190,7 +191,7 @@ def done(case: Case) -> Shown:
         for one in said
     )
     head_row = Markup("").join(
-        Markup("<th>{}</th>").format(name) for name in ("stage", "action", "target", "state", "last check")
+        Markup("<th>{}</th>").format(name) for name in ("Stage", "Action", "Target", "State", "Last check")
     )
     lead = Markup("<p>{}. Last hash of the journal: <code>{}</code></p>").format(counted(len(said), "action"), head)
     shown = Markup("{}<table><tr>{}</tr>{}</table>{}").format(lead, head_row, rows, _noted(case))

@@ -13,7 +13,7 @@ from kit.case.display import INVENTED
 from kit.model.kinds import DEEDS, SubjectName
 from kit.questions.verdict import CANNOT_TELL
 from kit.show import cited as evidence_of
-from kit.show import figures
+from kit.show import console, figures
 from kit.show.figures import frame_rows
 from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import (
@@ -25,6 +25,7 @@ from kit.show.words import (
     plain_words,
     rows_of_kind,
     severity_pill,
+    short_names,
     some_of,
     stretch_words,
     with_code,
@@ -33,8 +34,8 @@ from kit.words import counted
 
 _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
 _MOST_OPEN, _MOST_LIMITS = 9, 4  # of one incident
-_ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
-_DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
+_PART_ENDS = re.compile(r"[;,.] (?![^(]*\))")
+"""Where a part of a sentence ends, outside of brackets."""
 _LONG_STORY = 6  # rows
 _MOST_INCIDENTS = 6  # besides the gravest, before the rest folds
 _SHORT_COMMAND = 90  # letters; longer ones fold
@@ -106,9 +107,15 @@ def _columns(case: Case, one: dict[str, Any]) -> Markup:
 
 
 def _short(text: str, most: int) -> Markup:
-    """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain."""
-    shown = _DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text))
-    return with_code(f"{shown[:most]}…" if len(shown) > most else shown)
+    """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain.
+
+    One of more than `most` letters ends where a part of it does, and says that there is more.
+    """
+    shown = short_names(text)
+    if len(shown) <= most:
+        return with_code(shown)
+    ends = [found.start() for found in _PART_ENDS.finditer(shown, 0, most) if not shown[: found.start()].count("`") % 2]
+    return with_code(f"{shown[: ends[-1]]} and more." if ends else f"{shown[:most]}…")
 
 
 def _block(title: str, inside: Markup, kind: str = "") -> Markup:
@@ -125,7 +132,7 @@ def _story(case: Case, one: dict[str, Any]) -> Markup:
         )
         rows.append(
             Markup('<tr><th scope="row" title="{}">{}</th><td>{}{}</td></tr>').format(
-                clock(row["at"]), at, _short(row["says"], 180), shown_by
+                clock(row["at"]), at, _short(row["says"], 330), shown_by
             )
         )
     days = sorted({clock(row["at"])[:10] for row in one["story"] if row["at"]})
@@ -200,7 +207,7 @@ def _looked_at(case: Case) -> str:
 def _said_by_guardduty(case: Case) -> Markup:
     top = frame_rows(case.findings.head(1))[0]
     cluster = (
-        Markup("cluster <b>{}</b>").format(safe(case.cluster))
+        Markup("cluster <b>{}</b>{}").format(safe(case.cluster), console.links(case, "cluster", case.cluster))
         if case.cluster
         else "a cluster that the evidence does not name"
     )
@@ -211,8 +218,13 @@ def _said_by_guardduty(case: Case) -> Markup:
     about = any(one["id"] == top["id"] and one["about_eks"] for one in case.scope["findings"])
     outside = "" if about else " It names no EKS cluster."
     lead = Markup("GuardDuty reports {} about {}{}; {}").format(counted(number, "finding"), cluster, where, word)
-    return Markup("{}{} <code>{}</code>: {}{}").format(
-        lead, severity_pill(top["severity"]), safe(top["type"]), safe(_lower(plain_words(top))), outside
+    return Markup("{}{} <code>{}</code>{}: {}{}").format(
+        lead,
+        severity_pill(top["severity"]),
+        safe(top["type"]),
+        console.links(case, "finding", top["id"], top["region"]),
+        safe(_lower(plain_words(top))),
+        outside,
     )
 
 
@@ -228,6 +240,9 @@ def what_was_done(case: Case) -> Markup:
         return Markup("No call in the audit log is attributed to an attacker.")
     sources = [f"{counted(len(case.calls), 'call')} in the audit log"] if len(case.calls) else []
     sources += [f"{counted(len(case.aws_calls), 'call')} in CloudTrail"] if len(case.aws_calls) else []
+    every = [*frame_rows(case.calls), *frame_rows(case.aws_calls)]
+    addresses = list(dict.fromkeys(one["source_address"] for one in every if isinstance(one["source_address"], str)))
+    came = Markup(", from {},").format(some_of([safe(one) for one in addresses], 3)) if addresses else Markup("")
     codes = [call["response_code"] for call in frame_rows(case.calls) if figures.deed(call) == "refused"]
     refused = sum(code in (401, 403) for code in codes)
     parts = [
@@ -250,7 +265,7 @@ def what_was_done(case: Case) -> Markup:
     ]
     did = some_of([word for word in words if word], 9) or "read, made or changed nothing that the log shows"
     is_ = "is" if len(case.calls) + len(case.aws_calls) == 1 else "are"
-    return Markup("{} {} the attacker's: they {}").format(some_of(sources), is_, did) + (
+    return Markup("{}{} {} the attacker's: they {}").format(some_of(sources), came, is_, did) + (
         f"; {', '.join(filter(None, parts))}." if codes else "."
     )
 
@@ -332,7 +347,7 @@ def _next_steps(one: dict[str, Any]) -> Markup:
         shown = typed if len(command) <= _SHORT_COMMAND else fold("its first command", typed)
         rows.append(
             Markup("<li><b>{}</b> ({}, {} min): {} {}</li>").format(
-                step["effect"].capitalize(), by, step["minutes"], _short(step["says"], 130), shown if command else ""
+                step["effect"].capitalize(), by, step["minutes"], _short(step["says"], 190), shown if command else ""
             )
         )
     return Markup(
@@ -343,14 +358,14 @@ def _next_steps(one: dict[str, Any]) -> Markup:
 def _vanishing(one: dict[str, Any]) -> Markup:
     """The evidence that goes first at a known time."""
     risks = sorted({(risk["lost_at"], risk["says"]) for risk in one["at_risk"] if risk["lost_at"]})
-    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 150)) for _, says in risks[:2])
+    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 190)) for _, says in risks[:2])
     return Markup('<ul class="plain">{}</ul>').format(shown) if shown else shown
 
 
 def _cannot(one: dict[str, Any]) -> Markup:
     limits = one["cannot_tell"]
     shown = Markup("").join(
-        Markup("<li>{}.</li>").format(_short(limit["says"], 140)) for limit in limits[:_MOST_LIMITS]
+        Markup("<li>{}.</li>").format(_short(limit["says"], 230)) for limit in limits[:_MOST_LIMITS]
     )
     more = (
         f"{len(limits) - _MOST_LIMITS:,} more, and what to collect"

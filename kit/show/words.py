@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from kit.words import Names
 
 NOUNS = {kind.name: (kind.noun, kind.plural) for kind in SUBJECT_KINDS.values()}
 """Kind of subject → noun, plural, what the list is of."""
+_ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
+_DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
 _LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))
 
 
@@ -66,6 +69,11 @@ def some_of(words: Names, most: int = 4) -> Markup:
     shown = every if len(every) <= most else [*every[:most], escape(f"{len(every) - most:,} more")]
     last = Markup(" and ") if len(shown) > 1 else Markup("")
     return Markup(", ").join(shown[:-1]) + last + Markup("").join(shown[-1:])
+
+
+def short_names(text: str) -> str:
+    """A sentence of ours with the names in it in short: ARNs without their account, nodes without their domain."""
+    return _DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text))
 
 
 def has_audit_log(case: Case) -> bool:

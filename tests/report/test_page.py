@@ -168,7 +168,7 @@ def test_a_number_that_disagrees_is_seen(report: Path) -> None:
 
 def test_only_the_kits_own_scripts_run(report: Path, look: Look, tmp_path: Path) -> None:
     text = report.read_text(encoding="utf-8")
-    policy = re.search(r'<meta content="(default-src[^"]*)" http-equiv="Content-Security-Policy"', text)
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="(default-src[^"]*)"', text)
     assert policy and not re.search(r"unsafe-eval|script-src[^;]*unsafe-inline", policy[1])
     injected = tmp_path / "injected.html"
     runs = "document.body.dataset.injected = 'yes'"

@@ -66,7 +66,7 @@ def test_the_steps_begin_with_what_the_plans_markdown_begins_with(tmp_path: Path
     now, whole = page.find_all("table")[:2]
     urgent = [one.get_text() for one in now.select("tbody tr td:first-child")]
     assert urgent == [one.does for one in frames.joined.now] and 0 < len(urgent) <= 5
-    assert [one.get_text() for one in now.select("th")] == ["what", "to", "why", "who", "minutes", "stops", "undo"]
+    assert [one.get_text() for one in now.select("th")] == ["What", "To", "Why", "Who", "Minutes", "Stops", "Undo"]
     rows = [tuple(cell.get_text() for cell in row.select("td")) for row in whole.select("tbody tr")]
     assert {row[:2] for row in rows} == {(one.stage, one.action) for one in frames.plan.actions}
     assert sum(int(row[4]) for row in rows) == sum(one.minutes for one in frames.plan.actions)

@@ -21,6 +21,7 @@ from kit.words import counted
 MOST_BOXES = 40  # more than these are gathered
 _WIDTH, _HEIGHT, _COLUMN, _ROW = 146, 62, 168, 76  # pixels of a box, and from one to the next
 _KEPT = 6  # credentials that stay apart where many lead nowhere
+_LINES = 4  # in a box
 _LETTERS = 23  # in a line of a box
 _SINGLE = ("created", "exec", "let_in", "forwarded")  # deeds that have a box each; others are gathered by kind
 _WORDS = {
@@ -271,8 +272,13 @@ def _line(source: Box, target: Box) -> Markup:
 def _drawn(box: Box, href: str) -> Markup:
     said = [visible(line) for line in box.lines]
     head = [f"{box.at:%H:%M:%S} {_says(box)}"] if box.at else []
-    shown = [*head, *said[:2]] if box.kind != "deed" else [*head, *(said[:1] if len(said) == 1 else [f"{said[0]} …"] if said else [])]  # fmt: skip
-    rows = [part for line in shown for part in _wrapped(line)][:4]
+    rows = [part for line in head for part in _wrapped(line)]
+    rows += (
+        _names(said, _LINES - len(rows))
+        if box.kind == "deed"
+        else [part for line in said[:2] for part in _wrapped(line)]
+    )
+    rows = rows[:_LINES]
     hover = "\n".join([*([f"{chart_time(box.at)} UTC"] if box.at else []), *([_says(box)] if box.at else []), *said])
     x, y = box.column * _COLUMN + 2, box.row * _ROW + 2
     texts = Markup("").join(
@@ -285,6 +291,14 @@ def _drawn(box: Box, href: str) -> Markup:
     if href:
         return Markup('<a href="{}" class="{}">{}</a>').format(href, box.kind, inside)
     return Markup('<g data-ref="{}" class="{}{}">{}</g>').format(box.ref, box.kind, " ref" if box.ref else "", inside)
+
+
+def _names(said: list[str], room: int) -> list[str]:
+    """The names of things in a box, a line each where there are several; of more than there is room for the first ones, and how many more."""
+    if len(said) == 1:
+        return _wrapped(said[0])
+    shown = said if len(said) <= room else [*said[: room - 1], f"and {len(said) - room + 1:,} more"]
+    return [one if len(one) <= _LETTERS else f"{one[: _LETTERS // 2 - 1]}…{one[-(_LETTERS // 2) :]}" for one in shown]
 
 
 def _wrapped(line: str) -> list[str]:
