@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 from kit.case.case import Case
 from kit.inventory.thing import Thing
+from kit.lenient import dict_of
 from kit.model.kubernetes import workload_pattern
 from kit.show.figures import frame_rows
 from kit.show.html_table import Shown, fold, safe, table
@@ -106,9 +108,11 @@ def _said(path: str, of: dict[str, Any]) -> str:
 
 def _owners(case: Case, namespace: str, workloads: list[dict[str, Any]]) -> list[str]:
     """The labels and annotations that name an owner, of the namespace first, then of its affected workloads; each once."""
-    things = [*case.inventory.named("namespaces", None, namespace)]
-    things += [thing for of in workloads for thing in of["things"].values()]
-    pairs = [(key, value) for thing in things for key, value in (*thing.labels.items(), *thing.annotations.items())]
+    dumped = "SELECT object FROM objects WHERE resource = 'namespaces' AND name = $name ORDER BY file, item"
+    about = [dict_of(json.loads(row["object"]).get("metadata")) for row in case.store.rows(dumped, name=namespace)]
+    pairs = [pair for one in about for sort in ("labels", "annotations") for pair in dict_of(one.get(sort)).items()]
+    things = [thing for of in workloads for thing in of["things"].values()]
+    pairs += [pair for thing in things for pair in (*thing.labels.items(), *thing.annotations.items())]
     return list(dict.fromkeys(f"{key}={value}" for key, value in pairs if key.rpartition("/")[2].lower() in OWNER_KEYS))
 
 

@@ -15,7 +15,10 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import expect, sync_playwright
 
+import kit
 from kit.report import make_report
+from kit.show import by_namespace
+from tests import cases
 from tests.command import RECORDINGS
 from tests.report.conftest import browser_path
 from tests.report.page_numbers import disagreeing
@@ -262,3 +265,21 @@ def test_a_copy_far_from_its_case_is_whole(report: Path, look: Look, tmp_path: P
     copy = tmp_path / "copy.html"
     shutil.copy(report, copy)
     assert look(copy)["plots"] == FIGURES
+
+
+def test_an_owner_is_whom_a_label_of_the_namespace_or_an_annotation_of_the_workload_names(tmp_path: Path) -> None:
+    evidence = Path(shutil.copytree(RECORDINGS / "exec_kube_system", tmp_path / "evidence"))
+    for name, key, sort in (("namespaces", "example.com/team", "labels"), ("deployments", "owner", "annotations")):
+        path = evidence / "cluster" / f"{name}.json"
+        listed = json.loads(path.read_text())
+        for one in listed["items"]:
+            one["metadata"].setdefault(sort, {})[key] = f"{one['metadata']['name']} people"
+        path.write_text(json.dumps(listed))
+    case = kit.open_case(cases.copied(tmp_path / "case", evidence))
+    page = BeautifulSoup(by_namespace.by_namespace(case).html, "html.parser")
+    rows = [[cell.get_text(" ") for cell in row.select("td")] for row in page.select("tbody tr")]
+    for namespace, workloads, _, owners in rows:
+        assert f"example.com/team={namespace} people" in owners
+        for name in re.findall(r"deployments/(\S+) \(", workloads):
+            assert f"owner={name} people" in owners
+    assert any("deployments/" in workloads for _, workloads, _, _ in rows)

@@ -16,7 +16,7 @@ import kit
 from kit.exports.csv_file import write_csv
 from kit.plan.first_page import by_workload
 from kit.playbooks.playbook import playbooks_by_family
-from kit.show import cited, impact, indicators, show, steps, words
+from kit.show import by_namespace, cited, console, impact, indicators, show, steps, words
 from kit.show.html_table import safe, table
 from kit.statements.techniques import ATTACK_VERSION, TECHNIQUES
 from tests import cases
@@ -162,3 +162,29 @@ def test_what_is_exposed_adds_up_to_the_affected_pods(opened: kit.Case) -> None:
     with (opened.path / "exports" / "by-node.csv").open(newline="") as file:
         number = sum(int(row["pods"]) for row in csv.DictReader(file))
     assert number == len(words.rows_of_kind(opened, "pod")) > 0
+
+
+def test_namespaces_have_all_affected_pods_and_read_secrets_and_no_owner_is_made_up(opened: kit.Case) -> None:
+    page = BeautifulSoup(by_namespace.by_namespace(opened).html, "html.parser")
+    with (opened.path / "exports" / "by-namespace.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pods, read = words.rows_of_kind(opened, "pod"), words.rows_of_kind(opened, "secret")
+    assert {row["namespace"]: int(row["pods"]) for row in rows if row["workloads"]} == dict(pods.groupby("namespace").size())  # fmt: skip
+    listed = {(row["namespace"], name) for row in rows for name in row["secrets"].split(" | ") if name}
+    assert listed == set(read[["namespace", "name"]].itertuples(index=False, name=None)) and len(listed) > 1
+    assert {row["owners"] for row in rows} == {""} and "none is named" in page.get_text()
+    assert "Whose data they hold: cannot tell." in page.get_text()
+
+
+def test_a_role_has_its_page_in_detective_by_the_principal_that_cloudtrail_tells(opened: kit.Case) -> None:
+    called = opened.sql(
+        "SELECT issuer_arn AS arn, min(principal_id) AS principal FROM trail WHERE issuer_arn IS NOT NULL GROUP BY ALL"
+    )
+    assert len(called)
+    for arn, principal in called.itertuples(index=False, name=None):
+        page = BeautifulSoup(console.links(opened, "iam_role", arn), "html.parser")
+        hrefs = {one.get_text(): str(one["href"]) for one in page.find_all("a")}
+        assert hrefs["Detective"].endswith(f"#entities/AwsRole/{principal.partition(':')[0]}")
+        assert hrefs["IAM"].endswith(f"/roles/details/{arn.rpartition('/')[2]}")
+    unseen = console.links(opened, "iam_role", "arn:aws:iam::111122223333:role/never-called")
+    assert "IAM" in unseen and "Detective" not in unseen
