@@ -11,6 +11,7 @@ import copy
 import json
 import re
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Iterable
@@ -59,6 +60,13 @@ _PATH = re.compile(
 )
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away, as one that was killed, is no error of the server."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class KubernetesEmulator(KubernetesState):
     """A server whose state outlives its clients. What tests may set: faults, logs, denied, user_info, access_policy, tokens, checkpoints."""
 
@@ -89,7 +97,7 @@ class KubernetesEmulator(KubernetesState):
 
     def __enter__(self) -> KubernetesEmulator:
         handler = type("Handler", (_Handler,), {"emulator": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
