@@ -18,12 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from kubernetes.config import kube_config
 
 import kit.report as kit_report
 from kit.case.opening import open_case
 from kit.live.collect.collection_log import CollectionLog
+from kit.live.collect.requests import EVERY
 from kit.store import tables
 from kit.training.emulators.aws_emulator import Refusal
 from kit.training.emulators.fake_logs import give_logs
@@ -34,7 +36,7 @@ from tests.command import KIT, RECORDINGS, Done, kit, kit_json
 from tests.live.scene import STOLEN, Scene, standing
 from tests.live.test_permissions import grant
 
-CANARY = "c2VjcmV0LWNhbmFyeQ=="
+CANARY, PASSWORD = "c2VjcmV0LWNhbmFyeQ==", "Canary-Passw0rd!"
 OF_EKS = (
     ("AccessEntry", "accessEntry", "principalArn"),
     ("PodIdentityAssociation", "association", "associationId"),
@@ -494,9 +496,27 @@ def test_it_runs_with_exactly_the_permissions_that_are_printed(room: Scene, tmp_
     assert len(actions) == len(set(actions)) and all(name.partition(":")[2].startswith(READING) for name in actions)
     called = {call.operation for call in room.aws.calls} - {"sts:GetCallerIdentity"}
     assert called <= set(actions)
-    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetObject", "GetRolePolicy", "GetTrailStatus", "ListBucket"}  # fmt: skip
-    users = {"GetUser", "ListAccessKeys", "GetAccessKeyLastUsed", "ListServiceSpecificCredentials"}
+    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetObject", "GetRolePolicy", "GetTrailStatus", "ListBucket", "DescribeOrganization", "GetOpenIDConnectProvider", "GetPolicy", "GetPolicyVersion"}  # fmt: skip
+    users = {"GetUser", "ListAccessKeys", "GetAccessKeyLastUsed", "ListServiceSpecificCredentials", "GetLoginProfile", "ListMFADevices", "ListAttachedUserPolicies", "ListUserPolicies", "GetUserPolicy"}  # fmt: skip
     assert {name.partition(":")[2] for name in set(actions) - called} <= of_things_that_are_not_there | users
+
+
+def test_each_request_is_one_that_botocore_knows_and_what_it_finds_stands_in_the_answer() -> None:
+    models: dict[str, Any] = {}
+    for request in (one for one in EVERY if one.service != "kubernetes"):
+        if request.service not in models:
+            models[request.service] = botocore.session.get_session().get_service_model(request.service)
+        model = models[request.service].operation_model(request.operation)
+        takes = model.input_shape
+        members = set(takes.members) if takes else set()
+        assert request.asks.keys() <= members, request
+        assert set(takes.required_members if takes else ()) <= request.asks.keys(), request
+        for path in (path for paths in request.finds.values() for path in paths):
+            shape = model.output_shape
+            for name in path:
+                shape = shape.member if shape.type_name == "list" else shape
+                assert name in shape.members, (request.operation, path)
+                shape = shape.members[name]
 
 
 def test_the_permissions_name_the_cluster_and_star_no_action() -> None:
@@ -715,6 +735,45 @@ def test_watch_tells_each_call_by_something_of_the_case_and_no_other(room: Scene
     assert odd.returncode == 2 and "no length of time" in odd.stderr
 
 
+def test_what_an_iam_user_may_do_and_sign_in_with_is_asked(room: Scene, tmp_path: Path) -> None:
+    iam, arn = room.aws.client("iam"), f"arn:aws:iam::{room.aws.number}:user/maker"
+    document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    iam.create_user(UserName="maker")
+    iam.create_login_profile(UserName="maker", Password=PASSWORD)
+    iam.put_user_policy(UserName="maker", PolicyName="inline", PolicyDocument=document)
+    policy = iam.create_policy(PolicyName="own", PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_user_policy(UserName="maker", PolicyArn=policy)
+    entries = room.aws.account.clusters[cluster_of(room)].parts["AccessEntry"]
+    entries[arn] = next(iter(entries.values())) | {"principalArn": arn, "policies": {}}
+    try:
+        assert collect(room, tmp_path / "e", *only("iam", "findings")).returncode == 0
+    finally:
+        del entries[arn]
+        iam.detach_user_policy(UserName="maker", PolicyArn=policy)
+        iam.delete_policy(PolicyArn=policy)
+        iam.delete_user_policy(UserName="maker", PolicyName="inline")
+        iam.delete_login_profile(UserName="maker")
+        iam.delete_user(UserName="maker")
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    rows = open_case(tmp_path / "case").store.rows(
+        "SELECT kind, name, object FROM objects WHERE api_version = 'aws:iam'"
+    )
+    told = {(row["kind"], row["name"]) for row in rows}
+    assert told >= {("User", "maker"), ("LoginProfile", "maker"), ("UserPolicy", "inline"), ("Policy", "own"), ("PolicyVersion", "v1")}  # fmt: skip
+    assert PASSWORD not in "".join(map(str, files_of(tmp_path / "e").values()))
+
+
+def test_images_are_asked_for_their_scan_and_for_what_deletes_them(room: Scene, tmp_path: Path) -> None:
+    assert collect(room, tmp_path / "e", *only("ecr", "findings")).returncode == 0
+    asked_of = [call for call in room.aws.calls if call.operation.startswith("ecr:")]
+    names = {call.parameters["repositoryName"] for call in asked_of}
+    called = Counter(call.operation for call in asked_of)
+    assert names and called["ecr:GetLifecyclePolicy"] == called["ecr:GetRepositoryPolicy"] == len(names)
+    described = [one for call in asked_of for one in call.parameters.get("imageIds", [])]
+    scanned = [call.parameters["imageId"] for call in asked_of if "imageId" in call.parameters]
+    assert described and sorted(map(str, described)) == sorted(map(str, scanned))
+
+
 def delivered(records: list[dict[str, Any]]) -> dict[str, bytes]:
     """CloudTrail events as a trail delivers them: files of five minutes, and one of another time."""
     files = dict[str, list[Any]]()
@@ -741,6 +800,16 @@ def test_the_files_that_a_trail_delivers_stand_before_the_event_history(room: Sc
     had = {path.name: path.read_bytes() for path in (tmp_path / "e" / "cloudtrail").iterdir()}
     assert had == {key.rpartition("/")[2]: data for key, data in files.items() if "T0100Z" not in key}
     assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    of_organization = {key.replace("AWSLogs/", "AWSLogs/o-abc123/"): data for key, data in files.items()}
+    organization = {"Id": "o-abc123", "Arn": "arn:aws:organizations::999988887777:organization/o-abc123"}
+    trails = [trail | {"IsOrganizationTrail": True}]
+    room.aws.account.recorded |= {"trails": trails, "delivered": of_organization, "organization": organization}
+    before = len(room.aws.calls)
+    assert collect(room, tmp_path / "o", *only("cloudtrail")).returncode == 0
+    called = [call.operation for call in room.aws.calls[before:]]
+    assert "cloudtrail:LookupEvents" not in called and called.count("s3:GetObject") == len(files) - 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o" / "cloudtrail").iterdir()} == had
+    room.aws.account.recorded |= {"trails": [trail], "delivered": files}
     room.aws.faults.append(lambda call, _: Refusal("AccessDenied", 403) if call.operation == "s3:GetObject" else None)
     refused = collect(room, tmp_path / "e2", *only("cloudtrail"))
     assert refused.returncode == 1 and "s3:GetObject" in refused.stdout

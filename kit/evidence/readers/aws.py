@@ -124,6 +124,9 @@ CALLS = (
         "ServiceSpecificCredentialId",
         "ServiceSpecificCredentialId",
     ),
+    CliCall("iam", "GetLoginProfile", "LoginProfile", "LoginProfile", "UserName", "UserName"),
+    CliCall("iam", "ListMFADevices", "MFADevices", "MFADevice", "SerialNumber", "SerialNumber"),
+    CliCall("organizations", "DescribeOrganization", "Organization", "Organization", "Id", "Arn"),
     CliCall("iam", "ListOpenIDConnectProviders", "OpenIDConnectProviderList", "OpenIDConnectProvider", "Arn", "Arn"),
     CliCall("iam", "GetAccountAuthorizationDetails", "UserDetailList", "User", "UserName", "Arn"),
     CliCall("iam", "GetAccountAuthorizationDetails", "RoleDetailList", "Role", "RoleName", "Arn"),
@@ -143,6 +146,7 @@ LISTS = tuple(key for key in (*_BY_KEY, "identityProviderConfigs") if key.endswi
 WHOLE = (
     ("`aws eks list-associated-access-policies`", {"associatedAccessPolicies", "principalArn"}, "eks", "AccessPolicies", "principalArn", ""),
     ("`aws iam get-role-policy`", {"RoleName", "PolicyName", "PolicyDocument"}, "iam", "RolePolicy", "PolicyName", ""),
+    ("`aws iam get-user-policy`", {"UserName", "PolicyName", "PolicyDocument"}, "iam", "UserPolicy", "PolicyName", ""),
     ("`aws iam get-access-key-last-used`", {"UserName", "AccessKeyLastUsed"}, "iam", "AccessKeyLastUsed", "UserName", ""),
     ("`aws iam get-open-id-connect-provider`", {"Url", "ClientIDList", "ThumbprintList"}, "iam", "OpenIDConnectProvider", "Url", ""),
     ("`aws cloudtrail get-trail-status`", {"IsLogging", "LatestDeliveryAttemptTime"}, "cloudtrail", "TrailStatus", "LatestDeliveryAttemptTime", ""),

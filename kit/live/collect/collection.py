@@ -21,9 +21,17 @@ from kit.errors import WorkError
 from kit.lenient import dict_of, dicts_of, found_at, member, texts_of
 from kit.live.attempts import Attempt
 from kit.live.collect.collection_log import CollectionLog
-from kit.live.collect.requests import EVENT_HISTORY, LISTED_KINDS, NAMES_ALONE, TRAIL_FILE, TRAIL_FILES, Request
+from kit.live.collect.requests import (
+    EVENT_HISTORY,
+    LISTED_KINDS,
+    NAMES_ALONE,
+    ORGANIZATION,
+    TRAIL_FILE,
+    TRAIL_FILES,
+    Request,
+)
 from kit.live.collect.sent import Sent, filled, holds_nothing, in_file_name, known_as, stands_at, written_as
-from kit.live.collect.trail_files import DELIVERED_WITHIN, delivery_folders, is_of
+from kit.live.collect.trail_files import DELIVERED_WITHIN, delivery_folders, is_of, of_an_organization
 from kit.live.connection import Connection
 from kit.live.errors import CLOCK_IS_WRONG, REGION_IS_OFF, LiveError, Missing, aws_answer
 from kit.model.window import Window
@@ -73,8 +81,11 @@ class Collection:
 
     def sendings(self, request: Request) -> Iterator[Sent]:
         """What a request is sent for, with its parameters; nothing where a name that it needs is not known."""
-        if request.each == "repositories":
+        if request.service == "ecr":
             self._group_images()
+        elif request is ORGANIZATION:
+            trails = self.known.get("trail_buckets", [])
+            self.known[request.each] = [self.values["account"]] if any(map(of_an_organization, trails)) else []
         elif request is TRAIL_FILES:
             self._name_trail_folders()
         elif request is EVENT_HISTORY and self._has_trail_files():
@@ -118,6 +129,8 @@ class Collection:
             for name, digests in sorted(groups.items())
             for at in range(0, len(digests), 100)
         ]
+        self.known["repository_names"] = [{"repository": name} for name in sorted(groups)]
+        self.known["scanned"] = [{"repository": name, "digest": one} for name, digests in sorted(groups.items()) for one in digests]  # fmt: skip
 
     @property
     def _window(self) -> Window:
@@ -126,7 +139,9 @@ class Collection:
     def _name_trail_folders(self) -> None:
         regions = (self.region, self._global_region)
         trails = self.known.get("trail_buckets", [])
-        self.known["trail_days"] = [*delivery_folders(trails, str(self.values["account"]), regions, self._window)]
+        organization = next(iter(self.known.get("organizations", [])), "")
+        account = str(self.values["account"])
+        self.known["trail_days"] = [*delivery_folders(trails, account, organization, regions, self._window)]
 
     def _has_trail_files(self) -> bool:
         """Whether the files of the window were delivered, and all of them could be had: they have more than the event history."""
@@ -191,8 +206,8 @@ class Collection:
 
         if request.operation == "LookupEvents":
             time.sleep(_PACE)
-        members = client.meta.service_model.operation_model(request.operation).input_shape.members
-        given = {parameter: token for parameter in _TOKENS.values() if token and parameter in members}
+        takes = client.meta.service_model.operation_model(request.operation).input_shape  # None where it takes nothing
+        given = {parameter: token for parameter in _TOKENS.values() if token and takes and parameter in takes.members}
         call = getattr(client, xform_name(request.operation))
         if request is TRAIL_FILE:
             body: bytes = aws_answer(lambda: call(**sent.parameters)["Body"].read(), request.service, request.operation)

@@ -80,7 +80,12 @@ _LOG_GROUP = {"logGroupName": "$log_group"}
 _ROLE, _USER = "arn:$partition:iam::$account:role/*", "arn:$partition:iam::$account:user/*"
 _PART_OF_EKS = "arn:$partition:eks:$region:$account:$part/$cluster/*"
 _DETECTOR = "arn:$partition:guardduty:$region:$account:detector/*"
+_POLICY, _POLICIES = "arn:$partition:iam::*:policy/*", {"policies": (("AttachedPolicies", "PolicyArn"),)}
 _REPOSITORY = "arn:$partition:ecr:$region:$account:repository/*"
+
+
+def _of_user(operation: str, finds: Mapping[str, tuple[Members, ...]] | None = None) -> Request:
+    return Request("iam", "iam", operation, {"UserName": "$one"}, "users", finds=finds or {}, resource=_USER)
 
 
 def _related(path: str, each: str) -> Request:
@@ -146,6 +151,8 @@ EVENTS = _objects("events", "events")
 LISTED_OBJECTS = tuple(_objects(one, finds=_IN_OBJECTS.get(one)) for one in LISTED_KINDS if one not in _LAST)
 SECRETS = _objects("secrets", "secrets")
 LOG_GROUPS = Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}, finds={"log_groups": (("logGroups", "arn"),)})  # fmt: skip
+ORGANIZATION = Request("cloudtrail", "organizations", "DescribeOrganization", each="organization_trails", finds={"organizations": (("Organization", "Id"),)})  # fmt: skip
+"""Asked where a trail is an organization's: its id is a part of the folder's name."""
 TRAIL_FILES = Request("cloudtrail", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "trail_days", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"delivered": (("Contents", "Key"),)})  # fmt: skip
 TRAIL_FILE = Request("cloudtrail", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "trail_files", resource="arn:$partition:s3:::*/AWSLogs/*")  # fmt: skip
 """The files that a trail delivered on a day to a region's folder, and one of them."""
@@ -171,27 +178,35 @@ IN_AWS = (
     Request("cloudtrail", "cloudtrail", "DescribeTrails", finds={"trails": (("trailList", "TrailARN"),), "trail_buckets": (("trailList",),)}),
     Request("cloudtrail", "cloudtrail", "GetTrailStatus", {"Name": "$one"}, "trails"),
     Request("cloudtrail", "cloudtrail", "GetEventSelectors", {"TrailName": "$one"}, "trails"),
-    TRAIL_FILES, TRAIL_FILE, EVENT_HISTORY,
+    ORGANIZATION, TRAIL_FILES, TRAIL_FILE, EVENT_HISTORY,
     Request("iam", "iam", "GetInstanceProfile", {"InstanceProfileName": "$one"}, "profiles", finds={"principals": (("InstanceProfile", "Roles", "Arn"),)}, resource="arn:$partition:iam::$account:instance-profile/*"),
     Request("iam", "iam", "GetRole", {"RoleName": "$one"}, "roles", resource=_ROLE),
-    Request("iam", "iam", "ListAttachedRolePolicies", {"RoleName": "$one"}, "roles", resource=_ROLE),
+    Request("iam", "iam", "ListAttachedRolePolicies", {"RoleName": "$one"}, "roles", finds=_POLICIES, resource=_ROLE),
     Request("iam", "iam", "ListRolePolicies", {"RoleName": "$one"}, "roles", finds={"role_policies": (("PolicyNames",),)}, resource=_ROLE),
     Request("iam", "iam", "GetRolePolicy", {"RoleName": "$role", "PolicyName": "$policy"}, "role_policies", resource=_ROLE),
-    Request("iam", "iam", "GetUser", {"UserName": "$one"}, "users", resource=_USER),
-    Request("iam", "iam", "ListAccessKeys", {"UserName": "$one"}, "users", finds={"access_keys": (("AccessKeyMetadata", "AccessKeyId"),)}, resource=_USER),
+    _of_user("GetUser"), _of_user("ListAccessKeys", {"access_keys": (("AccessKeyMetadata", "AccessKeyId"),)}),
     Request("iam", "iam", "GetAccessKeyLastUsed", {"AccessKeyId": "$one"}, "access_keys"),
-    Request("iam", "iam", "ListServiceSpecificCredentials", {"UserName": "$one"}, "users", resource=_USER),
-    Request("iam", "iam", "ListOpenIDConnectProviders"),
+    _of_user("GetLoginProfile"), _of_user("ListMFADevices"), _of_user("ListServiceSpecificCredentials"),
+    _of_user("ListAttachedUserPolicies", _POLICIES), _of_user("ListUserPolicies", {"user_policies": (("PolicyNames",),)}),
+    Request("iam", "iam", "GetUserPolicy", {"UserName": "$user", "PolicyName": "$policy"}, "user_policies", resource=_USER),
+    Request("iam", "iam", "GetPolicy", {"PolicyArn": "$one"}, "policies", finds={"policy_versions": (("Policy",),)}, resource=_POLICY),
+    Request("iam", "iam", "GetPolicyVersion", {"PolicyArn": "$policy_arn", "VersionId": "$version"}, "policy_versions", resource=_POLICY),
+    Request("iam", "iam", "ListOpenIDConnectProviders", finds={"oidc_providers": (("OpenIDConnectProviderList", "Arn"),)}),
+    Request("iam", "iam", "GetOpenIDConnectProvider", {"OpenIDConnectProviderArn": "$one"}, "oidc_providers", resource="arn:$partition:iam::$account:oidc-provider/*"),
     Request("ecr", "ecr", "DescribeImages", {"repositoryName": "$repository", "imageIds": "$digests"}, "repositories", resource=_REPOSITORY),
-    Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
+    Request("ecr", "ecr", "DescribeImageScanFindings", {"repositoryName": "$repository", "imageId": "$digest"}, "scanned", resource=_REPOSITORY),
+    Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repository_names", resource=_REPOSITORY),
+    Request("ecr", "ecr", "GetLifecyclePolicy", {"repositoryName": "$repository"}, "repository_names", resource=_REPOSITORY),
     Request("findings", "guardduty", "GetDetector", {"DetectorId": "$detectors"}, resource=_DETECTOR),
+    Request("findings", "guardduty", "GetAdministratorAccount", {"DetectorId": "$detectors"}, resource=_DETECTOR),
+    Request("findings", "guardduty", "ListMembers", {"DetectorId": "$detectors", "OnlyAssociated": "false"}, resource=_DETECTOR),
     Request("findings", "guardduty", "ListFilters", {"DetectorId": "$detectors"}, finds={"filters": (("FilterNames",),)}, resource=_DETECTOR),
     Request("findings", "guardduty", "GetFilter", {"DetectorId": "$detectors", "FilterName": "$one"}, "filters", resource=f"{_DETECTOR}/filter/*"),
     _related("resource.eksClusterDetails.name", "own_names"), _related("resource.instanceDetails.instanceId", "instances"),
-    _related("resource.accessKeyDetails.userName", "roles"),
+    _related("resource.accessKeyDetails.userName", "roles"), _related("resource.accessKeyDetails.userName", "users"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
 )  # fmt: skip
-_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "policy": "role_policies", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
+_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "repository_names": "images", "scanned": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
 """All requests but those for Secrets, which are sent on demand alone."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kit.lenient import text_of
+from kit.lenient import dict_of, text_of
 from kit.live.collect.requests import Members, Request
 from kit.model.arn import Arn, name_in, role_of
 from kit.words import iso
@@ -102,8 +102,10 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
             yield name, found.groups()
     elif name == "delivered":
         yield "trail_files", {"bucket": one["bucket"], "key": text}
-    elif name == "role_policies":
-        yield name, {"role": one, "policy": value}
+    elif name in ("role_policies", "user_policies"):
+        yield name, {name.partition("_")[0]: one, "policy": value}
+    elif name == "policy_versions":
+        yield name, {"policy_arn": one, "version": text_of(dict_of(value).get("DefaultVersionId"))}
     else:
         yield name, value
 

@@ -52,6 +52,13 @@ def _(account: Account, call: Call) -> Record:
     return detector_of(account, call).record
 
 
+@fake("guardduty:ListMembers", "guardduty:GetAdministratorAccount")
+def _(account: Account, call: Call) -> Record:
+    """Of an account alone: it has no members and no administrator."""
+    detector_of(account, call)
+    return page(account, call, "Members", []) if call.operation.endswith("Members") else {}
+
+
 COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "Eq": lambda value, wanted: str(value) in wanted,
     "Neq": lambda value, wanted: str(value) not in wanted,

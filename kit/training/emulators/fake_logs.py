@@ -102,6 +102,11 @@ def _(account: Account, call: Call) -> Record:
     return {"trailList": account.recorded.get("trails", [])}
 
 
+@fake("organizations:DescribeOrganization")
+def _(account: Account, call: Call) -> Record:
+    return {"Organization": account.recorded["organization"]}
+
+
 @fake("cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors")
 def _(account: Account, call: Call) -> Record:
     if call.operation.endswith("Status"):
