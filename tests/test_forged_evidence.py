@@ -217,6 +217,23 @@ def test_a_store_that_the_kit_would_not_write_is_refused(tmp_path: Path, kind: s
     assert "findings" in done.stderr and "make the case anew" in done.stderr.lower(), done.stderr
 
 
+@pytest.mark.parametrize("column", ["source_address", "request_uri", "request_object"])
+def test_a_store_with_damaged_pages_is_refused_by_who_reads_them(tmp_path: Path, column: str) -> None:
+    case = copied(tmp_path / "case", RECORDING)
+    (part,) = (case / "store" / "audit").glob("*.parquet")
+    described, held = pq.read_metadata(part), bytearray(part.read_bytes())
+    for group in map(described.row_group, range(described.num_row_groups)):
+        chunk = next(one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == column)
+        start = min(at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at)
+        held[start : start + chunk.total_compressed_size] = b"\x5a" * chunk.total_compressed_size
+    part.write_bytes(held)
+    done = kit("scope", case)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "its table audit cannot be read: " in done.stderr and "make the case anew" in done.stderr.lower(), (
+        done.stderr
+    )
+
+
 @pytest.mark.parametrize("name", ["../../mine", "/mine", "linked/mine"])
 def test_the_raw_text_of_a_record_is_the_evidences_alone(tmp_path: Path, name: str) -> None:
     case = copied(tmp_path / "case", RECORDING / "findings.json")

@@ -5,6 +5,7 @@ Layout: store/<table>/<number>.parquet, one part a file of evidence and table; s
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
 _MADE_ANEW = "make the case anew from its evidence folder"
 KEPT_ROWS = 2_000, 20_000  # of one answer, and of all that are kept
 LONGEST_KEPT = 20_000  # letters of a question and its values
-SMALL = 2 << 20  # bytes of Parquet; so much, some 30,000 audit events, is read once and asked in memory
+SMALL = (
+    2 << 20
+)  # bytes of Parquet; so much, some 30,000 audit events, is read once, when it is asked first, and asked in memory
+_WORD = re.compile(r"\w+")
 # All events of one request have these in common. OCSF cuts times to milliseconds.
 _OF_A_REQUEST = (
     "date_trunc('millisecond', received_at)",
@@ -71,25 +75,26 @@ class Store:
         is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
         self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
         self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
+        self._unread = set[str]()  # the tables of a small store that no question has named until now
         for name, table in tables.TABLES.items():
             parts = found[name]
             view = "finding_versions" if name == "findings" else name
             # What no record says is taken from the case: with more evidence it may be known better.
             source = read_parquet(parts) if parts else empty_relation(table.schema)
             told = {column: f"coalesce({column}, {quoted(value)})" for column, value in known.items()}
-            if parts and "source_address" in table.names:
-                told["source_address"] = self._address_in(source)
-            columns = ", ".join(
-                f"{told[column]} AS {column}" if column in told else f'"{column}"' for column in table.names
-            )
-            kind = "TABLE" if is_small else "VIEW"
             try:
                 if parts and (odd := misfit(self._database, source, table.schema)):
                     raise CaseError(f"is no table {name} of this kit: {odd}", where=str(parts[0]), next=_MADE_ANEW)
-                self._database.execute(f"CREATE {kind} {view} AS SELECT {columns} FROM {source}")
+                if parts and "source_address" in table.names:
+                    told["source_address"] = self._address_in(source)
+                columns = ", ".join(
+                    f"{told[column]} AS {column}" if column in told else f'"{column}"' for column in table.names
+                )
+                self._database.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
             except duckdb.Error as error:
-                says = str(error).splitlines()[0][:200]
-                raise CaseError(f"its table {name} cannot be read: {says}", where=str(case), next=_MADE_ANEW) from None
+                raise self._unreadable(name, error) from None
+            if is_small and parts:
+                self._unread.add(view)
         # From here on nothing reads another file, whatever SQL it is; what a query spills is DuckDB's own.
         self._database.execute(f"SET allowed_directories = [{quoted(f'{store}/')}]")
         self._database.execute("SET enable_external_access = false")
@@ -99,6 +104,28 @@ class Store:
             " (PARTITION BY id ORDER BY updated_at DESC NULLS LAST, wrapper <> 'GuardDuty', file, item) AS newest FROM finding_versions)"
             " WHERE newest = 1"
         )
+
+    def _unreadable(self, name: str, error: duckdb.Error) -> CaseError:
+        says = str(error).strip().split("\n")[0][:200]
+        return CaseError(f"its table {name} cannot be read: {says}", where=str(self.case), next=_MADE_ANEW)
+
+    def _for(self, sql: str) -> duckdb.DuckDBPyConnection:
+        """The database, for a query: the tables of a small store that it names are read into memory before; who lists findings needs no log."""
+        if not self._unread:
+            return self._database
+        named = set(_WORD.findall(sql.lower()))
+        if "findings" in named:
+            named.add("finding_versions")
+        for view in sorted(self._unread & named):
+            # A view cannot be replaced by a table of its name while that is made of it.
+            try:
+                self._database.execute(f"CREATE TABLE {view}_read AS SELECT * FROM {view}")
+            except duckdb.Error as error:
+                raise self._unreadable("findings" if view == "finding_versions" else view, error) from None
+            self._database.execute(f"DROP VIEW {view}")
+            self._database.execute(f"ALTER TABLE {view}_read RENAME TO {view}")
+            self._unread.remove(view)
+        return self._database
 
     def _address_in(self, source: str) -> str:
         """SQL of the column source_address with each address in its one form. Logs hardly have another, so that most need no change."""
@@ -115,14 +142,14 @@ class Store:
 
     def table(self, sql: str, **values: Any) -> pa.Table:
         """The Arrow table that a query in DuckDB's SQL gives; `values` fill its $names."""
-        return self._database.sql(sql, params=values or None).to_arrow_table()
+        return self._for(sql).sql(sql, params=values or None).to_arrow_table()
 
     def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """The rows of a small result as dicts; times are aware datetimes in UTC."""
         # `sql` plans a query twice, for its columns and to run it. The other way copies the rows once more, and warns of that.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
-            return rows_of(self._database.execute(sql, values or None).to_arrow_table())
+            return rows_of(self._for(sql).execute(sql, values or None).to_arrow_table())
 
     def rows_again(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """Rows, from memory where the same was asked before and they are few: a scope asks much of each finding of one caller."""
@@ -137,12 +164,12 @@ class Store:
 
     def batches(self, sql: str, size: int = 500, **values: Any) -> Iterator[list[dict[str, Any]]]:
         """The rows of a large result, some at a time. Ask nothing else until it is used up."""
-        for batch in self._database.sql(sql, params=values or None).to_arrow_reader(size):
+        for batch in self._for(sql).sql(sql, params=values or None).to_arrow_reader(size):
             yield rows_of(batch)
 
     def up_to(self, most: int, sql: str, **values: Any) -> pa.Table | None:
         """The Arrow table that a query gives; None, read no further, when it has more than `most` rows."""
-        reader = self._database.sql(sql, params=values or None).to_arrow_reader(20_000)
+        reader = self._for(sql).sql(sql, params=values or None).to_arrow_reader(20_000)
         batches, rows = list[pa.RecordBatch](), 0
         for batch in reader:
             rows += batch.num_rows
