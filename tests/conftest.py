@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from tests.command import RECORDINGS
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# jsonschema, which nbformat imports, builds a grammar of IRIs at once: two seconds of each worker, and no test has an IRI to check.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # "is not there", to the import system
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,9 +97,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out, and count, what other slices run."""
     number = _slice(config)
     if number is not None:
-        left = [one for one in items if one.nodeid.partition("::")[0] in SLICED and not in_slice(one.nodeid, number)]
+        ours, left = list[pytest.Item](), list[pytest.Item]()
+        for one in items:
+            is_left = one.nodeid.partition("::")[0] in SLICED and not in_slice(one.nodeid, number)
+            (left if is_left else ours).append(one)
         config.hook.pytest_deselected(items=left)
-        items[:] = [one for one in items if one not in set(left)]
+        items[:] = ours
 
 
 # Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.

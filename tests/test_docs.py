@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("name", pages())
 def test_a_generated_page_is_fresh(name: str) -> None:
-    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run `make docs` and commit the page"
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name](), "run `make docs` and commit the page"
 
 
 def test_every_column_is_used_and_means_something() -> None:

@@ -87,7 +87,7 @@ def test_every_finding_type_stands_in_a_question() -> None:
 
 
 def test_the_curriculum_has_each_family_and_each_type_with_its_questions() -> None:
-    page = pages()["training.md"]
+    page = pages()["training.md"]()
     families, types = (
         page.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Families", "Finding types")
     )

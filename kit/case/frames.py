@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from kit.attribution.calls import credential_named
-from kit.attribution.deeds import Deed
-from kit.attribution.written import Written, changes_by
 from kit.case.columns import FRAMES, REPEATS, type_of
 from kit.errors import CallError
 from kit.lenient import utc_time
@@ -141,6 +138,10 @@ def of_subjects(index: Index, first: datetime | None) -> pd.DataFrame:
 def of_calls(scope: Scope, store: Store) -> pd.DataFrame:
     """The attacker's audit events of a scope, oldest first: who made each with which credential, by which rule it is the attacker's, what it
     did to what, and what stood before and after."""
+    from kit.attribution.calls import credential_named
+    from kit.attribution.deeds import Deed
+    from kit.attribution.written import Written, changes_by
+
     attacker, whose = scope.attacker, dict[str, list[str]]()
     for one in scope.scopes:
         for audit_id in one.calls:
