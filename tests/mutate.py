@@ -107,6 +107,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "live": {
         "kit/live/attempts.py": _COLLECTED,
+        "kit/live/collect/bucket_logs.py": _COLLECTED,
         "kit/live/collect/collection.py": _COLLECTED,
         "kit/live/collect/collection_log.py": _COLLECTED,
         "kit/live/collect/estimate.py": _COLLECTED,

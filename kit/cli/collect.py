@@ -38,6 +38,7 @@ _REGION = click.option("--region", default="", metavar="NAME", help="The cluster
 def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is collected."""
     for option in (
+        click.option("--logs-from", default="", metavar="S3", help="s3://BUCKET/PREFIX with the audit log: an export, Firehose or Security Lake; CloudWatch Logs without it."),
         click.option("--yes", "agreed", is_flag=True, help="Fetch logs of any size; more than 2 GB are not without it."),
         click.option("--aws-only", is_flag=True, help="Ask AWS alone, as where the API server cannot be reached."),
         click.option("--secrets", is_flag=True, help="Also names, types and ages of Secrets; never their values."),
@@ -83,6 +84,7 @@ def collect(
     secrets: bool,
     aws_only: bool,
     agreed: bool,
+    logs_from: str,
     kinds: tuple[str, ...],
     more: Path | None,
     readiness: bool,
@@ -104,7 +106,7 @@ def collect(
     from kit.live.connection import ConnectionOptions
 
     asked = (*kinds, "secrets") if secrets and kinds else kinds
-    wanted = run.Wanted(cluster, region, finding, start, end, asked, secrets, aws_only, estimate, agreed)
+    wanted = run.Wanted(cluster, region, finding, start, end, asked, secrets, aws_only, estimate, agreed, logs_from=logs_from)  # fmt: skip
     access = ConnectionOptions(profile, kubeconfig, context)
     if not cluster and not more:
         raise CallError("no cluster is given", where="cluster", next="name it with --cluster, or a case with --more")
@@ -175,6 +177,7 @@ def investigate(
     secrets: bool,
     aws_only: bool,
     agreed: bool,
+    logs_from: str,
     depth: int,
     region: str,
     profile: str | None,
@@ -198,7 +201,7 @@ def investigate(
     case = case or Path(name)
     folder = case.with_name(f"{case.name}-evidence")
     access = ConnectionOptions(profile, kubeconfig, context)
-    wanted = run.Wanted(cluster, region, finding, start, end, (), secrets, aws_only, agreed=agreed)
+    wanted = run.Wanted(cluster, region, finding, start, end, (), secrets, aws_only, agreed=agreed, logs_from=logs_from)
     with ShownProgress() as progress:
         run.collect(folder, replace(wanted, kinds=run.FIRST_KINDS), access, progress, tell)
         _take_in(case, folder, cluster, progress)
@@ -279,9 +282,10 @@ def watch(case: Path, every: str, until: str, since: str, folder: Path | None, p
 @permissions.command("collect", epilog="Example: kit permissions collect --cluster prod > needed.json")
 @click.option("--cluster", default="", metavar="NAME", help="Only this cluster; any without it.")
 @click.option("--secrets", is_flag=True, help="With what --secrets of `kit collect` needs.")
+@click.option("--logs-from", default="", metavar="S3", help="With what --logs-from of `kit collect` needs.")
 @shows_errors
-def permissions_collect(cluster: str, secrets: bool) -> None:
+def permissions_collect(cluster: str, secrets: bool, logs_from: str) -> None:
     """Print the least that `kit collect` needs, as JSON: an IAM policy and a ClusterRole that read and change nothing."""
     from kit.live.collect.least_permissions import collect_permissions
 
-    print_json(collect_permissions(cluster, secrets=secrets))
+    print_json(collect_permissions(cluster, secrets=secrets, logs_from=logs_from))

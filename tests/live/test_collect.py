@@ -14,7 +14,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from kubernetes.config import kube_config
 
 import kit.report as kit_report
 from kit.case.opening import open_case
+from kit.live.collect.bucket_logs import may_have
 from kit.live.collect.collection_log import CollectionLog
 from kit.live.collect.requests import EVERY
+from kit.model.window import Window
 from kit.store import tables
 from kit.training.emulators.aws_emulator import Refusal
 from kit.training.emulators.fake_logs import give_logs
@@ -568,6 +570,7 @@ WRONG = {
     "no finding and no window": ((), "", {}, "--finding"),
     "a finding that is not there": ((), "0" * 32, {}, "there is no finding"),
     "a window upside down": (("--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"), "", {}, "upside down"),
+    "a bucket that is none": (("--logs-from", "archive/eks"), "latest", {}, "s3://BUCKET/PREFIX"),
     "no region": ((), "latest", {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "--region"),
     "a region's name that is none": (("--region", "eu west-1"), "latest", {}, "Did you mean eu-west-"),
     "a region that is not there": (("--region", "eu-west-9"), "latest", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "--region: boto3 knows no region 'eu-west-9'"),
@@ -787,6 +790,73 @@ def delivered(records: list[dict[str, Any]]) -> dict[str, bytes]:
     place = next(iter(files))
     files[re.sub(r"_\d{8}T\d{4}Z", "_20261123T0100Z", place)] = []
     return {key: gzip.compress(json.dumps({"Records": listed}).encode()) for key, listed in files.items()}
+
+
+def exported(room: Scene) -> dict[str, bytes]:
+    """The control plane's logs as CloudWatch Logs exports them, with a stream of another kind and the file that tests the bucket."""
+    files = dict[str, bytes]()
+    for stream in sorted({of for _, of, _ in room.aws.account.recorded["log"]}):
+        lines = [
+            f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%dT%H:%M:%S.000Z} {text}"
+            for at, of, text in room.aws.account.recorded["log"]
+            if of == stream
+        ]
+        files[f"eks/task-1/{stream}/000000.gz"] = gzip.compress("\n".join(lines).encode())
+    return files | {"eks/task-1/kube-scheduler-0a1b/000000.gz": b"", "eks/aws-logs-write-test": b"", "other/x": b""}
+
+
+def test_the_audit_log_comes_from_a_bucket_where_one_is_named(room: Scene, tmp_path: Path) -> None:
+    room.aws.account.recorded["delivered"] = exported(room)
+    place = ("--logs-from", "s3://archive/eks")
+    assert collect(room, tmp_path / "e", *only("audit", "findings"), *place).returncode == 0
+    called = Counter(call.operation for call in room.aws.calls)
+    assert called["s3:GetObject"] == 2 and not [one for one in called if one.startswith("logs:")]
+    assert {call.parameters["Bucket"] for call in room.aws.calls if call.service == "s3"} == {"archive"}
+    for name in ("e", "c"):
+        folder = tmp_path / name
+        assert name == "e" or collect(room, folder, *only("audit", "findings")).returncode == 0
+        assert kit("new", tmp_path / f"case-{name}", folder).returncode == 0
+    ids = [
+        Counter(
+            (row["audit_id"], row["stage"], row["log_stream"])
+            for row in open_case(tmp_path / f"case-{name}").store.rows("SELECT audit_id, stage, log_stream FROM audit")
+        )
+        for name in ("e", "c")
+    ]
+    assert len(ids[0]) > 2000 and ids[0] == ids[1]
+    calls = len(room.aws.calls)
+    assert collect(room, tmp_path / "e", *only("audit", "findings"), *place).returncode == 0
+    assert {call.operation for call in room.aws.calls[calls:]} == {"sts:GetCallerIdentity"}
+    told = collect(room, tmp_path / "e3", *place, "--estimate", "--json")
+    assert json.loads(told.stdout)["requests"] == 2
+    nothing = collect(room, tmp_path / "e4", *only("audit"), "--logs-from", "s3://archive/nowhere")
+    assert "WARNING: s3://archive/nowhere has no file" in nothing.stderr
+    statements = json.loads(kit("permissions", "collect", *place).stdout)["iam_policy"]["Statement"]
+    of_place = {one["Resource"]: one["Action"] for one in statements if "archive" in one["Resource"]}
+    assert of_place == {"arn:*:s3:::archive": ["s3:ListBucket"], "arn:*:s3:::archive/eks*": ["s3:GetObject"]}
+
+
+NEAR = {
+    "aws/EKS_AUDIT/2.0/region=eu-west-1/accountId=1/eventDay=20261123/a.gz.parquet": True,
+    "aws/EKS_AUDIT/2.0/region=eu-west-1/accountId=1/eventDay=20261124/a.gz.parquet": False,
+    "firehose/2026/11/23/15/stream-1-2026-11-23-15-59-00": False,
+    "firehose/2026/11/23/16/stream-1-2026-11-23-16-01-00": True,
+    "firehose/2026/11/23/17/stream-1-2026-11-23-17-20-00": True,  # delivered late
+    "firehose/2026/11/23/18/stream-1-2026-11-23-18-20-00": False,
+    "firehose/2026/13/45/99/no-day-at-all": True,
+    "task/kube-controller-manager-1/000000.gz": False,
+    "task/authenticator-1/000000.gz": True,
+    "task/": False,
+}
+
+
+@pytest.mark.parametrize("key", NEAR)
+def test_a_file_of_a_bucket_is_asked_for_where_it_may_have_events_of_the_window(key: str) -> None:
+    at = datetime(2026, 11, 23, 16, 10, tzinfo=UTC)
+    window = Window(at, at.replace(minute=50))
+    assert may_have({"Key": key}, window) is NEAR[key]
+    assert not may_have({"Key": key, "LastModified": "2026-11-23T16:09:00Z"}, window)
+    assert may_have({"Key": key, "LastModified": window.end}, window) is NEAR[key]
 
 
 def test_the_files_that_a_trail_delivers_stand_before_the_event_history(room: Scene, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from kit.errors import WorkError
 from kit.lenient import dict_of, dicts_of, found_at, member, texts_of
 from kit.live.attempts import Attempt
+from kit.live.collect.bucket_logs import may_have
 from kit.live.collect.collection_log import CollectionLog
 from kit.live.collect.requests import (
     EVENT_HISTORY,
@@ -156,6 +157,8 @@ class Collection:
         with self._learning:
             if name == "delivered" and not is_of(str(value), self._window):
                 return
+            if name == "bucket_files" and not may_have(value, self._window):
+                return
             for called, each in known_as(name, value, one, str(self.values["account"])):
                 listed = self.known.setdefault(called, [])
                 if each not in listed:
@@ -209,7 +212,7 @@ class Collection:
         takes = client.meta.service_model.operation_model(request.operation).input_shape  # None where it takes nothing
         given = {parameter: token for parameter in _TOKENS.values() if token and takes and parameter in takes.members}
         call = getattr(client, xform_name(request.operation))
-        if request is TRAIL_FILE:
+        if request.operation == "GetObject":
             body: bytes = aws_answer(lambda: call(**sent.parameters)["Body"].read(), request.service, request.operation)
             return {"Body": len(body)}, body, ""
         answer: dict[str, Any] = aws_answer(lambda: call(**sent.parameters, **given), request.service, request.operation)  # fmt: skip

@@ -24,14 +24,17 @@ _A_SECOND = 4  # pages, side by side
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a window's logs are likely to be. bytes: as they come, not as they are stored."""
+    """What a window's logs are likely to be. bytes: as they come, not as they are stored. files: of a bucket, where they lie in one."""
 
     bytes: int
     window: Window
+    files: int = 0
 
     @property
     def requests(self) -> int:
-        """Pages, and at least one for each hour of both logs."""
+        """Files; else pages, and at least one for each hour of both logs."""
+        if self.files:
+            return self.files
         hours = -(-(self.window.end - self.window.start) // timedelta(hours=1))
         return max(2 * hours, self.bytes // _OF_A_PAGE)
 
@@ -39,6 +42,8 @@ class Estimate:
     def says(self) -> str:
         """The estimate for a person."""
         minutes = max(1, round(self.requests / _A_SECOND / 60))
+        if self.files:
+            return f"The logs of this window are {counted(self.files, 'file')} of {self.bytes / 1e9:,.3f} GB in all, as they lie in the bucket"
         return (
             f"The logs of this window are about {self.bytes / 1e9:,.1f} GB: {counted(self.requests, 'request')}, about {counted(minutes, 'minute')}. "
             f"Reading them so has no price by size; a query of Logs Insights over them would scan, and bill, as much"

@@ -156,6 +156,9 @@ ORGANIZATION = Request("cloudtrail", "organizations", "DescribeOrganization", ea
 TRAIL_FILES = Request("cloudtrail", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "trail_days", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"delivered": (("Contents", "Key"),)})  # fmt: skip
 TRAIL_FILE = Request("cloudtrail", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "trail_files", resource="arn:$partition:s3:::*/AWSLogs/*")  # fmt: skip
 """The files that a trail delivered on a day to a region's folder, and one of them."""
+LOG_FILES = Request("audit", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "log_folders", permission="s3:ListBucket", resource="arn:$partition:s3:::$logs_bucket", finds={"bucket_files": (("Contents",),)})  # fmt: skip
+LOG_FILE = Request("audit", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "bucket_files", resource="arn:$partition:s3:::$logs_bucket/$logs_prefix*")  # fmt: skip
+"""The files of the control plane's logs in a bucket, and one of them: asked for on demand, in place of CloudWatch Logs."""
 EVENT_HISTORY = Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True)  # fmt: skip
 """Management events alone, of 90 days: asked where no trail's files could be had."""
 IN_AWS = (
@@ -208,7 +211,7 @@ IN_AWS = (
 )  # fmt: skip
 _MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "repository_names": "images", "scanned": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
-"""All requests but those for Secrets, which are sent on demand alone."""
+"""All requests but those for Secrets and for logs in a bucket, which are sent on demand alone."""
 
 
 def asked_for(kinds: set[str]) -> set[Request]:

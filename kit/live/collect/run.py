@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import CallError, EvidenceError
 from kit.lenient import dict_of, dicts_of, list_of, member, time_of
+from kit.live.collect.bucket_logs import bucket_folder, size_of
 from kit.live.collect.collection import Collection
 from kit.live.collect.collection_log import ARRIVED, CollectionLog
 from kit.live.collect.estimate import ASK_ABOVE, Estimate, estimate_of
@@ -19,6 +20,8 @@ from kit.live.collect.requests import (
     KINDS_OF_EVIDENCE,
     LATEST,
     LISTED_OBJECTS,
+    LOG_FILE,
+    LOG_FILES,
     LOG_GROUPS,
     SECRETS,
     THE_CLUSTER,
@@ -49,6 +52,7 @@ class Wanted:
     """What is to be collected. finding: its id, `latest`, or "" where a window is given. pods, principals: more to ask about, from a case.
 
     estimate_only: nothing but how much it would be. agreed: logs of any size are fetched without a question.
+    logs_from: s3://BUCKET/PREFIX, where the control plane's logs lie that are taken in place of CloudWatch Logs'.
     """
 
     cluster: str
@@ -63,6 +67,7 @@ class Wanted:
     agreed: bool = False
     pods: tuple[tuple[str, str], ...] = ()
     principals: Names = ()
+    logs_from: str = ""
 
 
 @dataclass
@@ -107,6 +112,7 @@ def collect(
     """Collect into a folder what is wanted and is not there yet. Raises KitError; what came until then stays."""
     kinds = _checked_kinds(wanted.kinds, wanted.secrets)
     begin, end = checked_window(wanted.start, wanted.end)
+    folders = [bucket_folder(wanted.logs_from)] if wanted.logs_from else []
     if not wanted.finding and not (begin and end):
         raise CallError(
             "neither a finding nor a window is given",
@@ -122,6 +128,7 @@ def collect(
         finding, window = _settle(run, wanted, begin, end)
         tell(f"Evidence from {utc(window.start)} to {utc(window.end)}, into {folder}")
         _name(run, window, wanted)
+        run.known["log_folders"] = folders
         estimate = _estimated(run, kinds, window, wanted, tell)
         if not wanted.estimate_only:
             _send(run, kinds, finding, wanted)
@@ -284,8 +291,14 @@ def _estimated(
     """How much the logs of the window are. Raises CallError where that is more than is fetched without a word."""
     if not kinds & {"audit", "authenticator"}:
         return None
-    answers = [answer for sent in run.sendings(LOG_GROUPS) for answer in run.fetch(sent)]
-    estimate = estimate_of(answers, str(run.values["log_group"]), window, datetime.now(UTC))
+    if wanted.logs_from:
+        run.send_all((LOG_FILES,))
+        estimate = size_of(run.known.get("bucket_files", []), window)
+        if not estimate.files:
+            tell(f"WARNING: {wanted.logs_from} has no file that may have events of this window, or none may be listed")
+    else:
+        answers = [answer for sent in run.sendings(LOG_GROUPS) for answer in run.fetch(sent)]
+        estimate = estimate_of(answers, str(run.values["log_group"]), window, datetime.now(UTC))
     if estimate.bytes > ASK_ABOVE or wanted.estimate_only:
         tell(estimate.says)
     if estimate.bytes > ASK_ABOVE and not (wanted.agreed or wanted.estimate_only):
@@ -326,7 +339,9 @@ def _send(run: Collection, kinds: set[str], finding: Finding | None, wanted: Wan
         run.container_logs(workloads)
     run.send_all(those(*_REST))
     run.send_all(those(SECRETS) if "secrets" in kinds else ())
-    run.send_all(those(*IN_AWS))
+    from_bucket = wanted.logs_from and kinds & {"audit", "authenticator"}
+    run.send_all((LOG_FILE,) if from_bucket else ())
+    run.send_all(those(*(one for one in IN_AWS if not (wanted.logs_from and one.service == "logs"))))
 
 
 def arrived_by_kind(log: CollectionLog) -> list[Arrived]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from kit.lenient import dict_of, text_of
-from kit.live.collect.requests import Members, Request
+from kit.live.collect.requests import LOG_FILE, Members, Request
 from kit.model.arn import Arn, name_in, role_of
 from kit.words import iso
 
@@ -40,6 +40,9 @@ class Sent:
         request, more = self.request, f"-{page}" if page > 1 else ""
         if request.service == "kubernetes":
             return f"cluster/{request.operation}{more}.json"
+        if request is LOG_FILE:  # its folders name the log stream
+            names = [in_file_name(name) for name in self.one["key"].split("/") if name]
+            return "/".join([request.kind, "of-bucket", *names])
         if request.operation == "GetObject":
             return f"{request.kind}/{in_file_name(name_in(self.one['key']))}"
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", request.operation).lower()
@@ -102,6 +105,8 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
             yield name, found.groups()
     elif name == "delivered":
         yield "trail_files", {"bucket": one["bucket"], "key": text}
+    elif name == "bucket_files":
+        yield name, {"bucket": one["bucket"], "key": dict_of(value).get("Key"), "size": dict_of(value).get("Size")}
     elif name in ("role_policies", "user_policies"):
         yield name, {name.partition("_")[0]: one, "policy": value}
     elif name == "policy_versions":
