@@ -128,7 +128,7 @@ def collect(
         print_json({"folder": str(folder), "kinds": [vars(one) | {"gone": one.gone} for one in arrived.kinds]})
     else:
         _print_arrived(arrived)
-        tell(f"Next: kit {f'brief {more}' if more else f'new CASE {folder}'}")
+        tell(f"Next: kit {f'brief {more}' if more else f'new CASE {folder} --cluster {cluster}'}")
     if arrived.misses_some:
         sys.exit(1)
 

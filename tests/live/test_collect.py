@@ -361,6 +361,31 @@ def test_a_finding_about_another_cluster_is_refused(room: Scene, tmp_path: Path)
     assert not (tmp_path / "e" / "cluster").exists() and not (tmp_path / "e" / "audit").exists()
 
 
+def test_an_attack_sequence_of_the_cluster_is_found_as_the_latest_and_one_of_another_is_not(
+    room: Scene, tmp_path: Path
+) -> None:
+    sample = RECORDINGS.parents[2] / "kit" / "sample" / "case" / "findings-runtime.json"
+    every = json.loads(sample.read_text())["Findings"]
+    sequence = next(one for one in every if one["Type"] == "AttackSequence:EKS/CompromisedCluster")
+    text, name = json.dumps(sequence), cluster_of(room)
+    (own,) = {one["Name"] for one in sequence["Service"]["Detection"]["Sequence"]["Resources"] if one["ResourceType"] == "EKS_CLUSTER"}  # fmt: skip
+    later = {"UpdatedAt": "2026-11-24T10:00:00.000Z"}
+    room.aws.add_finding(json.loads(text) | {"Id": "c" * 32} | later)
+    of_this = json.loads(text.replace(own, name)) | {"Id": "d" * 32}
+    room.aws.add_finding(of_this | {"UpdatedAt": "2020-01-01T00:00:00.000Z"})
+    held = next(iter(room.aws.account.detectors.values())).findings
+    try:
+        first = collect(room, tmp_path / "a", *only("findings"))
+        room.aws.add_finding(of_this | later)
+        second = collect(room, tmp_path / "b", *only("findings"))
+    finally:
+        del held["c" * 32], held["d" * 32]
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    settled = [next(line["settled"] for line in log_of(tmp_path / name) if "settled" in line) for name in "ab"]
+    assert settled[0]["finding"] not in ("c" * 32, "d" * 32) and settled[1]["finding"] == "d" * 32
+    assert b"d" * 32 in b"".join(files_of(tmp_path / "a").values())  # it is evidence all the same
+
+
 def test_what_failed_stands_in_the_coverage_until_it_is_had(room: Scene, tmp_path: Path) -> None:
     refused = list[Any]()
 

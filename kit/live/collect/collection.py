@@ -107,7 +107,8 @@ class Collection:
 
     def _names(self, name: str) -> list[Any]:
         """What is known by a name, in an order that does not hang on which answer came first."""
-        listed = [one for one in self.known.get(name, []) if one != self.values.get("finding")]
+        had = self.values.get("finding") if name == "finding_ids" else None
+        listed = [one for one in self.known.get(name, []) if had is None or one != had]
         return sorted(listed) if all(isinstance(one, str) for one in listed) else listed
 
     @property

@@ -125,6 +125,10 @@ THE_FINDING = (
 """Where the finding itself is had, from which the window and the subjects follow."""
 LATEST = Request("findings", "guardduty", "ListFindings", {"DetectorId": "$detectors", "FindingCriteria": {"Criterion": {"resource.eksClusterDetails.name": {"Eq": ["$cluster"]}}}, "SortCriteria": {"AttributeName": "updatedAt", "OrderBy": "DESC"}}, finds={"latest": (("FindingIds",),)}, resource=_DETECTOR)  # fmt: skip
 """Findings about the cluster, the latest first."""
+_OF_SEQUENCES = {"Criterion": {"type": {"Eq": [f"AttackSequence:{one}" for one in ("EKS/CompromisedCluster", "IAM/CompromisedCredentials", "EC2/CompromisedInstanceGroup")]}}}  # fmt: skip
+SEQUENCES = Request("findings", "guardduty", "ListFindings", {"DetectorId": "$detectors", "FindingCriteria": _OF_SEQUENCES}, finds={"sequences": (("FindingIds",),)}, resource=_DETECTOR)  # fmt: skip
+SEQUENCE_FINDINGS = Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "sequences", 50, resource=_DETECTOR)  # fmt: skip
+"""Attack sequences: they name their cluster in a list of resources, which no criterion reaches."""
 THE_CLUSTER = Request("eks", "eks", "DescribeCluster", {"name": "$cluster"}, resource=_CLUSTER, finds={
     "vpc": (("cluster", "resourcesVpcConfig", "vpcId"),), "principals": (("cluster", "roleArn"),),
 })  # fmt: skip
@@ -205,6 +209,7 @@ IN_AWS = (
     Request("findings", "guardduty", "ListMembers", {"DetectorId": "$detectors", "OnlyAssociated": "false"}, resource=_DETECTOR),
     Request("findings", "guardduty", "ListFilters", {"DetectorId": "$detectors"}, finds={"filters": (("FilterNames",),)}, resource=_DETECTOR),
     Request("findings", "guardduty", "GetFilter", {"DetectorId": "$detectors", "FilterName": "$one"}, "filters", resource=f"{_DETECTOR}/filter/*"),
+    SEQUENCES, SEQUENCE_FINDINGS,
     _related("resource.eksClusterDetails.name", "own_names"), _related("resource.instanceDetails.instanceId", "instances"),
     _related("resource.accessKeyDetails.userName", "roles"), _related("resource.accessKeyDetails.userName", "users"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,8 @@ from kit.live.collect.requests import (
     LOG_FILES,
     LOG_GROUPS,
     SECRETS,
+    SEQUENCE_FINDINGS,
+    SEQUENCES,
     THE_CLUSTER,
     THE_FINDING,
     Request,
@@ -239,25 +241,36 @@ def _settle(run: Collection, wanted: Wanted, begin: datetime | None, end: dateti
 
 
 def _latest(run: Collection) -> str:
-    run.send_all((LATEST,))
-    found = run.known.get("latest")
+    run.send_all((LATEST, SEQUENCES))
+    answers = [answer for sent in run.sendings(SEQUENCE_FINDINGS) for answer in run.fetch(sent)]
+    sequences = [one for one in _findings_in(answers) if one.cluster == run.values["cluster"] and one.updated_at]
+    found = [str(one) for one in run.known.get("latest", [])][:1]
+    if sequences:
+        newest = max(sequences, key=lambda one: str(one.updated_at))
+        other = _finding(run, found[0]).updated_at if found else None
+        found = found if other and newest.updated_at and other > newest.updated_at else [newest.id]
     if not found:
         raise CallError(
             f"GuardDuty has no finding about cluster {run.values['cluster']} in {run.region}",
             where="finding",
             next="name the finding's region with --region, or give --start and --end",
         )
-    return str(found[0])
+    return found[0]
+
+
+def _findings_in(answers: list[dict[str, Any]]) -> Iterator[Finding]:
+    """The findings in what GetFindings answered, without what is no finding."""
+    for raw in (raw for answer in answers for raw in dicts_of(answer.get("Findings"))):
+        try:
+            yield finding_of(raw)
+        except EvidenceError:
+            continue
 
 
 def _finding(run: Collection, name: str) -> Finding:
     run.values["finding"] = name
     answers = [answer for sent in run.sendings(THE_FINDING[1]) for answer in run.fetch(sent)]
-    for raw in (raw for answer in answers for raw in dicts_of(answer.get("Findings"))):
-        try:
-            finding = finding_of(raw)
-        except EvidenceError:
-            continue
+    for finding in _findings_in(answers):
         if finding.cluster not in (None, run.values["cluster"]):
             raise CallError(
                 f"finding {name} is about cluster {finding.cluster}, not {run.values['cluster']}",
