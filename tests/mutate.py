@@ -113,6 +113,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/collect/estimate.py": _COLLECTED,
         "kit/live/collect/least_permissions.py": _COLLECTED,
         "kit/live/collect/more.py": _COLLECTED,
+        "kit/live/collect/network_logs.py": _COLLECTED,
         "kit/live/collect/readiness.py": _COLLECTED,
         "kit/live/collect/requests.py": _COLLECTED,
         "kit/live/collect/run.py": _COLLECTED,

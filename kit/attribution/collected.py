@@ -29,7 +29,19 @@ SKEW = timedelta(minutes=5)
 _KUBERNETES = "kubernetes"
 _SOURCES = {
     f"{name}.amazonaws.com"
-    for name in ("autoscaling", "cloudtrail", "ec2", "ecr", "eks", "guardduty", "iam", "logs", "organizations", "s3")
+    for name in (
+        "autoscaling",
+        "cloudtrail",
+        "ec2",
+        "ecr",
+        "eks",
+        "guardduty",
+        "iam",
+        "logs",
+        "organizations",
+        "route53resolver",
+        "s3",
+    )
 }
 _NEVER_ASKED = "it is no request that the kit makes when it collects"
 

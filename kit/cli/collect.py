@@ -100,7 +100,8 @@ def collect(
 
     What vanishes first is asked for first. FOLDER/collection.jsonl has each request, as whom it was made, and what was refused. Stopped at
     any moment, the same command goes on: nothing is fetched twice. Exit code 1 when something was refused or failed. Kinds of evidence:
-    events, container_logs, objects, secrets, findings, ec2, eks, audit, authenticator, cloudtrail, iam, ecr.
+    events, container_logs, objects, secrets, findings, ec2, eks, audit, authenticator, cloudtrail, iam, ecr, network. The last is the nodes' flow logs
+    and DNS queries: asked for with --only network alone, kept, and read by no reader.
     """
     from kit.live.collect import run
     from kit.live.connection import ConnectionOptions
@@ -282,10 +283,11 @@ def watch(case: Path, every: str, until: str, since: str, folder: Path | None, p
 @permissions.command("collect", epilog="Example: kit permissions collect --cluster prod > needed.json")
 @click.option("--cluster", default="", metavar="NAME", help="Only this cluster; any without it.")
 @click.option("--secrets", is_flag=True, help="With what --secrets of `kit collect` needs.")
+@click.option("--network", is_flag=True, help="With what `--only network` of `kit collect` needs.")
 @click.option("--logs-from", default="", metavar="S3", help="With what --logs-from of `kit collect` needs.")
 @shows_errors
-def permissions_collect(cluster: str, secrets: bool, logs_from: str) -> None:
+def permissions_collect(cluster: str, secrets: bool, network: bool, logs_from: str) -> None:
     """Print the least that `kit collect` needs, as JSON: an IAM policy and a ClusterRole that read and change nothing."""
     from kit.live.collect.least_permissions import collect_permissions
 
-    print_json(collect_permissions(cluster, secrets=secrets, logs_from=logs_from))
+    print_json(collect_permissions(cluster, secrets=secrets, network=network, logs_from=logs_from))

@@ -26,7 +26,7 @@ import kit.report as kit_report
 from kit.case.opening import open_case
 from kit.live.collect.bucket_logs import may_have
 from kit.live.collect.collection_log import CollectionLog
-from kit.live.collect.requests import EVERY
+from kit.live.collect.requests import EVERY, LOG_FILE, LOG_FILES, NETWORK
 from kit.model.window import Window
 from kit.store import tables
 from kit.training.emulators.aws_emulator import Refusal
@@ -523,14 +523,14 @@ def test_it_runs_with_exactly_the_permissions_that_are_printed(room: Scene, tmp_
     assert len(actions) == len(set(actions)) and all(name.partition(":")[2].startswith(READING) for name in actions)
     called = {call.operation for call in room.aws.calls} - {"sts:GetCallerIdentity"}
     assert called <= set(actions)
-    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetObject", "GetRolePolicy", "GetTrailStatus", "ListBucket", "DescribeOrganization", "GetOpenIDConnectProvider", "GetPolicy", "GetPolicyVersion"}  # fmt: skip
+    of_things_that_are_not_there = {"DescribeAddon", "DescribeFargateProfile", "DescribeNodegroup", "GetEventSelectors", "GetFilter", "GetObject", "GetRolePolicy", "GetTrailStatus", "ListBucket", "DescribeOrganization", "GetResolverQueryLogConfig", "GetOpenIDConnectProvider", "GetPolicy", "GetPolicyVersion"}  # fmt: skip
     users = {"GetUser", "ListAccessKeys", "GetAccessKeyLastUsed", "ListServiceSpecificCredentials", "GetLoginProfile", "ListMFADevices", "ListAttachedUserPolicies", "ListUserPolicies", "GetUserPolicy"}  # fmt: skip
     assert {name.partition(":")[2] for name in set(actions) - called} <= of_things_that_are_not_there | users
 
 
 def test_each_request_is_one_that_botocore_knows_and_what_it_finds_stands_in_the_answer() -> None:
     models: dict[str, Any] = {}
-    for request in (one for one in EVERY if one.service != "kubernetes"):
+    for request in (one for one in (*EVERY, *NETWORK, LOG_FILES, LOG_FILE) if one.service != "kubernetes"):
         if request.service not in models:
             models[request.service] = botocore.session.get_session().get_service_model(request.service)
         model = models[request.service].operation_model(request.operation)
@@ -882,6 +882,55 @@ def test_a_file_of_a_bucket_is_asked_for_where_it_may_have_events_of_the_window(
     assert may_have({"Key": key}, window) is NEAR[key]
     assert not may_have({"Key": key, "LastModified": "2026-11-23T16:09:00Z"}, window)
     assert may_have({"Key": key, "LastModified": window.end}, window) is NEAR[key]
+
+
+def test_the_traffic_and_dns_queries_of_the_nodes_are_fetched_on_demand_and_kept(room: Scene, tmp_path: Path) -> None:
+    described = room.aws.client("ec2").describe_network_interfaces()["NetworkInterfaces"]
+    interface = next(one["NetworkInterfaceId"] for one in described if one.get("Attachment", {}).get("InstanceId"))
+    number, region = room.aws.number, room.aws.region
+    at = datetime(2026, 11, 23, 16, 27, tzinfo=UTC)
+    flows = f"AWSLogs/{number}/vpcflowlogs/{region}/2026/11/23/{number}_vpcflowlogs_{region}"
+    by_name = f"aws-account-id={number}/aws-service=vpcflowlogs/aws-region={region}/year=2026/month=11/day=23"
+    vpc = next(iter(room.aws.account.clusters.values())).description["resourcesVpcConfig"]["vpcId"]
+    wanted = {
+        f"{flows}_fl-2_20261123T1625Z_ab.log.gz": b"traffic",
+        f"own/AWSLogs/{by_name}/{number}_vpcflowlogs_{region}_fl-3_20261123T1625Z_ab.log.gz": b"traffic by name",
+        f"dns/AWSLogs/{number}/vpcdnsquerylogs/{vpc}/2026/11/23/{vpc}_vpcdnsquerylogs_{number}_20261123T1625Z_ab.log.gz": b"names",
+    }
+    others = {
+        f"{flows}_fl-9_20261123T1625Z_ab.log.gz": b"of another",
+        f"{flows}_fl-2_20261123T0125Z_ab.log.gz": b"early",
+    }
+    record = f"2 {number} {interface} 10.0.1.7 203.0.113.6 443 1 6 10 840 1764000000 1764000060 ACCEPT OK"
+    room.aws.account.recorded |= {
+        "flow_logs": [
+            {"FlowLogId": "fl-1", "LogDestinationType": "cloud-watch-logs", "LogGroupName": "flows"},
+            {"FlowLogId": "fl-2", "LogDestinationType": "s3", "LogDestination": "arn:aws:s3:::archive"},
+            {"FlowLogId": "fl-3", "LogDestinationType": "s3", "LogDestination": "arn:aws:s3:::archive/own/", "DestinationOptions": {"HiveCompatiblePartitions": True}},
+        ],
+        "query_logs": {"rqlc-1": {"Id": "rqlc-1", "Name": "queries", "Arn": "arn:aws:route53resolver:r:1:c/rqlc-1", "DestinationArn": "arn:aws:s3:::archive/dns"}},
+        "other_groups": {"flows": [(int(at.timestamp() * 1000), f"{interface}-all", record)]},
+        "delivered": wanted | others,
+    }  # fmt: skip
+    assert collect(room, tmp_path / "without", *only("ec2", "findings")).returncode == 0
+    assert not {"s3:GetObject", "s3:ListObjectsV2", "logs:FilterLogEvents"} & {
+        call.operation for call in room.aws.calls
+    }
+    done = collect(room, tmp_path / "e", *only("network"))
+    assert done.returncode == 0, done.stdout
+    had = {name: data for name, data in files_of(tmp_path / "e").items() if name.startswith("network/")}
+    assert {data for name, data in had.items() if name.endswith(".gz")} == set(wanted.values())
+    (name,) = [name for name, data in had.items() if record.encode() in data]
+    assert f"fl-1-{interface}" in name
+    assert kit("new", tmp_path / "case", tmp_path / "e").returncode == 0
+    ledger = json.loads(next((tmp_path / "case").glob("store*/ledger.json")).read_text())["files"]
+    notes = [json.dumps(one) for one in ledger if "/network/" in one["path"] and not one["path"].endswith(".json")]
+    assert len(notes) == len(wanted) and all("kept, not read" in one for one in notes)
+    rows = open_case(tmp_path / "case").store.rows("SELECT kind FROM objects")
+    assert {"FlowLog", "ResolverQueryLogConfig"} <= {row["kind"] for row in rows}
+    needed = json.loads(kit("permissions", "collect", "--network").stdout)["iam_policy"]["Statement"]
+    assert {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:*:s3:::*/AWSLogs/*"} in needed
+    assert "logs:FilterLogEvents" in [one for each in needed if each["Resource"].endswith(":log-group:*") for one in each["Action"]]  # fmt: skip
 
 
 def test_the_files_that_a_trail_delivers_stand_before_the_event_history(room: Scene, tmp_path: Path) -> None:

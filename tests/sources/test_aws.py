@@ -94,6 +94,12 @@ def test_each_thing_says_where_it_belongs() -> None:
         ({"FilterNames": ["quiet"]}, "FilterName", "quiet"),
         ({"Members": [{"AccountId": "2", "RelationshipStatus": "Enabled"}]}, "Member", "2"),
         ({"NatGateways": [{"NatGatewayId": "nat-1"}]}, "NatGateway", "nat-1"),
+        ({"LoginProfile": {"UserName": "maker", "PasswordResetRequired": False}}, "LoginProfile", "maker"),
+        ({"MFADevices": [{"UserName": "maker", "SerialNumber": "arn:aws:iam::1:mfa/m"}]}, "MFADevice", "arn:aws:iam::1:mfa/m"),
+        ({"UserName": "maker", "PolicyName": "inline", "PolicyDocument": {}}, "UserPolicy", "inline"),
+        ({"Organization": {"Id": "o-1", "Arn": "arn:aws:organizations::1:organization/o-1"}}, "Organization", "o-1"),
+        ({"ResolverQueryLogConfig": {"Name": "queries", "Arn": "arn:aws:route53resolver:r:1:c/1"}}, "ResolverQueryLogConfig", "queries"),
+        ({"ResolverQueryLogConfigAssociations": [{"Id": "a-1", "ResourceId": "vpc-1"}]}, "ResolverQueryLogConfigAssociation", "vpc-1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

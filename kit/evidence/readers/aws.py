@@ -96,6 +96,22 @@ CALLS = (
     CliCall("ec2", "DescribeNatGateways", "NatGateways", "NatGateway", "NatGatewayId", "NatGatewayId"),
     CliCall("ec2", "DescribeAddresses", "Addresses", "Address", "PublicIp", "AllocationId"),
     CliCall("ec2", "DescribeFlowLogs", "FlowLogs", "FlowLog", "FlowLogId", "FlowLogId"),
+    CliCall(
+        "route53resolver",
+        "ListResolverQueryLogConfigAssociations",
+        "ResolverQueryLogConfigAssociations",
+        "ResolverQueryLogConfigAssociation",
+        "ResourceId",
+        "Id",
+    ),
+    CliCall(
+        "route53resolver",
+        "GetResolverQueryLogConfig",
+        "ResolverQueryLogConfig",
+        "ResolverQueryLogConfig",
+        "Name",
+        "Arn",
+    ),
     CliCall("ec2", "DescribeSubnets", "Subnets", "Subnet", "SubnetId", "SubnetId"),
     CliCall(
         "autoscaling",

@@ -22,6 +22,7 @@ from kit.lenient import dict_of, dicts_of, found_at, member, texts_of
 from kit.live.attempts import Attempt
 from kit.live.collect.bucket_logs import may_have
 from kit.live.collect.collection_log import CollectionLog
+from kit.live.collect.network_logs import folders_of, is_network_file, streams_of
 from kit.live.collect.requests import (
     EVENT_HISTORY,
     LISTED_KINDS,
@@ -87,6 +88,8 @@ class Collection:
         elif request is ORGANIZATION:
             trails = self.known.get("trail_buckets", [])
             self.known[request.each] = [self.values["account"]] if any(map(of_an_organization, trails)) else []
+        elif request.kind == "network":
+            self._name_network_logs()
         elif request is TRAIL_FILES:
             self._name_trail_folders()
         elif request is EVENT_HISTORY and self._has_trail_files():
@@ -145,6 +148,15 @@ class Collection:
         account = str(self.values["account"])
         self.known["trail_days"] = [*delivery_folders(trails, account, organization, regions, self._window)]
 
+    def _name_network_logs(self) -> None:
+        """The streams and folders in which the traffic and the DNS queries of the nodes stand, by what was described before."""
+        logs, resolvers = self.known.get("flow_logs", []), [str(one) for one in self.known.get("query_logs", [])]
+        nodes, vpc = self.known.get("instances", []), str(next(iter(self.known.get("vpc", [])), ""))
+        interfaces = sorted(str(one["id"]) for one in self.known.get("interfaces", []) if one["instance"] in nodes)
+        self.known["network_streams"] = [*streams_of(logs, resolvers, interfaces, vpc, self._window)]
+        place = str(self.values["account"]), self.region, vpc
+        self.known["network_folders"] = [*folders_of(logs, resolvers, *place, self._window)]
+
     def _has_trail_files(self) -> bool:
         """Whether the files of the window were delivered, and all of them could be had: they have more than the event history."""
         of_files = [line for line in self.log.lines if line.get("service") == "s3" and line.get("part")]
@@ -157,6 +169,8 @@ class Collection:
         """Take note of something that later requests ask for."""
         with self._learning:
             if name == "delivered" and not is_of(str(value), self._window):
+                return
+            if name == "network_files" and not is_network_file(str(value), one["part"], self._window):
                 return
             if name == "bucket_files" and not may_have(value, self._window):
                 return

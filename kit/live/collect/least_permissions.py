@@ -10,22 +10,23 @@ from string import Template
 from typing import Any
 
 from kit.live.collect.bucket_logs import bucket_folder
-from kit.live.collect.requests import EVERY, LISTED_KINDS, LOG_FILE, LOG_FILES, SECRETS
+from kit.live.collect.requests import EVERY, LISTED_KINDS, LOG_FILE, LOG_FILES, NETWORK, SECRETS
 
 _NAME = "kit-collect"
 _OF_SECRETS = "RBAC lets whoever may list secrets read their values too. The kit asks for names, types and ages alone."
 
 
-def collect_permissions(cluster: str = "", *, secrets: bool = False, logs_from: str = "") -> dict[str, Any]:
+def collect_permissions(cluster: str = "", *, secrets: bool = False, network: bool = False, logs_from: str = "") -> dict[str, Any]:  # fmt: skip
     """The IAM policy and the ClusterRole, as their APIs take them. Raises CallError.
 
-    cluster: "" for any. secrets: whether their names are collected too. logs_from: s3://BUCKET/PREFIX of the control plane's logs.
+    cluster: "" for any. secrets: whether their names are collected too. network: whether the
+    logs of the nodes' traffic are. logs_from: s3://BUCKET/PREFIX of the control plane's logs.
     """
     filled = {"partition": "*", "region": "*", "account": "*", "cluster": cluster or "*"}
     folder = bucket_folder(logs_from) if logs_from else {}
     filled |= {f"logs_{name}": value for name, value in folder.items()}
     actions = dict[str, set[str]]()
-    for request in (*EVERY, *((LOG_FILES, LOG_FILE) if folder else ())):
+    for request in (*EVERY, *(NETWORK if network else ()), *((LOG_FILES, LOG_FILE) if folder else ())):
         if request.service != "kubernetes":
             where = Template(request.resource).substitute(filled)
             actions.setdefault(where, set()).add(request.iam_action)

@@ -71,8 +71,11 @@ KINDS_OF_EVIDENCE = {
     "cloudtrail": "90 days after the event, where no trail delivers",
     "iam": "when each is changed",
     "ecr": "when a lifecycle rule takes the image",
+    "network": "at the end of the log group's retention, or when the bucket deletes it",
 }
 """Kinds of evidence, and when each is gone."""
+ON_DEMAND = {"secrets", "network"}
+"""Kinds that are collected only when they are named: RBAC would give their values too, or they are large and no reader takes them."""
 
 _CLUSTER = "arn:$partition:eks:$region:$account:cluster/$cluster"
 _GROUP = "arn:$partition:logs:$region:$account:log-group:/aws/eks/$cluster/cluster*"
@@ -107,8 +110,8 @@ def _part_of_eks(listing: str, member: str, name: str, describing: str, paramete
     )
 
 
-def _in_vpc(operation: str, filter_name: str = "vpc-id", spelled: str = "Filters") -> Request:
-    return Request("ec2", "ec2", operation, {spelled: [{"Name": filter_name, "Values": ["$vpc"]}]})
+def _in_vpc(operation: str, filter_name: str = "vpc-id", spelled: str = "Filters", finds: Mapping[str, tuple[Members, ...]] | None = None) -> Request:  # fmt: skip
+    return Request("ec2", "ec2", operation, {spelled: [{"Name": filter_name, "Values": ["$vpc"]}]}, finds=finds or {})
 
 
 def _stream(kind: str, prefix: str) -> Request:
@@ -163,13 +166,21 @@ TRAIL_FILE = Request("cloudtrail", "s3", "GetObject", {"Bucket": "$bucket", "Key
 LOG_FILES = Request("audit", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "log_folders", permission="s3:ListBucket", resource="arn:$partition:s3:::$logs_bucket", finds={"bucket_files": (("Contents",),)})  # fmt: skip
 LOG_FILE = Request("audit", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "bucket_files", resource="arn:$partition:s3:::$logs_bucket/$logs_prefix*")  # fmt: skip
 """The files of the control plane's logs in a bucket, and one of them: asked for on demand, in place of CloudWatch Logs."""
+NETWORK = (
+    Request("network", "logs", "FilterLogEvents", {"logGroupName": "$network_group", "logStreamNamePrefix": "$stream", "startTime": "$from", "endTime": "$to"}, "network_streams", resource="arn:$partition:logs:$region:$account:log-group:*"),
+    Request("network", "s3", "ListObjectsV2", {"Bucket": "$network_bucket", "Prefix": "$network_prefix"}, "network_folders", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"network_files": (("Contents", "Key"),)}),
+    Request("network", "s3", "GetObject", {"Bucket": "$network_bucket", "Key": "$network_key"}, "network_files", resource="arn:$partition:s3:::*/AWSLogs/*"),
+)  # fmt: skip
+"""The traffic and the DNS queries of the nodes, where they were logged: kept, and read by no reader."""
 EVENT_HISTORY = Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True)  # fmt: skip
 """Management events alone, of 90 days: asked where no trail's files could be had."""
 IN_AWS = (
     Request("ec2", "ec2", "DescribeInstances", {"Filters": _INSTANCES}, "instances", 200, {"profiles": (("Reservations", "Instances", "IamInstanceProfile", "Arn"),)}),
     Request("ec2", "ec2", "DescribeVolumes", {"Filters": _ATTACHED}, "instances", 200),
-    _in_vpc("DescribeNetworkInterfaces"), _in_vpc("DescribeSecurityGroups"), _in_vpc("DescribeSubnets"), _in_vpc("DescribeVpcEndpoints"),
-    _in_vpc("DescribeNatGateways", spelled="Filter"), _in_vpc("DescribeFlowLogs", "resource-id", "Filter"),
+    _in_vpc("DescribeNetworkInterfaces", finds={"interfaces": (("NetworkInterfaces",),)}), _in_vpc("DescribeSecurityGroups"), _in_vpc("DescribeSubnets"), _in_vpc("DescribeVpcEndpoints"),
+    _in_vpc("DescribeNatGateways", spelled="Filter"), _in_vpc("DescribeFlowLogs", "resource-id", "Filter", {"flow_logs": (("FlowLogs",),)}),
+    Request("ec2", "route53resolver", "ListResolverQueryLogConfigAssociations", {"Filters": [{"Name": "ResourceId", "Values": ["$vpc"]}]}, finds={"query_log_configs": (("ResolverQueryLogConfigAssociations", "ResolverQueryLogConfigId"),)}),
+    Request("ec2", "route53resolver", "GetResolverQueryLogConfig", {"ResolverQueryLogConfigId": "$one"}, "query_log_configs", finds={"query_logs": (("ResolverQueryLogConfig", "DestinationArn"),)}),
     *_part_of_eks("ListAccessEntries", "accessEntries", "access_entries", "DescribeAccessEntry", "principalArn", "access-entry", (("accessEntry", "principalArn"),)),
     Request("eks", "eks", "ListAssociatedAccessPolicies", {"clusterName": "$cluster", "principalArn": "$one"}, "access_entries", resource=_PART_OF_EKS.replace("$part", "access-entry")),
     *_part_of_eks("ListPodIdentityAssociations", "associations", "associations", "DescribePodIdentityAssociation", "associationId", "podidentityassociation", (("association", "roleArn"), ("association", "targetRoleArn"))),
@@ -214,14 +225,14 @@ IN_AWS = (
     _related("resource.accessKeyDetails.userName", "roles"), _related("resource.accessKeyDetails.userName", "users"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
 )  # fmt: skip
-_MADE_FROM = {"repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "repository_names": "images", "scanned": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
+_MADE_FROM = {"network_streams": "flow_logs", "network_folders": "query_logs", "network_group": "interfaces", "stream": "instances", "network_bucket": "query_logs", "network_prefix": "flow_logs", "network_files": "flow_logs", "network_key": "flow_logs","repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "repository_names": "images", "scanned": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
-"""All requests but those for Secrets and for logs in a bucket, which are sent on demand alone."""
+"""All requests but those of ON_DEMAND and for logs in a bucket, which are sent on demand alone."""
 
 
 def asked_for(kinds: set[str]) -> set[Request]:
     """The requests of these kinds, and those whose answers name what they ask for."""
-    found = {one for one in (*EVERY, SECRETS) if one.kind in kinds}
+    found = {one for one in (*EVERY, SECRETS, *NETWORK) if one.kind in kinds}
     while True:
         wanted = {_MADE_FROM.get(name, name) for one in found for name in one.needs}
         more = {one for one in EVERY if wanted & set(one.finds)} - found

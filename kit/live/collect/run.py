@@ -23,6 +23,8 @@ from kit.live.collect.requests import (
     LOG_FILE,
     LOG_FILES,
     LOG_GROUPS,
+    NETWORK,
+    ON_DEMAND,
     SECRETS,
     SEQUENCE_FINDINGS,
     SEQUENCES,
@@ -145,7 +147,7 @@ def _checked_kinds(given: Names, secrets: bool) -> set[str]:
             raise CallError(
                 f"{kind!r} is no kind of evidence", where="kinds", next=nearest(kind, list(KINDS_OF_EVIDENCE))
             )
-    return set(given) or set(KINDS_OF_EVIDENCE) - (set() if secrets else {"secrets"})
+    return set(given) or set(KINDS_OF_EVIDENCE) - (ON_DEMAND - ({"secrets"} if secrets else set()))
 
 
 def reached(wanted: Wanted, access: ConnectionOptions) -> Connection:
@@ -355,6 +357,7 @@ def _send(run: Collection, kinds: set[str], finding: Finding | None, wanted: Wan
     from_bucket = wanted.logs_from and kinds & {"audit", "authenticator"}
     run.send_all((LOG_FILE,) if from_bucket else ())
     run.send_all(those(*(one for one in IN_AWS if not (wanted.logs_from and one.service == "logs"))))
+    run.send_all(those(*NETWORK))
 
 
 def arrived_by_kind(log: CollectionLog) -> list[Arrived]:

@@ -52,9 +52,10 @@ class Sent:
         return f"{folder}/{request.service}-{words}{named}{where}{more}.json"
 
     def _label(self) -> str:
-        begin = self.one.get("from") if isinstance(self.one, Mapping) else None
-        if isinstance(begin, datetime):
-            return f"{begin:%Y%m%dT%H%M%SZ}"
+        about = self.one if isinstance(self.one, Mapping) else {}
+        if isinstance(begin := about.get("from"), datetime):
+            of = f"{in_file_name(about['of'])}-" if "of" in about else ""
+            return f"{of}{begin:%Y%m%dT%H%M%SZ}"
         return in_file_name(self.one) if isinstance(self.one, str) else self.part.rpartition(":")[2][:8]
 
 
@@ -105,6 +106,11 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
             yield name, found.groups()
     elif name == "delivered":
         yield "trail_files", {"bucket": one["bucket"], "key": text}
+    elif name == "network_files":
+        yield name, {"network_bucket": one["network_bucket"], "network_key": text, "key": text}
+    elif name == "interfaces":
+        if instance := text_of(dict_of(dict_of(value).get("Attachment")).get("InstanceId")):
+            yield name, {"id": text_of(dict_of(value).get("NetworkInterfaceId")), "instance": instance}
     elif name == "bucket_files":
         yield name, {"bucket": one["bucket"], "key": dict_of(value).get("Key"), "size": dict_of(value).get("Size")}
     elif name in ("role_policies", "user_policies"):

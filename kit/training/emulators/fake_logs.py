@@ -43,6 +43,8 @@ def _milliseconds(text: str) -> int:
 
 def _group(account: Account, call: Call) -> Record:
     group = f"/aws/eks/{account.recorded.get('cluster')}/cluster"
+    if call.parameters["logGroupName"] in account.recorded.get("other_groups", {}):
+        return {"log": account.recorded["other_groups"][call.parameters["logGroupName"]]}
     if call.parameters["logGroupName"] != group:
         raise missing("The specified log group does not exist.")
     return account.recorded
@@ -112,6 +114,20 @@ def _(account: Account, call: Call) -> Record:
     if call.operation.endswith("Status"):
         return {"IsLogging": True, "LatestDeliveryAttemptTime": "2026-01-01T00:00:00Z"}
     return {"TrailARN": call.parameters["TrailName"], "EventSelectors": []}
+
+
+@fake("ec2:DescribeFlowLogs")
+def _(account: Account, call: Call) -> Record:
+    return {"FlowLogs": account.recorded.get("flow_logs", [])}
+
+
+@fake("route53resolver:ListResolverQueryLogConfigAssociations", "route53resolver:GetResolverQueryLogConfig")
+def _(account: Account, call: Call) -> Record:
+    configs = account.recorded.get("query_logs", {})
+    if call.operation.endswith("Associations"):
+        rows = [{"Id": f"rqlca-{name}", "ResolverQueryLogConfigId": name, "ResourceId": "vpc"} for name in configs]
+        return {"ResolverQueryLogConfigAssociations": rows}
+    return {"ResolverQueryLogConfig": configs[call.parameters["ResolverQueryLogConfigId"]]}
 
 
 @fake("ec2:DescribeInstances")
