@@ -70,6 +70,19 @@ def file_kind(path: Path) -> FileKind:
     raise EvidenceError(known or foreign.why(beginning_of, form, seen, _inside(seen)))
 
 
+def _taker_of_document(value: dict[str, Any]) -> ModuleType | None:
+    """The reader that takes an object, or the first of a list in it."""
+    listed = [name for name in ALL_LISTS if isinstance(value.get(name), list) and value[name]]
+    around = {name: each for name, each in value.items() if name not in listed}
+    for record in (Record(1, 1, value), *(Record(1, 1, value[name][0], name, around) for name in listed)):
+        try:
+            if (taker := taker_of(record)) is not None:
+                return taker
+        except EvidenceError:
+            pass
+    return None
+
+
 _LOOKED_INTO, _DEEPEST_LOOK = 2000, 5  # values of a file's first records; members in each other
 
 
@@ -83,13 +96,8 @@ def _inside(seen: Sequence[Record]) -> foreign.Inside | None:
         if isinstance(value, str) and value.lstrip()[:1] == "{":
             value = read_text(value, Record(1, 1, None)).value
             path = (*path, foreign.PARSED)
-        if path and isinstance(value, dict):
-            try:
-                taker = taker_of(Record(1, 1, value))
-            except EvidenceError:
-                taker = None
-            if taker is not None:
-                return foreign.Inside(path, taker.TAKEN_AS)
+        if path and isinstance(value, dict) and (taker := _taker_of_document(value)) is not None:
+            return foreign.Inside(path, taker.TAKEN_AS)
         if len(path) < _DEEPEST_LOOK and isinstance(value, dict):
             alike = len(value) > 1 and all(isinstance(each, dict | list) for each in value.values())
             steps += [((*path, foreign.EACH if alike else str(name)), each) for name, each in value.items()]

@@ -248,4 +248,4 @@ def test_an_object_that_does_not_say_its_kind_is_told_by_its_shape(body: dict[st
 
 def test_an_object_whose_kind_nothing_tells_is_refused_with_the_way_out() -> None:
     (reject,) = read([{"metadata": ABOUT, "spec": {"replicas": 1}}])
-    assert isinstance(reject, Reject) and "does not say its kind: bring `kubectl get" in reject.reason
+    assert isinstance(reject, Reject) and "does not say its kind or version: bring `kubectl get" in reject.reason

@@ -585,6 +585,16 @@ def test_a_row_of_another_cloud_is_refused_by_its_name(tmp_path: Path, other: di
     assert reason in reject["reason"] and reject["line"] == 2
 
 
+@pytest.mark.parametrize("around", [{}, {"metadata": {"resourceVersion": "1"}}, {"kind": "PodList"}])
+def test_pods_that_do_not_say_their_version_are_pods(tmp_path: Path, around: dict[str, Any]) -> None:
+    about = {"name": "a", "namespace": "shop", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    pods = [{"metadata": about, "spec": {"containers": []}}, {"kind": "Pod", "metadata": about | {"name": "b"}, "spec": {"containers": []}}]  # fmt: skip
+    (tmp_path / "dump.json").write_text(json.dumps(around | {"items": pods}))
+    load_new_case(tmp_path / "case", [str(tmp_path / "dump.json")])
+    rows = Store(tmp_path / "case").rows("SELECT kind, name, api_version FROM objects ORDER BY name")
+    assert rows == [{"kind": "Pod", "name": name, "api_version": "v1"} for name in "ab"]
+
+
 def test_lists_of_kubernetes_in_an_array_are_their_objects(tmp_path: Path) -> None:
     pods = [{"metadata": {"name": name, "namespace": "shop", "uid": name}, "spec": {}} for name in "abc"]
     listed = [
@@ -602,12 +612,18 @@ def test_lists_of_kubernetes_in_an_array_are_their_objects(tmp_path: Path) -> No
     [
         ({"clusterName": "blue", "principalArn": f"arn:aws:iam::{1:012}:role/r", "accessEntryArn": "arn:aws:eks:x:y:access-entry/a"}, "AccessEntry"),
         ({"InstanceId": "i-0123456789abcdef0", "PrivateDnsName": "ip-10-0-0-1"}, "Instance"),
+        ({"InstanceId": "i-0123456789abcdef0", "NetworkInterfaces": [{"NetworkInterfaceId": "eni-1"}], "SecurityGroups": [{"GroupId": "sg-1", "GroupName": "g"}]}, "Instance"),
+        ({"name": "blue", "arn": f"arn:aws:eks:eu-west-1:{1:012}:cluster/blue", "resourcesVpcConfig": {}}, "Cluster"),
+        ({"RoleName": "r", "RoleId": "A", "Arn": f"arn:aws:iam::{1:012}:role/r", "AssumeRolePolicyDocument": {}}, "Role"),
+        ({"GroupId": "sg-1", "GroupName": "g", "IpPermissions": []}, "SecurityGroup"),
         ({"nodegroupName": "workers", "nodegroupArn": "arn:aws:eks:x:y:nodegroup/blue/workers/a"}, "Nodegroup"),
     ],
 )  # fmt: skip
 def test_what_aws_describes_is_taken_without_the_member_of_its_call(
     tmp_path: Path, value: dict[str, Any], kind: str
 ) -> None:
-    (tmp_path / "bare.json").write_text(json.dumps([value]))
-    load_new_case(tmp_path / "case", [str(tmp_path / "bare.json")])
+    for number, bare in enumerate(([value], value, [[value]])):
+        (tmp_path / f"{number}.json").write_text(json.dumps(bare))
+    ledger = load_new_case(tmp_path / "case", [str(tmp_path / f"{number}.json") for number in range(3)]).ledger
     assert Store(tmp_path / "case").rows("SELECT kind FROM objects") == [{"kind": kind}]
+    assert [entry.duplicates for entry in ledger] == [0, 1, 1]

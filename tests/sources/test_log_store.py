@@ -150,8 +150,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "Python": (repr({"Findings": [FINDING]}), "`json.dumps`"),
     "logcli with labels": (f'{AT} {{job="x"}} {TEXTS[0]}\n', "--output=jsonl"),
     "syslog": (f"<134>1 {AT} host app - - - {TEXTS[0]}\n", "bring the JSON alone"),
-    "findings by region": ({"eu-west-1": {"Findings": [FINDING]}, "us-east-1": {"Findings": [OTHER]}}, "jq -c '.[].Findings[]' FILE"),
+    "findings by region": ({"eu-west-1": {"Findings": [FINDING]}, "us-east-1": {"Findings": [OTHER]}}, "jq -c '.[]' FILE"),
     "findings under another name": ({"all": [FINDING]}, "jq -c '.all[]' FILE"),
+    "lists of objects by resource": ({"pods": {"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "a"}}]}}, "jq -c '.pods' FILE"),
+    "aws-auth without its object": ({"mapRoles": "[]", "mapUsers": "[]"}, "kubectl get configmap aws-auth"),
+    "a container's log": (f"{AT} stdout F {TEXTS[0]}\n", "logs of containers"),
     "a text in an unknown envelope": ({"outer": {"raw-event": TEXTS[0]}}, """jq -c '.outer.["raw-event"]|fromjson' FILE"""),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kit.errors import EvidenceError
 from kit.evidence.formats.envelope import opened, read_text, unpacked
-from kit.evidence.formats.json_document import peek, records
+from kit.evidence.formats.json_document import ONE_THING, peek, records
 from kit.evidence.formats.log_store import column
 from kit.evidence.formats.parquet import parquet_rows
 from kit.evidence.formats.stream import BOM, LONGEST_LINE, TOO_LONG, Line, Reader, Reading, lines, pieces
@@ -209,7 +209,7 @@ def _cut(head: bytes, lists: tuple[str, ...]) -> Iterator[Record]:
     if isinstance(top, list):
         yield from (Record(1, 1, each, cut=True) for each in top)
     elif isinstance(top, dict):
-        listed = [name for name in lists if isinstance(top.get(name), list)]
+        listed = [name for name in lists if isinstance(top.get(name), list) and not top.keys() & ONE_THING]
         around = {name: each for name, each in top.items() if name not in listed}
         for name in listed:
             yield from (Record(1, 1, each, name, around, cut=True) for each in top[name])

@@ -23,6 +23,9 @@ from kit.evidence.formats.json_text import LONGEST_RECORD, repaired
 from kit.evidence.record import Record, Reject
 
 MOST_DAMAGES = 1000  # places in one file; a file with more is not JSON with damage in it
+ONE_THING = frozenset(
+    {"InstanceId", "InstanceProfileId"}
+)  # of things of AWS that hold lists of others, which are no answer's
 _SPACE = re.compile(r"[ \t\r\n]*")
 _LEFT_OVER = re.compile(r"[ \t\r\n,\]}]*")  # what stands between elements once their list is lost
 _NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
@@ -247,7 +250,7 @@ class _Walk:
                 self._skip()
                 self._expect(":")
                 self._skip()
-                if name in self.keys and self._here == "[":
+                if name in self.keys and self._here == "[" and not around.keys() & ONE_THING:
                     if self._odd:
                         raise _Broken(self.at, self._odd.pop())
                     listed = True

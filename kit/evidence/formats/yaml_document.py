@@ -17,6 +17,7 @@ from yaml.constructor import SafeConstructor
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
+from kit.evidence.formats.json_document import ONE_THING
 from kit.evidence.formats.stream import Reader
 from kit.evidence.record import Record, Reject
 
@@ -113,7 +114,7 @@ def _yaml_records(loader: _Yaml, lists: tuple[str, ...]) -> Iterator[Record]:
         name = loader.name(loader.compose_node(None, None))
         if name in around:
             raise yaml.MarkedYAMLError(problem=f"{name!r:.60} stands twice in the object of line {line}")
-        if name in lists and loader.check_event(yaml.SequenceStartEvent):
+        if name in lists and loader.check_event(yaml.SequenceStartEvent) and not around.keys() & ONE_THING:
             listed = True
             loader.get_event()
             while not loader.check_event(yaml.SequenceEndEvent):

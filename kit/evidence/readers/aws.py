@@ -200,7 +200,9 @@ def _bare(value: Values) -> CliCall | None:
         (
             call
             for call in CALLS
-            if call.uid in _TELL and {call.name, call.uid} <= value.keys() and _is_ours(call, value)
+            if {call.name, call.uid} <= value.keys()
+            and (call.uid in _TELL or _BESIDE.get(call.kind, {""}) <= value.keys())
+            and _is_ours(call, value)
         ),
         None,
     )
@@ -215,6 +217,16 @@ _TELL = {
     "addonArn",
     "InstanceId",
     "AutoScalingGroupARN",
+}
+
+
+# Kind → what stands beside an `arn`, an `Arn` or a group's id in that kind alone.
+_BESIDE: dict[str, set[str]] = {
+    "Cluster": {"resourcesVpcConfig"},
+    "Role": {"RoleId", "AssumeRolePolicyDocument"},
+    "User": {"UserId"},
+    "SecurityGroup": {"IpPermissions"},
+    "NetworkInterface": {"PrivateIpAddresses", "VpcId"},
 }
 
 
@@ -259,10 +271,10 @@ def _whole(value: Values) -> Iterator[Values]:
         if members <= value.keys():
             yield _thing(f"aws:{service}", kind, value, value[name], value.get(uid) if uid else None)
             return
-    described = [key for key in (*_BY_KEY, "identityProviderConfig") if key in value]
-    if not described and (call := _bare(value)):
+    if call := _bare(value):  # members of it may be called like those of a call
         yield _described(call, value)
         return
+    described = [key for key in (*_BY_KEY, "identityProviderConfig") if key in value]
     if not described:
         raise EvidenceError("is no description by AWS that the kit knows")
     for key in described:

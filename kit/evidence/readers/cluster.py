@@ -37,7 +37,7 @@ def takes(record: Record) -> bool:
     value = record.value
     if not isinstance(value, dict):
         return False
-    if not record.around and _shaped(value):
+    if "apiVersion" not in record.around and _shaped(value):
         return True
     kind, version = value.get("kind"), value.get("apiVersion", record.around.get("apiVersion"))
     if not isinstance(version, str) or not _API_VERSION.fullmatch(version) or version.startswith(_AUDIT):
@@ -51,16 +51,19 @@ def _shaped(value: dict[str, Any]) -> tuple[str, str] | None:
     Raises EvidenceError for an object whose kind cannot be told so.
     """
     about = value.get("metadata")
-    if value.keys() & {"kind", "apiVersion"} or not isinstance(about, dict) or not about.keys() >= _OF_OBJECTS:
+    if "apiVersion" in value or not isinstance(about, dict) or not about.keys() >= _OF_OBJECTS:
         return None
     spec, status = dict_of(value.get("spec")), dict_of(value.get("status"))
-    if isinstance(spec.get("containers"), list):
-        return "Pod", "v1"
-    if isinstance(status.get("nodeInfo"), dict):
-        return "Node", "v1"
-    if "clusterIP" in spec:
-        return "Service", "v1"
-    raise EvidenceError("is an object of Kubernetes that does not say its kind: bring `kubectl get … -A -o json`")
+    shapes = (
+        ("Pod", isinstance(spec.get("containers"), list)),
+        ("Node", isinstance(status.get("nodeInfo"), dict)),
+        ("Service", "clusterIP" in spec),
+    )
+    if (kind := next((kind for kind, fits in shapes if fits), None)) and value.get("kind", kind) == kind:
+        return kind, "v1"
+    raise EvidenceError(
+        "is an object of Kubernetes that does not say its kind or version: bring `kubectl get … -A -o json`"
+    )
 
 
 _OF_OBJECTS = {"name", "uid", "creationTimestamp"}
@@ -72,7 +75,9 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         yield from _of_table(record.value)
         return
     kind, version = (
-        _shaped(record.value) or (None, None) if isinstance(record.value, dict) and not record.around else (None, None)
+        _shaped(record.value) or (None, None)
+        if isinstance(record.value, dict) and "apiVersion" not in record.around
+        else (None, None)
     )
     kind, version = kind or member(record.value, "kind"), version or member(record.value, "apiVersion")
     list_kind = record.around.get("kind")

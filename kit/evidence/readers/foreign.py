@@ -22,6 +22,7 @@ _TABLE = re.compile(rb"(?:[A-Z][A-Z -]*(?:\t+| {2,})){2,}[A-Z -]+\r?\n|-{8,}\r?\
 _CLI_TEXT = re.compile(rb"[A-Z][A-Z_]{3,}\t")
 _PYTHON = re.compile(rb"[\[{\s]*'[\w.-]+'\s*:")  # an object as Python prints it
 _LOGCLI = re.compile(rb"\S+ \{(?:\w+=\"|\} )")  # a time and the labels of a stream
+_OF_CONTAINER = re.compile(rb"\S+ (?:stdout|stderr) [FP] ")  # how a container runtime keeps a line
 _JSON_BEHIND = re.compile(rb"(?m)^[^{\n\"]{3,300}(\{\"[^\n]*\})\s*$")
 EACH, PARSED = "[]", "|fromjson"
 """Steps of a path into a record: each element of a list, what is parsed out of a text."""
@@ -52,6 +53,10 @@ _OF_GOOGLE = ("projects/", "organizations/", "folders/")
 _OF_AZURE = ("resourceId", "ResourceId", "_ResourceId", "operationResourceId")
 # What tells a record of that kind, and what to say of it.
 KNOWN: tuple[tuple[Test, str], ...] = (
+    (
+        lambda value: bool(value.keys() & {"mapRoles", "mapUsers"}) and "kind" not in value,
+        "the data of aws-auth without its object: bring `kubectl get configmap aws-auth -n kube-system -o json`",
+    ),
     (
         lambda value: (
             any(
@@ -155,6 +160,8 @@ def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = 
         return "an object as Python prints it: write it with `json.dumps`"
     if _LOGCLI.match(head):
         return "lines of logcli with the labels of their streams: run it again with `--output=jsonl`"
+    if _OF_CONTAINER.match(head):
+        return "logs of containers, which whoever runs in them writes: no evidence of what happened to them"
     if _CAPTURED in head[:200]:
         return CAPTURED
     for record in seen:
@@ -163,7 +170,7 @@ def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = 
         if record.log.group:
             return f"a log of {record.log.group}, none of an EKS control plane's audit or authenticator logs"
     if inside:
-        return f"no kind of file that this kit reads, and yet it holds {inside.taken_as} at `{inside.filter}`: bring these alone, `jq -c '{inside.filter}' FILE`"
+        return f"no kind of file that this kit reads; it holds what is read as {inside.taken_as} at `{inside.filter}`: bring that alone, `jq -c '{inside.filter}' FILE`"
     if b"\0" in head:
         return "a binary file of a kind that this kit does not read"
     behind = _JSON_BEHIND.search(head) if not form or form == LINES else None
