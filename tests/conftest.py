@@ -43,7 +43,7 @@ SLICED = {
     f"tests/{name}.py"
     for name in (
         "live/test_apply", "live/test_attacker_out", "live/test_aws_acts", "live/test_collect", "live/test_commands", "live/test_kill", "live/test_kubernetes_acts",
-        "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "report/test_make_report", "report/test_page",
+        "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_started", "live/test_training_done", "report/test_make_report", "report/test_page",
         "sources/test_envelope", "sources/test_form", "test_training_class", "test_about", "test_add", "test_api", "test_attackers", "test_attribution", "test_audit_columns", "test_brief",
         "test_caller_marks", "test_collected", "test_command_line", "test_credentials", "test_degradation", "test_ground", "test_guide", "test_host_access",
         "test_hostile", "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_plan", "test_plan_identities", "test_plan_json",

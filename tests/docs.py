@@ -254,6 +254,18 @@ def _training() -> str:
         "kit train grade my-lab",
         "```\n",
         "The same in JupyterLab: `notebooks/90_training.ipynb` lists the labs, opens one, asks question by question, grades, and writes a certificate.\n",
+        "## Labs that are done\n",
+        f"The labs {', '.join(f'`{one.name}`' for one in every if one.stage)} are done, not answered: account and cluster of the case stand in emulators on your",
+        "machine, and nothing leaves it.\n",
+        "```sh",
+        "pip install 'eks-forensic-kit[training]'",
+        "kit train start do-contain my-stage",
+        "kit train emulate my-stage                     # a shell: kit plan my-stage/case, kit preview, kit apply, kit check, kit undo, kubectl, aws",
+        "kit train emulate my-stage -- jupyter lab      # the same for notebooks/60_remediation.ipynb",
+        "```\n",
+        "When the shell ends, account and cluster are looked at: what the stage is for, whether Services, nodes and people that the attacker had nothing to do",
+        "with work as before, and whether evidence is kept. What does not work any more, and what was lost, counts as harm. The next `kit train emulate` begins",
+        "with account and cluster as recorded; journal, plan and captures of the try before lie in `my-stage/tries`.\n",
         "## How marks are given\n",
         "* The mark of a lab is the mean of its questions' marks. A question without an answer has 0.",
         "* A question that scope, answers, plan or brief of the kit answer weighs half of one that a person has to answer. No lab below level 3 can be passed",
@@ -321,21 +333,24 @@ def _training() -> str:
         "\n## What a lab is made of\n",
         "A folder in `kit/training/labs` with one `lab.toml`: `title`, `story`, `level`, `minutes`, `family` (one name or a list), `goals`, `prerequisites`",
         "(labs), `questions` (names of the table above) and `case`: `recording`, `finding` (the type of the finding that is asked about), `as_type` (another",
-        "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in). Right answers never stand there.\n",
+        "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in), `expected` (a finding like it is put in, of a call of your own people). `stage` makes it a lab that is done.",
+        "Right answers never stand there.\n",
     ]
     return "\n".join(parts)
 
 
 def _week(every: list[Lab]) -> list[str]:
-    """The labs by day: reading on the first three, then one finding at a time, the whole incident last."""
-    reading, working, whole = ([one for one in every if one.level == level] for level in LAB_LEVELS)
+    """The labs by day: reading on the first three, then one finding at a time, what is done and the whole incident last."""
+    answered = [one for one in every if not one.stage]
+    reading, working, whole = ([one for one in answered if one.level == level] for level in LAB_LEVELS)
     third, half = -(-len(reading) // 3), -(-len(working) // 2)
     days = [
         reading[:third],
         reading[third : 2 * third],
         reading[2 * third :],
         working[:half],
-        [*working[half:], *whole],
+        working[half:],
+        [*(one for one in every if one.stage), *whole],
     ]
     lines = ["| day | labs | minutes | after it a learner can |", "|---|---|---|---|"]
     for number, day in enumerate(days, 1):

@@ -165,6 +165,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "about_case",
             "about_evidence",
             "about_family",
+            "about_findings",
             "calls",
             "class_page",
             "class_report",
@@ -179,6 +180,10 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "variation",
             "workbook",
         )
+    }
+    | {
+        f"kit/training/{name}.py": ("tests/live/test_training_done.py", "tests/test_training.py")
+        for name in ("about_state", "emulated")
     },
 }
 """Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""

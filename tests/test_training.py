@@ -15,6 +15,7 @@ import pytest
 from kit.case.opening import open_case as kit_case
 from kit.errors import CallError, TrainingError
 from kit.playbooks.playbook import finding_types, playbooks_by_family
+from kit.training.about_findings import Filtered
 from kit.training.asking import ASKED_IN_LABS, asked_of
 from kit.training.kinds import HARM_COSTS, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.lab import SAMPLE_CASE, Lab, recordings
@@ -173,6 +174,29 @@ def _nearly(one: LabQuestion) -> list[Any]:
     if isinstance(one, FiveSentences):
         return [" ".join(one.right_answer.split()[1:]), f"{one.right_answer} {min(one.others)}"]
     return []
+
+
+def test_a_filter_is_judged_by_what_it_archives() -> None:
+    one = question("work-deleted-workloads", "write_the_suppression_filter")
+    assert isinstance(one, Filtered) and len(one.attack) > 1
+    right, user = one.right_answer, "resource.kubernetesDetails.kubernetesUserDetails.username"
+    address = "service.action.kubernetesApiCallAction.remoteIpDetails.ipAddressV4"
+    assert one.grade({name: right[name] for name in ("type", user, address)}).share == 1
+    by_type = one.grade({"type": right["type"][0]})
+    assert by_type.share < 0 and by_type.harm and set(by_type.harm) < set(one.attack)
+    by_caller = one.grade({name: right[name] for name in ("type", user)})
+    assert 0 < by_caller.share < 1 and not by_caller.harm
+    assert one.grade({user: "nobody"}).missed == (one.expected.id,)
+    unreadable: list[Any] = [[], {}, {"typ": "x"}, {"type": 5}]
+    for odd in unreadable:
+        assert one.grade(odd).unread and one.grade(odd).share == 0
+
+
+def test_an_expected_finding_lies_among_the_others(tmp_path: Path) -> None:
+    made = Material(EVERY["work-deleted-workloads"], SEED, recording("oidc_user_impact", SEED))
+    made.write(tmp_path)
+    listed = {one["Id"] for one in json.loads((tmp_path / "findings.json").read_text())["Findings"]}
+    assert listed - {one["Id"] for one in made.findings} == {made.expected["Id"]}
 
 
 def test_a_guess_at_what_cannot_be_told_costs_more_than_no_answer() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from kit.plan.suppression import narrowest
+from kit.training.about_findings import Filtered
 from kit.training.asking import asked_of
 from kit.training.kinds import NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.lab import Lab, LabCase
@@ -19,7 +21,10 @@ from tests.command import kit, kit_json
 
 SEED, MOST = 1, 60
 EVERY = labs()
-ONE_AND_TWO = sorted((name for name in EVERY if EVERY[name].level < 3), key=lambda name: EVERY[name].case.recording)
+ONE_AND_TWO = sorted(
+    (name for name in EVERY if EVERY[name].level < 3 and not EVERY[name].stage),
+    key=lambda name: EVERY[name].case.recording,
+)
 OF_THE_ATTACKERS_DEEDS = {
     "The attacker read a secret.": "secret",
     "The attacker made an object in the cluster.": "created",
@@ -83,6 +88,8 @@ def from_json(one: LabQuestion, json_of: Told, finding: str) -> Any:
         known = [letter for letter, text in one.options.items() if json_of.says(text)]
         first = next(iter(one.options))
         return {number: known[0] if known and number == own else first for number in one.items}
+    if isinstance(one, Filtered):
+        return narrowest(one.expected)  # `kit suppress` prints it
     assert isinstance(one, Picked)
     kinds = {
         "affected_pods": "pod",

@@ -85,6 +85,11 @@ def start(lab: str, folder: Path, seed: int | None, progress: Path | None, as_js
         print_json({"folder": str(folder), "lab": made.lab, "seed": made.seed, "started_at": made.started_at})
         return
     place = printable(str(folder))
+    if lab_named(lab).stage:
+        click.echo(
+            f"{made.lab} is started with seed {made.seed}. Read {place}/{PAGE}, then do it: kit train emulate {place}"
+        )
+        return
     click.echo(
         f"{made.lab} is started with seed {made.seed}. Read {place}/{PAGE}, write into {place}/{ANSWERS}, then: kit train grade {place}"
     )
@@ -120,7 +125,34 @@ def grade(folder: Path, answers: Path | None, progress: Path | None, as_json: bo
     from kit.training.grading import grade_folder
     from kit.training.progress import progress_file
 
-    made = grade_folder(folder, progress or progress_file(), answers)
+    _print_mark(grade_folder(folder, progress or progress_file(), answers), as_json)
+
+
+@train.command(epilog="Example: kit train emulate my-lab -- jupyter lab")
+@_FOLDER
+@click.argument("command", nargs=-1)
+@_keeps_progress
+@AS_JSON
+@shows_errors
+def emulate(folder: Path, command: tuple[str, ...], progress: Path | None, as_json: bool) -> None:
+    """Emulate account and cluster of the lab in FOLDER for a shell, or for COMMAND after --, and mark what they hold at its end."""
+    from kit.training.emulated import emulated, run_in
+    from kit.training.progress import entries_of, progress_file
+
+    kept = progress or progress_file()
+    entries_of(kept)  # a file that cannot be used is told before anything is done
+    with emulated(folder) as lab:
+        place = printable(str(folder / "case"))
+        tell(
+            f"account and cluster of {lab.lab.name} stand; kit, aws and kubectl reach them here. Begin with: kit plan {place}"
+        )
+        tell("`exit` ends the lab and marks it" if not command else "the lab is marked when the command ends")
+        run_in(lab, list(command))
+        made = lab.mark(kept)
+    _print_mark(made, as_json)
+
+
+def _print_mark(made: Any, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(made))
         return

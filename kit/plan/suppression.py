@@ -6,7 +6,7 @@ GuardDuty User Guide, "Suppression rules". Criteria spell hostPid where the find
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,18 +137,28 @@ def suppression(finding: Finding, findings: Iterable[Finding], marks: Iterable[M
         raise CallError(
             "nobody has marked this finding as expected, so no filter is written", where=finding.id, next=way_out
         )
-    criterion = {
-        field: {"Equals": values}
-        for field, path in FIELDS.items()
-        if (values := _values(finding, path)) and not _changes(finding, field)
-    }
-    every = [one for one in findings if _fits(one, criterion)]
+    criterion = narrowest(finding)
+    every = [one for one in findings if archives(criterion, one)]
     alike = {_nature(finding)}
     return Suppression(
-        {"Criterion": criterion},
+        {"Criterion": {field: {"Equals": values} for field, values in criterion.items()}},
         tuple(one.id for one in every),
         tuple(one.id for one in every if _nature(one) not in alike),
     )
+
+
+def narrowest(finding: Finding) -> dict[str, list[str]]:
+    """The narrowest criterion that a finding meets: field → the values of which one suffices; without names that change."""
+    return {
+        field: values
+        for field, path in FIELDS.items()
+        if (values := _values(finding, path)) and not _changes(finding, field)
+    }
+
+
+def archives(criterion: Mapping[str, list[str]], finding: Finding) -> bool:
+    """Whether a filter would archive a finding: every attribute holds, of each one value suffices. criterion: fields of FIELDS → values."""
+    return all(set(_values(finding, FIELDS[field])) & set(values) for field, values in criterion.items())
 
 
 def _values(finding: Finding, path: tuple[str, ...]) -> list[str]:
@@ -170,11 +180,6 @@ def _changes(finding: Finding, field: str) -> bool:
         field.endswith("kubernetesApiCallAction.resourceName")
         and str(finding.api_call.get("Resource") or "").lower() in made
     )
-
-
-def _fits(finding: Finding, criterion: dict[str, dict[str, list[str]]]) -> bool:
-    """Whether a filter would archive a finding: every attribute holds, of each one value suffices."""
-    return all(set(_values(finding, FIELDS[field])) & set(wanted["Equals"]) for field, wanted in criterion.items())
 
 
 def _nature(finding: Finding) -> tuple[Any, ...]:

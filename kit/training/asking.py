@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kit.training import about_acting, about_case, about_evidence, about_family
+from kit.training import about_acting, about_case, about_evidence, about_family, about_findings, about_state
 from kit.training.kinds import LabQuestion
 from kit.training.material import Material
 
@@ -31,6 +31,8 @@ ASKED_IN_LABS: dict[str, Callable[[Material], LabQuestion]] = {
         about_evidence.what_the_log_holds,
         about_evidence.what_would_show_it,
         about_case.brief_in_five_sentences,
+        about_findings.write_the_suppression_filter,
+        *(ask for ask, _ in about_state.LOOKED_AT.values()),
     )
 }
 """Name → the function that makes the question of a lab's material."""

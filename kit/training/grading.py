@@ -83,7 +83,19 @@ def grade_answers(
 def grade_folder(folder: Path, progress: Path, answers: Path | None = None) -> LabMark:
     """Grade a learner's folder and keep the mark in the progress. Raises TrainingError; then nothing was kept."""
     started, lab, asked = work_in(folder)
-    given = answers_in(answers or folder / ANSWERS, started, asked)
+    if lab.stage:
+        raise TrainingError(
+            f"{lab.name} is done, not answered",
+            where=str(folder),
+            next=f"`kit train emulate {folder}` marks what account and cluster hold when its shell ends",
+        )
+    return keep_mark(folder, progress, answers_in(answers or folder / ANSWERS, started, asked), started, lab, asked)
+
+
+def keep_mark(
+    folder: Path, progress: Path, given: dict[str, Any], started: Started, lab: Lab, asked: list[LabQuestion]
+) -> LabMark:
+    """Grade answers to a lab's questions and keep the mark in the progress. Raises TrainingError; then nothing was kept."""
     before = [one for one in entries_of(progress) if _is_of(one, started)]
     attempt = sum(one["kind"] == "graded" for one in before) + 1
     now = datetime.now(UTC)

@@ -255,6 +255,51 @@ class Ordered(LabQuestion):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reached(LabQuestion):
+    """What holds once a lab was done: it is looked at, not answered. things: key → what is to hold. keeps: whether it held before, too.
+
+    What held before and does not any more is harm. What had to be reached weighs four times as much as what had to be kept, so that
+    nobody passes by doing nothing.
+    """
+
+    things: Mapping[str, str]
+    keeps: bool = False
+
+    @property
+    def weight(self) -> int:
+        """How much it counts in the mark of its lab."""
+        return 1 if self.keeps else 4
+
+    def grade(self, answer: Any) -> Graded:
+        """The share of what holds."""
+        if not isinstance(answer, list) or not all(isinstance(one, str) for one in answer):
+            return Graded(0, unread="is no list of what holds")
+        missed = tuple(key for key in self.things if key not in answer)
+        harm = missed if self.keeps else ()
+        return Graded(1 - len(missed) / len(self.things) - HARM_COSTS * len(harm), missed, (), harm)
+
+    @property
+    def right_answer(self) -> list[str]:
+        """All of it holds."""
+        return list(self.things)
+
+    @property
+    def everything(self) -> list[str]:
+        """What holds where somebody acts on all there is."""
+        return [] if self.keeps else list(self.things)
+
+    @property
+    def nothing(self) -> list[str]:
+        """What holds where somebody does nothing."""
+        return list(self.things) if self.keeps else []
+
+    @property
+    def form(self) -> str:
+        """It is not answered."""
+        return "none; account and cluster are looked at"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FiveSentences(LabQuestion):
     """What happened, in a few sentences. facts: what has to be told → the words of which one has to stand there; others: words of other things."""
 

@@ -16,6 +16,8 @@ LAB_LEVELS = {
     3: ("whole incident", "All of the kit."),
 }
 """Level → what it is, and what a learner uses."""
+USE_WHERE_DONE = "All of the kit, on an emulated account and cluster."
+"""What a learner uses in a lab that is done."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class LabCase:
     """Which recording a lab works on and what is done to it. finding: the type of the finding that is asked about.
 
     as_type: the type that it gets in the lab, "" for its own. without: files and folders of evidence that are taken away.
-    sample: AWS's mark of a sample finding is put into it.
+    sample: AWS's mark of a sample finding is put into it. expected: a finding like it is put in, of a call of somebody of your own.
     """
 
     recording: str
@@ -31,6 +33,7 @@ class LabCase:
     as_type: str = ""
     without: tuple[str, ...] = ()
     sample: bool = False
+    expected: bool = False
 
     @property
     def folder(self) -> Path:
@@ -45,7 +48,10 @@ class LabCase:
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab. families: names of playbooks. prerequisites: names of labs. digest: of its file, so that a mark says what it was given for."""
+    """One lab. families: names of playbooks. prerequisites: names of labs. digest: of its file, so that a mark says what it was given for.
+
+    stage: of the plan that is done in the lab, against the emulators; "" for a lab that is answered.
+    """
 
     name: str
     title: str
@@ -58,6 +64,7 @@ class Lab:
     questions: tuple[str, ...]
     case: LabCase
     digest: str
+    stage: str = ""
 
 
 def recordings() -> list[str]:

@@ -18,7 +18,7 @@ from kit.errors import TrainingError
 from kit.evidence.intake import Progress, load_new_case
 from kit.training.asking import asked_of
 from kit.training.kinds import LabQuestion
-from kit.training.lab import LAB_LEVELS, Lab
+from kit.training.lab import LAB_LEVELS, USE_WHERE_DONE, Lab
 from kit.training.locking import lock_case
 from kit.training.material import Material
 from kit.whole_file import write_whole
@@ -59,7 +59,8 @@ def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = Non
             load_new_case(made / LAB_CASE, [str(Path(scratch, "evidence"))], progress=progress)
             lock_case(made / LAB_CASE, lab)
             write_whole(made / PAGE, page)
-            write_whole(made / ANSWERS, _answer_file(lab.name, seed, asked, {}))
+            if not lab.stage:
+                write_whole(made / ANSWERS, _answer_file(lab.name, seed, asked, {}))
             write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
             if folder.is_dir():
                 folder.rmdir()
@@ -123,20 +124,29 @@ def page_digest(page: str) -> str:
 def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> str:
     """The page of a lab as a learner gets it."""
     level, use = LAB_LEVELS[lab.level]
+    answered = (
+        f"Write the answers into `{ANSWERS}`. A question without an answer gets no mark; `kit train grade FOLDER` grades.",
+        "What does harm, and a guess where nothing can be told, takes marks away.\n",
+    )
+    done = (
+        f"Do the stage `{lab.stage}` of the plan: `kit train emulate FOLDER` opens a shell in which `kit`, `aws` and `kubectl` reach an emulated",
+        "account and cluster of this case, as `kit train emulate FOLDER -- COMMAND` does for one command, such as `jupyter lab`. Plan, preview, apply,",
+        "look and undo there. When the shell ends, account and cluster are looked at, and the mark is given. Time is kept, not marked.\n",
+    )
     parts = [
         f"# {lab.title}\n",
         f"Lab `{lab.name}`, seed {seed}. Level {lab.level}: {level}, about {lab.minutes} minutes.\n",
         f"{lab.story}\n",
         f"The case lies in `{LAB_CASE}/`. Work on finding `{finding_id}`.\n",
-        f"What you use: {use}\n",
+        f"What you use: {USE_WHERE_DONE if lab.stage else use}\n",
         "## Goals\n",
         *(f"* {goal}" for goal in lab.goals),
-        "\n## Questions\n",
-        f"Write the answers into `{ANSWERS}`. A question without an answer gets no mark; `kit train grade FOLDER` grades.",
-        "What does harm, and a guess where nothing can be told, takes marks away.\n",
+        f"\n## {'What is looked at' if lab.stage else 'Questions'}\n",
+        *(done if lab.stage else answered),
     ]
     for number, one in enumerate(asked, 1):
-        parts += [f"### {number}. {one.name}\n", f"{one.text}\n", *one.lines, "", f"Answer: {one.form}\n"]
+        parts += [f"### {number}. {one.name}\n", f"{one.text}\n", *one.lines, ""]
+        parts += [] if lab.stage else [f"Answer: {one.form}\n"]
     return "\n".join(parts)
 
 

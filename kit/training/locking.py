@@ -20,8 +20,8 @@ _ANSWERED_BY = {
 
 
 def lock_case(case: Path, lab: Lab) -> None:
-    """Lock a lab's case as its level has it."""
-    if lab.level < OPEN_FROM_LEVEL:
+    """Lock a lab's case as its level has it; where a lab is done, the plan is what it is done with."""
+    if lab.level < OPEN_FROM_LEVEL and not lab.stage:
         write_locks(case, {what: _until(what, lab) for what in LOCKABLE})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import random
 from functools import cached_property
@@ -40,6 +42,12 @@ class Material:
         names = [name for name in self._recording.names if name.startswith("audit")]
         return [orjson.loads(line) for name in names for line in self._recording.text(name).split("\n") if line]
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Name → text of the recording's JSON files, without its truth."""
+        names = [name for name in self._recording.names if name.endswith(".json") and name != TRUTH]
+        return {name: self._recording.text(name) for name in names}
+
     @cached_property
     def hostile_events(self) -> list[dict[str, Any]]:
         """The audit events of the attacker's calls."""
@@ -53,6 +61,50 @@ class Material:
             playbook_of(str(one)).family
             for one in (self.finding["Type"], *(told["type"] for told in self.told.values()))
         }
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """The findings of the recording, the one that is asked about as the lab has it."""
+        names = [name for name in self._recording.names if _has_findings(name)]
+        every = [one for name in names for one in json.loads(self._recording.text(name))["Findings"]]
+        return [self.finding if one["Id"] == self.finding["Id"] else one for one in every]
+
+    @cached_property
+    def expected(self) -> dict[str, Any]:
+        """A finding like the one that is asked about, of a call of somebody of your own: chosen by the seed from the calls of others."""
+        theirs = {str(one["username"]) for one in self.truth["attacker"]["identities"]}
+        made = copy.deepcopy(self.finding)
+        call = made["Service"]["Action"]["KubernetesApiCallAction"]
+        own = [
+            event
+            for event in self.events
+            if not event["user"]["username"].startswith(("system:", "eks:"))
+            and event["user"]["username"] not in theirs
+            and (event.get("objectRef") or {}).get("resource")
+            and event["sourceIPs"][0] not in self.truth["attacker"]["source_ips"]
+        ]
+        close = [event for event in own if event["objectRef"]["resource"] == call.get("Resource")] or own
+        close = [event for event in close if event["verb"] == call.get("Verb")] or close
+        event = self.chance("expected").choice(close)
+        user, about, address = event["user"], event["objectRef"], event["sourceIPs"][0]
+        details = made["Resource"]["KubernetesDetails"]["KubernetesUserDetails"]
+        details |= {"Username": user["username"], "Groups": user.get("groups", []), "Uid": user.get("uid", "")}
+        call |= {
+            "RequestUri": event["requestURI"].partition("?")[0],
+            "Verb": event["verb"],
+            "SourceIps": [address],
+            "UserAgent": event.get("userAgent", ""),
+            "RemoteIpDetails": {"IpAddressV4": address},
+            "StatusCode": (event.get("responseStatus") or {}).get("code", 200),
+            "Resource": about["resource"],
+            "Namespace": about.get("namespace", ""),
+            "ResourceName": about.get("name", ""),
+        }
+        made["Resource"].pop("AccessKeyDetails", None)
+        made["Id"] = hashlib.sha256(f"{self.seed}:{self.finding_id}:expected".encode()).hexdigest()[:32]
+        made["Arn"] = f"{made['Arn'].rpartition('/')[0]}/{made['Id']}"
+        made["Service"] |= dict.fromkeys(("EventFirstSeen", "EventLastSeen"), event["requestReceivedTimestamp"])
+        return made
 
     def objects(self, resource: str) -> list[dict[str, Any]]:
         """The objects of one kind in the dump."""
@@ -79,7 +131,8 @@ class Material:
 
     def _findings(self, name: str) -> list[dict[str, Any]]:
         listed = json.loads(self._recording.text(name))["Findings"]
-        return [self._as_in_lab(one) if one["Id"] == self.finding_id else one for one in listed]
+        made = [self._as_in_lab(one) if one["Id"] == self.finding_id else one for one in listed]
+        return [*made, self.expected] if self.lab.case.expected else made
 
     def _chosen(self) -> dict[str, Any]:
         names = [name for name in self._recording.names if _has_findings(name)]

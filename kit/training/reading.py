@@ -7,8 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from kit.actions.action import STAGES
 from kit.errors import TrainingError
 from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks_by_family
+from kit.training.about_state import LOOKED_AT
 from kit.training.asking import ASKED_IN_LABS
 from kit.training.lab import LAB_LEVELS, Lab, LabCase, recordings
 from kit.words import nearest
@@ -17,9 +19,16 @@ LABS = Path(__file__).parent / "labs"
 LAB_FILE = "lab.toml"
 _MEMBERS: dict[str, type] = {
     "title": str, "story": str, "level": int, "minutes": int, "family": object, "goals": list, "prerequisites": list,
-    "questions": list, "case": dict,
+    "questions": list, "case": dict, "stage": str,
 }  # fmt: skip
-_OF_CASE: dict[str, type] = {"recording": str, "finding": str, "as_type": str, "without": list, "sample": bool}
+_OF_CASE: dict[str, type] = {
+    "recording": str,
+    "finding": str,
+    "as_type": str,
+    "without": list,
+    "sample": bool,
+    "expected": bool,
+}
 
 
 def labs(folder: Path = LABS) -> dict[str, Lab]:
@@ -85,10 +94,10 @@ class _Reader:
         except ValueError as error:
             self._fault(f"is no TOML: {error}")
             return None
-        self._members(read, _MEMBERS, "", optional=("prerequisites",))
+        self._members(read, _MEMBERS, "", optional=("prerequisites", "stage"))
         about = read.get("case")
         if isinstance(about, dict):
-            self._members(about, _OF_CASE, "case.", optional=("as_type", "without", "sample"))
+            self._members(about, _OF_CASE, "case.", optional=("as_type", "without", "sample", "expected"))
         families = read.get("family")
         lists: dict[str, Any] = {name: read.get(name, []) for name in ("goals", "prerequisites", "questions")}
         lists |= {"family": [families] if isinstance(families, str) else families}
@@ -108,6 +117,7 @@ class _Reader:
             about.get("as_type", ""),
             tuple(about.get("without", [])),
             about.get("sample", False),
+            about.get("expected", False),
         )
         self._known(lists, case, read)
         if len(self._faults) > before:
@@ -124,6 +134,7 @@ class _Reader:
             questions=tuple(lists["questions"]),
             case=case,
             digest=hashlib.sha256(text).hexdigest(),
+            stage=read.get("stage", ""),
         )
 
     def _members(self, read: dict[str, Any], members: dict[str, type], of: str, optional: tuple[str, ...]) -> None:
@@ -145,6 +156,14 @@ class _Reader:
         for where, name, every in known:
             if name not in every:
                 self._fault(f"{where}: {name!r} is not known; {nearest(name, list(every))}")
+        stage = read.get("stage", "")
+        if stage and stage not in STAGES:
+            self._fault(f"stage: {stage!r} is no stage of a plan; {nearest(stage, STAGES)}")
+        for number, one in enumerate(lists["questions"]):
+            if one in ASKED_IN_LABS and (one in LOOKED_AT) != bool(stage):
+                self._fault(
+                    f"questions[{number}]: {one} is {'looked at, and this lab has no stage' if not stage else 'answered, and this lab is done'}"
+                )
         if read["level"] not in LAB_LEVELS:
             self._fault(f"level: {read['level']} is none of {', '.join(map(str, LAB_LEVELS))}")
         if not 0 < read["minutes"] <= 480:

@@ -12,7 +12,9 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from kit.errors import KitError
+from kit.plan.suppression import FIELDS
 from kit.show.html_table import safe
+from kit.training.about_findings import Filtered
 from kit.training.grading import LAST_WITH_HINTS, LabMark, grade_folder, keep_start, next_hint, work_in
 from kit.training.kinds import FiveSentences, LabQuestion, Matched, Ordered, Picked
 from kit.training.learner_folder import ANSWERS, LAB_CASE, PAGE, answers_in, keep_answers, start_lab
@@ -22,7 +24,8 @@ from kit.training.results import write_results
 
 CERTIFICATE = "certificate.json"
 _SEEDS = 100_000
-_WIDE = widgets.Layout(width="900px")
+_WIDE, _HALF = widgets.Layout(width="900px"), widgets.Layout(width="450px")
+_MOST_FIELDS = 8  # of a filter that is written in the notebook
 
 
 def labs_to_do(progress: str = "") -> widgets.Widget:
@@ -181,12 +184,28 @@ def _picker(one: LabQuestion, answer: Any) -> tuple[widgets.Widget, Callable[[],
         return widgets.VBox(list(drops.values())), lambda: {
             key: drop.value for key, drop in drops.items() if drop.value
         }
+    if isinstance(one, Filtered):
+        return _criterion(answer if isinstance(answer, dict) else {})
     kind = widgets.Text if isinstance(one, Ordered) else widgets.Textarea
     shown = ", ".join(answer) if isinstance(answer, list) else answer or ""
     text = kind(value=shown, placeholder="c, a, b" if isinstance(one, Ordered) else "", layout=_WIDE)
     if isinstance(one, FiveSentences):
         return text, lambda: text.value
     return text, lambda: [letter.strip() for letter in text.value.split(",") if letter.strip()]
+
+
+def _criterion(given: dict[str, Any]) -> tuple[widgets.Widget, Callable[[], Any]]:
+    """A filter as fields with their values: a field is picked, its value is typed."""
+    rows = [
+        (
+            widgets.Dropdown(options=["", *sorted(FIELDS)], value=field if field in FIELDS else "", layout=_HALF),
+            widgets.Text(value=value if isinstance(value, str) else ", ".join(value), layout=_HALF),
+        )
+        for field, value in [*given.items(), *[("", "")] * max(0, _MOST_FIELDS - len(given))]
+    ]
+    return widgets.VBox([widgets.HBox(row) for row in rows]), lambda: {
+        field.value: [value.strip() for value in text.value.split(",")] for field, text in rows if field.value
+    }
 
 
 def _page_of(made: LabMark) -> str:

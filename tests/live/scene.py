@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from kubernetes.config import kube_config
 from moto.iam.models import iam_backends
 
 from kit.training.emulators.aws_emulator import AwsEmulator
-from kit.training.emulators.controllers import hands_on, policy_endpoint
 from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
-from kit.training.emulators.kubernetes_kinds import KINDS
+from kit.training.emulators.standing import standing_in
 from tests import cases
 from tests.command import RECORDINGS, Done, kit
 
@@ -99,105 +97,13 @@ def standing(
     case: one that is copied instead of made anew.
     """
     source = RECORDINGS / recording
-    account = json.loads((source / "aws" / "eks-describe-cluster.json").read_text())["cluster"]
-    _, _, _, region, number, _ = account["arn"].split(":")
-    objects = [one for path in sorted((source / "cluster").glob("*.json")) for one in _objects(path)]
-    for one in objects:
-        if enforced and one["kind"] == "DaemonSet" and one["metadata"]["name"] == "aws-node":
-            agent = {"name": "aws-eks-nodeagent", "image": "agent", "args": ["--enable-network-policy=true"]}
-            one["spec"]["template"]["spec"]["containers"].append(agent)
-    if enforced:
-        name = {"name": "amazon-vpc-cni", "namespace": "kube-system"}
-        data = {"enable-network-policy-controller": "true"}
-        objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
-        objects.append(policy_endpoint("of-another", "kube-system", {}))
-    with KubernetesEmulator(objects, checkpoints=checkpoints) as kubernetes, AwsEmulator(number, region) as aws:
-        if enforced:
-            kubernetes.faults.append(hands_on(kubernetes))
-        aws.fill(recording, partial(_fill, source=source, cluster=account))
-        aws.account.clusters[account["name"]].description["endpoint"] = kubernetes.url
+    texts = {str(path.relative_to(source)): path.read_text() for path in source.rglob("*.json")}
+    with standing_in(texts, recording, enforced=enforced, checkpoints=checkpoints) as stood:
         shutil.copytree(case or cases.shared(source), folder / "case")
-        kubeconfig = kubernetes.kubeconfig(folder / "kubeconfig", account["arn"])
+        kubeconfig = stood.kubernetes.kubeconfig(folder / "kubeconfig", stood.arn)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        yield Scene(folder / "case", aws, kubernetes, own | aws.environment() | {"KUBECONFIG": str(kubeconfig)})
-
-
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    kind = next(one for one in KINDS if one.plural == path.stem)
-    for item in json.loads(path.read_text())["items"]:
-        yield {"apiVersion": kind.api_version, "kind": kind.kind} | item
-
-
-def _fill(aws: AwsEmulator, source: Path, cluster: dict[str, Any]) -> None:
-    issuer = cluster["identity"]["oidc"]["issuer"].removeprefix("https://")
-    text = "".join(
-        path.read_text() for folder in ("aws", "cluster") for path in sorted((source / folder).glob("*.json"))
-    )
-    _principals(aws, text, issuer)
-    ec2 = aws.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/18")["Subnet"]["SubnetId"]
-    group = ec2.create_security_group(GroupName="eks-cluster-sg", Description="nodes", VpcId=vpc)["GroupId"]
-    groups = dict[str, list[str]]()
-    for reservation in _read(source, "ec2-describe-instances")["Reservations"]:
-        for one in reservation["Instances"]:
-            tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-            own = {name: value for name, value in tags.items() if not name.startswith("aws:")}
-            address = one["PrivateIpAddress"]  # of which EC2 makes its private DNS name
-            aws.add_instance(
-                one["InstanceId"], tags=own, SubnetId=subnet, SecurityGroupIds=[group], PrivateIpAddress=address
-            )
-            if "aws:autoscaling:groupName" in tags:
-                groups.setdefault(tags["aws:autoscaling:groupName"], []).append(one["InstanceId"])
-    for name, instances in groups.items():
-        aws.add_autoscaling_group(name, instances)
-    eks, name = aws.client("eks"), cluster["name"]
-    network = {"subnetIds": [subnet]}
-    eks.create_cluster(name=name, roleArn=f"arn:aws:iam::{aws.number}:role/cluster", resourcesVpcConfig=network)
-    described = aws.account.clusters[name].description
-    kept = {member: cluster[member] for member in ("arn", "accessConfig", "identity", "logging", "version", "status")}
-    described |= kept
-    described["resourcesVpcConfig"] |= {"vpcId": vpc} | {
-        member: cluster["resourcesVpcConfig"][member]
-        for member in ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs")
-    }
-    for path in sorted((source / "aws").glob("eks-describe-access-entry-*.json")):
-        entry = json.loads(path.read_text())["accessEntry"]
-        eks.create_access_entry(
-            clusterName=name, principalArn=entry["principalArn"], kubernetesGroups=entry["kubernetesGroups"]
-        )
-        attached = _read(source, path.stem.replace("describe-access-entry", "list-associated-access-policies"))
-        for policy in attached["associatedAccessPolicies"]:
-            eks.associate_access_policy(
-                clusterName=name,
-                principalArn=entry["principalArn"],
-                policyArn=policy["policyArn"],
-                accessScope=policy["accessScope"],
-            )
-    for path in sorted((source / "aws").glob("eks-describe-pod-identity-association-*.json")):
-        one = json.loads(path.read_text())["association"]
-        eks.create_pod_identity_association(
-            clusterName=name, namespace=one["namespace"], serviceAccount=one["serviceAccount"], roleArn=one["roleArn"]
-        )
-    for finding in json.loads((source / "findings.json").read_text())["Findings"]:
-        aws.add_finding(finding)
-
-
-def _principals(aws: AwsEmulator, text: str, issuer: str) -> None:
-    iam = aws.client("iam")
-    statements = [
-        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
-        {
-            "Effect": "Allow",
-            "Principal": {"Federated": f"arn:aws:iam::{aws.number}:oidc-provider/{issuer}"},
-            "Action": "sts:AssumeRoleWithWebIdentity",
-        },
-    ]
-    trust = {"Version": "2012-10-17", "Statement": statements}
-    for role in sorted({*re.findall(rf"arn:aws:iam::{aws.number}:role/([\w+=,.@-]+)", text), "cluster"}):
-        iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust))
-    for user in sorted(set(re.findall(rf"arn:aws:iam::{aws.number}:user/([\w+=,.@-]+)", text))):
-        iam.create_user(UserName=user)
+        environment = own | stood.aws.environment() | {"KUBECONFIG": str(kubeconfig)}
+        yield Scene(folder / "case", stood.aws, stood.kubernetes, environment)
 
 
 def add_access_key(aws: AwsEmulator, user: str, access_key_id: str) -> None:
@@ -208,7 +114,3 @@ def add_access_key(aws: AwsEmulator, user: str, access_key_id: str) -> None:
     iam.create_access_key(UserName=user)
     backend = iam_backends[aws.number]["aws"]
     backend.users[user].access_keys[-1].access_key_id = access_key_id
-
-
-def _read(source: Path, name: str) -> dict[str, Any]:
-    return dict(json.loads((source / "aws" / f"{name}.json").read_text()))

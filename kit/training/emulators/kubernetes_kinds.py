@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -166,3 +167,22 @@ def unsupported(what: str) -> Refusal:
 def only_metadata(item: Object) -> Object:
     """An object as clients get it that ask for metadata alone."""
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
+
+
+def objects_in(texts: Mapping[str, str]) -> Iterator[Object]:
+    """The objects of a dump, each with kind and version. texts: name → text of its files, a kind each: cluster/pods.json."""
+    for name in sorted(texts):
+        folder, _, file = name.rpartition("/")
+        if folder == "cluster":
+            kind = next(one for one in KINDS if one.plural == file.removesuffix(".json"))
+            for item in json.loads(texts[name])["items"]:
+                yield {"apiVersion": kind.api_version, "kind": kind.kind} | item
+
+
+def as_state(texts: Mapping[str, str]) -> dict[str, Object]:
+    """The objects of a dump by their keys in the state of an emulator that they stand in."""
+    kinds = {one.kind: one for one in KINDS}
+    return {
+        key_of(kinds[one["kind"]], one["metadata"].get("namespace", ""), one["metadata"]["name"]): one
+        for one in objects_in(texts)
+    }

@@ -1,0 +1,129 @@
+"""Labs that are done: account and cluster stand in the emulators, the plan's stage is applied, and the state after it is marked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.config import kube_config
+
+from kit.errors import TrainingError
+from kit.training.asking import asked_of
+from kit.training.emulated import EmulatedLab, emulated
+from kit.training.grading import LabMark
+from kit.training.kinds import Reached
+from kit.training.learner_folder import STARTED, Started, lab_page, page_digest
+from kit.training.material import Material
+from kit.training.reading import labs
+from kit.training.variation import AS_RECORDED
+from tests import cases
+from tests.command import kit
+from tests.live.scene import said
+
+EVERY = {name: lab for name, lab in labs().items() if lab.stage}
+
+
+def started(name: str, place: Path) -> Path:
+    """A learner's folder, as `kit train start` makes one with the seed that changes nothing; its case is copied."""
+    lab = EVERY[name]
+    material = Material(lab, AS_RECORDED)
+    page = lab_page(lab, AS_RECORDED, material.finding_id, asked_of(material))
+    told = Started(name, AS_RECORDED, lab.digest, page_digest(page), "0", "2026-01-01T00:00:00Z")
+    shutil.copytree(cases.shared(lab.case.folder), place / "lab" / "case")
+    (place / "lab" / STARTED).write_text(json.dumps(asdict(told)))
+    return place / "lab"
+
+
+def marks(made: LabMark) -> dict[str, int]:
+    return {one.asked.name: one.mark for one in made.questions}
+
+
+@contextmanager
+def commands(lab: EmulatedLab) -> Iterator[Any]:
+    """`kit` with account and cluster of the lab; the client reads its variable when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", lab.environment["KUBECONFIG"])
+        yield lambda *arguments: kit(*arguments, env=lab.environment)
+
+
+def apply(lab: EmulatedLab, *options: str) -> None:
+    """Plan and apply, with what only a person can do counted as done."""
+    case = lab.folder / "case"
+    with commands(lab) as run:
+        plan = json.loads(said(run("plan", case, "--json", *options)))
+        words = [one["id"] for one in plan["actions"] if one["by_person"]]
+        by_hand = [word for id_ in words for word in ("--by-hand", id_)]
+        arguments = ("--approve", plan["digest"], "--check-after", "0", "--without-capture", "none", *by_hand)
+        for _ in range(2):  # what a person did, and what was waited for
+            assert run("apply", case, *arguments).returncode in (0, 1)
+
+
+def test_a_stage_that_was_done_scores_all_and_one_that_was_not_little(tmp_path: Path) -> None:
+    folder, kept = started("do-contain", tmp_path), tmp_path / "progress.json"
+    nothing = json.loads(
+        said(kit("train", "emulate", folder, "--progress", kept, "--json", "--", sys.executable, "-c", "pass"))
+    )
+    assert nothing["mark"] < 40 and nothing["harm"] == 0
+    with emulated(folder) as lab:
+        apply(lab, "--only", "contain")
+        made = lab.mark(kept)
+        assert (made.mark, made.harm, made.attempt) == (100, 0, 2)
+        cluster = lab._standing.kubernetes
+        for key in [one for one in cluster.objects("deployments") if "/store/" in one]:
+            cluster.remove(key)  # with all that it owns
+        assert marks(lab.mark(kept))["service_is_up"] < 0
+    assert (folder / "case" / "journal.jsonl").exists()
+    with emulated(folder) as lab:  # as recorded again
+        assert not (folder / "case" / "journal.jsonl").exists() and (folder / "tries" / "1" / "journal.jsonl").exists()
+        assert lab.mark(kept).mark == nothing["mark"]
+
+
+STAGES = {
+    "do-freeze": ("freeze",),
+    "do-contain": ("contain",),
+    "do-revoke": ("revoke",),
+    "do-capture": ("freeze", "contain", "capture"),
+    "do-eradicate": (),
+    "do-recover": (),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", STAGES)
+def test_each_stage_is_done_by_the_plan(name: str, tmp_path: Path) -> None:
+    with emulated(started(name, tmp_path)) as lab:
+        before = lab.mark(tmp_path / "progress.json")
+        assert before.mark < 40 and before.harm == 0, marks(before)
+        apply(lab, *(word for stage in STAGES[name] for word in ("--only", stage)))
+        made = lab.mark(tmp_path / "progress.json")
+        assert (made.mark, made.harm) == (100, 0), [(one.asked.name, one.graded.missed) for one in made.questions]
+
+
+def test_each_stage_of_a_plan_has_its_lab_and_something_to_reach() -> None:
+    from kit.actions.action import STAGES as OF_PLAN
+
+    assert sorted(lab.stage for lab in EVERY.values()) == sorted(OF_PLAN) and EVERY.keys() == STAGES.keys()
+    for lab in EVERY.values():
+        asked = asked_of(Material(lab, AS_RECORDED))
+        assert [one.name for one in asked if isinstance(one, Reached) and one.things and not one.keeps]
+        assert {"service_is_up", "evidence_is_kept"} <= {one.name for one in asked}
+
+
+def test_a_lab_that_is_done_is_not_graded_and_one_that_is_answered_is_not_emulated(tmp_path: Path) -> None:
+    folder = started("do-contain", tmp_path)
+    refused = kit("train", "grade", folder, "--progress", tmp_path / "p")
+    assert refused.returncode == 2 and "kit train emulate" in refused.stderr
+    refused = kit("train", "emulate", folder, "--progress", tmp_path / "p", "--", "no-such-program")
+    assert refused.returncode == 2 and "cannot be started" in refused.stderr and not (tmp_path / "p").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(TrainingError, match=r"eks-forensic-kit\[training\]"), emulated(folder):
+            pass
