@@ -174,6 +174,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "learner_folder",
             "locking",
             "material",
+            "pickers",
             "progress",
             "reading",
             "results",

@@ -28,7 +28,7 @@ MODULES = {
 # Packages that one room alone may import.
 OWNERS = {
     "plotly": ("kit.show.figures",),
-    "ipywidgets": ("kit.show.lab", "kit.show.remediation", "kit.training.workbook"),
+    "ipywidgets": ("kit.show.lab", "kit.show.remediation", "kit.training.workbook", "kit.training.pickers"),
     "itables": ("kit.show.lab",),
     "papermill": ("kit.report",),
     "nbconvert": ("kit.report",),

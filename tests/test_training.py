@@ -21,8 +21,10 @@ from kit.training.kinds import HARM_COSTS, NOTHING_TOLD, FiveSentences, LabQuest
 from kit.training.lab import SAMPLE_CASE, Lab, recordings
 from kit.training.locking import OPEN_FROM_LEVEL
 from kit.training.material import Material
+from kit.training.pickers import picker_of
 from kit.training.reading import LABS, lab_named, labs
 from kit.training.variation import AS_RECORDED, TRUTH, Recording
+from tests import cases
 from tests.command import Done, kit, kit_json, told
 from tests.docs import OF_TYPES, pages
 from tests.truth import score
@@ -197,6 +199,25 @@ def test_an_expected_finding_lies_among_the_others(tmp_path: Path) -> None:
     made.write(tmp_path)
     listed = {one["Id"] for one in json.loads((tmp_path / "findings.json").read_text())["Findings"]}
     assert listed - {one["Id"] for one in made.findings} == {made.expected["Id"]}
+
+
+def test_names_are_picked_from_the_cases_own_rows() -> None:
+    case, lab = cases.shared(CASES["stolen_sa_token"]), EVERY[LAB]
+    material = Material(lab, AS_RECORDED, recording("stolen_sa_token", AS_RECORDED))
+    one = ASKED_IN_LABS["affected_pods"](material)
+    table, answer = picker_of(one, one.right_answer, case)
+    assert answer() == one.right_answer
+    narrow, says, shown = table.children
+    rows = [row.children[1].value for row in shown.children]
+    assert len(rows) > 50 and all(any(f"<b>{name}</b>" in row for row in rows) for name in one.right_answer)
+    assert any("gone" in row and "calls, 2026-" in row for row in rows) and any("; node ip-" in row for row in rows)
+    narrow.value = "NODE IP-"
+    assert 0 < len(shown.children) < len(rows) and f"of {len(rows)}" in says.value
+    assert answer() == one.right_answer  # what is chosen stays
+    calls = ASKED_IN_LABS["attackers_calls"](material)
+    timeline, chosen = picker_of(calls, ["b"], case)
+    timeline.children[0].children[0].value = True
+    assert chosen() == ["a", "b"] and "UTC" in timeline.children[0].children[1].value
 
 
 def test_a_guess_at_what_cannot_be_told_costs_more_than_no_answer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +13,19 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from kit.errors import KitError
-from kit.plan.suppression import FIELDS
 from kit.show.html_table import safe
-from kit.training.about_findings import Filtered
 from kit.training.grading import LAST_WITH_HINTS, LabMark, grade_folder, keep_start, next_hint, work_in
-from kit.training.kinds import FiveSentences, LabQuestion, Matched, Ordered, Picked
+from kit.training.kinds import Picked
+from kit.training.lab import Lab
 from kit.training.learner_folder import ANSWERS, LAB_CASE, PAGE, answers_in, keep_answers, start_lab
+from kit.training.pickers import picker_of
 from kit.training.progress import entries_of, progress_file
 from kit.training.reading import lab_named, labs
 from kit.training.results import write_results
 
 CERTIFICATE = "certificate.json"
 _SEEDS = 100_000
-_WIDE, _HALF = widgets.Layout(width="900px"), widgets.Layout(width="450px")
-_MOST_FIELDS = 8  # of a filter that is written in the notebook
+_WIDE = widgets.Layout(width="900px")
 
 
 def labs_to_do(progress: str = "") -> widgets.Widget:
@@ -66,7 +66,8 @@ class _Labs:
             if not folder.exists():
                 self._says.value = "The case of the lab is made; this takes some seconds."
                 keep_start(start_lab(lab, folder, seed), self._progress)
-            self._work.children = [_Sheet(folder, self._progress, self._draw).box]
+            sheet = widgets.HTML(_done_in(lab, folder)) if lab.stage else _Sheet(folder, self._progress, self._draw).box
+            self._work.children = [sheet]
             self._draw()
 
 
@@ -101,13 +102,14 @@ class _Sheet:
 
     def _ask(self) -> None:
         one = self._asked[self._number]
+        printed = [] if isinstance(one, Picked) else one.lines  # choices stand beside their buttons
         lines = Markup("").join(
-            Markup("<li style='list-style:none'>{}</li>").format(safe(line.removeprefix("* "))) for line in one.lines
+            Markup("<li style='list-style:none'>{}</li>").format(safe(line.removeprefix("* "))) for line in printed
         )
         text = Markup("<h4>{} of {}: {}</h4><p>{}</p><ul>{}</ul>").format(
             self._number + 1, len(self._asked), one.name, one.text, lines
         )
-        picker, self._answer = _picker(one, self._answers.get(one.name))
+        picker, self._answer = picker_of(one, self._answers.get(one.name), self._folder / LAB_CASE)
         kept = widgets.HTML("Kept." if one.name in self._answers else "Not answered yet.")
         self._place.children = [widgets.HTML(text), picker, kept]
         self._says.value = ""
@@ -155,57 +157,15 @@ class _Sheet:
         return widgets.VBox([name, key, button, says])
 
 
-def _picker(one: LabQuestion, answer: Any) -> tuple[widgets.Widget, Callable[[], Any]]:
-    """What a question is answered with, and what gives the answer."""
-    if isinstance(one, Picked) and one.choices:
-        chosen = {
-            letter: widgets.ToggleButton(
-                description=letter, value=letter in (answer or ()), layout=widgets.Layout(width="50px")
-            )
-            for letter in one.choices
-        }
-        return widgets.HBox(list(chosen.values())), lambda: [
-            letter for letter, button in chosen.items() if button.value
-        ]
-    if isinstance(one, Picked):
-        names = sorted(one.among)
-        known = tuple(name for name in answer or () if name in names)
-        listed = widgets.SelectMultiple(options=names, value=known, rows=min(15, len(names) or 1), layout=_WIDE)
-        return listed, lambda: list(listed.value)
-    if isinstance(one, Matched):
-        given = answer if isinstance(answer, dict) else {}
-        options = [("–", ""), *((option, option) for option in one.options)]
-        drops = {
-            key: widgets.Dropdown(
-                options=options, description=key, value=given.get(key) if given.get(key) in one.options else ""
-            )
-            for key in one.items
-        }
-        return widgets.VBox(list(drops.values())), lambda: {
-            key: drop.value for key, drop in drops.items() if drop.value
-        }
-    if isinstance(one, Filtered):
-        return _criterion(answer if isinstance(answer, dict) else {})
-    kind = widgets.Text if isinstance(one, Ordered) else widgets.Textarea
-    shown = ", ".join(answer) if isinstance(answer, list) else answer or ""
-    text = kind(value=shown, placeholder="c, a, b" if isinstance(one, Ordered) else "", layout=_WIDE)
-    if isinstance(one, FiveSentences):
-        return text, lambda: text.value
-    return text, lambda: [letter.strip() for letter in text.value.split(",") if letter.strip()]
-
-
-def _criterion(given: dict[str, Any]) -> tuple[widgets.Widget, Callable[[], Any]]:
-    """A filter as fields with their values: a field is picked, its value is typed."""
-    rows = [
-        (
-            widgets.Dropdown(options=["", *sorted(FIELDS)], value=field if field in FIELDS else "", layout=_HALF),
-            widgets.Text(value=value if isinstance(value, str) else ", ".join(value), layout=_HALF),
-        )
-        for field, value in [*given.items(), *[("", "")] * max(0, _MOST_FIELDS - len(given))]
-    ]
-    return widgets.VBox([widgets.HBox(row) for row in rows]), lambda: {
-        field.value: [value.strip() for value in text.value.split(",")] for field, text in rows if field.value
-    }
+def _done_in(lab: Lab, folder: Path) -> str:
+    """How a lab is done that is not answered: in a shell, or in notebooks that are opened from it."""
+    said = Markup(
+        "<h3>{}</h3><p>{}</p><p>This lab is done, not answered. Read <code>{}</code>, then type in a terminal:</p>"
+        "<p><code>{}</code></p><p>In the notebooks that this opens, 60_remediation plans, previews, applies and undoes; <code>case_dir</code> is"
+        " <code>{}</code>. The mark is given when JupyterLab is shut down there.</p>"
+    )
+    command = shlex.join(["kit", "train", "emulate", str(folder), "--", "jupyter", "lab"])
+    return str(said.format(lab.title, lab.story, folder / PAGE, command, folder / LAB_CASE))
 
 
 def _page_of(made: LabMark) -> str:
