@@ -184,7 +184,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     }
     | {
         f"kit/training/{name}.py": ("tests/live/test_training_done.py", "tests/test_training.py")
-        for name in ("about_state", "emulated")
+        for name in ("about_state", "emulated", "lab_state")
     },
 }
 """Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""

@@ -136,6 +136,7 @@ def grade(folder: Path, answers: Path | None, progress: Path | None, as_json: bo
 @shows_errors
 def emulate(folder: Path, command: tuple[str, ...], progress: Path | None, as_json: bool) -> None:
     """Emulate account and cluster of the lab in FOLDER for a shell, or for COMMAND after --, and mark what they hold at its end."""
+    from kit.errors import TrainingError
     from kit.training.emulated import emulated, run_in
     from kit.training.progress import entries_of, progress_file
 
@@ -148,6 +149,12 @@ def emulate(folder: Path, command: tuple[str, ...], progress: Path | None, as_js
         )
         tell("`exit` ends the lab and marks it" if not command else "the lab is marked when the command ends")
         run_in(lab, list(command))
+        if not lab.is_touched:
+            raise TrainingError(
+                "nothing was changed in account and cluster, so nothing is marked",
+                where=lab.lab.name,
+                next="open it again: kit plan, kit apply",
+            )
         made = lab.mark(kept)
     _print_mark(made, as_json)
 

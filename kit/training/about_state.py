@@ -5,98 +5,37 @@ What has to hold is the ground truth's: the identities, pods and objects that we
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import yaml
-
 from kit.model.arn import compared
-from kit.training.calls import outcome, with_namespace
-from kit.training.emulators.kubernetes_access import Access
-from kit.training.emulators.kubernetes_documents import satisfied
-from kit.training.emulators.kubernetes_kinds import Asked, Object, as_state
+from kit.training.calls import with_namespace
 from kit.training.kinds import LabQuestion, Reached
+from kit.training.lab_state import (
+    ENDED_INSTANCE,
+    LabState,
+    arns_of,
+    done_in_cluster,
+    is_cut_off,
+    is_exposed,
+    may_still,
+    pod_of,
+    services_up,
+    state_recorded,
+)
 from kit.training.material import Material
-
-_ENDED, _FINISHED = ("shutting-down", "terminated"), ("Succeeded", "Failed")
-_FOR_ALL = ("authorization.k8s.io", "authentication.k8s.io")  # groups in which everybody may ask about themselves
-_SERVICE_ACCOUNT, _ANONYMOUS = "system:serviceaccount:", "system:anonymous"
-
-
-@dataclass(frozen=True)
-class Held:
-    """What account, cluster and case hold at one moment.
-
-    objects: by their keys in the emulator's state. aws: as kit.training.emulators.aws_state has it, {} of a recording. principals: who signs
-    in through access entries or aws-auth, as the authenticator compares them. captured: names of the files that were captured.
-    snapshots: instance → states of the snapshots of its volumes.
-    """
-
-    objects: Mapping[str, Object]
-    principals: frozenset[str]
-    aws: Mapping[str, Any] = field(default_factory=dict)
-    captured: frozenset[str] = frozenset()
-    snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def of(self, resource: str) -> list[Object]:
-        """The objects of one kind."""
-        return [one for key, one in self.objects.items() if key.partition("/")[0].partition(".")[0] == resource]
-
-    def at(self, place: str) -> Object | None:
-        """The object at RESOURCE/NAMESPACE/NAME, the resource without its group."""
-        found = (one for key, one in self.objects.items() if _place(key) == place)
-        return next(found, None)
-
-    def instance(self, node: str) -> str:
-        """The id of a node's instance."""
-        known = self.objects.get(f"nodes//{node}", {}).get("spec", {}).get("providerID", "")
-        return str(known.rpartition("/")[2])
-
-    def is_up(self, node: str, instance: str) -> bool:
-        """Whether a node stands, its instance runs, and something gets through to it."""
-        known = self.aws.get("instances", {}).get(instance, {})
-        if f"nodes//{node}" not in self.objects or known.get("state") in _ENDED:
-            return False
-        groups = {group for each in known.get("groups", {}).values() for group in each}
-        listed = [self.aws["security_groups"][group] for group in groups]
-        return not listed or any(one["ingress"] or one["egress"] for one in listed)
-
-    def is_captured(self, name: str) -> bool:
-        """Whether a file was captured that is named after a thing."""
-        return any(name in file for file in self.captured)
-
-
-def recorded(material: Material) -> Held:
-    """What a recording holds when a lab begins."""
-    texts = material.texts
-    entries = [
-        json.loads(text)["accessEntry"]["principalArn"]
-        for name, text in texts.items()
-        if name.startswith("aws/eks-describe-access-entry-")
-    ]
-    objects = as_state(texts)
-    return Held(objects, frozenset(map(compared, entries)) | mapped_in(objects))
-
-
-def mapped_in(objects: Mapping[str, Object]) -> frozenset[str]:
-    """The principals that aws-auth maps."""
-    data = (objects.get("configmaps/kube-system/aws-auth") or {}).get("data") or {}
-    lines = [one for member in ("mapRoles", "mapUsers") for one in yaml.safe_load(data.get(member) or "[]")]
-    return frozenset(compared(str(one.get("rolearn") or one.get("userarn"))) for one in lines)
 
 
 def attacker_is_out(material: Material) -> LabQuestion:
     """Whether the attacker's identities may still do what they did."""
-    before = recorded(material)
+    before = state_recorded(material)
     names = sorted({str(one["username"]) for one in material.truth["attacker"]["identities"]})
-    known = {name: events for name in names if (events := list(_let_through(material, name)))}
+    known = {name: events for name in names if (events := list(done_in_cluster(material, name)))}
     return Reached(
         name="attacker_is_out",
         text="Each of the attacker's identities is refused what it did.",
         goal="Take the attacker's access away",
-        things={name: f"{name} is refused." for name in known if _is_in(known[name], before)},
+        things={name: f"{name} is refused." for name in known if may_still(known[name], before)},
         proof={name: f"{name}: audit:{events[0]['auditID']} was let through" for name, events in known.items()},
         hints=(
             "An identity gets in by a token, a binding, an access entry or a line of aws-auth.",
@@ -114,7 +53,25 @@ def attackers_pods_are_cut_off(material: Material) -> LabQuestion:
         goal="Cut off what the attacker holds",
         things={name: f"Pod {name} reaches nothing." for name in pods},
         proof={name: f"{name}: {', '.join(pod['reasons'])}" for name, pod in pods.items()},
-        hints=("Policies add up: a pod that another policy lets through is not cut off.", "`kit plan --only contain`"),
+        hints=(
+            "Policies add up: a pod that another policy lets through is not cut off, nor is one on which none is enforced.",
+            "`kit check` says whether what was done holds.",
+        ),
+    )
+
+
+def nothing_is_exposed(material: Material) -> LabQuestion:
+    """Whether the Services that were put on the internet are closed to it."""
+    before = state_recorded(material)
+    named = [key for key in _of_findings(material, "objects_created") if key.startswith("services/")]
+    open_ = [key for key in named if is_exposed(before.at(key))]
+    return Reached(
+        name="nothing_is_exposed",
+        text="Each Service that a finding names as exposed is closed to the internet, or is gone.",
+        goal="Cut off what the attacker reaches",
+        things={key: f"{key} is closed to the internet." for key in open_},
+        proof={key: f"{key} was made with a load balancer" for key in open_},
+        hints=("A Service of type ClusterIP has no load balancer.", "`kit plan --only contain`"),
     )
 
 
@@ -157,7 +114,7 @@ def evidence_is_captured(material: Material) -> LabQuestion:
 
 def attackers_objects_are_gone(material: Material) -> LabQuestion:
     """Whether the objects that the attacker made are gone."""
-    before = recorded(material)
+    before = state_recorded(material)
     made = [key for key in _of_findings(material, "objects_created") if before.at(key)]
     return Reached(
         name="attackers_objects_are_gone",
@@ -174,7 +131,7 @@ def attackers_objects_are_gone(material: Material) -> LabQuestion:
 
 def what_was_deleted_is_back(material: Material) -> LabQuestion:
     """Whether the workloads that the attacker deleted stand again."""
-    before, made = recorded(material), set(_of_findings(material, "objects_created"))
+    before, made = state_recorded(material), set(_of_findings(material, "objects_created"))
     gone = [
         key
         for key in _of_findings(material, "objects_deleted")
@@ -192,10 +149,10 @@ def what_was_deleted_is_back(material: Material) -> LabQuestion:
 
 def service_is_up(material: Material) -> LabQuestion:
     """Whether what is not the attacker's works as before: Services, nodes, people."""
-    before = recorded(material)
-    theirs = {compared(arn) for event in material.hostile_events for arn in _arns(event)}
+    before = state_recorded(material)
+    theirs = {compared(arn) for event in material.hostile_events for arn in arns_of(event)}
     touched = {pod["node"] for pod in material.truth["attacker_touched_pods"]}
-    things = {f"service {name}": f"Service {name} has a pod that serves." for name in _served(before)}
+    things = {f"service {name}": f"Service {name} has a pod that serves." for name in services_up(before)}
     nodes = sorted({str(one["metadata"]["name"]) for one in before.of("nodes")} - touched)
     things |= {f"node {name}": f"Node {name} is up." for name in nodes}
     things |= {f"access {one}": f"{one} can sign in." for one in sorted(before.principals - theirs)}
@@ -226,21 +183,25 @@ def evidence_is_kept(material: Material) -> LabQuestion:
     )
 
 
-def _look_at_access(material: Material, held: Held) -> Iterator[str]:
+def _look_at_access(material: Material, held: LabState) -> Iterator[str]:
     names = {str(one["username"]) for one in material.truth["attacker"]["identities"]}
-    yield from (name for name in names if not _is_in(list(_let_through(material, name)), held))
+    yield from (name for name in names if not may_still(list(done_in_cluster(material, name)), held))
 
 
-def _look_at_pods(material: Material, held: Held) -> Iterator[str]:
-    before = recorded(material)
+def _look_at_pods(material: Material, held: LabState) -> Iterator[str]:
+    before = state_recorded(material)
     for pod in _touched(material):
-        stands = _pod(held, pod["uid"])
-        if stands is None or _is_cut_off(stands, held) or not held.is_up(pod["node"], before.instance(pod["node"])):
+        stands = pod_of(held, pod["uid"])
+        if stands is None or is_cut_off(stands, held) or not held.is_up(pod["node"], before.instance(pod["node"])):
             yield with_namespace(pod)
 
 
-def _look_at_frozen(material: Material, held: Held) -> Iterator[str]:
-    before = recorded(material)
+def _look_at_exposed(material: Material, held: LabState) -> Iterator[str]:
+    yield from (key for key in _of_findings(material, "objects_created") if not is_exposed(held.at(key)))
+
+
+def _look_at_frozen(material: Material, held: LabState) -> Iterator[str]:
+    before = state_recorded(material)
     for node in _nodes(material):
         instance = before.instance(node)
         if held.snapshots.get(instance):
@@ -250,8 +211,8 @@ def _look_at_frozen(material: Material, held: Held) -> Iterator[str]:
     yield from (f"saved {with_namespace(pod)}" for pod in _touched(material) if held.is_captured(pod["name"]))
 
 
-def _look_at_captured(material: Material, held: Held) -> Iterator[str]:
-    before = recorded(material)
+def _look_at_captured(material: Material, held: LabState) -> Iterator[str]:
+    before = state_recorded(material)
     for node in _nodes(material):
         if "completed" in held.snapshots.get(before.instance(node), ()):
             yield f"finished {node}"
@@ -259,39 +220,40 @@ def _look_at_captured(material: Material, held: Held) -> Iterator[str]:
             yield f"processes {node}"
 
 
-def _look_at_made(material: Material, held: Held) -> Iterator[str]:
+def _look_at_made(material: Material, held: LabState) -> Iterator[str]:
     yield from (key for key in _of_findings(material, "objects_created") if held.at(key) is None)
 
 
-def _look_at_deleted(material: Material, held: Held) -> Iterator[str]:
+def _look_at_deleted(material: Material, held: LabState) -> Iterator[str]:
     yield from (key for key in _of_findings(material, "objects_deleted") if held.at(key))
 
 
-def _look_at_service(material: Material, held: Held) -> Iterator[str]:
-    before = recorded(material)
-    yield from (f"service {name}" for name in _served(held))
+def _look_at_service(material: Material, held: LabState) -> Iterator[str]:
+    before = state_recorded(material)
+    yield from (f"service {name}" for name in services_up(held))
     names = [str(one["metadata"]["name"]) for one in before.of("nodes")]
     yield from (f"node {name}" for name in names if held.is_up(name, before.instance(name)))
     yield from (f"access {one}" for one in held.principals)
 
 
-def _look_at_kept(material: Material, held: Held) -> Iterator[str]:
-    before = recorded(material)
+def _look_at_kept(material: Material, held: LabState) -> Iterator[str]:
+    before = state_recorded(material)
     for pod in _touched(material):
-        if _pod(held, pod["uid"]) or held.is_captured(pod["name"]):
+        if pod_of(held, pod["uid"]) or held.is_captured(pod["name"]):
             yield f"pod {with_namespace(pod)}"
     for node in _nodes(material):
         instance = before.instance(node)
-        ended = held.aws["instances"].get(instance, {}).get("state") in _ENDED
+        ended = held.aws["instances"].get(instance, {}).get("state") in ENDED_INSTANCE
         if not ended or held.snapshots.get(instance):
             yield f"node {node}"
     yield "findings"
 
 
-LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material, Held], Iterator[str]]]] = {
+LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material, LabState], Iterator[str]]]] = {
     ask.__name__: (ask, look)
     for ask, look in (
         (evidence_is_frozen, _look_at_frozen),
+        (nothing_is_exposed, _look_at_exposed),
         (attackers_pods_are_cut_off, _look_at_pods),
         (attacker_is_out, _look_at_access),
         (evidence_is_captured, _look_at_captured),
@@ -304,11 +266,6 @@ LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material
 """Name → what has to hold, and the look at what does."""
 
 
-def _place(key: str) -> str:
-    resource, _, rest = key.partition("/")
-    return f"{resource.partition('.')[0]}/{rest.removeprefix('/')}"
-
-
 def _of_findings(material: Material, member: str) -> list[str]:
     return sorted({str(key) for one in material.told.values() for key in one[member]})
 
@@ -319,87 +276,3 @@ def _touched(material: Material) -> list[Any]:
 
 def _nodes(material: Material) -> list[str]:
     return sorted({str(pod["node"]) for pod in _touched(material)})
-
-
-def _arns(event: Object) -> list[str]:
-    return list((event["user"].get("extra") or {}).get("arn") or ())
-
-
-def _let_through(material: Material, name: str) -> Iterator[Object]:
-    """What an identity of the attacker's did in the cluster, without what everybody may."""
-    for event in material.hostile_events:
-        about = event.get("objectRef") or {}
-        counts = about.get("resource") and about.get("apiGroup", "") not in _FOR_ALL
-        if event["user"]["username"] == name and counts and outcome(event) == "was let through":
-            yield event
-
-
-def _is_in(events: list[Object], held: Held) -> bool:
-    """Whether an identity signs in and may do any of what it did."""
-    for event in events:
-        user, about = event["user"], event["objectRef"]
-        name, arns = str(user["username"]), _arns(event)
-        if arns:
-            if held.principals & set(map(compared, arns)):
-                return True
-            continue
-        if name.startswith(_SERVICE_ACCOUNT):
-            account = held.objects.get(f"serviceaccounts/{name.removeprefix(_SERVICE_ACCOUNT).replace(':', '/')}")
-            if account is None or account["metadata"]["uid"] != user.get("uid"):
-                continue
-        elif name != _ANONYMOUS:
-            continue
-        members = ("apiGroup", "resource", "subresource", "namespace", "name")
-        asked = Asked(event["verb"], *(str(about.get(member, "")) for member in members))
-        who = {"username": name, "groups": user.get("groups") or []}
-        if Access(held.objects, who, "", []).allows(asked):
-            return True
-    return False
-
-
-def _pod(held: Held, uid: str) -> Object | None:
-    return next((one for one in held.of("pods") if one["metadata"]["uid"] == uid), None)
-
-
-def _is_cut_off(pod: Object, held: Held) -> bool:
-    """Whether the policies of a pod let nothing in and nothing out. Source: Kubernetes API reference, NetworkPolicy (policies add up)."""
-    about = pod["metadata"]
-    on = [
-        one["spec"]
-        for one in held.of("networkpolicies")
-        if one["metadata"]["namespace"] == about["namespace"]
-        and satisfied(_wanted(one["spec"].get("podSelector") or {}), about.get("labels") or {})
-    ]
-    return all(
-        any(way in (one.get("policyTypes") or ()) for one in on) and not any(one.get(way.lower()) for one in on)
-        for way in ("Ingress", "Egress")
-    )
-
-
-def _wanted(selector: Object) -> list[tuple[str, str, set[str]]]:
-    wanted = [(key, "In", {value}) for key, value in (selector.get("matchLabels") or {}).items()]
-    listed = selector.get("matchExpressions") or []
-    return wanted + [(one["key"], one["operator"], set(one.get("values") or ())) for one in listed]
-
-
-def _served(held: Held) -> list[str]:
-    """The Services that have a pod which serves."""
-    found = []
-    for service in held.of("services"):
-        selector, space = service["spec"].get("selector"), service["metadata"]["namespace"]
-        behind = [
-            one
-            for one in held.of("pods")
-            if selector
-            and one["metadata"]["namespace"] == space
-            and selector.items() <= (one["metadata"].get("labels") or {}).items()
-            and one.get("status", {}).get("phase") not in _FINISHED
-        ]
-        if any(_serves(pod, held) for pod in behind):
-            found.append(f"{space}/{service['metadata']['name']}")
-    return sorted(found)
-
-
-def _serves(pod: Object, held: Held) -> bool:
-    node = pod["spec"].get("nodeName")
-    return not _is_cut_off(pod, held) and (node is None or held.is_up(node, held.instance(node)))

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import TrainingError
 from kit.model.arn import compared
-from kit.training.about_state import LOOKED_AT, Held, mapped_in
+from kit.training.about_state import LOOKED_AT
 from kit.training.grading import LabMark, keep_mark, work_in
 from kit.training.kinds import LabQuestion
 from kit.training.lab import Lab
+from kit.training.lab_state import LabState, mapped_in
 from kit.training.learner_folder import LAB_CASE, Started
 from kit.training.material import Material
 
@@ -46,6 +47,11 @@ class EmulatedLab:
     _standing: Standing
     _volumes: dict[str, list[str]]
 
+    @property
+    def is_touched(self) -> bool:
+        """Whether anything was asked to change in account or cluster."""
+        return bool(self._standing.aws.changes) or any(call.changed for call in self._standing.kubernetes.calls)
+
     def mark(self, progress: Path) -> LabMark:
         """Look at what account, cluster and case hold now, and keep the mark. Raises TrainingError."""
         held = self._held()
@@ -55,7 +61,7 @@ class EmulatedLab:
             given[one.name] = [key for key in one.right_answer if key in looked]
         return keep_mark(self.folder, progress, given, self.started, self.lab, self.asked)
 
-    def _held(self) -> Held:
+    def _held(self) -> LabState:
         aws, objects = self._standing.aws.state(), self._standing.kubernetes.objects()
         entries = [arn for cluster in aws["clusters"].values() for arn in cluster.get("AccessEntry", {})]
         captures = self.folder / LAB_CASE / "captures"
@@ -66,7 +72,7 @@ class EmulatedLab:
             for instance, volumes in self._volumes.items()
         }
         principals = frozenset(map(compared, entries)) | mapped_in(objects)
-        return Held(objects, principals, aws, frozenset(files), snapshots)
+        return LabState(objects, principals, aws, frozenset(files), snapshots)
 
 
 @contextmanager
@@ -94,6 +100,7 @@ def emulated(folder: Path) -> Iterator[EmulatedLab]:
     _set_aside(folder)
     with standing_in(material.texts, f"{lab.case.recording}:{started.seed}") as standing:
         standing.kubernetes.recreate = True
+        standing.kubernetes.takes_all = True  # kubectl sends no token by HTTP
         standing.kubernetes.faults.append(takes_load_balancers_down(standing.kubernetes))
         volumes = dict[str, list[str]]()
         for one in standing.aws.client("ec2").describe_volumes()["Volumes"]:

@@ -19,7 +19,7 @@ from kit.evidence.intake import Progress, load_new_case
 from kit.training.asking import asked_of
 from kit.training.kinds import LabQuestion
 from kit.training.lab import LAB_LEVELS, USE_WHERE_DONE, Lab
-from kit.training.locking import lock_case
+from kit.training.locking import OPEN_FROM_LEVEL, lock_case
 from kit.training.material import Material
 from kit.whole_file import write_whole
 from kit.words import iso, nearest
@@ -131,7 +131,21 @@ def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> 
     done = (
         f"Do the stage `{lab.stage}` of the plan: `kit train emulate FOLDER` opens a shell in which `kit`, `aws` and `kubectl` reach an emulated",
         "account and cluster of this case, as `kit train emulate FOLDER -- COMMAND` does for one command, such as `jupyter lab`. Plan, preview, apply,",
-        "look and undo there. When the shell ends, account and cluster are looked at, and the mark is given. Time is kept, not marked.\n",
+        "look and undo there; `kit apply --check-after 0` does not wait before it looks again. When the shell ends, account and cluster are looked at, and",
+        "the mark is given where anything was changed. Time is kept, not marked.\n",
+    )
+    rows = (
+        "## How to look into the case\n",
+        "`kit findings case` lists the findings; `kit scope`, `kit show` and `kit brief` are locked until what they answer is graded. The finding and the rows, in Python:\n",
+        "```python",
+        "import kit",
+        f'case = kit.open_case("{LAB_CASE}")',
+        f'case.finding("{finding_id}").raw                   # the finding as GuardDuty wrote it',
+        "case.tables                                        # the tables and their columns",
+        'case.sql("SELECT received_at, verb, request_uri, user_name, source_address, response_code FROM audit ORDER BY 1")',
+        "```\n",
+        f"The files as they were given lie in `{LAB_CASE}/evidence/`. *Affected* is every pod, node and account that stands in the finding or hangs on what",
+        "does: a service account in it stands for all of its pods at any time, a workload for its pods, a pod for its node.\n",
     )
     parts = [
         f"# {lab.title}\n",
@@ -141,7 +155,9 @@ def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> 
         f"What you use: {USE_WHERE_DONE if lab.stage else use}\n",
         "## Goals\n",
         *(f"* {goal}" for goal in lab.goals),
-        f"\n## {'What is looked at' if lab.stage else 'Questions'}\n",
+        "",
+        *(rows if lab.level < OPEN_FROM_LEVEL and not lab.stage else ()),
+        f"## {'What is looked at' if lab.stage else 'Questions'}\n",
         *(done if lab.stage else answered),
     ]
     for number, one in enumerate(asked, 1):

@@ -68,14 +68,12 @@ def apply(lab: EmulatedLab, *options: str) -> None:
 
 def test_a_stage_that_was_done_scores_all_and_one_that_was_not_little(tmp_path: Path) -> None:
     folder, kept = started("do-contain", tmp_path), tmp_path / "progress.json"
-    nothing = json.loads(
-        said(kit("train", "emulate", folder, "--progress", kept, "--json", "--", sys.executable, "-c", "pass"))
-    )
-    assert nothing["mark"] < 40 and nothing["harm"] == 0
     with emulated(folder) as lab:
+        nothing = lab.mark(kept)
+        assert nothing.mark < 40 and nothing.harm == 0 and not lab.is_touched
         apply(lab, "--only", "contain")
         made = lab.mark(kept)
-        assert (made.mark, made.harm, made.attempt) == (100, 0, 2)
+        assert (made.mark, made.harm, made.attempt) == (100, 0, 2) and lab.is_touched
         cluster = lab._standing.kubernetes
         for key in [one for one in cluster.objects("deployments") if "/store/" in one]:
             cluster.remove(key)  # with all that it owns
@@ -83,7 +81,7 @@ def test_a_stage_that_was_done_scores_all_and_one_that_was_not_little(tmp_path: 
     assert (folder / "case" / "journal.jsonl").exists()
     with emulated(folder) as lab:  # as recorded again
         assert not (folder / "case" / "journal.jsonl").exists() and (folder / "tries" / "1" / "journal.jsonl").exists()
-        assert lab.mark(kept).mark == nothing["mark"]
+        assert lab.mark(kept).mark == nothing.mark
 
 
 STAGES = {
@@ -105,6 +103,35 @@ def test_each_stage_is_done_by_the_plan(name: str, tmp_path: Path) -> None:
         apply(lab, *(word for stage in STAGES[name] for word in ("--only", stage)))
         made = lab.mark(tmp_path / "progress.json")
         assert (made.mark, made.harm) == (100, 0), [(one.asked.name, one.graded.missed) for one in made.questions]
+
+
+_DELETES = """import os, urllib.request, yaml
+known = yaml.safe_load(open(os.environ["KUBECONFIG"]))
+at = "/api/v1/namespaces/kubernetes-dashboard/services/kubernetes-dashboard"
+urllib.request.urlopen(urllib.request.Request(known["clusters"][0]["cluster"]["server"] + at, method="DELETE"))
+"""
+
+
+def test_a_command_is_marked_by_what_it_changed(tmp_path: Path) -> None:
+    folder, kept = started("do-contain", tmp_path), tmp_path / "progress.json"
+    command = ("train", "emulate", folder, "--progress", kept, "--json", "--", sys.executable, "-c")
+    looked = kit(*command, "pass")
+    assert looked.returncode == 2 and "nothing is marked" in looked.stderr and not kept.exists()
+    # A Service that is gone is closed, and nobody who worked by it is served any more.
+    made = json.loads(said(kit(*command, _DELETES)))
+    by_name = {one["name"]: one for one in made["questions"]}
+    assert by_name["nothing_is_exposed"]["mark"] == 100 and by_name["service_is_up"]["harm"] == 1
+
+
+def test_policies_cut_off_a_pod_that_has_an_owner_alone(tmp_path: Path) -> None:
+    """The VPC CNI enforces none on another: `kit check` says so, too."""
+    with emulated(started("do-eradicate", tmp_path)) as lab:
+        apply(lab, "--only", "contain")
+        made = lab.mark(tmp_path / "progress.json")
+        assert (
+            marks(made)["attackers_pods_are_cut_off"] == 0
+            and "isolate_pod" in (lab.folder / "case" / "journal.jsonl").read_text()
+        )
 
 
 def test_each_stage_of_a_plan_has_its_lab_and_something_to_reach() -> None:

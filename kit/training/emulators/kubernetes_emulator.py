@@ -80,6 +80,7 @@ class KubernetesEmulator(KubernetesState):
     ) -> None:
         super().__init__(objects, recreate=recreate)
         self.version, self.checkpoints = version, checkpoints
+        self.takes_all = False  # whether a caller without a token is the one of the kubeconfig
         self.url = ""
         self.calls: list[Call] = []
         self.asked: list[Asked] = []  # what authorization let through, `bind` and `escalate` too
@@ -156,6 +157,8 @@ class KubernetesEmulator(KubernetesState):
     def _execute(self, call: Call) -> Answer:
         if any(header.startswith("Impersonate-") for header in call.headers):
             raise unsupported("impersonation")
+        if self.takes_all and "Authorization" not in call.headers:
+            call = replace(call, headers={**call.headers, "Authorization": f"Bearer {TOKEN}"})
         own = call.headers.get("Authorization") == f"Bearer {TOKEN}"
         user = user_of(call, {TOKEN: self.user_info} | self.tokens)
         access = Access(self._objects, user, self.access_policy if own else "", self.asked)
