@@ -817,6 +817,25 @@ def delivered(records: list[dict[str, Any]]) -> dict[str, bytes]:
     return {key: gzip.compress(json.dumps({"Records": listed}).encode()) for key, listed in files.items()}
 
 
+def test_watch_reads_the_files_that_a_trail_delivers_too(room: Scene, tmp_path: Path) -> None:
+    case = cases.shared(RECORDINGS / STOLEN)
+    truth = json.loads((RECORDINGS / STOLEN / "ground_truth.json").read_text())
+    call = ("watch", case, "--since", truth["window"]["start"], "--until", "2026-11-23T17:00:00Z", "--folder")
+    by_history = asked(room, *call, tmp_path / "a")
+    trail = {"Name": "all", "TrailARN": "arn:aws:cloudtrail:eu-west-1:111122223333:trail/all", "S3BucketName": "logs"}
+    files = delivered(room.aws.account.recorded["trail"])
+    room.aws.account.recorded |= {"trails": [trail], "delivered": files}
+    by_files = asked(room, *call, tmp_path / "b")
+    told = [sorted(line for line in done.stdout.splitlines() if " cloudtrail " in line) for done in (by_history, by_files)]  # fmt: skip
+    assert (by_history.returncode, by_files.returncode) == (3, 3) and told[0] and told[0] == told[1]
+    damaged = next((tmp_path / "b" / "cloudtrail").glob("*.json.gz"))
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    again = asked(room, *call, tmp_path / "b")
+    assert again.returncode == 1 and damaged.name in again.stderr and "cannot be read" in again.stderr
+    damaged.unlink()
+    assert asked(room, *call, tmp_path / "b").stdout == by_files.stdout
+
+
 def exported(room: Scene) -> dict[str, bytes]:
     """The control plane's logs as CloudWatch Logs exports them, with a stream of another kind and the file that tests the bucket."""
     files = dict[str, bytes]()

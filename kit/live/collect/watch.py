@@ -7,8 +7,10 @@ look reaches back further than the one before it ended); CloudWatch Logs API, Fi
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ from typing import Any
 
 from kit.case.case import Case
 from kit.case.opening import open_case
-from kit.errors import CallError
+from kit.errors import CallError, WorkError
 from kit.evidence.intake import Progress
 from kit.lenient import dict_of, dicts_of, found_at, json_of, list_of, texts_of, time_of
 from kit.live.collect.collection_log import LOG_NAME, CollectionLog
@@ -144,14 +146,25 @@ def seen_again(folder: Path, known: KnownSigns, since: datetime) -> Iterator[See
     for line in log.lines:
         if line.get("kind") not in _KINDS or not line.get("file"):
             continue
-        answer = dict_of(json.loads((folder / line["file"]).read_bytes()))
-        if line["operation"] == "FilterLogEvents":
+        answer = _answer_in(folder / line["file"], line["operation"])
+        if line["operation"] == "GetObject":  # a file that a trail delivered; a digest has no records
+            found = (_of_trail(event, known, own) for event in dicts_of(answer.get("Records")))
+        elif line["operation"] == "FilterLogEvents":
             events = (dict_of(json_of(str(one.get("message")))) for one in dicts_of(answer.get("events")))
             found = (_of_audit(event, known, own) for event in events)
         else:
             events = (dict_of(json_of(str(one.get("CloudTrailEvent")))) for one in dicts_of(answer.get("Events")))
             found = (_of_trail(event, known, own) for event in events)
         yield from (one for one in found if one and (when := time_of(one.at)) and when >= since)
+
+
+def _answer_in(path: Path, operation: str) -> dict[str, Any]:
+    """What came in a file, which a trail delivers compressed. Raises WorkError where it cannot be read."""
+    try:
+        data = path.read_bytes()
+        return dict_of(json.loads(gzip.decompress(data) if operation == "GetObject" else data))
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+        raise WorkError(f"cannot be read: {error}", str(path), "delete it and call again: it is fetched anew") from None
 
 
 def _of_audit(event: dict[str, Any], known: KnownSigns, own: set[Any]) -> SeenAgain | None:
