@@ -84,7 +84,7 @@ class Collection:
     def sendings(self, request: Request) -> Iterator[Sent]:
         """What a request is sent for, with its parameters; nothing where a name that it needs is not known."""
         if request.service == "ecr":
-            self._group_images()
+            self._name_images()
         elif request is ORGANIZATION:
             trails = self.known.get("trail_buckets", [])
             self.known[request.each] = [self.values["account"]] if any(map(of_an_organization, trails)) else []
@@ -124,18 +124,12 @@ class Collection:
         """Where CloudTrail has the events of global services."""
         return _GLOBAL[str(self.values["partition"])]
 
-    def _group_images(self) -> None:
-        groups = dict[str, list[dict[str, str]]]()
-        for account, region, repository, digest in self.known.get("images", []):
-            if (account, region) == (self.values["account"], self.region):
-                groups.setdefault(repository, []).append({"imageDigest": digest})
-        self.known["repositories"] = [
-            {"repository": name, "digests": digests[at : at + 100]}
-            for name, digests in sorted(groups.items())
-            for at in range(0, len(digests), 100)
-        ]
-        self.known["repository_names"] = [{"repository": name} for name in sorted(groups)]
-        self.known["scanned"] = [{"repository": name, "digest": one} for name, digests in sorted(groups.items()) for one in digests]  # fmt: skip
+    def _name_images(self) -> None:
+        """The images of the account's registry, each by itself: ECR refuses a whole call for one image that is gone."""
+        here = (self.values["account"], self.region)
+        images = sorted(one[2:] for one in self.known.get("images", []) if one[:2] == here)
+        self.known["own_images"] = [{"repository": name, "digest": {"imageDigest": digest}} for name, digest in images]
+        self.known["repositories"] = [{"repository": name} for name in sorted({name for name, _ in images})]
 
     @property
     def _window(self) -> Window:

@@ -211,10 +211,10 @@ IN_AWS = (
     Request("iam", "iam", "GetPolicyVersion", {"PolicyArn": "$policy_arn", "VersionId": "$version"}, "policy_versions", resource=_POLICY),
     Request("iam", "iam", "ListOpenIDConnectProviders", finds={"oidc_providers": (("OpenIDConnectProviderList", "Arn"),)}),
     Request("iam", "iam", "GetOpenIDConnectProvider", {"OpenIDConnectProviderArn": "$one"}, "oidc_providers", resource="arn:$partition:iam::$account:oidc-provider/*"),
-    Request("ecr", "ecr", "DescribeImages", {"repositoryName": "$repository", "imageIds": "$digests"}, "repositories", resource=_REPOSITORY),
-    Request("ecr", "ecr", "DescribeImageScanFindings", {"repositoryName": "$repository", "imageId": "$digest"}, "scanned", resource=_REPOSITORY),
-    Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repository_names", resource=_REPOSITORY),
-    Request("ecr", "ecr", "GetLifecyclePolicy", {"repositoryName": "$repository"}, "repository_names", resource=_REPOSITORY),
+    Request("ecr", "ecr", "DescribeImages", {"repositoryName": "$repository", "imageIds": ["$digest"]}, "own_images", resource=_REPOSITORY),
+    Request("ecr", "ecr", "DescribeImageScanFindings", {"repositoryName": "$repository", "imageId": "$digest"}, "own_images", resource=_REPOSITORY),
+    Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
+    Request("ecr", "ecr", "GetLifecyclePolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
     Request("findings", "guardduty", "GetDetector", {"DetectorId": "$detectors"}, resource=_DETECTOR),
     Request("findings", "guardduty", "GetAdministratorAccount", {"DetectorId": "$detectors"}, resource=_DETECTOR),
     Request("findings", "guardduty", "ListMembers", {"DetectorId": "$detectors", "OnlyAssociated": "false"}, resource=_DETECTOR),
@@ -225,7 +225,7 @@ IN_AWS = (
     _related("resource.accessKeyDetails.userName", "roles"), _related("resource.accessKeyDetails.userName", "users"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
 )  # fmt: skip
-_MADE_FROM = {"network_streams": "flow_logs", "network_folders": "query_logs", "network_group": "interfaces", "stream": "instances", "network_bucket": "query_logs", "network_prefix": "flow_logs", "network_files": "flow_logs", "network_key": "flow_logs","repositories": "images", "repository": "images", "digests": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "repository_names": "images", "scanned": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
+_MADE_FROM = {"network_streams": "flow_logs", "network_folders": "query_logs", "network_group": "interfaces", "stream": "instances", "network_bucket": "query_logs", "network_prefix": "flow_logs", "network_files": "flow_logs", "network_key": "flow_logs","repositories": "images", "repository": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "own_images": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
 """All requests but those of ON_DEMAND and for logs in a bucket, which are sent on demand alone."""
 
