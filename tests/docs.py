@@ -253,6 +253,7 @@ def _training() -> str:
         "kit train hint my-lab affected_pods            # a hint costs",
         "kit train grade my-lab",
         "```\n",
+        "The page says how the finding and the rows of the evidence are looked at; `kit scope`, `kit show` and `kit brief` open when what they answer was graded.\n",
         "The same in JupyterLab: `notebooks/90_training.ipynb` lists the labs, opens one, asks question by question, grades, and writes a certificate.\n",
         "## Labs that are done\n",
         f"The labs {', '.join(f'`{one.name}`' for one in every if one.stage)} are done, not answered: account and cluster of the case stand in emulators on your",

@@ -201,6 +201,18 @@ def test_an_expected_finding_lies_among_the_others(tmp_path: Path) -> None:
     assert listed - {one["Id"] for one in made.findings} == {made.expected["Id"]}
 
 
+def test_what_does_harm_says_what_it_would_stop() -> None:
+    one = question("work-exposed-dashboard", "what_to_act_on", AS_RECORDED)
+    assert isinstance(one, Picked)
+    node = next(letter for letter in one.harmful if one.choices[letter].startswith("Terminate node"))
+    dump = json.loads((CASES["exposed_dashboard"] / "cluster" / "pods.json").read_text())["items"]
+    on = [pod for pod in dump if f"{pod['spec'].get('nodeName')}." == one.choices[node].rpartition(" ")[2]]
+    assert f"{len(on)} pods of your own would end, and no pod serves" in one.proof[node] and len(on) > 5
+    pods = [letter for letter in one.harmful if one.choices[letter].startswith("Delete pod")]
+    assert pods and all("1 pod of your own would end" in one.proof[letter] for letter in pods)  # none that is gone
+    assert not any("would end" in one.proof[letter] for letter in one.right)
+
+
 def test_names_are_picked_from_the_cases_own_rows() -> None:
     case, lab = cases.shared(CASES["stolen_sa_token"]), EVERY[LAB]
     material = Material(lab, AS_RECORDED, recording("stolen_sa_token", AS_RECORDED))

@@ -7,7 +7,9 @@ from string import ascii_lowercase
 from kit.playbooks.playbook import playbooks_by_family
 from kit.training.calls import with_namespace
 from kit.training.kinds import LabQuestion, Matched, Picked
+from kit.training.lab_state import LabState, services_up, state_recorded
 from kit.training.material import Material
+from kit.words import counted, few
 
 _ACTIONS = 4
 
@@ -24,13 +26,19 @@ def what_to_act_on(material: Material) -> LabQuestion:
     identities = sorted({one["username"] for one in material.truth["attacker"]["identities"]})
     theirs = {str(event["user"]["username"]) for event in material.events}
     people = sorted(one for one in theirs - set(identities) if not one.startswith(("system:", "eks:")))
-    quiet = [pod for pod in material.truth["all_pods"] if pod["uid"] not in affected | touched_uids]
+    before = state_recorded(material)
+    standing = {str(one["metadata"]["uid"]) for one in before.of("pods")}
+    quiet = [pod for pod in material.truth["all_pods"] if pod["uid"] in standing - affected - touched_uids]
     act = [f"Take away the access of {one}." for one in identities[:2]]
     act += [f"Isolate pod {with_namespace(pod)}." for pod in touched[:2]]
     spare = sorted({item["metadata"]["name"] for item in material.objects("nodes")} - nodes)
-    leave = [f"Terminate node {one}." for one in chance.sample(spare, min(1, len(spare)))]
+    ended = chance.sample(spare, min(1, len(spare)))
+    leave = [f"Terminate node {one}." for one in ended]
     leave += [f"Take away the access of {one}." for one in chance.sample(people, min(2, len(people)))]
-    leave += [f"Delete pod {one}." for one in chance.sample(sorted({with_namespace(pod) for pod in quiet}), 2)]
+    deleted = chance.sample(sorted({with_namespace(pod) for pod in quiet}), 2)
+    leave += [f"Delete pod {one}." for one in deleted]
+    stops = {f"Terminate node {one}.": _stopped(before, before.pods_on(one)) for one in ended}
+    stops |= {f"Delete pod {one}.": _stopped(before, {f"pods/{one}"}) for one in deleted}
     shown = chance.sample([*act, *leave], len(act) + len(leave))
     letters = dict(zip(ascii_lowercase, shown, strict=False))
     right = frozenset(letter for letter, text in letters.items() if text in act)
@@ -44,11 +52,18 @@ def what_to_act_on(material: Material) -> LabQuestion:
         right=right,
         harmful=frozenset(letters) - right,
         proof={
-            letter: f"{text} The attacker {'used' if text in act else 'neither used nor reached'} it."
+            letter: f"{text} The attacker {'used' if text in act else 'neither used nor reached'} it.{stops.get(text, '')}"
             for letter, text in letters.items()
         },
         hints=("What the attacker neither used nor reached stays as it is.", f"{len(right)} of these are done."),
     )
+
+
+def _stopped(before: LabState, pods: set[str]) -> str:
+    """What ends with pods, by what stood in the cluster: how many run, and the Services that are left without one."""
+    lost = sorted({*services_up(before)} - {*services_up(before.without(pods))})
+    says = f", and no pod serves {few(lost, _ACTIONS)} any more" if lost else ""
+    return f" {counted(len(pods), 'pod')} of your own would end{says}."
 
 
 def when_not_to_act(material: Material) -> LabQuestion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -44,6 +44,16 @@ class LabState:
         """The object at RESOURCE/NAMESPACE/NAME, the resource without its group."""
         found = (one for key, one in self.objects.items() if place_in_state(key) == place)
         return next(found, None)
+
+    def pods_on(self, node: str) -> set[str]:
+        """The keys of the pods on a node."""
+        return {
+            key for key, one in self.objects.items() if key.startswith("pods/") and one["spec"].get("nodeName") == node
+        }
+
+    def without(self, keys: set[str]) -> LabState:
+        """The same without these objects."""
+        return replace(self, objects={key: one for key, one in self.objects.items() if key not in keys})
 
     def instance(self, node: str) -> str:
         """The id of a node's instance."""
