@@ -937,8 +937,16 @@ def test_the_traffic_and_dns_queries_of_the_nodes_are_fetched_on_demand_and_kept
     assert not {"s3:GetObject", "s3:ListObjectsV2", "logs:FilterLogEvents"} & {
         call.operation for call in room.aws.calls
     }
+    room.aws.account.recorded["sizes"] = {next(iter(wanted)): 500 * 10**9}
+    much = collect(room, tmp_path / "much", *only("network"))
+    assert much.returncode == 2 and "up to 500 GB" in much.stderr and "--yes" in much.stderr
+    assert "s3:GetObject" not in {call.operation for call in room.aws.calls}
+    del room.aws.account.recorded["sizes"]
+    room.aws.account.recorded["stored_bytes"] = 10**15
+    assert "GB of the nodes' traffic" in collect(room, tmp_path / "much2", *only("network")).stderr
+    del room.aws.account.recorded["stored_bytes"]
     done = collect(room, tmp_path / "e", *only("network"))
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stderr
     had = {name: data for name, data in files_of(tmp_path / "e").items() if name.startswith("network/")}
     assert {data for name, data in had.items() if name.endswith(".gz")} == set(wanted.values())
     (name,) = [name for name, data in had.items() if record.encode() in data]

@@ -148,6 +148,8 @@ class Collection:
         nodes, vpc = self.known.get("instances", []), str(next(iter(self.known.get("vpc", [])), ""))
         interfaces = sorted(str(one["id"]) for one in self.known.get("interfaces", []) if one["instance"] in nodes)
         self.known["network_streams"] = [*streams_of(logs, resolvers, interfaces, vpc, self._window)]
+        groups = sorted({str(one["network_group"]) for one in self.known["network_streams"]})
+        self.known["network_groups"] = [{"network_group": name} for name in groups]
         place = str(self.values["account"]), self.region, vpc
         self.known["network_folders"] = [*folders_of(logs, resolvers, *place, self._window)]
 
@@ -164,7 +166,7 @@ class Collection:
         with self._learning:
             if name == "delivered" and not is_of(str(value), self._window):
                 return
-            if name == "network_files" and not is_network_file(str(value), one["part"], self._window):
+            if name == "network_files" and not is_network_file(value, one["part"], self._window):
                 return
             if name == "bucket_files" and not may_have(value, self._window):
                 return

@@ -54,9 +54,9 @@ def folders_of(flow_logs: Iterable[Any], resolvers: Names, account: str, region:
                 yield {"network_bucket": found[1], "network_prefix": f"{above}AWSLogs/{account}/vpcdnsquerylogs/{vpc}/{day:%Y/%m/%d}/", "part": ""}  # fmt: skip
 
 
-def is_network_file(key: str, part: str, window: Window) -> bool:
-    """Whether a file of a folder is of the log, and may have records of a window by the time in its name; one without a time may."""
-    name = key.rpartition("/")[2]
+def is_network_file(listed: Any, part: str, window: Window) -> bool:
+    """Whether a file, as S3 lists it, is of the log, and may have records of a window by the time in its name; one without a time may."""
+    name = (text_of(dict_of(listed).get("Key")) or "").rpartition("/")[2]
     found = _NAMED.search(name)
     if not name or (part and part not in name):
         return False

@@ -167,11 +167,15 @@ LOG_FILES = Request("audit", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefi
 LOG_FILE = Request("audit", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "bucket_files", resource="arn:$partition:s3:::$logs_bucket/$logs_prefix*")  # fmt: skip
 """The files of the control plane's logs in a bucket, and one of them: asked for on demand, in place of CloudWatch Logs."""
 NETWORK = (
+    Request("network", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$network_group"}, "network_groups"),
+    Request("network", "s3", "ListObjectsV2", {"Bucket": "$network_bucket", "Prefix": "$network_prefix"}, "network_folders", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"network_files": (("Contents",),)}),
     Request("network", "logs", "FilterLogEvents", {"logGroupName": "$network_group", "logStreamNamePrefix": "$stream", "startTime": "$from", "endTime": "$to"}, "network_streams", resource="arn:$partition:logs:$region:$account:log-group:*"),
-    Request("network", "s3", "ListObjectsV2", {"Bucket": "$network_bucket", "Prefix": "$network_prefix"}, "network_folders", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"network_files": (("Contents", "Key"),)}),
     Request("network", "s3", "GetObject", {"Bucket": "$network_bucket", "Key": "$network_key"}, "network_files", resource="arn:$partition:s3:::*/AWSLogs/*"),
 )  # fmt: skip
-"""The traffic and the DNS queries of the nodes, where they were logged: kept, and read by no reader."""
+"""The traffic and the DNS queries of the nodes, where they were logged: how much a group has, which files there are, and then both.
+
+Kept, and read by no reader.
+"""
 EVENT_HISTORY = Request("cloudtrail", "cloudtrail", "LookupEvents", {"StartTime": "$from", "EndTime": "$to"}, "days", everywhere=True)  # fmt: skip
 """Management events alone, of 90 days: asked where no trail's files could be had."""
 IN_AWS = (
@@ -225,7 +229,7 @@ IN_AWS = (
     _related("resource.accessKeyDetails.userName", "roles"), _related("resource.accessKeyDetails.userName", "users"),
     Request("findings", "guardduty", "GetFindings", {"DetectorId": "$detectors", "FindingIds": "$one"}, "finding_ids", 50, resource=_DETECTOR),
 )  # fmt: skip
-_MADE_FROM = {"network_streams": "flow_logs", "network_folders": "query_logs", "network_group": "interfaces", "stream": "instances", "network_bucket": "query_logs", "network_prefix": "flow_logs", "network_files": "flow_logs", "network_key": "flow_logs","repositories": "images", "repository": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "own_images": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
+_MADE_FROM = {"network_streams": "flow_logs", "network_folders": "query_logs", "network_group": "interfaces", "stream": "instances", "network_bucket": "query_logs", "network_prefix": "flow_logs", "network_files": "flow_logs", "network_key": "flow_logs", "network_groups": "flow_logs", "repositories": "images", "repository": "images", "roles": "principals", "users": "principals", "role": "principals", "user": "principals", "policy": "principals", "policy_arn": "policies", "version": "policy_versions", "own_images": "images", "digest": "images", "organization_trails": "trail_buckets", "trail_days": "trail_buckets", "trail_files": "delivered", "bucket": "trail_buckets", "prefix": "trail_buckets", "key": "delivered"}  # fmt: skip
 EVERY = (*THE_FINDING, LATEST, THE_CLUSTER, EVENTS, *LISTED_OBJECTS, *IN_AWS)
 """All requests but those of ON_DEMAND and for logs in a bucket, which are sent on demand alone."""
 

@@ -357,7 +357,26 @@ def _send(run: Collection, kinds: set[str], finding: Finding | None, wanted: Wan
     from_bucket = wanted.logs_from and kinds & {"audit", "authenticator"}
     run.send_all((LOG_FILE,) if from_bucket else ())
     run.send_all(those(*(one for one in IN_AWS if not (wanted.logs_from and one.service == "logs"))))
-    run.send_all(those(*NETWORK))
+    if "network" in kinds:
+        _send_network(run, wanted)
+
+
+def _send_network(run: Collection, wanted: Wanted) -> None:
+    """The logs of the nodes' traffic. Raises CallError where they are more than is fetched without a word."""
+    groups, folders, *logs = NETWORK
+    answers = [answer for sent in run.sendings(groups) for answer in run.fetch(sent)]
+    run.send_all((folders,))
+    window = Window(run.values["start"], run.values["end"])
+    names = [str(one["network_group"]) for one in run.known.get("network_groups", [])]
+    size = sum(estimate_of(answers, name, window, datetime.now(UTC)).bytes for name in names)
+    size += size_of(run.known.get("network_files", []), window).bytes
+    if size > ASK_ABOVE and not wanted.agreed:
+        raise CallError(
+            f"up to {size / 1e9:,.0f} GB of the nodes' traffic would be fetched",
+            where="start, end",
+            next="give a shorter window, or --yes to fetch it all",
+        )
+    run.send_all(tuple(logs))
 
 
 def arrived_by_kind(log: CollectionLog) -> list[Arrived]:

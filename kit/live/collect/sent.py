@@ -107,7 +107,8 @@ def known_as(name: str, value: Any, one: Any, account: str) -> Iterator[tuple[st
     elif name == "delivered":
         yield "trail_files", {"bucket": one["bucket"], "key": text}
     elif name == "network_files":
-        yield name, {"network_bucket": one["network_bucket"], "network_key": text, "key": text}
+        key, size = text_of(dict_of(value).get("Key")), dict_of(value).get("Size")
+        yield name, {"network_bucket": one["network_bucket"], "network_key": key, "key": key, "size": size}
     elif name == "interfaces":
         if instance := text_of(dict_of(dict_of(value).get("Attachment")).get("InstanceId")):
             yield name, {"id": text_of(dict_of(value).get("NetworkInterfaceId")), "instance": instance}

@@ -57,7 +57,11 @@ def _(account: Account, call: Call) -> Record:
     size = account.recorded.get("stored_bytes", 5_000_000)
     arn = f"arn:aws:logs:{account.region}:{account.number}:log-group:{name}:*"
     group = {"logGroupName": name, "arn": arn, "storedBytes": size, "creationTime": 1_760_000_000_000}
-    return {"logGroups": [group] if given else []}
+    prefix = call.parameters.get("logGroupNamePrefix", "")
+    others = [
+        group | {"logGroupName": one} for one in account.recorded.get("other_groups", {}) if one.startswith(prefix)
+    ]
+    return {"logGroups": [group, *others] if given else others}
 
 
 @fake("logs:DescribeLogStreams")
@@ -194,5 +198,6 @@ def _(account: Account, call: Call) -> Record:
     keys = [key for key in sorted(delivered) if key.startswith(call.parameters["Prefix"])]
     start = int(call.parameters.get("ContinuationToken", "0"))
     more = {"NextContinuationToken": str(start + 2)} if start + 2 < len(keys) else {}
-    rows = [{"Key": key, "Size": len(delivered[key])} for key in keys[start : start + 2]]
+    sizes = account.recorded.get("sizes", {})
+    rows = [{"Key": key, "Size": sizes.get(key, len(delivered[key]))} for key in keys[start : start + 2]]
     return {"Name": call.parameters["Bucket"], "Contents": rows, "IsTruncated": bool(more)} | more
