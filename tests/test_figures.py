@@ -117,6 +117,22 @@ def test_the_timeline_has_every_call_and_its_table_too() -> None:
     assert times(chart) == 6 and set(chart.rows["line"]) == {"service account checkout/api", "AWS: assumed-role/r/s"}
 
 
+def test_kinds_of_call_that_are_new_stand_on_the_timelines_own_axis() -> None:
+    rows, late = pd.DataFrame([call(number) for number in range(5)]), START + pd.Timedelta(minutes=2)
+    new = [
+        (START.to_pydatetime(), "get secrets"),
+        (late.to_pydatetime(), HOSTILE),
+        (START.to_pydatetime(), "list pods"),
+    ]
+    chart = figures.timeline_chart(rows, aws_calls(), findings(), coverage(), None, new_kinds=new)
+    line = list(chart.figure.layout.yaxis.ticktext).index("New kinds of call")
+    (drawn,) = (one for one in chart.figure.data if "new kind" in str(one.name))
+    assert set(drawn.y) == {line} and len(drawn.x) == 2 and "(3)" in drawn.name
+    assert "get secrets<br>list pods" in drawn.hovertext[0] and "<img" not in "".join(drawn.hovertext)
+    plain = figures.timeline_chart(rows, aws_calls(), findings(), coverage(), None)
+    assert "New kinds of call" not in plain.figure.layout.yaxis.ticktext
+
+
 def test_a_gap_is_shaded_and_named() -> None:
     gap = {"source": "audit", "state": "gap", "start_at": START, "end_at": START + pd.Timedelta(minutes=5)}
     chart = figures.timeline_chart(pd.DataFrame([call()]), aws_calls(), findings(), coverage(gap), None)

@@ -19,7 +19,8 @@ from kit.cli.main import main
 from kit.errors import CaseError
 from kit.plan.saved import saved_plan
 from kit.scope.scope import Scope
-from kit.show import answers, identities, lab, remediation, show
+from kit.show import answers, identities, lab, remediation, show, steps
+from kit.show.cited import anchor, cited_refs
 from kit.show.figures import HEADLESS
 from kit.show.figures.lifetimes import lifetimes
 from kit.store.choice import Choice, choice_of, keep_choice
@@ -227,6 +228,28 @@ def test_a_mark_in_a_notebook_is_said_and_asked_before_it_is_written(case: Path)
     write.click()
     (made,) = opened.marks
     assert (made.about, made.word, made.note) == (f"source_ip:{address}", "not-attacker", "the office")
+
+
+def test_a_row_that_was_tagged_in_a_notebook_stands_in_the_report_with_its_record(case: Path) -> None:
+    opened = Case(case)
+    row = str(opened.calls["ref"].iloc[-1])
+    ref, _area, tagging, _said, sure = lab.record_box(opened).children
+    assert tagging.layout.display == "none"
+    ref.value = row
+    assert tagging.layout.display == ""
+    tag, ask = tagging.children
+    write, cancel = sure.children
+    tag.value = "<b>ours</b>, by night"
+    ask.click()
+    cancel.click()
+    assert sure.layout.display == "none" and not opened.notes
+    ask.click()
+    write.click()
+    (made,) = opened.notes
+    assert (made.text, made.ref) == ("<b>ours</b>, by night", row)
+    told = steps.done(Case(case)).html
+    assert "&lt;b&gt;ours&lt;/b&gt;, by night" in told and f'href="#{anchor(row)}"' in told
+    assert row in cited_refs(Case(case))
 
 
 def test_the_plan_in_a_notebook_is_saved_as_the_command_saves_it_and_applied_by_its_digest_alone(case: Path) -> None:

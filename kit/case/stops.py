@@ -28,7 +28,7 @@ def stop_of_branch(kinds: tuple[str, ...], verdict: Verdict, has_finding: bool) 
     if verdict.word == CANNOT_TELL:
         first = verdict.limits[0]
         return StopNotebook(
-            f"Whether a {word} is affected cannot be told: {first.says}. To be able to tell, collect {collecting_words(first.collect, first.otherwise)}."
+            f"Whether any {word} is affected cannot be told: {first.says}. To be able to tell, collect {collecting_words(first.collect, first.otherwise)}."
         )
     return StopNotebook(f"This branch does not apply: no {word} is in the scope of these findings.")
 

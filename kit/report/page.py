@@ -126,11 +126,9 @@ def _appendix_last(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for part in parts:
             chosen = [cell for cell in part["cells"] if cell.metadata["folded"] == folded]
             sections = _sections(chosen)
-            left = _without_what_is_shown(sections, shown)
-            if folded:
-                sections = left
-                for section in sections:
-                    _fold(section, part["title"])
+            sections = _without_what_is_shown(sections, shown)
+            for section in sections if folded else ():
+                _fold(section, part["title"])
             cells = [cell for section in sections for cell in section]
             headings = list(dict.fromkeys(cell.metadata["heading"] for cell in cells if cell.metadata["heading"]))
             made.append({"title": part["title"], "headings": headings, "cells": cells, "folded": folded})
@@ -173,8 +171,9 @@ def _is_shown(cell: nbformat.NotebookNode, shown: set[str]) -> bool:
 def _fold(section: list[nbformat.NotebookNode], title: str) -> None:
     """Mark where the fold of a section begins and ends; its heading becomes the fold's. One that failed stays open."""
     first, heading = section[0], section[0].metadata["heading"]
-    ends = any(output.output_type == "error" for cell in section for output in cell.get("outputs", []))
-    first.metadata["opens"] = {"title": heading or title, "id": heading.replace(" ", "-"), "open": ends}
+    errors = [one for cell in section for one in cell.get("outputs", []) if one.output_type == "error"]
+    failed = any(one.ename != "StopNotebook" for one in errors)
+    first.metadata["opens"] = {"title": heading or title, "id": heading.replace(" ", "-"), "open": failed}
     if first.cell_type == "markdown":
         first.source = _HEADING.sub("", first.source, count=1)
     section[-1].metadata["closes"] = True

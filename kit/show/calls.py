@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 
 import pandas as pd
 from markupsafe import Markup
@@ -35,7 +36,9 @@ def timeline(case: Case) -> Shown:
         )
     window = (case.window.start, case.window.end) if case.window else None
     pods = _attacked_first(case)
-    chart = figures.timeline_chart(case.calls, case.aws_calls, case.findings, case.coverage, window, told(case), pods)
+    chart = figures.timeline_chart(
+        case.calls, case.aws_calls, case.findings, case.coverage, window, told(case), pods, _begun(case)
+    )
     columns: dict[str, Callable[[Row], str]] = {
         "At (UTC)": lambda row: clock(row["at"]),
         "Who": lambda row: safe(row["line"]),
@@ -102,6 +105,16 @@ def _owners_of_roles(case: Case) -> dict[str, str]:
             owner = f"{SERVICE_ACCOUNT}{account.replace('/', ':')}" if isinstance(account, str) else f"{NODE}{node}"
             found.setdefault(row["role"].rpartition("/")[2], owner)
     return found
+
+
+def _begun(case: Case) -> list[tuple[datetime, str]]:
+    """The kinds of call that the scope's identities made only since the first bad sign, each with the stretch in which the first was made."""
+    activity, first = case.activity(_STRETCHES), case.first_hostile_at
+    if activity.empty or first is None:
+        return []
+    before = set(activity[activity["at"] < first]["call"])
+    new = activity[~activity["call"].isin(before)].groupby("call")["at"].min()
+    return [(at.to_pydatetime(), str(call)) for call, at in new.items()]
 
 
 def new_kinds(case: Case) -> Shown:

@@ -19,7 +19,7 @@ _cited = WeakKeyDictionary[Case, dict[str, None]]()
 
 
 def cited_refs(case: Case) -> dict[str, None]:
-    """The refs whose raw text the report shows, in order: findings, the attacker's calls, then what subjects rest on."""
+    """The refs whose raw text the report shows, in order: findings, what notes are about, the attacker's calls, then what subjects rest on."""
     if case not in _cited:
         _cited[case] = dict.fromkeys(_wanted(case)[:MOST_CITED])
     return _cited[case]
@@ -32,6 +32,7 @@ def _wanted(case: Case) -> list[str]:
     turns = [refs[turn] for turn in range(max(map(len, whys), default=0)) for refs in whys if turn < len(refs)]
     refs = [
         *(f"finding:{one}" for one in case.findings["id"]),
+        *(one.ref for one in case.notes),  # rows that somebody tagged
         *case.calls["ref"],
         *case.aws_calls["ref"],
         *map(_whole, turns),

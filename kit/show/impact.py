@@ -108,7 +108,7 @@ def _days(times: Iterable[Any]) -> list[str]:
 
 def _heading(word: str, days: list[str]) -> str:
     """The heading of a column of times: with the day, where they are all of one, so that no cell repeats it."""
-    return f"{word}, {days[0]} UTC" if len(days) == 1 else f"{word} (UTC)"
+    return Markup('{}, <span class="whole">{} UTC</span>').format(word, days[0]) if len(days) == 1 else f"{word} (UTC)"
 
 
 def _span(first: Any, last: Any, days: list[str]) -> Markup:

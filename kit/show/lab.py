@@ -115,22 +115,55 @@ def explore(case: Case) -> widgets.Widget:
 
 
 def record_box(case: Case) -> widgets.Widget:
-    """What opens beneath a table when somebody clicks on one of its refs: the record, masked, with its file and line."""
+    """What opens beneath a table when somebody clicks on one of its refs: the record, masked, with its file and line; it can be tagged.
+
+    A tag is a note about the record: it is asked before it is written, and stands in the report under "Notes".
+    """
     ref = widgets.Text(placeholder="audit:…, or click on a ref", description="Record", continuous_update=False)
-    area = widgets.Output()
-    panel = widgets.VBox([ref, area])
+    tag = widgets.Text(placeholder="a word or a sentence for the report", description="Tag")
+    ask, yes, no = (widgets.Button(description=word) for word in ("Tag this record", "Write it down", "Cancel"))
+    area, said = widgets.Output(), widgets.Output()
+    tagging, sure = widgets.HBox([tag, ask]), widgets.HBox([yes, no])
+    tagging.layout.display = sure.layout.display = "none"
+    panel = widgets.VBox([ref, area, tagging, said, sure])
     panel.add_class("kit-record")
 
+    def answer(text: Any, *, asks: bool = False) -> None:
+        sure.layout.display = "" if asks else "none"
+        said.clear_output(wait=True)
+        with said:
+            _say(text)
+
+    def write(pressed: Any) -> None:
+        try:
+            made = case.note(tag.value, about())
+            answer(f"Recorded: {made.text}, about {made.ref}; {utc(made.at)}. It stands in the report.")
+        except KitError as error:
+            answer(error)
+
+    def about() -> str:
+        text = str(ref.value)
+        return text.partition("#")[0] if text.startswith("finding:") else text
+
     def draw(change: Any = None) -> None:
+        tagging.layout.display, sure.layout.display = "" if ref.value else "none", "none"
+        said.clear_output()
         area.clear_output(wait=True)
         with area:
             if ref.value:
                 try:
-                    display(case.about(ref.value.partition("#")[0] if ref.value.startswith("finding:") else ref.value))
+                    display(case.about(about()))
                 except KitError as error:
                     _say(error)
 
     ref.observe(draw, names="value")
+    ask.on_click(
+        lambda pressed: answer(
+            f"This will stand in the case and its report: {tag.value}, about {about()}. Write it down?", asks=True
+        )
+    )
+    yes.on_click(write)
+    no.on_click(lambda pressed: answer("Nothing was written."))
     display(HTML(_CLICKS))
     return panel
 

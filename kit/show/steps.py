@@ -14,6 +14,7 @@ from kit.case.case import Case
 from kit.plan.first_page import FirstPageRow, by_workload, kept_before, row_of, rows_of_plan
 from kit.plan.journal import done_so_far
 from kit.plan.plan import Plan, PlannedAction
+from kit.show import cited as evidence_of
 from kit.show.figures import HEADLESS
 from kit.show.html_table import Shown, clock, fold, safe
 from kit.show.words import pill, short_names, with_code
@@ -206,11 +207,16 @@ def _noted(case: Case) -> Markup:
             clock(one.at),
             pill("open", "possible") if number in still_open else "",
             safe(one.text, 400),
-            safe("".join([f", {one.owner}" if one.owner else "", f", about {one.ref}" if one.ref else ""])),
+            safe(f", {one.owner}" if one.owner else "") + _about(case, one.ref),
         )
         for number, one in enumerate(case.notes, 1)
     )
     return Markup("<h3>Notes</h3><ol>{}</ol>").format(listed) if listed else Markup("")
+
+
+def _about(case: Case, ref: str) -> Markup:
+    """What a note is about: a piece of evidence with a link to it, or another note."""
+    return Markup(", about {}").format(evidence_of.link(case, ref)) if ref else Markup("")
 
 
 def _checked(check: dict[str, str] | None) -> str:

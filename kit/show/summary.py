@@ -52,7 +52,13 @@ def summary(case: Case) -> Shown:
         says = "There is no finding in this case, so nothing is in scope. What evidence there is, and how good it is, stands below."
         return Shown(Markup('<div class="verdict calm"><p>{}</p></div>').format(says), says)
     brief = case.brief()
-    said = Markup("<p>{}</p>").format(Markup(" ").join(each for each in (what_was_done(case), _hit(case)) if each))
+    hit = _hit(case)
+    says_both = (
+        hit and not has_audit_log(case) and not len(case.aws_calls)
+    )  # that what was done and what it hit cannot be told
+    said = Markup("<p>{}</p>").format(
+        Markup(" ").join(one for one in ("" if says_both else what_was_done(case), hit) if one)
+    )
     first, others = brief["incidents"][:1], brief["incidents"][1:]
     titles = Markup("").join(_title(one) for one in first)
     screens = Markup("").join(_columns(case, one) for one in first)
@@ -263,7 +269,9 @@ def what_was_done(case: Case) -> Markup:
         number["changed"] and f"changed {counted(number['changed'], 'object')}",
         number["deleted"] and f"deleted {counted(number['deleted'], 'object')}",
     ]
-    did = some_of([word for word in words if word], 9) or "read, made or changed nothing that the log shows"
+    did = (
+        some_of([word for word in words if word], 9) or "read no secret, and made or changed nothing that the log shows"
+    )
     is_ = "is" if len(case.calls) + len(case.aws_calls) == 1 else "are"
     return Markup("{}{} {} the attacker's: they {}").format(some_of(sources), came, is_, did) + (
         f"; {', '.join(filter(None, parts))}." if codes else "."

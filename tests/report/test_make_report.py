@@ -193,6 +193,11 @@ def test_only_findings_say_what_cannot_be_told(case_dir: Path) -> None:
     text = make_report(case_dir).read_text(encoding="utf-8")
     assert "cannot tell" in text and "this case has no audit log" in text
     assert "not observed</span> No " not in text
+    shown = [
+        one.get_text(" ", strip=True)
+        for one in BeautifulSoup(text, "html.parser").select("main > section > .cell .kit")
+    ]
+    assert len(shown) > 5 and len(set(shown)) == len(shown)  # what no section can tell is said by the first of them
 
 
 def test_an_audit_log_without_a_finding_puts_nothing_into_scope(make_case: Callable[..., Path]) -> None:

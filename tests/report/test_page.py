@@ -283,3 +283,26 @@ def test_an_owner_is_whom_a_label_of_the_namespace_or_an_annotation_of_the_workl
         for name in re.findall(r"deployments/(\S+) \(", workloads):
             assert f"owner={name} people" in owners
     assert any("deployments/" in workloads for _, workloads, _, _ in rows)
+
+
+def test_a_zoom_in_the_timeline_moves_the_lives_of_pods_too(report: Path) -> None:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"{report.as_uri()}#Pods-over-time")
+        lives = page.locator(".kit-chart[data-name=lifetimes] .js-plotly-plot")
+        expect(lives.locator(".main-svg").first).to_be_visible()
+        start, end = page.evaluate(
+            """() => {
+            const plot = name => document.querySelector(`.kit-chart[data-name=${name}] .js-plotly-plot`);
+            const [start, end] = plot("timeline").layout.xaxis.range.map(at => new Date(`${at}Z`).getTime());
+            const range = [start + (end - start) / 4, start + (end - start) / 2].map(at => new Date(at).toISOString().slice(0, -1));
+            return Plotly.relayout(plot("timeline"), {"xaxis.range[0]": range[0], "xaxis.range[1]": range[1]}).then(() => range);
+        }"""
+        )
+        shown = page.evaluate(
+            "document.querySelector('.kit-chart[data-name=lifetimes] .js-plotly-plot').layout.xaxis.range"
+        )
+        coverage = page.evaluate("document.querySelectorAll('.kit-chart[data-moves]').length")
+        browser.close()
+    assert [at[:22] for at in shown] == [start[:22], end[:22]] and coverage == 2

@@ -22,6 +22,7 @@ MOST_BOXES = 40  # more than these are gathered
 _WIDTH, _HEIGHT, _COLUMN, _ROW = 146, 62, 168, 76  # pixels of a box, and from one to the next
 _KEPT = 6  # credentials that stay apart where many lead nowhere
 _LINES = 4  # in a box
+_LEAST_WIDTH = 760  # pixels of a path, so that it can be read on a narrow screen; a shorter one is not blown up
 _LETTERS = 23  # in a line of a box
 _SINGLE = ("created", "exec", "let_in", "forwarded")  # deeds that have a box each; others are gathered by kind
 _WORDS = {
@@ -106,7 +107,7 @@ def _credential(
         return
     root = f"address|{address}"
     boxes.setdefault(root, Box(root, "address", [address]))
-    box.before, box.lines[1] = [root], through or "no credential is told apart"
+    box.before, box.lines[1] = [root], through or "no credential is known"
 
 
 def _key(one: Moment) -> str:
@@ -256,8 +257,8 @@ def path_svg(boxes: list[Box], address_of: Callable[[str], str]) -> Markup:
     drawn = Markup("").join(_drawn(box, address_of(box.ref) if box.ref else "") for box in boxes)
     says = f"Attack path: {counted(sum(box.kind == 'credential' for box in boxes), 'credential')}, {counted(len(boxes), 'box', 'boxes')}; the table under it has the same."
     return Markup(
-        '<div class="wide path"><svg role="group" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">{}{}</svg></div>'
-    ).format(says, width, height, width, height, lines, drawn)
+        '<div class="wide path"><svg role="group" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}" style="min-width:min(100%,{}px)">{}{}</svg></div>'
+    ).format(says, width, height, width, height, min(width, _LEAST_WIDTH), lines, drawn)
 
 
 def _line(source: Box, target: Box) -> Markup:

@@ -119,6 +119,15 @@ DRAW = Markup("""(() => {
     box.dataset.drawn = "yes";
     const figure = JSON.parse(box.querySelector("script").textContent);
     Plotly.newPlot(place, figure.data, figure.layout, figure.config);
+    if (box.dataset.moves) place.on("plotly_relayout", change => {
+      const moved = Object.entries(change).filter(([name]) => name.startsWith("xaxis."));
+      if (!moved.length || place.moving) return;
+      document.querySelectorAll(".kit-chart[data-moves][data-drawn] > .js-plotly-plot").forEach(other => {
+        if (other === place) return;
+        other.moving = true;
+        Plotly.relayout(other, Object.fromEntries(moved)).then(() => { other.moving = false; });
+      });
+    });
   });
   draw();
   addEventListener("toggle", draw, true);
@@ -131,13 +140,15 @@ CONFIG = '{"displaylogo":false,"plotlyServerURL":"","responsive":true,"modeBarBu
 class Chart:
     """A figure that shows itself in JupyterLab and in the report, offline, and without plotly's button to its cloud.
 
-    name: of the figure. says: what it shows, in one sentence. rows: the same facts as a table.
+    name: of the figure. says: what it shows, in one sentence. rows: the same facts as a table. moves: its time axis is that of the
+    attack, so that a zoom in one of a page moves all of them.
     """
 
     name: str
     says: str
     figure: go.Figure
     rows: pd.DataFrame
+    moves: bool = False
 
     def drawing(self) -> Markup:
         """The figure as HTML that needs plotly.js and DRAW on its page."""
@@ -145,10 +156,11 @@ class Chart:
         text = f'{{"data":{data},"layout":{layout},"config":{CONFIG}}}'
         drawn = Markup(text)  # noqa: S704 - JSON in which no tag can begin (_part)
         height = int(self.figure.layout.height or 400)
+        moves = Markup(' data-moves="attack"') if self.moves else ""
         return Markup(
-            '<div class="kit-chart" data-name="{}"><script type="application/json">{}</script>'
+            '<div class="kit-chart" data-name="{}"{}><script type="application/json">{}</script>'
             '<div style="height:{}px"></div></div>'
-        ).format(self.name, drawn, height)
+        ).format(self.name, moves, drawn, height)
 
     def _repr_html_(self) -> Markup:
         here = plotly_js() if is_brought_here("plotly.js") else Markup()

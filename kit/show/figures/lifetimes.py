@@ -68,7 +68,7 @@ def lifetime_strips(pods: pd.DataFrame, calls: pd.DataFrame, window: tuple[datet
             figure.add_trace(go.Scatter(x=[plain(at) for _, at in marks], y=[line for line, _ in marks], mode="markers", name=name, hoverinfo="skip",
                                         marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 2, "color": colour}}))  # fmt: skip
     more = f"; {len(frame) - len(drawn):,} more stand in the table" if len(frame) > len(drawn) else ""
-    return Chart("lifetimes", f"{counted(len(drawn), 'pod')} drawn{more}", figure, frame)
+    return Chart("lifetimes", f"{counted(len(drawn), 'pod')} drawn{more}", figure, frame, moves=True)
 
 
 def lifetimes(case: Case) -> Shown:

@@ -31,6 +31,7 @@ from kit.statements.moments import Moment
 from kit.words import counted
 
 _LETTER = 0.0075  # of the axis, that a letter of a phase's name takes
+_MOST_NAMED = 12  # kinds of call named at one mark
 MOST_LIVES, MOST_LABELS = 8, 5  # pods whose lives are drawn; deeds that are named
 GRAVEST = ("let_in", "exec", "created", "token", "secret", "deleted", "changed", "forwarded")
 """Kinds of deeds that are named in the timeline, in this order."""
@@ -53,22 +54,25 @@ def timeline_chart(
     window: tuple[datetime, datetime] | None,
     moments: Sequence[Moment] = (),
     pods: pd.DataFrame | None = None,
+    new_kinds: Sequence[tuple[datetime, str]] = (),
 ) -> Chart:
     """The attacker's calls over time, one line an identity; findings above them, lives of pods below; what was not recorded is shaded.
 
     calls, aws_calls, findings, coverage: as of a Case. window: start and end, UTC; None without an audit log. moments: the calls
-    in words, whose phases are shaded and of which the gravest are labelled. pods: subjects of kind pod, those of most attacks first.
+    in words, whose phases are shaded and of which the gravest are labelled. pods: subjects of kind pod, those of most attacks first. new_kinds: when each kind of call began
+    that was not made before the first bad sign.
     """
     marks = _marks(calls, aws_calls)
     lines = list(dict.fromkeys(marks["line"]))
     seen = findings.dropna(subset=["first_seen_at"]).sort_values(["first_seen_at", "id"])
     lives = frame_rows(pods.head(MOST_LIVES)) if pods is not None else []
-    figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window, bool(moments), lives))
+    figure = go.Figure(layout=_timeline_layout(lines, seen, marks, window, bool(moments), lives, bool(new_kinds)))
     _shade_phases(figure, moments)
     _shade_gaps(figure, coverage)
     _draw_lives(figure, lives, window)
     _draw_findings(figure, seen, int(bool(moments)))
-    above = len(figure.layout.yaxis.tickvals) - len(lines) - len(lives)
+    above = len(figure.layout.yaxis.tickvals) - len(lines) - len(lives) - bool(new_kinds)
+    _draw_new_kinds(figure, new_kinds, above + len(lines))
     for kind, (name, colour, symbol) in DEED_MARKS.items():
         chosen = marks[marks["deed"] == kind]
         if len(chosen):
@@ -78,7 +82,7 @@ def timeline_chart(
     says = f"{counted(int(marks['count'].sum()), 'call')} by {counted(len(lines), 'identity', 'identities')}"
     if pods is not None and len(pods):
         says += f"; the lives of {len(lives):,} of {counted(len(pods), 'pod')} in scope, the attacked first"
-    return Chart("timeline", says, figure, rows)
+    return Chart("timeline", says, figure, rows, moves=True)
 
 
 def _marks(calls: pd.DataFrame, aws_calls: pd.DataFrame) -> pd.DataFrame:
@@ -166,6 +170,7 @@ def _timeline_layout(
     window: tuple[datetime, datetime] | None,
     has_phases: bool,
     lives: list[dict[str, Any]],
+    has_new_kinds: bool,
 ) -> go.Layout:
     times = [*marks["at"], *seen["first_seen_at"], *seen["last_seen_at"].dropna()]
     times = [pd.Timestamp(at) for at in times] or [pd.Timestamp(at) for at in window or ()]
@@ -180,7 +185,8 @@ def _timeline_layout(
         room = max((max(times) - min(times)) * 0.04, pd.Timedelta(seconds=30))
         axis["range"] = [plain(min(times) - room), plain(max(times) + room)]
     findings_line = ["GuardDuty findings"] if len(seen) else []
-    names = [*(["Phase"] if has_phases else []), *findings_line, *lines, *map(_pod_line, lives)]
+    new = ["New kinds of call"] if has_new_kinds else []
+    names = [*(["Phase"] if has_phases else []), *findings_line, *lines, *new, *map(_pod_line, lives)]
     return layout(
         132 + 28 * max(len(names), 2),
         margin={"l": 10, "r": 16, "t": 54, "b": 44},
@@ -281,6 +287,24 @@ def _draw_lives(figure: go.Figure, lives: list[dict[str, Any]], window: tuple[da
         figure.add_trace(
             go.Scatter(x=[start, end], y=[line, line], mode="lines", hovertext=said, hoverinfo="text", showlegend=False,
                        line={"color": "#8c959f" if gone else "#0072b2", "width": 7})
+        )  # fmt: skip
+
+
+def _draw_new_kinds(figure: go.Figure, new_kinds: Sequence[tuple[datetime, str]], line: int) -> None:
+    """One mark a stretch of time in which kinds of call began that were not made before."""
+    began = {at: [kind for _, kind in group] for at, group in groupby(sorted(new_kinds), key=lambda one: one[0])}
+    if began:
+        said = [
+            f"from {chart_time(at)} UTC on, new:<br>{'<br>'.join(label(kind, 80) for kind in kinds[:_MOST_NAMED])}"
+            for at, kinds in began.items()
+        ]
+        said = [
+            f"{text}<br>and {len(kinds) - _MOST_NAMED} more" if len(kinds) > _MOST_NAMED else text
+            for text, kinds in zip(said, began.values(), strict=True)
+        ]
+        figure.add_trace(
+            go.Scatter(x=[plain(at) for at in began], y=[line] * len(began), mode="markers", hovertext=said, hoverinfo="text", name=f"new kind of call ({len(new_kinds)})",
+                       marker={"symbol": "hexagram", "size": 11, "color": "#6b21a8"})
         )  # fmt: skip
 
 
