@@ -289,9 +289,10 @@ def test_a_zoom_in_the_timeline_moves_the_lives_of_pods_too(report: Path) -> Non
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
+        page.set_default_timeout(240_000)  # the page brings 5 MB of plotly.js, which a busy machine reads slowly
         page.goto(f"{report.as_uri()}#Pods-over-time")
         lives = page.locator(".kit-chart[data-name=lifetimes] .js-plotly-plot")
-        expect(lives.locator(".main-svg").first).to_be_visible()
+        lives.locator(".main-svg").first.wait_for()
         start, end = page.evaluate(
             """() => {
             const plot = name => document.querySelector(`.kit-chart[data-name=${name}] .js-plotly-plot`);
