@@ -176,6 +176,19 @@ WRAPPED: list[Callable[[list[Any]], Any]] = [
     lambda values: {"records": [{"recordId": "r", "data": packed(each)} for each in values]},
     lambda values: {"Events": [{"CloudTrailEvent": text_of(each)} for each in values]},
     lambda values: {"QueryResultRows": [[{"eventJson": text_of(each)}] for each in values]},
+    lambda values: {"Entries": [{"Source": "aws.x", "DetailType": "x", "Detail": text_of(each)} for each in values]},
+    lambda values: {"records": [{"data": packed(each)} for each in values]},
+    lambda values: {"data": [{"type": "log", "attributes": {"service": "x", "attributes": each}} for each in values]},
+    lambda values: {"data": {"resultType": "streams", "result": [{"stream": {}, "values": [["1", text_of(each)] for each in values]}]}},
+    lambda values: {"hits": {"hits": [{"_id": "1", "fields": {"message": [text_of(each)]}} for each in values]}},
+    lambda values: [{"location": "Wazuh-AWS", "full_log": text_of({"aws": each})} for each in values],
+    lambda values: [{"topic": "t", "partition": 0, "offset": 0, "value": each} for each in values],
+    lambda values: [{"line": text_of(each), "labels": {}} for each in values],
+    lambda values: [[each] for each in values],
+    lambda values: [{"Findings": [each]} for each in values],
+    lambda values: {"unknown": [text_of(each) for each in values]},
+    lambda values: [{"AwsEventId": "a", "EventName": "n", "TimeGenerated": each, "RequestParameters": text_of(each)} for each in values],
+    lambda values: [{"ActivityType": "a:b/c", "Id": "a", "ResourceDetails": each, "ServiceDetails": text_of(each)} for each in values],
 ]  # fmt: skip
 
 
