@@ -155,6 +155,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "lists of objects by resource": ({"pods": {"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "a"}}]}}, "jq -c '.pods' FILE"),
     "aws-auth without its object": ({"mapRoles": "[]", "mapUsers": "[]"}, "kubectl get configmap aws-auth"),
     "a container's log": (f"{AT} stdout F {TEXTS[0]}\n", "logs of containers"),
+    "an empty list": ("[]", "an empty list"),
+    "brackets without end": ("[" * 1_100_000, "it begins like JSON, and nothing in its beginning"),
     "a text in an unknown envelope": ({"outer": {"raw-event": TEXTS[0]}}, """jq -c '.outer.["raw-event"]|fromjson' FILE"""),
 }  # fmt: skip
 

@@ -179,6 +179,8 @@ def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = 
     if not form:
         return "no reader knows this kind of file"
     if form == JSON and not seen:
-        broken = next((one.reason for one in records(head, ()) if isinstance(one, Reject)), "not JSON")
-        return f"it begins like JSON and is none ({broken})"
+        broken = next((one.reason for one in records(head, ()) if isinstance(one, Reject)), None)
+        return f"it begins like JSON and is none ({broken})" if broken else "an empty list: nothing is in it"
+    if form == JSON and all(record.cut for record in seen):
+        return "it begins like JSON, and nothing in its beginning is of a kind that this kit reads"
     return f"{form}, but none of the kinds that this kit reads"
