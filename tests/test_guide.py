@@ -64,7 +64,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "Find the weakness": ("way_in", "refused_then_allowed"),
     "Fix it and start replacements": ("roll_out_fixed",),
     "Then delete the bad pods": ("delete_pod",),
-    "A workload object owns them: delete the old workload object": ("suspend_cronjob", "delete_workload"),
+    "A workload object owns them: delete the old workload object": ("suspend_cronjob", "stop_workload", "delete_workload"),
     "Its image is suspect: stop using it": ("deny_image", "images_brought_in", "$ ValidatingAdmissionPolicy"),
     "Pull it from the registry": ("block_image",),
     "Remove it from the repository, once a copy is checked": ("remove_image", "$ aws ecr batch-delete-image --registry-id "),

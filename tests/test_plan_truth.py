@@ -157,6 +157,45 @@ def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_
     assert '"suspend": true' in suspended["command"][0] and suspended["parameters"]["uid"] in suspended["command"][0]
 
 
+def test_the_pods_of_the_attackers_workload_end_in_contain_once_they_are_kept(tmp_path: Path) -> None:
+    made = EVERY["two_incidents"]
+    actions = cases.planned(made)["actions"]
+    (stopped,) = [one for one in actions if one["action"] == "stop_workload"]
+    assert (stopped["target"], stopped["stage"]) == ("created:deployments/warehouse/web-cache", "contain")
+    assert '"replicas": 0' in stopped["command"][0] and stopped["parameters"]["uid"] in stopped["command"][0]
+    kept = [one for one in actions if one["action"] == "keep_objects" and one["name"].startswith("warehouse/web-cache")]
+    assert {one["id"] for one in kept} <= {*stopped["after"]} and {one["target"][:4] for one in kept} == {
+        "pod:",
+        "crea",
+    }
+    of_pods = {one["target"] for one in kept if one["target"].startswith("pod:")}
+    assert {one["action"] for one in actions if one["target"] in of_pods} == {"keep_objects"}
+    case = cases.copied(tmp_path / "case", made)
+    alone = kit_json("plan", case, "--without", "stop_workload")["actions"]
+    assert of_pods <= {one["target"] for one in alone if one["action"] == "isolate_pod"}, "else they run on untouched"
+
+
+def test_a_job_of_the_attackers_cronjob_that_runs_is_ended_and_what_has_finished_is_only_kept(tmp_path: Path) -> None:
+    def running(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in items:
+            if resource in ("pods", "jobs") and one["metadata"]["name"].startswith("aws-node-gc-"):
+                one["status"] = {"phase": "Running"} if resource == "pods" else {"active": 1}
+        return items
+
+    job = "jobs/kube-system/aws-node-gc-29932837"
+    before = cases.planned(EVERY["webhook_backdoor"])["actions"]
+    (pod,) = [one["target"] for one in before if one["name"].startswith("kube-system/aws-node-gc-")]
+    assert [one["action"] for one in before if one["target"] == pod] == ["keep_objects"], "it had ended"
+    assert "stop_workload" not in {one["action"] for one in before}
+    actions = kit_json("plan", cases.copied(tmp_path / "case", varied("webhook_backdoor", tmp_path, dump=running)))[
+        "actions"
+    ]
+    (stopped,) = [one for one in actions if one["action"] == "stop_workload"]
+    assert stopped["target"] == f"running_job:{job}" and '"suspend": true' in stopped["command"][0]
+    kept = {one["target"]: one["id"] for one in actions if one["action"] == "keep_objects"}
+    assert {kept[pod], kept[f"running_job:{job}"]} <= {*stopped["after"]}
+
+
 def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service() -> None:
     actions = cases.planned(EVERY["exposed_dashboard"])
     done = {one["action"] for one in actions["actions"]}

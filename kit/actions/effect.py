@@ -13,6 +13,8 @@ class Effect(StrEnum):
     RESTORES = "its target stands again"
     REVERTS = "what the attacker changed of its target is as it was"
     UNBINDS = "the subjects that it removes are no longer in the binding"
+    SUSPENDS = "the CronJob starts no further run"
+    STOPS = "the workload has no pod and starts none"
     CUTS_POD_OFF = "no traffic reaches the pod or leaves it"
     WITHDRAWS = "no Service sends to the pod by the labels that are taken off"
     CLOSES_SERVICE = "the Service is not reached from outside of the cluster"

@@ -82,7 +82,7 @@ def _is_owners(target: Target, held: Held) -> str:
 
 
 ACTIONS = (
-    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding", "written_webhook", "written_secret"), commands=_keep,
+    Action("keep_objects", "freeze", "Save the YAML of each affected pod and of what the attacker made; of pods the logs, the previous logs and the Events too", "nothing", stops_nothing=True, undo=READS, reads_only=True, kinds=("pod", "created", "written_binding", "written_webhook", "written_secret", "running_job"), commands=_keep,
            precondition="the object with this uid stands",
            permissions=("kubernetes:{object}:get:{it}", "pods? kubernetes:pods/log:get:{it}", "kubernetes:events:list:{space}"),
            preview=LOOKED, check="the files are in the case, hashed in its journal",

@@ -16,7 +16,7 @@ from kit.model.why import Why
 # fmt: off
 TargetSource = Literal[
     "written_binding", "written_webhook", "written_secret", "changed_webhook", "changed_rights", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group",
+    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
 # fmt: on

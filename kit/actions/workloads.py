@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
-from kit.actions.action import DRY, Action, Held, deleted, uid_checked
+from kit.actions.action import DRY, Action, Held, Wait, Where, deleted, uid_checked
 from kit.actions.effect import Effect
+from kit.actions.pods import QUARANTINED
 from kit.actions.target import LostObject, SecretParameters, Target
 from kit.lenient import dict_of
 from kit.model.command_line import Command, kubectl
@@ -48,6 +51,29 @@ def _restore(target: Target, held: Held) -> list[Command]:
     return [Command(("kubectl", "create", "-f", "-"), fed=json.dumps(content))]
 
 
+_NO_REPLICA: dict[str, Any] = {"spec": {"replicas": 0}}
+STOPPED: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("deployments", "statefulsets", "replicasets", "replicationcontrollers"), _NO_REPLICA),
+    "daemonsets": {
+        "spec": {"template": {"spec": {"nodeSelector": {QUARANTINED: "stopped"}}}}
+    },  # no node has that label
+    "jobs": {"spec": {"suspend": True}},
+}
+"""Resource → the merge patch after which its controller ends the pods of a workload and starts none."""
+
+
+def _stop(target: Target, held: Held) -> list[Command]:
+    resource = target.key.partition("/")[0]
+    patch = json.dumps(STOPPED[resource])
+    return uid_checked(
+        kubectl("patch", resource, target.name, target.namespace, "--type", "merge", "-p", patch), target
+    )
+
+
+def _lost_with_its_pods(target: Target, held: Held) -> Iterator[str]:
+    yield "its pods end, and with them what is in their memory: logs and YAML are kept before, the disks in the snapshots that were started"
+
+
 def _suspend(target: Target, held: Held) -> list[Command]:
     patch = json.dumps({"spec": {"suspend": True}})
     line = kubectl("patch", "cronjobs", target.name, target.namespace, "--type", "merge", "-p", patch)
@@ -77,10 +103,18 @@ ACTIONS = (
            permissions=_DELETION[:2], preview=DRY, check="it is gone",
            ends=("created",)),
     Action("suspend_cronjob", "contain", "Suspend the CronJobs that the attacker made: each run starts a new pod, on any node; pods that run go on", "nothing that is yours, when the list is right", stops_nothing=True, undo="resume it", kinds=("created",),
-           effects=(Effect.NONE,),
+           effects=(Effect.SUSPENDS,),
            commands=_suspend, precondition="the object stands and is the one that the attacker made",
            permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}"), preview=DRY, check="it is suspended",
            applies=lambda target, held: target.key.startswith("cronjobs/")),
+    Action("stop_workload", "contain", "Leave the workloads that the attacker made without pods: no replica, no node that a DaemonSet selects, a Job suspended", "nothing that is yours, when the list is right", stops_nothing=True,
+           effects=(Effect.STOPS,),
+           undo="put back its replicas, its node selector or its run: new pods start from the attacker's image", kinds=("created", "running_job"),
+           commands=_stop, precondition="the object with this uid stands, is the one that the attacker made, and it and its pods are kept",
+           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:pods:list:{space}"), preview=DRY, check="it starts no pod, and of its pods none runs",
+           applies=lambda target, held: target.key.partition("/")[0] in STOPPED, tells=_lost_with_its_pods,
+           waits=(Wait("keep_objects", Where.LOST), Wait("snapshot_volumes", Where.LOST)),
+           ends=("token",)),
     Action("delete_workload", "eradicate", "Delete the workloads and other objects that the attacker made", "nothing that is yours, when the list is right", stops_nothing=True, undo="make it again from what the journal kept; its pods and a Secret's values are gone", kinds=("created",),
            effects=(Effect.DELETES,),
            commands=deleted, destroys=True,

@@ -35,8 +35,8 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
         # What the attacker had made is not brought back, and pods of a workload come back by it.
         owned = thing is not None and bool(held.inventory.owners(thing))
         return ("created", key) not in held.affected and not owned
-    if kind == "created" and action.destroys and scope.finding.is_policy:
-        # Else the finding's caller set it up: the exposure is closed, the object is not deleted.
+    if kind == "created" and not action.reads_only and scope.finding.is_policy:
+        # Else the finding's caller set it up: the exposure is closed, the object is neither stopped nor deleted.
         return bool(held.hostile(scope))
     return True
 

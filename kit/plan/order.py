@@ -157,7 +157,7 @@ def _holds(inventory: Inventory, destroyed: Target, keeps: Action, kept: Target)
     if (destroyed.kind, destroyed.key) == (kept.kind, kept.key):
         return True
     thing = destroyed.thing
-    if kept.kind == "node" and thing and destroyed.kind in ("pod", "created"):
+    if kept.kind == "node" and thing and destroyed.kind in ("pod", "created", "running_job"):
         pods = (
             [thing]
             if destroyed.kind == "pod"
@@ -168,6 +168,6 @@ def _holds(inventory: Inventory, destroyed: Target, keeps: Action, kept: Target)
         return False
     if destroyed.kind == "node":
         return kept.thing.node == destroyed.key
-    return destroyed.kind == "created" and (
+    return destroyed.kind in ("created", "running_job") and (
         bool(thing and thing.uid == kept.thing.uid) or _runs(inventory, destroyed, kept)
     )

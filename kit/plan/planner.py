@@ -20,10 +20,17 @@ from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.plan.blast_radius import BlastRadius
 from kit.plan.lock_out import with_what_hits_you, with_what_it_takes_down, without_lock_outs
-from kit.plan.order import merged, selected, with_the_others, with_what_it_waits_for, without_what_goes_with_its_node
+from kit.plan.order import (
+    merged,
+    selected,
+    with_the_others,
+    with_what_it_waits_for,
+    without_what_goes_with_its_node,
+)
 from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
 from kit.plan.responder import Responder
 from kit.plan.serving import Serving
+from kit.plan.stopping import without_what_ends_with_its_workload
 from kit.plan.targets import Targets
 from kit.playbooks.playbook import playbook_of
 from kit.scope.scope import Scope
@@ -62,7 +69,8 @@ def make_plan(
                 for target, says in cannot
             ]
         )
-    made = with_the_others(without_what_goes_with_its_node(merged(made)), targets, radius)
+    made = without_what_ends_with_its_workload(merged(made), chosen, targets.inventory)
+    made = with_the_others(without_what_goes_with_its_node(made), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
     serving = Serving(targets.held, responder)
     kept, refused = without_lock_outs(serving, [selected(one, chosen) for one in every if one.action in chosen])

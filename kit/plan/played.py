@@ -141,6 +141,8 @@ _KEYS: dict[Effect, Callable[[PlannedAction], Iterable[str]]] = {
     Effect.RESTORES: _of_object,
     Effect.REVERTS: _of_object,
     Effect.UNBINDS: _of_subjects,
+    Effect.SUSPENDS: _of_object,
+    Effect.STOPS: _of_object,
     Effect.CUTS_POD_OFF: _of_target,
     Effect.WITHDRAWS: _of_target,
     Effect.CLOSES_SERVICE: _of_object,
@@ -203,6 +205,7 @@ class Played:
         """The action that ended a pod; None while it stands."""
         pod = running.pod
         ends = [self.by(Effect.DELETES, key) for key in (pod.uid, *running.owners)]
+        ends += [self.by(Effect.STOPS, owner) for owner in running.owners]
         ends += [self.by(Effect.ENDS_NODE, pod.node), self._evicted(running)]
         return min(filter(None, ends), key=lambda one: self._place[one.id], default=None)
 
@@ -214,7 +217,8 @@ class Played:
 
     def comes_back(self, running: Running, by: PlannedAction) -> bool:
         """Whether a new pod stands in for one that an action ended."""
-        if not running.starts_again or any(self.by(Effect.DELETES, owner) for owner in running.owners):
+        ends = (Effect.DELETES, Effect.STOPS)
+        if not running.starts_again or any(self.by(effect, owner) for owner in running.owners for effect in ends):
             return False
         blocked = (self.by(Effect.BLOCKS_IMAGE, image) for image in self.standing.images_of_next(running))
         if any(one and self._place[one.id] < self._place[by.id] for one in blocked):

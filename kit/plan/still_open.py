@@ -318,9 +318,12 @@ class StillOpen:
         if resource in BOUND and (gone := self._binding_of(path, "", played)):
             return gone
         pods = self._pods(entry)
-        by = played.by(Effect.DELETES, path) or next(filter(None, map(played.ended, pods)), None)
+        of_pods = map(played.ended, pods) if resource == "pods" else ()
+        by = played.by(Effect.DELETES, path) or next(filter(None, of_pods), None)
         if by:
             return _ended("it is gone", by)
+        if stopped := self._stopped(path, played):
+            return Fate("shut out", f"shut out {_done(*stopped)}: it has no pod and starts none", None, _ids(stopped))
         closed = played.by(Effect.CLOSES_SERVICE, path)
         if closed:
             return _ended("nobody reaches it from outside", closed)
@@ -334,6 +337,14 @@ class StillOpen:
             return self._alive(entry, says, cut[-1])
         return self._alive(entry, "it stands")
 
+    def _stopped(self, path: str, played: Played) -> list[PlannedAction]:
+        """The actions by which a workload has no pod and starts none; none of one that has or may start some."""
+        by, suspended = played.by(Effect.STOPS, path), played.by(Effect.SUSPENDS, path)
+        own = [played.ended(one) for one in self.standing.pods if path in one.owners]
+        if suspended and all(own):
+            return [suspended, *filter(None, own)]
+        return [by] if by else []
+
     def _secret(self, entry: OpenEntry, played: Played) -> Fate:
         by = played.by(Effect.ROTATES, entry.key)
         if by:
@@ -343,6 +354,10 @@ class StillOpen:
 
 def _ended(says: str, *by: PlannedAction) -> Fate:
     return Fate("ended", f"ended {_done(*by)}: {says}", None, tuple(one.id for one in by))
+
+
+def _ids(actions: list[PlannedAction]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.id for one in actions))
 
 
 def _done(*actions: PlannedAction) -> str:

@@ -40,6 +40,7 @@ from kit.plan.eligible import impossible, is_meant
 from kit.plan.in_aws import InAws
 from kit.plan.parameters import Knowledge
 from kit.plan.put_back import OF_RIGHTS
+from kit.plan.stopping import Stopping
 from kit.scope.scope import Scope
 from kit.words import Names, few
 
@@ -78,7 +79,7 @@ class Targets:
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
         kept = None if keep is None else checked_addresses(keep, sorted(self.held.hostile_addresses), wide)
-        self.in_aws = InAws(self.held)
+        self.in_aws, self._stopping = InAws(self.held), Stopping(self.held)
         self._knowledge = Knowledge(self.held, place, kept, checked_account(evidence_account, self.account))
         self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),
@@ -98,6 +99,7 @@ class Targets:
             "finding": self._marked_findings,
             "expected_finding": self._expected_findings,
             "repairing_group": self._repairing_groups,
+            "running_job": self._running_jobs,
         }
 
     def of(self, action: Action) -> tuple[list[Target], list[tuple[Target, str]]]:
@@ -133,7 +135,7 @@ class Targets:
                 or (kind == "reachable" and ("secret", key) in found)
                 or (kind == "made_key" and key in used)
             )
-            if not twice and action.applies(target, self.held):
+            if not twice and not self._stopping.is_too_late(action, target) and action.applies(target, self.held):
                 yield target
 
     def _of_scope(self, action: Action) -> Iterator[Target]:
@@ -167,6 +169,20 @@ class Targets:
             if node in facts and facts[node].repairs:
                 group = facts[node].node_group
                 yield Target("repairing_group", group, None, self.cluster, None, NodeGroupParameters(group), whys)
+
+    def _running_jobs(self, action: Action) -> Iterator[Target]:
+        """The Jobs that CronJobs of the attacker's started and that may still run."""
+        by_path = {
+            subject.key: subject
+            for scope in self.scopes
+            for subject in scope.all_of("created")
+            if subject.key.startswith("cronjobs/") and is_meant(action, self.held, scope, subject)
+        }
+        for path, job in self._stopping.running_jobs(list(by_path)).items() if by_path else ():
+            own = {f"{one.resource}/{job.namespace}/{one.name}" for one in self.inventory.owners(job)}
+            if ("created", path) not in self.held.affected:
+                whys = [why for of in sorted(own & by_path.keys()) for why in by_path[of].why]
+                yield self._knowledge.target(action, "running_job", path, job, tuple(whys[:2]))
 
     def _used_bindings(self, action: Action) -> Iterator[Target]:
         for binding in self.held.used_bindings:

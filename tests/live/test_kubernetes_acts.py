@@ -20,6 +20,7 @@ from kit.live.apply import Outcome, Remediation
 from kit.live.changes.objects import url_path
 from kit.live.connection import Connection
 from kit.live.errors import Refused
+from kit.model.kubernetes import plural
 from kit.plan.journal import Journal
 from kit.plan.plan import Plan, PlannedAction
 from kit.questions.verdict import CANNOT_TELL
@@ -193,6 +194,7 @@ ACTS: dict[str, PlannedAction] = {
         planned("remove_role_binding", resource="clusterrolebindings", namespace=None, name="backdoor", expected={"subjects": [{"kind": "User", "name": "ann"}]}),
         planned("delete_workload", resource="deployments", name="miner", expected={"spec": {"replicas": 9}}),
         planned("suspend_cronjob", resource="cronjobs", name="sync", expected={}),
+        planned("stop_workload", resource="deployments", name="miner", expected={}),
         planned("close_exposure", resource="services", name="shop-open", type="LoadBalancer"),
         planned("restore_objects", resource="cronjobs", name="report", uid=None, kind="deleted", body=CRON),
         planned("revert_webhook", resource="mutatingwebhookconfigurations", namespace=None, name="inject", expected={"webhooks": TURNED}, patch={"webhooks": OWN_HOOK}, remove=[], person=""),
@@ -376,6 +378,37 @@ def test_old_tokens_have_ended_when_no_api_server_knows_them_any_more(
     monkeypatch.setattr(service_accounts, "CACHED", timedelta(0))
     (again,) = room.run("check")
     assert again.check and again.check.word == HOLDS, again
+
+
+@pytest.mark.parametrize(("api_version", "kind", "spec"), [
+    ("apps/v1", "Deployment", {"replicas": 2}),
+    ("apps/v1", "ReplicaSet", {"replicas": 2}),
+    ("apps/v1", "StatefulSet", {"replicas": 2}),
+    ("v1", "ReplicationController", {"replicas": 2}),
+    ("apps/v1", "DaemonSet", {"template": {"spec": {"nodeSelector": {"kubernetes.io/os": "linux"}}}}),
+    ("batch/v1", "Job", {"template": {"spec": {}}}),
+])  # fmt: skip
+def test_a_workload_that_is_stopped_has_no_pod_that_runs_and_is_put_back_as_it_was(
+    room: Room, api_version: str, kind: str, spec: Object
+) -> None:
+    linux = {"metadata": {"labels": {"kubernetes.io/os": "linux"}}}
+    owner = {"apiVersion": api_version, "kind": kind, "name": "theirs", "uid": "uid-of-theirs", "controller": True}
+    runs = pod("theirs-1", "10.0.0.20", {"ownerReferences": [owner]})
+    over = pod("theirs-0", "10.0.0.21", {"ownerReferences": [owner]}) | {"status": {"phase": "Succeeded"}}
+    room.emulator.add(
+        thing("v1", "Node", "node-1", None, **linux), thing(api_version, kind, "theirs", spec=spec), runs, over
+    )
+    before = room.content()
+    action = planned("stop_workload", resource=plural(kind), name="theirs", expected={})
+    outcome = room.one("apply", action)
+    assert (outcome.word, outcome.check and outcome.check.word) == ("done", HOLDS), outcome
+    after = room.content()
+    assert before.keys() - after.keys() == {"pods/shop/theirs-1"}, "what has finished stays, for its logs"
+    room.emulator.add(runs)  # its kubelet takes its time
+    (again,) = room.run("check")
+    assert again.check and again.check.word == CANNOT_TELL and "theirs-1" in again.check.says
+    assert [one.word for one in room.run("undo", action)] == ["undone"]
+    assert room.content() == before
 
 
 def test_a_workload_is_gone_when_its_pods_are(room: Room) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.actions.action import seconds_after
+from kit.actions.workloads import STOPPED
 from kit.live.acts.act import HOLDS, Check, act, all_hold
 from kit.live.acts.cluster import controller, found, is_gone, is_own_account, title, uid_now
 from kit.live.changes.objects import CreateObject, DeleteObject, EditObject, remade, url_path
@@ -17,8 +18,9 @@ from kit.model.kubernetes import WORKLOADS
 from kit.plan.plan import PlannedAction
 from kit.plan.whole_object import MADE_BY_OTHERS
 from kit.questions.verdict import CANNOT_TELL
-from kit.words import few
+from kit.words import Names, few
 
+_ENDED = ("Succeeded", "Failed")
 _MOST = 3  # names that are written out
 
 
@@ -64,6 +66,22 @@ def _suspend(live: Connection, planned: PlannedAction) -> list[EditObject]:
     ]
 
 
+def _stop(live: Connection, planned: PlannedAction) -> list[EditObject]:
+    (change,) = _delete(live, planned)  # that refuses what the attacker did not make
+    if change.resource not in STOPPED:
+        raise Refused(f"{change.resource} have no pods of their own to end")
+    place = (change.resource, change.namespace, change.name, change.uid)
+    return [EditObject(*place, STOPPED[change.resource], change.expected, "end the pods of")]
+
+
+def _is_stopped(live: Connection, planned: PlannedAction) -> Check:
+    (change,) = _stop(live, planned)
+    if change.look(live) is None:
+        return Check(HOLDS, f"{planned.name} is gone")
+    check = all_hold(live, [change], f"{planned.name} starts no pod")
+    return check if check.word != HOLDS else _without_pods(live, planned, check, _ENDED)
+
+
 def _is_suspended(live: Connection, planned: PlannedAction) -> Check:
     (change,) = _suspend(live, planned)
     if change.look(live) is None:
@@ -94,11 +112,18 @@ def _restored(live: Connection, planned: PlannedAction) -> Check:
 
 def _is_gone_with_its_pods(live: Connection, planned: PlannedAction) -> Check:
     """The check of a deletion; what starts pods is gone when these are, which the garbage collector deletes after it."""
-    check, known = is_gone(live, planned), planned.parameters
-    if check.word != HOLDS or known["resource"] not in WORKLOADS.values():
+    check = is_gone(live, planned)
+    if check.word != HOLDS or planned.parameters["resource"] not in WORKLOADS.values():
         return check
+    return _without_pods(live, planned, check)
+
+
+def _without_pods(live: Connection, planned: PlannedAction, check: Check, ended: Names = ()) -> Check:
+    """What a check found, once no pod of the workload stands any more. ended: phases of pods that may stand."""
+    known = planned.parameters
     pods = live.listed(url_path("pods", known.get("namespace")))
-    left = [title(one) for one in pods if _is_started_by(one, known["resource"], known["name"])]
+    running = (one for one in pods if one.get("status", {}).get("phase") not in ended)
+    left = [title(one) for one in running if _is_started_by(one, known["resource"], known["name"])]
     if not left:
         return Check(HOLDS, f"{check.says}, and its pods are")
     return Check(
@@ -118,6 +143,7 @@ def _is_started_by(pod: dict[str, Any], resource: str, name: str) -> bool:
 
 
 act("suspend_cronjob", changes=_suspend, check=_is_suspended)
+act("stop_workload", changes=_stop, check=_is_stopped)
 act("remove_webhook", changes=_delete, check=is_gone)
 act("remove_secret", changes=_delete, check=is_gone)
 act("delete_workload", changes=_delete, check=_is_gone_with_its_pods)

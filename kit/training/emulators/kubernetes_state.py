@@ -242,7 +242,37 @@ class KubernetesState:
         self._write(key, item)
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             self._remove(key)
+        elif self._wants_no_pod(kind, item):
+            self._end_pods(metadata["uid"])
         return Answer(200, item)
+
+    def _wants_no_pod(self, kind: Kind, item: Object) -> bool:
+        """Whether its controller ends the pods of a workload: none is asked for, its Job is suspended, or its DaemonSet selects no node.
+
+        Sources: pkg/controller/daemon/daemon_controller.go (podsShouldBeOnNode, whatever the update strategy), job/job_controller.go (suspendJob)."""
+        spec, resource = item.get("spec", {}), kind.resource.partition(".")[0]
+        if resource == "daemonsets":
+            wanted = spec.get("template", {}).get("spec", {}).get("nodeSelector") or {}
+            nodes = [one for key, one in self._objects.items() if key.startswith("nodes/")]
+            return not any(wanted.items() <= (one["metadata"].get("labels") or {}).items() for one in nodes)
+        if resource == "jobs":
+            return bool(spec.get("suspend"))
+        return (
+            resource in ("deployments", "replicasets", "statefulsets", "replicationcontrollers")
+            and spec.get("replicas") == 0
+        )
+
+    def _end_pods(self, uid: str) -> None:
+        """End the pods that hang on an owner, by its ReplicaSets too; those that have finished stay."""
+        for key in self._dependents(uid):
+            stored = self._objects.get(key)
+            if stored is None:
+                continue
+            if key.startswith("replicasets."):
+                self._write(key, stored | {"spec": stored.get("spec", {}) | {"replicas": 0}})
+                self._end_pods(stored["metadata"]["uid"])
+            elif key.startswith("pods/") and stored.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+                self._end(PODS, key, stored, {})
 
     def _delete(self, kind: Kind, namespace: str, name: str, call: Call) -> Answer:
         key, stored = self._stored(kind, namespace, name)
