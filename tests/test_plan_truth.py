@@ -196,6 +196,22 @@ def test_a_job_of_the_attackers_cronjob_that_runs_is_ended_and_what_has_finished
     assert {kept[pod], kept[f"running_job:{job}"]} <= {*stopped["after"]}
 
 
+def test_an_association_of_yours_stays_where_its_pods_sessions_can_be_told_apart(tmp_path: Path) -> None:
+    """Without it the account's other pods would stop in AWS, and the deny by the stolen pod's tag hits what that pod gets anew."""
+    actions = cases.planned(EVERY["pod_identity_theft"])["actions"]
+    assert "remove_pod_identity" not in {one["action"] for one in actions}
+    denied = [one for one in actions if one["action"] == "revoke_role_sessions"]
+    assert [one["parameters"]["pods"] for one in denied] == [["0ce67cd7-c305-43a7-9328-ff00adec886b"], []]
+    assert all(one["now"] for one in denied) and "other pods go on" in " ".join(denied[0]["blast_radius"])
+    evidence = varied("pod_identity_theft", tmp_path)
+    for path in (evidence / "aws").glob("eks-describe-pod-identity-association-*.json"):
+        path.write_text(path.read_text().replace('"disableSessionTags": false', '"disableSessionTags": true'))
+    untold = kit_json("plan", cases.copied(tmp_path / "case", evidence))["actions"]
+    (removed,) = [one for one in untold if one["action"] == "remove_pod_identity"]
+    (first, _) = [one for one in untold if one["action"] == "revoke_role_sessions"]
+    assert first["parameters"]["pods"] == [] and removed["id"] in first["after"]
+
+
 def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service() -> None:
     actions = cases.planned(EVERY["exposed_dashboard"])
     done = {one["action"] for one in actions["actions"]}

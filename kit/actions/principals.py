@@ -148,9 +148,11 @@ def _too_wide(target: Target, held: Held) -> str:
     return ""
 
 
-def _why_all(target: Target, held: Held) -> Iterator[str]:
-    """Why the deny is no narrower, where it hits all sessions of the role."""
+def _how_far(target: Target, held: Held) -> Iterator[str]:
+    """Whom the deny hits: the sessions of pods, or why it is no narrower where it hits all sessions of the role."""
     known = target.known(RoleSessions)
+    if known.pods:
+        yield "new sessions of these pods are denied too, by their tag; the account's other pods go on with theirs"
     if known.instances or known.pods or not is_role(known.role):
         return
     grants = [roles[target.key] for roles in held.inventory.service_account_roles.values() if target.key in roles]
@@ -195,11 +197,11 @@ ACTIONS = (
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role, by instance or pod where these can be told apart. Else deny all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
            effects=(Effect.DENIES_SESSIONS,),
            undo="delete the deny policy", kinds=("iam_role", "chained_role", "credential_in_reach"), commands=_revoke,
-           precondition="the way in is closed: new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
+           precondition="where it denies by time the way in is closed, as new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy@undo"),
            preview=SIMULATED, check="the role has the deny policy",
            applies=lambda target, held: not not_from_here(target.known(RoleSessions).role, held.account),
-           impossible=_too_wide, person=_of_node, tells=_why_all, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER)),
+           impossible=_too_wide, person=_of_node, tells=_how_far, waits=(Wait("change_role_trust", Where.SAME), Wait("remove_pod_identity", Where.USER)),
            ends=("access_key:aws",)),
     Action("deactivate_access_key", "revoke", "Set the access key inactive; sessions that it issued outlive it. Delete it when the case is closed", "whatever uses that key", undo="set the key active again", kinds=("identity", "made_key"), identities=("iam",), commands=_deactivate,
            effects=(Effect.STOPS_KEY,),

@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from kit.actions.action import Action, Keeps, Wait, Where
+from kit.actions.effect import Effect
 from kit.actions.registry import action_of
-from kit.actions.target import ChangedObject, EditedBinding, ExpectedObject, Target
+from kit.actions.target import ChangedObject, EditedBinding, ExpectedObject, RoleSessions, Target
 from kit.inventory.inventory import Inventory
 from kit.model.arn import compared
+from kit.model.identity import SERVICE_ACCOUNT
 from kit.plan.blast_radius import BlastRadius
+from kit.plan.compromised import Compromised
 from kit.plan.plan import Made, PlannedAction
 from kit.plan.targets import Targets
 from kit.words import counted
@@ -27,6 +30,30 @@ def without_what_goes_with_its_node(made: list[Made]) -> list[Made]:
         return pod is not None and pod.node in ended
 
     return [(action, target, planned) for action, target, planned in made if not goes_with_it(action, target)]
+
+
+def without_needless_ends(made: list[Made], chosen: set[str], held: Compromised) -> list[Made]:
+    """A Pod Identity association of yours stays where the deny on its role names the attacker's pods: it hits their new sessions too, and without the
+    association the account's other pods would stop. chosen: actions of the plan."""
+    denied = {
+        target.key
+        for action, target, planned in made
+        if Effect.DENIES_SESSIONS in action.effects
+        and action.name in chosen
+        and not planned.by_person
+        and isinstance(target.parameters, RoleSessions)
+        and target.parameters.pods
+    }
+    let_in = {one.key for one in held.scope.attacker.let_in if one.by == "pod_identity"}
+
+    def is_needless(action: Action, account: str) -> bool:
+        if Effect.ENDS_POD_IDENTITY not in action.effects or ("token", account) in held.affected:
+            return False
+        grants = held.inventory.service_account_roles.get(account, {})
+        roles = {role for role, grant in grants.items() if grant.by_pod_identity}
+        return roles <= denied and f"{SERVICE_ACCOUNT}{account.replace('/', ':', 1)}" not in let_in
+
+    return [one for one in made if not is_needless(one[0], one[1].key)]
 
 
 def selected(planned: PlannedAction, chosen: set[str]) -> PlannedAction:

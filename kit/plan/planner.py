@@ -25,6 +25,7 @@ from kit.plan.order import (
     selected,
     with_the_others,
     with_what_it_waits_for,
+    without_needless_ends,
     without_what_goes_with_its_node,
 )
 from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
@@ -69,7 +70,8 @@ def make_plan(
                 for target, says in cannot
             ]
         )
-    made = without_what_ends_with_its_workload(merged(made), chosen, targets.inventory)
+    made = without_needless_ends(merged(made), chosen, targets.held)
+    made = without_what_ends_with_its_workload(made, chosen, targets.inventory)
     made = with_the_others(without_what_goes_with_its_node(made), targets, radius)
     every = [with_what_it_waits_for(targets.inventory, number, made) for number in range(len(made))]
     serving = Serving(targets.held, responder)
