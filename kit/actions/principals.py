@@ -197,7 +197,7 @@ ACTIONS = (
     Action("revoke_role_sessions", "revoke", "Deny everything to the attacker's sessions of the role, by instance or pod where these can be told apart. Else deny all sessions that were issued before a minute from now", "all users of the role whose sessions it hits, until they get new ones",
            effects=(Effect.DENIES_SESSIONS,),
            undo="delete the deny policy", kinds=("iam_role", "chained_role", "credential_in_reach"), commands=_revoke,
-           precondition="where it denies by time the way in is closed, as new sessions work at once; not a service-linked role, not one of IAM Identity Center, not your own",
+           precondition="the way in is closed, or the deny is by pod; not a service-linked role, not one of IAM Identity Center, not your own",
            permissions=("aws:iam:GetRole", "aws:iam:GetRolePolicy", "aws:iam:PutRolePolicy", "aws:iam:DeleteRolePolicy@undo"),
            preview=SIMULATED, check="the role has the deny policy",
            applies=lambda target, held: not not_from_here(target.known(RoleSessions).role, held.account),
