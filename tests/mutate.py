@@ -154,6 +154,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         "kit/live/place.py": ("tests/live/test_refusals.py", *_BOTH),
         "kit/live/run.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/put_back.py": _CLUSTER,
+        "kit/live/acts/restarts.py": _CLUSTER,
         "kit/live/acts/service_accounts.py": _BOTH,
         "kit/live/undo.py": ("tests/live/test_apply.py", *_BOTH),
         "kit/live/acts/workloads.py": _CLUSTER,

@@ -63,7 +63,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "Isolate the pod by a network policy that lets nothing through": ("isolate_pod", "$ networking.k8s.io/v1"),
     "Find the weakness": ("way_in", "refused_then_allowed"),
     "Fix it and start replacements": ("roll_out_fixed",),
-    "Then delete the bad pods": ("delete_pod",),
+    "Then delete the bad pods": ("delete_pod", "restart_workload"),
     "A workload object owns them: delete the old workload object": ("suspend_cronjob", "stop_workload", "delete_workload"),
     "Its image is suspect: stop using it": ("deny_image", "images_brought_in", "$ ValidatingAdmissionPolicy"),
     "Pull it from the registry": ("block_image",),

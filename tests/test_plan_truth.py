@@ -212,6 +212,30 @@ def test_an_association_of_yours_stays_where_its_pods_sessions_can_be_told_apart
     assert first["parameters"]["pods"] == [] and removed["id"] in first["after"]
 
 
+def test_workloads_of_yours_that_a_webhook_added_to_come_back_clean_and_go_on_serving() -> None:
+    """Isolated, all pods of the shop would have stood still until everything was captured; their templates are clean, and the webhook is gone."""
+    plan = cases.planned(EVERY["webhook_backdoor"])
+    actions, truth = plan["actions"], json.loads((EVERY["webhook_backdoor"] / "ground_truth.json").read_text())
+    restarted = [one for one in actions if one["action"] == "restart_workload"]
+    assert {one["name"] for one in restarted} == {f"checkout/{name}" for name in ("api", "web", "web-admin", "worker")}
+    replaced = {uid for one in restarted for uid in one["parameters"]["pods"]}
+    assert replaced <= {*truth["injected_pods"]} and all(one["stage"] == "contain" for one in restarted)
+    of_pods = [one for one in actions if one["target"].removeprefix("pod:") in replaced]
+    assert {one["action"] for one in of_pods} == {"keep_objects"} and len(of_pods) == len(replaced)
+    waits = {id_ for one in restarted for id_ in one["after"]}
+    before = {one["action"] for one in actions if one["id"] in waits}
+    assert before == {"keep_objects", "snapshot_volumes", "remove_webhook", "cordon_node"}
+    assert not [one for stage in plan["simulated"] for one in stage["serves"] if one["kind"] in ("service", "workload")]
+
+
+def test_a_workload_of_yours_is_not_restarted_while_the_webhook_stands(tmp_path: Path) -> None:
+    """Its new pods would be changed as the old ones were."""
+    case = cases.copied(tmp_path / "case", EVERY["webhook_backdoor"])
+    actions = kit_json("plan", case, "--without", "remove_webhook")["actions"]
+    done = {one["action"] for one in actions}
+    assert "restart_workload" not in done and {"isolate_pod", "delete_pod"} <= done
+
+
 def test_a_dashboard_that_stands_open_takes_no_pod_out_of_service() -> None:
     actions = cases.planned(EVERY["exposed_dashboard"])
     done = {one["action"] for one in actions["actions"]}
@@ -323,6 +347,10 @@ def test_what_the_attacker_changed_goes_back_to_what_the_log_shows_before(tmp_pa
     with standing("oidc_user_impact", tmp_path, case=tmp_path / "made") as scene:
         web = scene.kubernetes.objects()["deployments.apps/store/web"]
         scene.kubernetes.add(web | {"spec": web["spec"] | {"replicas": 0}})
+        for pod in scene.kubernetes.objects("pods/store/web-"):
+            scene.kubernetes.remove(pod)  # its controller ended them
+        for one in scene.kubernetes.objects("replicasets.apps/store/web-").values():
+            scene.kubernetes.add(one | {"spec": one["spec"] | {"replicas": 0}})
         plan = scene.plan("--only", "revert_changes")
         (planned,) = plan["actions"]
         assert (planned["target"], planned["stage"]) == ("changed:deployments/store/web", "recover")

@@ -15,6 +15,7 @@ class Effect(StrEnum):
     UNBINDS = "the subjects that it removes are no longer in the binding"
     SUSPENDS = "the CronJob starts no further run"
     STOPS = "the workload has no pod and starts none"
+    RESTARTS = "the pods that it names are replaced by new ones of their workload"
     CUTS_POD_OFF = "no traffic reaches the pod or leaves it"
     WITHDRAWS = "no Service sends to the pod by the labels that are taken off"
     CLOSES_SERVICE = "the Service is not reached from outside of the cluster"

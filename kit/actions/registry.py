@@ -19,6 +19,7 @@ from kit.actions import (
     pods,
     principals,
     put_back,
+    restarts,
     service_accounts,
     workloads,
 )
@@ -27,7 +28,7 @@ from kit.actions.action import STAGES, Action
 # Within a stage: what ends the attacker's work soonest comes first, and what others stand on (a node, an image in use) last.
 _ORDER = {
     "freeze": (nodes, pods, workloads, put_back),
-    "contain": (cluster_endpoint, exposure, workloads, isolation, pods, images, nodes),
+    "contain": (cluster_endpoint, exposure, workloads, isolation, pods, images, nodes, restarts),
     "revoke": (put_back, bindings, cluster_access, principals, iam, service_accounts, workloads),
     "capture": (pods, nodes, images),
     "eradicate": (workloads, pods, images, nodes),

@@ -16,7 +16,7 @@ from kit.model.why import Why
 # fmt: off
 TargetSource = Literal[
     "written_binding", "written_webhook", "written_secret", "changed_webhook", "changed_rights", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job",
+    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job", "injected_workload",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
 # fmt: on
@@ -54,6 +54,13 @@ class MadeObject(ExpectedObject):
     """An object that the attacker made and whose kind is not followed. made_at: when, in seconds of UTC; without a uid it alone tells which object is meant."""
 
     made_at: str | None
+
+
+@dataclass(frozen=True)
+class RestartedWorkload(ObjectParameters):
+    """A workload whose pods are replaced. pods: uids of those that the attacker's webhook changed."""
+
+    pods: list[str]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from kit.live.acts import (  # noqa: F401 - each registers its acts
     pods,
     principals,
     put_back,
+    restarts,
     service_accounts,
     workloads,
 )

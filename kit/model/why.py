@@ -56,6 +56,8 @@ class Rule(Enum):
     """The finding is about this very node."""
     ATTACKER = auto()
     """A call of the attacker did it."""
+    INJECTED = auto()
+    """A webhook of the attacker's changed it as it was made."""
     CARRIES_OUT = auto()
     """A call of the attacker did it, and may have carried data out: a forwarded port, a command that copies."""
 

@@ -264,7 +264,7 @@ class Compromised:
         for scope in self.scopes:
             if runs_in(scope):
                 named = (pod.key for pod in scope.affected("pod") if any(why.rule is Rule.FINDING for why in pod.why))
-                found |= {uid for uid in named if not rules[uid] & {Rule.ATTACKER, Rule.CARRIES_OUT}}
+                found |= {uid for uid in named if not rules[uid] & {Rule.ATTACKER, Rule.INJECTED, Rule.CARRIES_OUT}}
         return found
 
     @cached_property

@@ -19,6 +19,7 @@ from kit.plan.targets import Targets
 from kit.words import counted
 
 _KEEPS = ("freeze", "capture")
+_START_PODS = ("created", "running_job", "injected_workload")
 
 
 def without_what_goes_with_its_node(made: list[Made]) -> list[Made]:
@@ -184,7 +185,7 @@ def _holds(inventory: Inventory, destroyed: Target, keeps: Action, kept: Target)
     if (destroyed.kind, destroyed.key) == (kept.kind, kept.key):
         return True
     thing = destroyed.thing
-    if kept.kind == "node" and thing and destroyed.kind in ("pod", "created", "running_job"):
+    if kept.kind == "node" and thing and destroyed.kind in ("pod", *_START_PODS):
         pods = (
             [thing]
             if destroyed.kind == "pod"
@@ -195,6 +196,6 @@ def _holds(inventory: Inventory, destroyed: Target, keeps: Action, kept: Target)
         return False
     if destroyed.kind == "node":
         return kept.thing.node == destroyed.key
-    return destroyed.kind in ("created", "running_job") and (
+    return destroyed.kind in _START_PODS and (
         bool(thing and thing.uid == kept.thing.uid) or _runs(inventory, destroyed, kept)
     )

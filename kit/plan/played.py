@@ -143,6 +143,7 @@ _KEYS: dict[Effect, Callable[[PlannedAction], Iterable[str]]] = {
     Effect.UNBINDS: _of_subjects,
     Effect.SUSPENDS: _of_object,
     Effect.STOPS: _of_object,
+    Effect.RESTARTS: _of_members("pods"),
     Effect.CUTS_POD_OFF: _of_target,
     Effect.WITHDRAWS: _of_target,
     Effect.CLOSES_SERVICE: _of_object,
@@ -205,7 +206,7 @@ class Played:
         """The action that ended a pod; None while it stands."""
         pod = running.pod
         ends = [self.by(Effect.DELETES, key) for key in (pod.uid, *running.owners)]
-        ends += [self.by(Effect.STOPS, owner) for owner in running.owners]
+        ends += [self.by(Effect.RESTARTS, pod.uid), *(self.by(Effect.STOPS, owner) for owner in running.owners)]
         ends += [self.by(Effect.ENDS_NODE, pod.node), self._evicted(running)]
         return min(filter(None, ends), key=lambda one: self._place[one.id], default=None)
 

@@ -24,6 +24,7 @@ from kit.actions.target import (
     MappingParameters,
     NodeGroupParameters,
     PrincipalParameters,
+    RestartedWorkload,
     RoleSessions,
     SuppressedFinding,
     Target,
@@ -34,7 +35,7 @@ from kit.identities.access import Access
 from kit.lenient import dicts_of
 from kit.model.address import is_in
 from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
-from kit.model.why import Standing
+from kit.model.why import Rule, Standing
 from kit.plan.compromised import Compromised
 from kit.plan.eligible import impossible, is_meant
 from kit.plan.in_aws import InAws
@@ -100,6 +101,7 @@ class Targets:
             "expected_finding": self._expected_findings,
             "repairing_group": self._repairing_groups,
             "running_job": self._running_jobs,
+            "injected_workload": self._injected_workloads,
         }
 
     def of(self, action: Action) -> tuple[list[Target], list[tuple[Target, str]]]:
@@ -183,6 +185,15 @@ class Targets:
             if ("created", path) not in self.held.affected:
                 whys = [why for of in sorted(own & by_path.keys()) for why in by_path[of].why]
                 yield self._knowledge.target(action, "running_job", path, job, tuple(whys[:2]))
+
+    def _injected_workloads(self, action: Action) -> Iterator[Target]:
+        for path, pods in self._stopping.injected_workloads().items():
+            workload = self.held.thing_at(path)
+            assert workload is not None
+            place = workload.resource, workload.namespace, workload.name, workload.uid
+            known = RestartedWorkload(*place, sorted(one.key for one in pods))
+            whys = [why for one in pods for why in one.why if why.rule is Rule.INJECTED]
+            yield Target("injected_workload", path, workload, self.cluster, None, known, tuple(whys[:2]))
 
     def _used_bindings(self, action: Action) -> Iterator[Target]:
         for binding in self.held.used_bindings:

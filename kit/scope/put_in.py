@@ -87,7 +87,7 @@ def injected_pods(scope: FindingScope, inventory: Inventory) -> list[FoundPod]:
             if pod is None or not any(one.get("mutated") is True for one in of_hook):
                 continue
             says = f"mutatingwebhookconfigurations/{name}, which the attacker {'made' if made else 'changed'}, changed it as it was made"
-            why = Why(inventory.store.event_ref(row), says, Rule.ATTACKER)
+            why = Why(inventory.store.event_ref(row), says, Rule.INJECTED)
             found.append(FoundPod(pod, why, made))
             patches = [dict_of(one.get("value")) for hooked in of_hook for one in dicts_of(hooked.get("patch"))]
             for image in (str(one["image"]) for one in patches if one.get("image")):

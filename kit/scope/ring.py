@@ -60,7 +60,7 @@ class Rings:
         """The refs of the calls and findings that touched it, in the order of time; none for what was not touched."""
         if self.of(subject, scope) != "touched":
             return []
-        by = [why.ref for why in subject.why if why.rule in (Rule.ATTACKER, Rule.CARRIES_OUT)]
+        by = [why.ref for why in subject.why if _by_attacker(why.rule)]
         if subject.kind in ("pod", "node", "service_account", "identity", "source_ip"):
             by += self._refs.get((subject.kind, subject.key), [])
         if not by:
@@ -117,7 +117,7 @@ class Rings:
 
 
 def _by_attacker(rule: Rule) -> bool:
-    return rule in (Rule.ATTACKER, Rule.CARRIES_OUT)
+    return rule in (Rule.ATTACKER, Rule.INJECTED, Rule.CARRIES_OUT)
 
 
 def runs_in(scope: FindingScope) -> bool:

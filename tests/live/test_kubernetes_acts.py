@@ -27,7 +27,7 @@ from kit.questions.verdict import CANNOT_TELL
 from kit.training.emulators.controllers import hands_on, policy_endpoint
 from kit.training.emulators.kubernetes_emulator import CUT, Call, Cut, KubernetesEmulator, Object, Refusal
 
-for _module in ("pods", "isolation", "bindings", "workloads", "put_back", "service_accounts", "exposure"):
+for _module in ("pods", "isolation", "bindings", "workloads", "put_back", "restarts", "service_accounts", "exposure"):
     importlib.import_module(f"kit.live.acts.{_module}")
 
 ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/shop"
@@ -195,6 +195,7 @@ ACTS: dict[str, PlannedAction] = {
         planned("delete_workload", resource="deployments", name="miner", expected={"spec": {"replicas": 9}}),
         planned("suspend_cronjob", resource="cronjobs", name="sync", expected={}),
         planned("stop_workload", resource="deployments", name="miner", expected={}),
+        planned("restart_workload", resource="statefulsets", name="db", pods=["uid-of-db-of-old"]),
         planned("close_exposure", resource="services", name="shop-open", type="LoadBalancer"),
         planned("restore_objects", resource="cronjobs", name="report", uid=None, kind="deleted", body=CRON),
         planned("revert_webhook", resource="mutatingwebhookconfigurations", namespace=None, name="inject", expected={"webhooks": TURNED}, patch={"webhooks": OWN_HOOK}, remove=[], person=""),
@@ -207,7 +208,7 @@ ACTS: dict[str, PlannedAction] = {
         planned("end_service_account_tokens", "anew", name="till", recreate=True),
     )
 }  # fmt: skip
-GONE_FOR_GOOD = ("delete_pod", "end_service_account_tokens", "capture_container")
+GONE_FOR_GOOD = ("delete_pod", "restart_workload", "end_service_account_tokens", "capture_container")
 READ_ONLY = ("keep_objects", "capture_container")
 CHANGES = [one for one in ACTS.values() if one.action not in READ_ONLY]
 by_id = pytest.mark.parametrize("action", ACTS.values(), ids=lambda one: one.id)

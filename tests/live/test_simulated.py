@@ -168,6 +168,21 @@ def _labels(after: After, one: Object) -> dict[str, str]:
     return dict((after.at(one["parameters"]) or {}).get("metadata", {}).get("labels", {}))
 
 
+def _running_pods(after: After, known: Object) -> list[str]:
+    """The names of the pods that a workload, or a ReplicaSet of it, controls and that have not finished."""
+    above = {known["uid"]}
+    above |= {one["metadata"]["uid"] for one in after.of("replicasets") if above & _owners(one)}
+    return [
+        one["metadata"]["name"]
+        for one in after.of("pods")
+        if above & _owners(one) and one["status"].get("phase") not in FINISHED
+    ]
+
+
+def _owners(one: Object) -> set[str]:
+    return {owner["uid"] for owner in one["metadata"].get("ownerReferences", ())}
+
+
 def _node(one: Object) -> str:
     return str(one["target"].removeprefix("node:"))
 
@@ -176,6 +191,11 @@ SHOWS: dict[Effect, Callable[[After, Object], bool]] = {
     Effect.DELETES: _is_gone,
     Effect.REVERTS: lambda after, one: contains(after.at(one["parameters"]), one["parameters"]["patch"]),
     Effect.UNBINDS: _subjects_are_out,
+    Effect.SUSPENDS: lambda after, one: _is_gone(after, one) or after.at(one["parameters"])["spec"]["suspend"] is True,  # type: ignore[index]
+    Effect.STOPS: lambda after, one: _is_gone(after, one) or not _running_pods(after, one["parameters"]),
+    Effect.RESTARTS: lambda after, one: (
+        not {*one["parameters"]["pods"]} & {pod["metadata"]["uid"] for pod in after.of("pods")}
+    ),
     Effect.CUTS_POD_OFF: lambda after, one: _is_gone(after, one) or "kit-quarantine" in _labels(after, one),
     Effect.WITHDRAWS: lambda after, one: not {*one["parameters"]["labels"]} & _labels(after, one).keys(),
     Effect.CLOSES_SERVICE: lambda after, one: after.at(one["parameters"])["spec"]["type"] == "ClusterIP",  # type: ignore[index]

@@ -242,8 +242,8 @@ class KubernetesState:
         self._write(key, item)
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             self._remove(key)
-        elif self._wants_no_pod(kind, item):
-            self._end_pods(metadata["uid"])
+        elif self._wants_no_pod(kind, item) or _restarts(stored, item):
+            self._end_pods(metadata["uid"], ends=self._wants_no_pod(kind, item))
         return Answer(200, item)
 
     def _wants_no_pod(self, kind: Kind, item: Object) -> bool:
@@ -262,15 +262,16 @@ class KubernetesState:
             and spec.get("replicas") == 0
         )
 
-    def _end_pods(self, uid: str) -> None:
-        """End the pods that hang on an owner, by its ReplicaSets too; those that have finished stay."""
+    def _end_pods(self, uid: str, *, ends: bool) -> None:
+        """End the pods that hang on an owner, by its ReplicaSets too; those that have finished stay. ends: whether none comes in their place."""
         for key in self._dependents(uid):
             stored = self._objects.get(key)
             if stored is None:
                 continue
             if key.startswith("replicasets."):
-                self._write(key, stored | {"spec": stored.get("spec", {}) | {"replicas": 0}})
-                self._end_pods(stored["metadata"]["uid"])
+                if ends:
+                    self._write(key, stored | {"spec": stored.get("spec", {}) | {"replicas": 0}})
+                self._end_pods(stored["metadata"]["uid"], ends=ends)
             elif key.startswith("pods/") and stored.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 self._end(PODS, key, stored, {})
 
@@ -415,6 +416,17 @@ class KubernetesState:
         metadata = kept | {"name": name, "namespace": namespace, "ownerReferences": _owners(gone)}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}
         self.add(pod)
+
+
+def _restarts(before: Object, after: Object) -> bool:
+    """Whether a template has another annotation, by which a person or the kit restarts a workload; other changes of it are rolled out by nobody here."""
+
+    def annotations(item: Object) -> Any:
+        return item.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations")
+
+    return after["kind"] in ("Deployment", "StatefulSet", "DaemonSet") and bool(
+        annotations(before) != annotations(after)
+    )
 
 
 def _now() -> str:
