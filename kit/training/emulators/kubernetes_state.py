@@ -26,6 +26,7 @@ from kit.training.emulators.kubernetes_kinds import (
     key_of,
     unsupported,
 )
+from kit.training.emulators.kubernetes_workloads import owners, restarts, successor, wants_no_pod
 
 SERVER_OWNED = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
@@ -242,25 +243,9 @@ class KubernetesState:
         self._write(key, item)
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             self._remove(key)
-        elif self._wants_no_pod(kind, item) or _restarts(stored, item):
-            self._end_pods(metadata["uid"], ends=self._wants_no_pod(kind, item))
+        elif (ends := wants_no_pod(self._objects, kind, item)) or restarts(stored, item):
+            self._end_pods(metadata["uid"], ends=ends)
         return Answer(200, item)
-
-    def _wants_no_pod(self, kind: Kind, item: Object) -> bool:
-        """Whether its controller ends the pods of a workload: none is asked for, its Job is suspended, or its DaemonSet selects no node.
-
-        Sources: pkg/controller/daemon/daemon_controller.go (podsShouldBeOnNode, whatever the update strategy), job/job_controller.go (suspendJob)."""
-        spec, resource = item.get("spec", {}), kind.resource.partition(".")[0]
-        if resource == "daemonsets":
-            wanted = spec.get("template", {}).get("spec", {}).get("nodeSelector") or {}
-            nodes = [one for key, one in self._objects.items() if key.startswith("nodes/")]
-            return not any(wanted.items() <= (one["metadata"].get("labels") or {}).items() for one in nodes)
-        if resource == "jobs":
-            return bool(spec.get("suspend"))
-        return (
-            resource in ("deployments", "replicasets", "statefulsets", "replicationcontrollers")
-            and spec.get("replicas") == 0
-        )
 
     def _end_pods(self, uid: str, *, ends: bool) -> None:
         """End the pods that hang on an owner, by its ReplicaSets too; those that have finished stay. ends: whether none comes in their place."""
@@ -355,7 +340,8 @@ class KubernetesState:
                 if named and same and item.get("type") == "kubernetes.io/service-account-token":
                     self._collect(other)
         if resource == "pods" and self.recreate:
-            self._replacement(gone)
+            new = successor(self._objects, gone) if self._has_namespace(metadata["namespace"]) else None
+            self.add(*([new] if new else []))
         self._keep_up(metadata.get("namespace", ""), resource, metadata["name"])
 
     def _keep_up(self, namespace: str, resource: str, name: str) -> None:
@@ -378,13 +364,13 @@ class KubernetesState:
             self._end(kind, key, stored, {"propagationPolicy": "Background"})
 
     def _dependents(self, uid: str) -> list[str]:
-        return [key for key, item in self._objects.items() if uid in [one["uid"] for one in _owners(item)]]
+        return [key for key, item in self._objects.items() if uid in [one["uid"] for one in owners(item)]]
 
     def _disown(self, key: str, uid: str) -> bool:
         """Take an owner off an object; False, and nothing done, where it was the last living one and is gone itself."""
         item = copy.deepcopy(self._objects[key])
         living = {other["metadata"]["uid"] for other in self._objects.values()}
-        rest = [owner for owner in _owners(item) if owner["uid"] != uid]
+        rest = [owner for owner in owners(item) if owner["uid"] != uid]
         if uid not in living and not any(owner["uid"] in living for owner in rest):
             return False
         item["metadata"]["ownerReferences"] = rest
@@ -393,48 +379,9 @@ class KubernetesState:
         self._write(key, item)
         return True
 
-    def _replacement(self, gone: Object) -> None:
-        """The pod that a controller makes for a deleted one: of its template, pending, with a new uid."""
-        references = [owner for owner in _owners(gone) if owner.get("controller", True)]
-        living = {item["metadata"]["uid"]: item for item in self._objects.values()}
-        owner = next((living[one["uid"]] for one in references if one["uid"] in living), None)
-        namespace = gone["metadata"]["namespace"]
-        if not owner or "deletionTimestamp" in owner["metadata"] or not self._has_namespace(namespace):
-            return
-        pods = [key for key in self._dependents(owner["metadata"]["uid"]) if key.startswith("pods/")]
-        if owner["kind"] != "DaemonSet" and len(pods) >= owner.get("spec", {}).get("replicas", 1):
-            return
-        template = owner.get("spec", {}).get("template") or gone
-        spec = copy.deepcopy(template.get("spec") or gone.get("spec", {}))
-        spec.pop("nodeName", None)
-        if owner["kind"] == "DaemonSet" and "nodeName" in gone.get("spec", {}):
-            spec["nodeName"] = gone["spec"]["nodeName"]
-        name = gone["metadata"]["name"]
-        if owner["kind"] != "StatefulSet":
-            name = f"{owner['metadata']['name']}-{uuid.uuid4().hex[:5]}"
-        kept = {k: v for k, v in template.get("metadata", {}).items() if k in ("labels", "annotations")}
-        metadata = kept | {"name": name, "namespace": namespace, "ownerReferences": _owners(gone)}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}
-        self.add(pod)
-
-
-def _restarts(before: Object, after: Object) -> bool:
-    """Whether a template has another annotation, by which a person or the kit restarts a workload; other changes of it are rolled out by nobody here."""
-
-    def annotations(item: Object) -> Any:
-        return item.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations")
-
-    return after["kind"] in ("Deployment", "StatefulSet", "DaemonSet") and bool(
-        annotations(before) != annotations(after)
-    )
-
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _owners(item: Object) -> list[Object]:
-    return item["metadata"].get("ownerReferences") or []
 
 
 def delete_options(call: Call) -> Mapping[str, Any]:
