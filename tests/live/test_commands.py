@@ -6,6 +6,7 @@ The programs are the real ones, `aws` and `kubectl`, against the emulators; `doc
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 
 from kit.training.emulators.kubernetes_access import TOKEN
 from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
+from tests.command import RECORDINGS
 from tests.live.scene import STOLEN, Scene, comparable, standing
 
 OPTIONS = ("--keep-address", "203.0.113.7/32")
@@ -25,7 +27,7 @@ _KUBECTL = """#!/bin/sh
 case "$1" in create|apply) set -- "$@" --validate=false ;; esac
 exec {program} "$@"
 """
-MORE = ("access_entry_secrets", "default_sa_admin", "oidc_user_impact", "pod_identity_theft", "webhook_backdoor")
+MORE = sorted({path.name for path in RECORDINGS.iterdir()} - {STOLEN})
 _OF_THE_KIT = {"kit-token", "kit-volumes", "kit-case"}  # tags by which the kit finds its own tries again
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -59,15 +61,30 @@ def typed(scene: Scene, folder: Path, line: str) -> subprocess.CompletedProcess[
 
 
 def state(scene: Scene) -> Any:
-    """What account and cluster hold, without what only tells by whose program it was made."""
+    """What account and cluster hold, without what only tells by whose program it was made, and without pods of a node whose instance has ended: kubectl drains
+    such a node of pods that the kit leaves to go with it."""
     held = scene.state()
     for one in held["aws"]["snapshots"].values():
         one["tags"] = {name: value for name, value in one["tags"].items() if name not in _OF_THE_KIT}
+    # When GuardDuty is done with a scan is no matter of who asked for it.
+    for one in held["aws"]["malware_scans"].values():
+        for ended in ("ScanStatus", "ScanCompletedAt", "ScanResultDetails"):
+            one.pop(ended, None)
     for one in held["cluster"].values():
         annotations = one["metadata"].get("annotations") or {}
         if annotations.pop(_APPLIED, None) and not annotations:
             del one["metadata"]["annotations"]
-    return comparable(held)
+    over = {id_ for id_, one in held["aws"]["instances"].items() if one["state"] in ("shutting-down", "terminated")}
+    nodes = {key.rpartition("/")[2]: one for key, one in held["cluster"].items() if key.startswith("nodes/")}
+    gone = {name for name, one in nodes.items() if one["spec"].get("providerID", "").rpartition("/")[2] in over}
+    held["cluster"] = {
+        key: one
+        for key, one in held["cluster"].items()
+        if not (key.startswith("pods/") and one["spec"].get("nodeName") in gone)
+    }
+    return sorted(
+        re.sub(r"\bi-[0-9a-f]{17}\b", "i-id", part) for part in comparable(held)
+    )  # of one that a group started anew
 
 
 def signed(serve: Callable[[Call], Any]) -> Callable[[Call], Any]:
