@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import resource
 import shutil
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from kit.actions.node_capture import capture_pod
 from kit.errors import EvidenceError
 from kit.evidence import gather
 from kit.evidence.intake import load_new_case
@@ -46,18 +44,6 @@ def test_evidence_of_which_nothing_can_be_taken(tmp_path: Path, name: str, conte
     done = kit("new", tmp_path / "case", tmp_path / name)
     _refused(done, says, name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_what_was_read_of_a_node_is_known_and_hashed(tmp_path: Path) -> None:
-    """As the kit's own pod writes it: each `echo` of its script is a line."""
-    script = capture_pod("node", "action")["spec"]["containers"][0]["command"][2]
-    heads = [line.removeprefix("echo ").strip("'") for line in script.splitlines() if line.startswith("echo ")]
-    text = "\n".join(["2026-11-29T16:40:00Z", heads[0], "1\t0\tabc\t/sbin/init\t/sbin/init\t", *heads[1:]])
-    copied(tmp_path / "case", RECORDING)
-    (tmp_path / "node.processes.txt").write_text(text)
-    (entry,) = kit_json("add", tmp_path / "case", tmp_path / "node.processes.txt")["files"]
-    assert "what capture_processes read of a node" in entry["note"]
-    assert entry["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

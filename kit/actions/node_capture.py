@@ -2,7 +2,7 @@
 
 A checkpoint needs containerd 2 with CRIU beside it, which the images that EKS ships have not. What is read instead needs neither shell nor
 SSM on the node, so that it works on Bottlerocket and in Auto Mode too. Whoever holds the node can lie to what reads it: the snapshot is
-compared with it. Sources: proc(5); Kubernetes "Kubelet Checkpoint API"; EKS User Guide "Get console output of an EKS Auto Mode managed
+compared with it. The kernel counts a process's start in hundredths of a second since its boot. Sources: proc(5); Kubernetes "Kubelet Checkpoint API"; EKS User Guide "Get console output of an EKS Auto Mode managed
 instance" (a privileged pod by `kubectl debug node`), "Fargate"; Bottlerocket, "Exploration" (admin container).
 """
 
@@ -25,12 +25,16 @@ MADE_FOR = "kit-action"
 IMAGE = "public.ecr.aws/docker/library/busybox:1.37"
 _SCRIPT = r"""
 date -u +%Y-%m-%dT%H:%M:%SZ
-echo '# processes: pid, parent, sha256 of its program, program, command line, pod'
+echo "# processes of $NODE: pid, parent, user, started, sha256 of its program, program, command line, pod, container"
+boot=$(sed -n 's/^btime //p' /proc/stat)
 for p in /proc/[0-9]*; do
   exe=$(readlink "$p/exe" 2>/dev/null) || continue
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "${p#/proc/}" "$(sed -n 's/^PPid:[[:space:]]*//p' "$p/status" 2>/dev/null)" \
-    "$(sha256sum <"$p/exe" 2>/dev/null | cut -c1-64)" "$exe" "$(tr '\0\n\t' '   ' <"$p/cmdline" 2>/dev/null)" \
-    "$(sed -n 's/.*pod\([0-9a-f_-]\{36\}\).*/\1/p' "$p/cgroup" 2>/dev/null | head -n 1)"
+  ticks=$(sed 's/.*) //' "$p/stat" 2>/dev/null | cut -d ' ' -f 20)
+  printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "${p#/proc/}" "$(sed -n 's/^PPid:[[:space:]]*//p' "$p/status" 2>/dev/null)" \
+    "$(sed -n 's/^Uid:[[:space:]]*\([0-9]*\).*/\1/p' "$p/status" 2>/dev/null)" "$((boot + ${ticks:-0} / 100))" \
+    "$(sha256sum <"$p/exe" 2>/dev/null | cut -c1-64)" "$(printf %s "$exe" | tr '\n\t' '  ')" "$(tr '\0\n\t' '   ' <"$p/cmdline" 2>/dev/null)" \
+    "$(sed -n 's/.*pod\([0-9a-f_-]\{36\}\).*/\1/p' "$p/cgroup" 2>/dev/null | head -n 1)" \
+    "$(sed -n 's/.*\([0-9a-f]\{64\}\).*/\1/p' "$p/cgroup" 2>/dev/null | head -n 1)"
 done
 echo '# sockets: the first process of each network, then its tables'
 seen=' '
@@ -67,6 +71,7 @@ def capture_pod(node: str, action: str) -> dict[str, Any]:
         "name": "capture",
         "image": IMAGE,
         "command": ["sh", "-c", _SCRIPT],
+        "env": [{"name": "NODE", "value": node}],
         "securityContext": {"privileged": True},
         "volumeMounts": [{"name": "host", "mountPath": "/host", "readOnly": True}],
     }

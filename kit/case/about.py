@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from kit.case.named import ref_meant
+from kit.lenient import dict_of, json_of
 from kit.model.identity import NODE, SERVICE_ACCOUNT
 from kit.model.kinds import KINDS_OF_OBJECTS
+from kit.model.masking import MASK
 from kit.model.pod_spec import images
 from kit.model.refs import LEADS_TO, Ref
 from kit.store.queries import CALLS_ABOUT, CALLS_AROUND, TRAIL_ABOUT, one_of
@@ -31,6 +33,9 @@ _NEW = {
     "what": "kind of call",
 }
 _SHARED = {"source_address": "source_ip", "user_name": "identity", "credential": "credential"}
+
+
+_OF_PROCESS = ("read_at", "node", "pod_uid", "container_id", "pid", "parent", "user_id", "started_at", "program", "sha256", "command_line")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,28 @@ def _of_thing(case: ScopedCase, ref: Ref, first_bad: datetime | None, brief: dic
         "findings": findings,
         "ring": next((one for one in ("touched", "exposed", "possible") if one in rings), None),
         "certainty": min((one["certainty"] for one in mine), default=None),
+        "processes": _processes(case, ref),
         "why": list({why["says"]: why for one in mine for why in one["why"]}.values()),
         "ended_by": _ended_by(case, ref, shared, brief),
     }
+
+
+def _processes(case: ScopedCase, ref: Ref) -> list[Row]:
+    """The processes that captures of nodes show of a pod or on a node, the first to start first, without secrets in their command lines."""
+    if ref.kind not in ("pod", "node"):
+        return []
+    member = "pod_uid" if ref.kind == "pod" else "node"
+    rows = case.store.rows(
+        "SELECT file, item, object FROM objects WHERE api_version = 'kit:capture' AND kind = 'Process'"
+        f" AND json_extract_string(object, '$.{member}') = $key ORDER BY file, item",
+        key=ref.key,
+    )
+    known = [dict_of(json_of(row["object"])) for row in rows]
+    told = [
+        {name: one.get(name) for name in _OF_PROCESS} | {"command_line": MASK.text(str(one.get("command_line") or ""))}
+        for one in known
+    ]
+    return sorted(told, key=lambda one: (str(one["read_at"]), str(one["started_at"] or ""), int(one["pid"] or 0)))
 
 
 def _hostile(case: ScopedCase) -> set[str]:

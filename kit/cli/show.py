@@ -63,6 +63,11 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     yield from _listed("BY HOUR", hours)
     aws = [f"{_clock(one['first_at'])}  {one['event_name']}: {one['calls']}, {one['failed']} failed" for one in said["in_aws"]]  # fmt: skip
     yield from _listed("IN AWS", aws)
+    ran = [
+        f"pid {one['pid']} of {one['parent']}, user {one['user_id'] or 'unknown'}, since {_clock(one['started_at']) or 'an unknown time'}: {one['command_line'] or one['program']} (SHA-256 of the program: {one['sha256'] or 'not read'})"
+        for one in said["processes"]
+    ]
+    yield from _listed("PROCESSES as captured of the node", ran)
     yield from _listed("FINDINGS", [f"{one['type']} {one['id']}" for one in said["findings"]])
 
 

@@ -38,6 +38,10 @@ def thing(case: Case, said: dict[str, Any]) -> Shown:
             "Used with it",
             _table(said["shared"], {"Kind": "kind", "Which": "key", "Calls": "calls", "Attacker's": "hostile", "First at": "first_at", "Last at": "last_at"}),
         ),
+        fold(
+            f"{counted(len(said['processes']), 'process', 'processes')} as captured of the node" if said["processes"] else "",
+            _table(said["processes"], {"Read at": "read_at", "Started": "started_at", "Pid": "pid", "Parent": "parent", "User": "user_id", "Program": "program", "Command line": "command_line", "SHA-256 of the program": "sha256"}),
+        ),
         fold("Calls by hour and kind", _table(said["by_hour"], {"Hour": "hour", "Did": "what", "Calls": "calls", "Attacker's": "hostile"})),
         fold(
             "Calls in AWS",

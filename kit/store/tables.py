@@ -107,7 +107,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "status": (TEXT, "ok, refused, failed or empty"),
     "permission": (TEXT, "the permission to ask for where the request was refused"),
     # objects
-    "api_version": (TEXT, "Kubernetes apiVersion, or aws:SERVICE"),
+    "api_version": (
+        TEXT,
+        "Kubernetes apiVersion, aws:SERVICE, or kit:capture of a process that the kit read of a node",
+    ),
     "kind": (TEXT, "Kubernetes kind, or AWS's name of the thing, such as AccessEntry"),
     "object": (TEXT, "the whole object as JSON; values of Secrets are left out"),
     # findings

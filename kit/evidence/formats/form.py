@@ -1,4 +1,4 @@
-"""The form of a file and its records: JSON documents and lines, lines of a log, CSV, YAML, Parquet. Its content decides, never its name.
+"""The form of a file and its records: JSON documents and lines, lines of a log, CSV, YAML, Parquet, what was captured of a node. Its content decides, never its name.
 
 Each form gives records with the line where they start and their place in the file, out of all envelopes (kit.evidence.formats.envelope).
 Sources: RFC 4180; CloudWatch Logs, exported log data (a time before each line); `aws logs tail`.
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kit.errors import EvidenceError
+from kit.evidence.formats.captured import captured_records, is_capture
 from kit.evidence.formats.envelope import opened, read_text, unpacked
 from kit.evidence.formats.json_document import ONE_THING, peek, records
 from kit.evidence.formats.log_store import column
@@ -24,6 +25,7 @@ from kit.evidence.formats.yaml_document import in_yaml
 from kit.evidence.record import NO_LOG, Log, Record, Reject
 
 JSON, LINES, CSV, YAML, PARQUET, BASE64 = "JSON", "log lines", "CSV", "YAML", "Parquet", "base64"
+CAPTURED_NODE = "captured of a node"
 
 _LONGEST_FIRST_ROW = 64 << 10
 
@@ -63,6 +65,8 @@ def form_of(head: bytes) -> str:
     """The form of a file by its beginning; "" for none that is read here."""
     if head.startswith(b"PAR1"):
         return PARQUET
+    if is_capture(head):
+        return CAPTURED_NODE
     head = head.removeprefix(BOM).lstrip()
     lines = head.split(b"\n")
     first = _COLOUR.sub(b"", _first_line(lines))
@@ -313,4 +317,5 @@ _READ: dict[str, Callable[[Iterable[bytes], tuple[str, ...]], Iterator[Record | 
     JSON: records,
     CSV: _in_csv,
     YAML: in_yaml,
+    CAPTURED_NODE: lambda source, lists: captured_records(source),
 }

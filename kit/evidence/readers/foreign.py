@@ -127,9 +127,11 @@ KNOWN: tuple[tuple[Test, str], ...] = (
 )
 
 
-_CAPTURED = b"# processes: pid, parent, sha256 of its program"
-CAPTURED = "what capture_processes read of a node: no table has a place for processes, which have no time; the journal of the action has its hash, so keep the file and search it as text"
-"""Of a file that the kit's own pod on a node wrote."""
+_CAPTURED = b": pid, parent, "
+CAPTURED = (
+    "what capture_processes read of a node, without its first line, which says when: bring the file as it was written"
+)
+"""Of a file that the kit's own pod on a node wrote, and somebody cut."""
 
 
 def named(value: Any) -> str:
