@@ -386,6 +386,15 @@ def test_an_attack_sequence_of_the_cluster_is_found_as_the_latest_and_one_of_ano
     assert b"d" * 32 in b"".join(files_of(tmp_path / "a").values())  # it is evidence all the same
 
 
+def test_an_account_that_is_no_administrator_has_no_members_and_nothing_failed(room: Scene, tmp_path: Path) -> None:
+    of_administrators = ("guardduty:ListMembers", "guardduty:GetAdministratorAccount")
+    refusal = Refusal("BadRequestException", 400, "The request is rejected because the account is a member")
+    room.aws.faults.append(lambda call, _: refusal if call.operation in of_administrators else None)
+    assert collect(room, tmp_path / "e", *only("findings")).returncode == 0
+    asked_of = [line for line in log_of(tmp_path / "e") if f"guardduty:{line['operation']}" in of_administrators]
+    assert [line["status"] for line in asked_of] == ["empty", "empty"] and all("is a member" in one["error"] for one in asked_of)  # fmt: skip
+
+
 def test_what_failed_stands_in_the_coverage_until_it_is_had(room: Scene, tmp_path: Path) -> None:
     refused = list[Any]()
 
@@ -578,11 +587,17 @@ def test_logs_of_the_subjects_containers_and_of_those_before_a_restart_come_firs
     room.aws.add_finding(finding)
     try:
         done = collect(room, tmp_path / "e", *only("container_logs", "events", "objects"), finding="f" * 32)
+        gone = ClusterRefusal(400, "BadRequest", "previous terminated container not found")
+        room.kubernetes.faults.append(lambda call, _: gone if call.query.get("previous") else None)
+        without = collect(room, tmp_path / "without", *only("container_logs"), finding="f" * 32)
+        room.kubernetes.faults.clear()
     finally:
         room.kubernetes.add(pod)
         room.kubernetes.logs.clear()
         del next(iter(room.aws.account.detectors.values())).findings["f" * 32]
-    assert done.returncode == 0
+    assert (done.returncode, without.returncode) == (0, 0), without.stdout
+    (last,) = [line for line in log_of(tmp_path / "without") if line["part"].endswith("_previous")]
+    assert last["status"] == "empty" and "previous terminated container not found" in last["error"]
     folder = tmp_path / "e" / "logs" / "containers"
     texts = {path.name: path.read_text() for path in folder.iterdir()}
     assert any(CANARY in text for text in texts.values()) and any("before" in text for text in texts.values())

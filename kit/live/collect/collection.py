@@ -250,7 +250,9 @@ class Collection:
 
     def container_logs(self, workloads: list[tuple[str, str]]) -> None:
         """The logs of the containers of these workloads or pods, by namespace and name; of restarted ones those before the restart too."""
-        request = Request("container_logs", "kubernetes", "pods/log")
+        request = Request(
+            "container_logs", "kubernetes", "pods/log", absent=("400",)
+        )  # a container that has no such log
         chosen = [pod for pod in self.known.get("pods", []) if any(_is_of(pod, *one) for one in workloads)]
         for number, pod in enumerate(chosen):
             self.told("logs of containers", number, len(chosen))
@@ -292,7 +294,8 @@ class Collection:
 
     def _failed(self, request: Request, part: str, error: LiveError, region: str) -> None:
         """Write down what was refused or failed. Raises WorkError where every further request would be."""
-        status = "refused" if error.denied else "empty" if isinstance(error, Missing) else "failed"
+        none_there = isinstance(error, Missing) or error.code in request.absent
+        status = "refused" if error.denied else "empty" if none_there else "failed"
         if request.service == "kubernetes":
             kind = LISTED_KINDS.get(request.operation)
             permission = f"list {kind.path}" if kind else f"get {request.operation}"

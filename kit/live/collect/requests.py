@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kit.model.kubernetes import OBJECT_KINDS, ROLE_ANNOTATION, ObjectKind
+from kit.words import Names
 
 Members = tuple[str, ...]
 
@@ -22,6 +23,7 @@ class Request:
 
     asks: its parameters. each: the names that it is sent once for; chunk: how many of them at a time. finds: what its answer names → where.
     resource: what IAM lets it reach. permission: IAM's action where that is not the operation. everywhere: in the region of global services too.
+    absent: the codes by which the service says that there is none of it.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Request:
     resource: str = "*"
     permission: str = ""
     everywhere: bool = False
+    absent: Names = ()
 
     @property
     def needs(self) -> set[str]:
@@ -158,7 +161,7 @@ EVENTS = _objects("events", "events")
 LISTED_OBJECTS = tuple(_objects(one, finds=_IN_OBJECTS.get(one)) for one in LISTED_KINDS if one not in _LAST)
 SECRETS = _objects("secrets", "secrets")
 LOG_GROUPS = Request("audit", "logs", "DescribeLogGroups", {"logGroupNamePrefix": "$log_group"}, finds={"log_groups": (("logGroups", "arn"),)})  # fmt: skip
-ORGANIZATION = Request("cloudtrail", "organizations", "DescribeOrganization", each="organization_trails", finds={"organizations": (("Organization", "Id"),)})  # fmt: skip
+ORGANIZATION = Request("cloudtrail", "organizations", "DescribeOrganization", each="organization_trails", finds={"organizations": (("Organization", "Id"),)}, absent=("AWSOrganizationsNotInUseException",))  # fmt: skip
 """Asked where a trail is an organization's: its id is a part of the folder's name."""
 TRAIL_FILES = Request("cloudtrail", "s3", "ListObjectsV2", {"Bucket": "$bucket", "Prefix": "$prefix"}, "trail_days", permission="s3:ListBucket", resource="arn:$partition:s3:::*", finds={"delivered": (("Contents", "Key"),)})  # fmt: skip
 TRAIL_FILE = Request("cloudtrail", "s3", "GetObject", {"Bucket": "$bucket", "Key": "$key"}, "trail_files", resource="arn:$partition:s3:::*/AWSLogs/*")  # fmt: skip
@@ -220,8 +223,8 @@ IN_AWS = (
     Request("ecr", "ecr", "GetRepositoryPolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
     Request("ecr", "ecr", "GetLifecyclePolicy", {"repositoryName": "$repository"}, "repositories", resource=_REPOSITORY),
     Request("findings", "guardduty", "GetDetector", {"DetectorId": "$detectors"}, resource=_DETECTOR),
-    Request("findings", "guardduty", "GetAdministratorAccount", {"DetectorId": "$detectors"}, resource=_DETECTOR),
-    Request("findings", "guardduty", "ListMembers", {"DetectorId": "$detectors", "OnlyAssociated": "false"}, resource=_DETECTOR),
+    Request("findings", "guardduty", "GetAdministratorAccount", {"DetectorId": "$detectors"}, resource=_DETECTOR, absent=("BadRequestException",)),
+    Request("findings", "guardduty", "ListMembers", {"DetectorId": "$detectors", "OnlyAssociated": "false"}, resource=_DETECTOR, absent=("BadRequestException",)),
     Request("findings", "guardduty", "ListFilters", {"DetectorId": "$detectors"}, finds={"filters": (("FilterNames",),)}, resource=_DETECTOR),
     Request("findings", "guardduty", "GetFilter", {"DetectorId": "$detectors", "FilterName": "$one"}, "filters", resource=f"{_DETECTOR}/filter/*"),
     SEQUENCES, SEQUENCE_FINDINGS,
