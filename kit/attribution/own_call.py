@@ -10,7 +10,6 @@ from typing import Any
 
 from kit.attribution.calls import (
     CREDENTIALS,
-    OF_CREDENTIALS,
     Caller,
     Event,
     address_of,
@@ -269,7 +268,7 @@ def seen_before(store: Store, user: str, address: str, before: datetime) -> list
     """The credentials that an identity used from an address before a moment, with the number of calls and the first."""
     rows = store.rows_again(
         f"SELECT {CREDENTIALS}, count(*) AS calls, min(received_at) AS began FROM audit"
-        f" WHERE user_name = $user AND source_address = $address AND received_at < $before GROUP BY {OF_CREDENTIALS}",
+        f" WHERE user_name = $user AND source_address = $address AND received_at < $before GROUP BY {CREDENTIALS}",
         user=user,
         address=address,
         before=before,

@@ -11,7 +11,6 @@ from functools import cached_property
 from kit.attribution.calls import (
     CREDENTIALS,
     LEGACY,
-    OF_CREDENTIALS,
     Caller,
     Event,
     account_user,
@@ -216,7 +215,7 @@ class Rules:
             for row in self.store.rows(
                 f"SELECT source_address, user_name, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
                 " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous'"
-                f" GROUP BY source_address, user_name, {OF_CREDENTIALS}",
+                f" GROUP BY source_address, user_name, {CREDENTIALS}",
                 addresses=new,
             ):
                 seen = (row["user_name"], credentials_of(row), row["first_at"])

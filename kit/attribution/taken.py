@@ -12,7 +12,6 @@ from typing import NamedTuple
 from kit.attribution.calls import (
     CREDENTIALS,
     LEGACY,
-    OF_CREDENTIALS,
     Event,
     credentials_of,
     did,
@@ -153,7 +152,7 @@ class Taken:
     def secrets_used(self) -> dict[str, str]:
         """namespace/name of the Secrets whose tokens the log shows in use → their user name."""
         rows = self.store.rows(
-            f"SELECT DISTINCT user_name, {LEGACY} AS token_secret FROM audit WHERE annotations LIKE '%k8s.io/legacy-token%'"
+            "SELECT DISTINCT user_name, token_secret FROM audit WHERE token_secret IS NOT NULL"
             " ORDER BY user_name, token_secret"
         )
         return {key: row["user_name"] for row in rows if (key := token_secret_of(row))}
@@ -196,7 +195,7 @@ class Taken:
         if user not in self._seen_users:
             rows = self.store.rows(
                 f"SELECT source_address, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
-                f" WHERE user_name = $user GROUP BY source_address, {OF_CREDENTIALS}",
+                f" WHERE user_name = $user GROUP BY source_address, {CREDENTIALS}",
                 user=user,
             )
             self._seen_users[user] = [

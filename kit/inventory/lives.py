@@ -16,12 +16,12 @@ from typing import Any
 import orjson
 
 from kit.inventory.thing import Thing, essence
-from kit.lenient import dict_of, found_at, json_of, text_of, time_of
+from kit.lenient import dict_of, json_of, text_of, time_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import FOLLOWED
 from kit.model.refs import Ref
 from kit.model.why import Why
-from kit.store.queries import BODIES_WRITTEN, LIVES, WRITES_AT, WRITES_OF, groups
+from kit.store.queries import LIVES, SELECTIONS, WRITES_AT, WRITES_OF, groups
 from kit.store.store import Store
 from kit.words import Names
 
@@ -95,8 +95,6 @@ def _from_dump(store: Store) -> dict[str, Thing]:
 
 
 _BODIES = ("", "status", "ephemeralcontainers", "resize")
-# What stands here of an object may be changed later, and counts for what it was.
-_CHANGED_LATER = ("pods", "services", "rolebindings", "clusterrolebindings")
 
 
 def _from_log(store: Store, resources: Names, with_earlier: bool) -> dict[str, Thing]:
@@ -151,18 +149,16 @@ def _delete_together(store: Store, found: dict[str, Thing], resources: Names) ->
         if thing.standing is not True and thing.deleted_at is None:
             of_place[thing.resource, thing.namespace].append(thing.uid)
     for batch in store.batches(
-        "SELECT audit_id, file, item, user_name, received_at, resource, namespace, request_uri, response_object FROM audit"
+        "SELECT audit_id, file, item, user_name, received_at, resource, namespace, request_uri, deleted_uids FROM audit"
         " WHERE verb = 'deletecollection' AND list_contains($resources, resource) AND response_code BETWEEN 200 AND 299"
         " AND NOT dry_run ORDER BY received_at, file, item",
-        size=20,
         resources=sorted(resources),
     ):
         for row in batch:
             at, says = row["received_at"], f"deletion with others of its kind asked for by {row['user_name']}"
             why = Why(Ref.of("audit", row["audit_id"]), says)
-            items = dict_of(orjson.loads(row["response_object"] or "{}")).get("items")
-            if isinstance(items, list):
-                uids = [str(dict_of(dict_of(one).get("metadata")).get("uid")) for one in items]
+            if row["deleted_uids"] is not None:
+                uids = [str(uid) for uid in orjson.loads(row["deleted_uids"])]
             elif "elector" in (row["request_uri"] or ""):
                 continue
             else:
@@ -203,20 +199,20 @@ def _place(event: dict[str, Any]) -> tuple[Any, ...]:
 
 def _parts(store: Store) -> dict[str, list[dict[str, Any]]]:
     """uid → the labels, selector and subjects that an object was ever written with, each different one once, oldest first."""
-    found = defaultdict[str, dict[bytes, tuple[tuple[Any, ...], dict[str, Any]]]](dict)
-    for batch in store.batches(BODIES_WRITTEN, resources=list(_CHANGED_LATER)):
+    found, known = defaultdict[str, dict[bytes, dict[str, Any]]](dict), dict[str, tuple[bytes, dict[str, Any]]]()
+    for batch in store.batches(SELECTIONS):
         for row in batch:
-            body, place = dict_of(json_of(row["response_object"])), _place(row)
-            part: dict[str, Any] = {
-                "metadata": {"labels": found_at(body, "metadata", "labels")},
-                "spec": {"selector": found_at(body, "spec", "selector")},
-            }
-            part |= {"subjects": body["subjects"]} if body.get("subjects") else {}
-            text = orjson.dumps(part)
-            known = found[row["uid"]].get(text)
-            if known is None or place < known[0]:
-                found[row["uid"]][text] = place, part
-    return {uid: [part for _, part in sorted(parts.values(), key=lambda one: one[0])] for uid, parts in found.items()}
+            if row["selection"] not in known:
+                selection = dict_of(json_of(row["selection"]))
+                part: dict[str, Any] = {
+                    "metadata": {"labels": selection.get("labels")},
+                    "spec": {"selector": selection.get("selector")},
+                }
+                part |= {"subjects": selection["subjects"]} if selection.get("subjects") else {}
+                known[row["selection"]] = orjson.dumps(part), part
+            text, part = known[row["selection"]]
+            found[row["uid"]].setdefault(text, part)
+    return {uid: list(parts.values()) for uid, parts in found.items()}
 
 
 def _from_claims(store: Store) -> dict[str, Thing]:

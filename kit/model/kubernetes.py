@@ -86,6 +86,8 @@ FOLLOWED = {
     *ROLES,
 }
 """Plural API names of what the inventory keeps."""
+SELECTED = ("pods", "services", *sorted(BOUND))
+"""Plural API names of those whose labels, selector or subjects may be changed later, and count for what they were."""
 ACCOUNT_GROUP = "system:serviceaccounts"  # all of them, or with :NAMESPACE those of one namespace
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"  # IRSA, EKS User Guide "IAM roles for service accounts"
 _PLURALS = {"Endpoints": "endpoints", "NodeMetrics": "nodes", "PodMetrics": "pods"}

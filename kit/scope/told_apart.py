@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kit.attribution.attacker import Attacker
-from kit.attribution.calls import CREDENTIALS, OF_CREDENTIALS, credential_named, credentials_of
+from kit.attribution.calls import CREDENTIALS, credential_named, credentials_of
 from kit.store.store import Store
 from kit.words import Names, counted, few
 
@@ -59,7 +59,7 @@ def told_apart(store: Store, attacker: Attacker, users: Names) -> dict[str, list
     every = defaultdict[str, Counter[_Traits]](Counter)
     for row in store.rows(
         f"SELECT user_name, source_address, user_agent, {CREDENTIALS}, count(*) AS calls FROM audit WHERE list_contains($users, user_name)"
-        f" GROUP BY user_name, source_address, user_agent, {OF_CREDENTIALS}"
+        f" GROUP BY user_name, source_address, user_agent, {CREDENTIALS}"
         " ORDER BY user_name, calls DESC, source_address, user_agent, access_key_id, credential_id, arn, claimed_pod_uid, token_secret",
         users=sorted(users),
     ):

@@ -62,10 +62,10 @@ LAST_STAGE = (
 """A request has one event a stage, under one auditID; OCSF cuts times to milliseconds. The last one tells what came of it."""
 _WRITES = """
 WITH writes AS (
-  SELECT coalesce(uid, json_extract_string(request_object, '$.metadata.uid')) AS uid, resource, namespace, name, received_at, audit_id,
+  SELECT coalesce(uid, requested_uid) AS uid, resource, namespace, name, received_at, audit_id,
     user_name, file, item, verb, response_object,
     list_contains($bodies, coalesce(subresource, '')) AS of_whole,
-    CASE WHEN subresource = 'binding' THEN json_extract_string(request_object, '$.target.name')
+    CASE WHEN subresource = 'binding' THEN bound_node
       WHEN resource = 'pods' AND subresource = 'status' AND starts_with(user_name, 'system:node:') THEN substr(user_name, 13)
       END AS node,
     coalesce(subresource, '') = '' AND (verb = 'create' OR verb = 'patch' AND response_code = 201) AS creates,
@@ -123,12 +123,12 @@ WHERE resource = $resource AND namespace IS NOT DISTINCT FROM $namespace::VARCHA
 ORDER BY received_at, file, item
 """
 """All that was written to one object, its status and other subresources too, the first first."""
-BODIES_WRITTEN = """
-SELECT uid, received_at, file, item, response_object FROM audit
-WHERE response_code BETWEEN 200 AND 299 AND list_contains($resources, resource) AND verb IN ('create', 'update', 'patch')
-  AND NOT dry_run AND subresource IS NULL AND uid IS NOT NULL AND response_object IS NOT NULL
+SELECTIONS = """
+SELECT uid, received_at, file, item, selection FROM audit
+WHERE selection IS NOT NULL AND response_code BETWEEN 200 AND 299 AND NOT dry_run AND uid IS NOT NULL
+ORDER BY received_at, file, item
 """
-"""Objects as they were answered when somebody wrote them."""
+"""The labels, selectors and subjects of objects as they were answered when somebody wrote them, oldest first."""
 _OF_READS = (
     "audit_id, received_at, stage_at, user_name, source_address, verb, resource, coalesce(subresource, '') AS subresource,"
     " namespace, name, request_uri, response_code, dry_run, file, line, item"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kit.errors import CaseError
 
-FORMAT = "2"
+FORMAT = "3"
 """The format of the stores that this kit writes and reads. It rises with every change of what stands in the tables."""
 
 

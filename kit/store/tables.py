@@ -72,9 +72,23 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "decision": (TEXT, "annotation authorization.k8s.io/decision"),
     "decision_reason": (TEXT, "annotation authorization.k8s.io/reason"),
     "issued_credential_id": (TEXT, "annotation of a TokenRequest: the credential that it made"),
+    "token_secret": (TEXT, "annotation …/legacy-token: the Secret that the caller's token without an end is from"),
     "annotations": (TEXT, "the event's annotations as JSON"),
     "request_object": (TEXT, "request body as JSON, where the audit level has it"),
     "response_object": (TEXT, "response body as JSON, where the audit level has it"),
+    "requested_uid": (
+        TEXT,
+        "metadata.uid of the request body, where neither reference nor response names the object's uid",
+    ),
+    "bound_node": (TEXT, "node to which a pods/binding binds the pod"),
+    "selection": (
+        TEXT,
+        "labels, selector and subjects of a pod, service or role binding as the response to a write has them, as JSON",
+    ),
+    "deleted_uids": (
+        TEXT,
+        "uids of what the response to a deletecollection lists, as JSON; empty where it has no list",
+    ),
     "repaired": (TEXT, "what in the event no JSON parser holds, which is kept in another form; nearly always empty"),
     "log_stream": (TEXT, "log stream of CloudWatch Logs, where the evidence names it: one an API server"),
     # sign-ins
@@ -198,8 +212,8 @@ AUDIT = Table(
     PLACE + "audit_id stage level verb request_uri user_agent received_at stage_at user_name user_uid user_groups"
     " user_extra credential_id claimed_pod_name claimed_pod_uid claimed_node_name access_key_id arn session_name"
     " impersonated_user_name impersonated_groups source_addresses source_address api_group resource subresource namespace"
-    " name uid response_code dry_run decision decision_reason issued_credential_id annotations request_object response_object"
-    " log_stream repaired event_hash",
+    " name uid response_code dry_run decision decision_reason issued_credential_id token_secret annotations request_object response_object"
+    " requested_uid bound_node selection deleted_uids log_stream repaired event_hash",
     time="received_at",
     ref="audit",
     id="audit_id",
