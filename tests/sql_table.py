@@ -24,6 +24,7 @@ from kit.case.case import Case
 from kit.case.opening import open_case
 from kit.questions import QUESTIONS
 from kit.store import store as store_module
+from kit.store.callers import CALLERS
 from kit.store.store import Store
 from kit.store.tables import TABLES
 
@@ -185,7 +186,8 @@ def _columns(select: exp.Select) -> set[str]:
             found |= set(inner.named_selects)
             found |= _columns(inner) if isinstance(inner, exp.Select) and inner.is_star else set()
         elif isinstance(source, exp.Table):
-            found |= set(TABLES[source.name.replace("finding_versions", "findings")].names)
+            table = TABLES.get(source.name.replace("finding_versions", "findings"))
+            found |= set(table.names if table else CALLERS)
     return found
 
 

@@ -6,6 +6,7 @@ import copy
 import gzip
 import json
 import random
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -742,6 +743,45 @@ def test_a_large_store_answers_like_one_that_fits_into_memory(command: str, monk
     small = cases.printed(command, of=case)
     monkeypatch.setattr(kit.store.store, "SMALL", 0)
     assert kit_json(command, case) == small
+
+
+@pytest.mark.parametrize("most", [0, 10, 1000])
+def test_a_scope_does_not_depend_on_whose_events_are_held_in_memory(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nobody, of some callers while others are asked for in the log, of most."""
+    case = cases.shared(RECORDINGS / STOLEN)
+    small = cases.printed("scope", of=case)
+    relations, asked = set[str](), kit.store.store.Store.events_of
+
+    def counted(store: kit.store.store.Store, among: str, values: Mapping[str, Any]) -> str:
+        relations.add(relation := asked(store, among, values))
+        return relation
+
+    monkeypatch.setattr(kit.store.store, "SMALL", 0)
+    monkeypatch.setattr(kit.store.store, "MOST_HELD", most)
+    monkeypatch.setattr(kit.store.store.Store, "events_of", counted)
+    assert kit_json("scope", case) == small
+    assert ("audit" in relations) == (most < 1000) and "held" in relations  # what nobody can have called is held too
+
+
+def test_a_store_tells_auditids_of_several_requests_from_those_of_several_stages(tmp_path: Path) -> None:
+    """One request of two stages, two requests under one id that a client chose, and one request alone."""
+    with gzip.open(RECORDINGS / STOLEN / "audit.jsonl.gz") as log:
+        event = json.loads(log.readline())
+    one = event | {"auditID": "of-two-stages"}
+    lines = [
+        one | {"stage": "ResponseStarted"},
+        one | {"stage": "ResponseComplete"},
+        event | {"auditID": "chosen", "verb": "get"},
+        event | {"auditID": "chosen", "verb": "list"},
+        event | {"auditID": "alone"},
+    ]
+    (tmp_path / "audit.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    load_new_case(tmp_path / "case", [str(tmp_path / "audit.jsonl")])
+    store = kit.store.store.Store(tmp_path / "case")
+    ids = ["of-two-stages", "chosen", "alone"]
+    assert store.reused_among(ids) == store.reused_audit_ids == {"chosen"}
+    events = store.rows("SELECT audit_id, file, item FROM audit ORDER BY item")
+    assert [ref.partition(":")[0] for ref in store.event_refs(events)] == ["audit", "audit", "line", "line", "audit"]
 
 
 def _an_hour_before(finding: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ release); Fleet (annotations of its object sets); Kubernetes "Server-Side Apply"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,14 +52,15 @@ class Applied:
         self.inventory = inventory
         self.own_calls = own_calls
 
-    def of(self, finding: Finding) -> AppliedChange | None:
-        """The change; None where the call is no write, or nothing shows that this caller applies from a source."""
-        own = [event for event in self.own_calls.of(finding) if event["verb"] in _WRITES and let_through(event)]
-        callers = {caller_of(event) for event in own}
-        if finding.is_policy or len(callers) != 1 or not str(own[0]["user_name"]).startswith(SERVICE_ACCOUNT):
-            return None
+    def of(self, findings: Iterable[Finding]) -> dict[str, AppliedChange]:
+        """Finding → the change; none where the call is no write, or nothing shows that this caller applies from a source."""
+        own = {one.id: writes for one in findings if (writes := self._own_writes(one))}
+        bodies = bodies_of(self.store, [writes[0] for writes in own.values()])
+        found = {name: self._change(writes, *bodies[place_of(writes[0])]) for name, writes in own.items()}
+        return {name: change for name, change in found.items() if change}
+
+    def _change(self, own: list[Event], asked: dict[str, Any], answered: dict[str, Any]) -> AppliedChange | None:
         first, manager = own[0], _manager_of(own[0])
-        asked, answered = bodies_of(self.store, [first])[place_of(first)]
         by = _tracked_by(asked) or _tracked_by(answered)
         known = manager.startswith(_MANAGERS) or bool(by and by[0] != "application")
         if not (manager and (by or known)) or not (known or self._is_habit(first, manager)):
@@ -71,6 +72,13 @@ class Applied:
         run = [*self._run(first, manager, by, 1), *self._run(first, manager, by, -1)]
         events = {place_of(event): event for event in (*own, *run)}
         return AppliedChange(self._named(by, manager), tuple(events.values()))
+
+    def _own_writes(self, finding: Finding) -> list[Event]:
+        """The finding's own calls that wrote something, where they are of one service account's client."""
+        own = [event for event in self.own_calls.of(finding) if event["verb"] in _WRITES and let_through(event)]
+        callers = {caller_of(event) for event in own}
+        is_one = len(callers) == 1 and str(own[0]["user_name"]).startswith(SERVICE_ACCOUNT)
+        return own if is_one and not finding.is_policy else []
 
     def _is_habit(self, event: Event, manager: str) -> bool:
         """Whether the caller wrote with this field manager before, from the same address with the same client."""
@@ -100,6 +108,7 @@ class Applied:
             "user_name = $user AND source_address IS NOT DISTINCT FROM $address AND user_agent IS NOT DISTINCT FROM $agent"
             " AND verb IN ('create', 'patch', 'update', 'delete') AND subresource IS NULL AND NOT dry_run"
             " AND ($start IS NULL OR received_at >= $start) AND received_at <= $end",
+            "user_name = $user AND source_address IS NOT DISTINCT FROM $address",
             user=event["user_name"], address=event["source_address"], agent=event["user_agent"], start=start, end=end,
         )  # fmt: skip
         credentials = credentials_of(event)

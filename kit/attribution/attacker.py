@@ -35,7 +35,7 @@ the kit's own requests (kit.attribution.collected), which are never the attacker
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
@@ -66,7 +66,7 @@ from kit.attribution.let_in import LetIn, LettingIn
 from kit.attribution.marked import Marked
 from kit.attribution.own_call import OwnCalls
 from kit.attribution.possible import possible_calls
-from kit.attribution.rules import AttackerRule, Rules, of_caller
+from kit.attribution.rules import AttackerRule, Rules, is_of_caller, of_caller
 from kit.attribution.stolen import Stolen, Theft, follow_from
 from kit.attribution.taken import Taken
 from kit.attribution.trail import FoundTrail, Trail
@@ -193,7 +193,7 @@ class Attacker:
     def _changes(self) -> dict[str, AppliedChange]:
         """Finding → the change of a source that its call is part of, where a controller applied it as it always does."""
         counted = (one for one in self.findings if not (one.is_policy or one.sample or self.own_calls.is_foreign(one)))
-        return {one.id: change for one in counted if (change := self._applied.of(one))}
+        return self._applied.of(counted)
 
     def source_of(self, finding: Finding) -> str:
         """What a controller applied a finding's call from; "" where its call is nobody's habit."""
@@ -245,7 +245,9 @@ class Attacker:
         if new:
             where = " OR ".join(f"list_contains($values_{number}, {column})" for number, column in enumerate(new))
             lists = {f"values_{number}": sorted(values) for number, values in enumerate(new.values())}
-            self._may_fit |= {place_of(event): event for event in events_where(self.store, where, **lists)}
+            among = where if all(is_of_caller(column) for column in new) else ""
+            found = events_where(self.store, where, among, **lists)
+            self._may_fit |= {place_of(event): event for event in found}
             for column, values in new.items():
                 self._asked[column] |= values
         return sorted(self._may_fit.values(), key=lambda event: (event["received_at"], event["file"], event["item"]))
@@ -378,14 +380,12 @@ class Attacker:
 
     def others_at(self, address: str) -> list[tuple[str, int]]:
         """Who else used an address, with the number of calls that are not attributed."""
-        hostile = [
-            f"{file}:{item}" for (file, _, item), call in self.calls.items() if call.event["source_address"] == address
-        ]
-        rows = self.store.rows(
-            "SELECT user_name, count(*) AS calls FROM audit"
-            " WHERE source_address = $address AND NOT list_contains($hostile, file || ':' || item)"
-            " GROUP BY user_name ORDER BY calls DESC, user_name",
-            address=address,
-            hostile=hostile,
+        hostile = Counter(
+            call.event["user_name"] for call in self.calls.values() if call.event["source_address"] == address
         )
-        return [(str(row["user_name"]), row["calls"]) for row in rows]
+        rows = self.store.rows(
+            f"SELECT user_name, sum(calls)::BIGINT AS calls FROM {self.store.callers} WHERE source_address = $address GROUP BY user_name",
+            address=address,
+        )
+        others = [(str(row["user_name"]), row["calls"] - hostile[row["user_name"]]) for row in rows]
+        return sorted((one for one in others if one[1]), key=lambda one: (-one[1], one[0]))

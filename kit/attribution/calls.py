@@ -50,7 +50,7 @@ Place = tuple[str, int, int]
 """File, line and item of a record: what tells rows apart, since the client may choose the auditID."""
 LEGACY = "token_secret"
 """The column of the Secret that a token without an end is from, made by hand or by an old control plane (KEP-2799)."""
-CREDENTIALS = "arn, access_key_id, credential_id, claimed_pod_uid, token_secret"
+CREDENTIALS = "arn, access_key_id, credential_id, claimed_pod_uid, token_secret"  # in kit.store.callers too
 """The columns that tell credentials of one identity apart."""
 EVENT_COLUMNS = (
     "audit_id, received_at, stage_at, verb, request_uri, user_name, user_uid, impersonated_user_name, source_address,"
@@ -63,9 +63,12 @@ Caller = tuple[str | None, str | None, str | None]
 """Identity, connection address and user agent of a call."""
 
 
-def events_where(store: Store, where: str, **values: Any) -> list[Event]:
-    """The events of the audit log that a condition in SQL lets in, oldest first."""
-    sql = f"SELECT {EVENT_COLUMNS} FROM audit WHERE {where} ORDER BY received_at, file, item"
+def events_where(store: Store, where: str, among: str = "", **values: Any) -> list[Event]:
+    """The events of the audit log that a condition in SQL lets in, oldest first.
+
+    among: a condition on the relation of callers (kit.store.callers) that all callers of such events fulfil; "" where they may be anybody's.
+    """
+    sql = f"SELECT {EVENT_COLUMNS} FROM {store.events_of(among, values)} WHERE {where} ORDER BY received_at, file, item"
     return cast("list[Event]", store.rows_again(sql, **values))
 
 

@@ -117,9 +117,13 @@ class Certificates:
             user, at = one.user_name, one.event["received_at"]
             before = {
                 event["credential_id"]
-                for event in events_where(self.store, "user_name = $user AND received_at < $at", user=user, at=at)
+                for event in events_where(
+                    self.store, "user_name = $user AND received_at < $at", "user_name = $user", user=user, at=at
+                )
             }
-            since = events_where(self.store, "user_name = $user AND received_at >= $at", user=user, at=at)
+            since = events_where(
+                self.store, "user_name = $user AND received_at >= $at", "user_name = $user", user=user, at=at
+            )
             with_it = [
                 event
                 for event in since
@@ -144,7 +148,9 @@ class Certificates:
         """Whether nobody had called by the name of a request before; nodes come and go, and their names tell nothing."""
         user = one.user_name
         if user and user not in self._first_call:
-            (row,) = self.store.rows("SELECT min(received_at) AS at FROM audit WHERE user_name = $user", user=user)
+            (row,) = self.store.rows(
+                f"SELECT min(first_at) AS at FROM {self.store.callers} WHERE user_name = $user", user=user
+            )
             self._first_call[user] = row["at"]
         first = self._first_call.get(user)
         return bool(first and first >= one.event["received_at"] and not user.startswith(NODE))

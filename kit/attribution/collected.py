@@ -138,6 +138,8 @@ class Collected:
         return judged
 
     def _in_cluster(self) -> Iterator[_Call]:
+        if not self._lines:
+            return
         events = events_where(
             self.store, "audit_id IN (SELECT request_id FROM requests WHERE service = $service)", service=_KUBERNETES
         )

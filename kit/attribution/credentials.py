@@ -16,6 +16,7 @@ from kit.attribution.attacker import Attacker
 from kit.attribution.calls import (
     AwsEvent,
     Event,
+    Place,
     account_user,
     bodies_of,
     creates,
@@ -47,6 +48,7 @@ class Credentials:
 
     def __init__(self, store: Store, inventory: Inventory, attacker: Attacker, deeds: Deeds) -> None:
         self.store, self.inventory, self.attacker, self.deeds = store, inventory, attacker, deeds
+        self._bodies = dict[Place, tuple[dict[str, Any], dict[str, Any]]]()
 
     def of(self, calls: Iterable[Event], trail: Iterable[AwsEvent]) -> list[Credential]:
         """The credentials that some of the attacker's calls gave or used: one entry a TokenRequest, of the others one a key."""
@@ -85,9 +87,9 @@ class Credentials:
 
     def _minted(self, events: list[Event]) -> Iterator[Credential]:
         mints = [one for one in events if did(one) == "minted" and let_through(one) and not one["dry_run"]]
-        bodies = bodies_of(self.store, mints)
+        self._bodies |= bodies_of(self.store, [event for event in mints if place_of(event) not in self._bodies])
         for event in mints:
-            asked, answered = bodies[place_of(event)]
+            asked, answered = self._bodies[place_of(event)]
             pods, bound = self._bound_to(event, dict_of(asked.get("spec")))
             account = f"{event['namespace']}/{event['name']}"
             expires = _time(dict_of(answered.get("status")).get("expirationTimestamp"))

@@ -99,7 +99,7 @@ class LettingIn:
             first = {
                 row["access_key_id"]: row["first_at"]
                 for row in self.store.rows(
-                    "SELECT access_key_id, min(received_at) AS first_at FROM audit"
+                    f"SELECT access_key_id, min(first_at) AS first_at FROM {self.store.callers}"
                     " WHERE list_contains($keys, access_key_id) GROUP BY access_key_id",
                     keys=new,
                 )
@@ -271,7 +271,7 @@ class LettingIn:
         """IAM principal → the ARNs that its calls in the audit log have, with the first call of each."""
         found = dict[tuple[str, str, str] | None, dict[str, datetime]]()
         for row in self.store.rows(
-            "SELECT arn, min(received_at) AS first_at FROM audit WHERE arn IS NOT NULL GROUP BY arn"
+            f"SELECT arn, min(first_at) AS first_at FROM {self.store.callers} WHERE arn IS NOT NULL GROUP BY arn"
         ):
             found.setdefault(principal_of(row["arn"]), {})[row["arn"]] = row["first_at"]
         return found
@@ -313,7 +313,7 @@ class LettingIn:
     def _first_call_of(self, user: str) -> datetime | None:
         if user not in self._first_of_user:
             (row,) = self.store.rows(
-                "SELECT min(received_at) AS first_at FROM audit WHERE user_name = $user", user=user
+                f"SELECT min(first_at) AS first_at FROM {self.store.callers} WHERE user_name = $user", user=user
             )
             self._first_of_user[user] = row["first_at"]
         return self._first_of_user[user]

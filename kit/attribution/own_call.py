@@ -123,6 +123,7 @@ class OwnCalls:
             found = events_where(
                 self.store,
                 f"{same} AND resource = $resource AND coalesce(subresource, '') = $subresource AND coalesce(namespace, '') = $namespace",
+                "user_name = $user AND ($address::VARCHAR IS NULL OR source_address = $address::VARCHAR)",
                 **values,
                 resource=str(call["Resource"]),
                 subresource=str(call.get("Subresource") or ""),
@@ -146,10 +147,11 @@ class OwnCalls:
         """The events of the requests that the findings name, by request: asked for one by one they would cost a pass over the log each."""
         named = [one for one in self._findings() if one.api_call.get("RequestUri") and one.user.get("Username")]
         found, addresses = dict[str, list[Event]](), [address_of(one.api_call) for one in named]
+        callers = f"{one_of('user_name', 'users')} AND ($anywhere OR {one_of('source_address', 'addresses')})"
         for event in events_where(
             self.store,
-            f"{one_of('user_name', 'users')} AND {one_of('request_uri', 'uris')}"
-            f" AND ($anywhere OR {one_of('source_address', 'addresses')})",
+            f"{callers} AND {one_of('request_uri', 'uris')}",
+            callers,
             users=sorted({str(one.user["Username"]) for one in named}),
             uris=sorted({str(one.api_call["RequestUri"]) for one in named}),
             anywhere=not all(addresses),
@@ -191,7 +193,9 @@ class OwnCalls:
         key = str(finding.access_key.get("AccessKeyId") or "")
         user = finding.user.get("Username")
         if key and self.store.rows_again(
-            "SELECT 1 FROM audit WHERE user_name = $user AND access_key_id = $key LIMIT 1", user=user, key=key
+            f"SELECT 1 FROM {self.store.callers} WHERE user_name = $user AND access_key_id = $key LIMIT 1",
+            user=user,
+            key=key,
         ):
             return frozenset((key,))
         own = self.of(finding)
@@ -215,8 +219,8 @@ class OwnCalls:
         credentials = sorted(not_none(event["credential_id"] for event in own))
         return self.is_habit_unknown(user, first) or bool(
             self.store.rows_again(
-                "SELECT 1 FROM audit WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR AND (source_address <> $address"
-                " OR received_at < $before::TIMESTAMPTZ OR $named AND NOT list_contains($credentials, credential_id)) LIMIT 1",
+                f"SELECT 1 FROM {self.store.callers} WHERE user_name = $user AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR"
+                " AND (source_address <> $address OR first_at < $before::TIMESTAMPTZ OR $named AND NOT list_contains($credentials, credential_id)) LIMIT 1",
                 user=user,
                 agent=agent,
                 address=address,
@@ -239,8 +243,9 @@ class OwnCalls:
         if not known:
             return False
         (row,) = self.store.rows_again(
-            "SELECT min(received_at) AS began, count(DISTINCT user_name) FILTER (received_at < $first AND user_name <> $user"
-            " AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR) AS others FROM audit",
+            "SELECT min(first_at) AS began, count(DISTINCT user_name) FILTER (first_at < $first AND user_name <> $user"
+            " AND source_address = $address AND user_agent IS NOT DISTINCT FROM $agent::VARCHAR) AS others"
+            f" FROM {self.store.callers}",
             first=first,
             user=user,
             address=address,
@@ -254,24 +259,28 @@ class OwnCalls:
     def is_habit_unknown(self, user: str, first: datetime | None) -> bool:
         """Whether the log before a moment is too short to know an identity's habits: the identity made fewer than 20 calls in it, and
         it has less than six minutes, in which the controllers of a cluster have done everything that they do."""
+        (row,) = self.store.rows_again(f"SELECT min(first_at) AS began FROM {self.store.callers}")
+        if first is None or row["began"] is None:
+            return True
+        return first - row["began"] < _ROUND and self._calls_before(user, first) < MANY_CALLS
+
+    def _calls_before(self, user: str, first: datetime) -> int:
         (row,) = self.store.rows_again(
-            "SELECT (SELECT min(received_at) FROM audit) AS began,"
-            " (SELECT count(*) FROM audit WHERE user_name = $user AND received_at < $first::TIMESTAMPTZ) AS calls",
+            "SELECT count(*) AS calls FROM audit WHERE user_name = $user AND received_at < $first::TIMESTAMPTZ",
             user=user,
             first=first,
         )
-        is_short = first is None or row["began"] is None or first - row["began"] < _ROUND
-        return is_short and int(row["calls"]) < MANY_CALLS
+        return int(row["calls"])
 
 
 def seen_before(store: Store, user: str, address: str, before: datetime) -> list[tuple[frozenset[str], int, datetime]]:
     """The credentials that an identity used from an address before a moment, with the number of calls and the first."""
+    there = "user_name = $user AND source_address = $address"
+    asked = {"user": user, "address": address, "before": before}
     rows = store.rows_again(
-        f"SELECT {CREDENTIALS}, count(*) AS calls, min(received_at) AS began FROM audit"
-        f" WHERE user_name = $user AND source_address = $address AND received_at < $before GROUP BY {CREDENTIALS}",
-        user=user,
-        address=address,
-        before=before,
+        f"SELECT {CREDENTIALS}, count(*) AS calls, min(received_at) AS began FROM {store.events_of(there, asked)}"
+        f" WHERE {there} AND received_at < $before GROUP BY {CREDENTIALS}",
+        **asked,
     )
     return [(credentials_of(row), row["calls"], row["began"]) for row in rows]
 

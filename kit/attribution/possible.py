@@ -92,6 +92,7 @@ def _from_inside(own_calls: OwnCalls, findings: list[Finding]) -> Iterator[_Foun
                 "user_name = $user AND (list_contains($credentials, coalesce(credential_id, access_key_id))"
                 f" AND (received_at >= $first OR {client}) OR coalesce(credential_id, access_key_id) IS NULL AND {client})"
                 " AND received_at >= $before",
+                "user_name = $user AND (source_address = $address OR list_contains($credentials, coalesce(credential_id, access_key_id)))",
                 first=first,
                 before=first - AROUND,
                 user=event["user_name"],
@@ -113,9 +114,8 @@ def _with_another_credential(own_calls: OwnCalls, findings: list[Finding]) -> It
             user, address, agent = caller
             if address in own_calls.cluster_addresses.own:
                 continue
-            theirs = events_where(
-                own_calls.store, "user_name = $user AND source_address = $address", user=user, address=address
-            )
+            of_both = "user_name = $user AND source_address = $address"
+            theirs = events_where(own_calls.store, of_both, of_both, user=user, address=address)
             same = [event for event in theirs if event["user_agent"] == agent]
             said = f"same identity, address and client as the call of finding {finding.id}"
             if credentials is None:
@@ -182,15 +182,19 @@ def _new_outside(
     known = {
         row[column]
         for row in own_calls.store.rows(
-            f"SELECT DISTINCT {column} FROM audit WHERE user_name = $user AND received_at < $at AND {column} IS NOT NULL",
+            f"SELECT DISTINCT {column} FROM {own_calls.store.callers} WHERE user_name = $user AND first_at < $at AND {column} IS NOT NULL",
             user=user,
             at=at,
         )
     }
+    outside = (
+        "user_name = $user AND (source_address IS NULL OR NOT list_contains($inside, source_address))"
+        f" AND ({column} IS NULL OR NOT list_contains($known, {column}))"
+    )
     return events_where(
         own_calls.store,
-        "user_name = $user AND received_at >= $at AND (source_address IS NULL OR NOT list_contains($inside, source_address))"
-        f" AND ({column} IS NULL OR NOT list_contains($known, {column}))",
+        f"{outside} AND received_at >= $at",
+        f"{outside} AND last_at >= $at",
         user=user,
         at=at,
         inside=sorted(own_calls.cluster_addresses.own),
@@ -203,7 +207,11 @@ def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> I
     for one in let_in:
         if not one.sure and one.arns:
             since = events_where(
-                store, "received_at >= $at AND list_contains($arns, arn)", at=one.at, arns=sorted(one.arns)
+                store,
+                "received_at >= $at AND list_contains($arns, arn)",
+                "last_at >= $at AND list_contains($arns, arn)",
+                at=one.at,
+                arns=sorted(one.arns),
             )
             makers = [calls[one.place]] if one.place else calls.values()
             users = {
@@ -215,7 +223,7 @@ def _of_let_in(store: Store, calls: dict[Place, Call], let_in: list[LetIn]) -> I
                 yield since, f"the attacker let {one.key} in, which may have had another way in: {one.why.says}", user
         elif one.by == "binding" and not one.sure and one.place:
             for user in sorted(one.user_names):
-                every = events_where(store, "user_name = $user", user=user)
+                every = events_where(store, "user_name = $user", "user_name = $user", user=user)
                 if every and every[0]["received_at"] >= one.at:
                     rule = f"{one.why.says}, before which it made no call: its own work may begin then, or the attacker's with it"
                     yield every, rule, str(calls[one.place].event["user_name"])

@@ -30,6 +30,7 @@ from kit.attribution.ground import Ground
 from kit.inventory.addresses import CONTROL_PLANE, Addresses
 from kit.inventory.inventory import Inventory
 from kit.model.identity import NODE
+from kit.store.callers import CALLER
 from kit.store.store import Store
 
 USED_FROM = "concat_ws(chr(31), coalesce({}, ''), coalesce(source_address, ''))"
@@ -61,6 +62,12 @@ def of_caller(
         return same and (since is None or event["received_at"] >= since)
 
     return AttackerRule(_CALLER, {"\x1f".join(part or "" for part in caller)}, holds, says, ground)
+
+
+def is_of_caller(column: str) -> bool:
+    """Whether a column of a rule, in SQL, is told by who called alone."""
+    named = (*CALLER.split(", "), _CALLER)
+    return column in named or any(column == USED_FROM.format(name) for name in named)
 
 
 class Rules:
@@ -169,7 +176,7 @@ class Rules:
         """Where the credential of each node was used."""
         found = defaultdict[str, set[str]](set)
         for row in self.store.rows(
-            "SELECT DISTINCT user_name, source_address FROM audit WHERE starts_with(user_name, $prefix) AND source_address IS NOT NULL",
+            f"SELECT DISTINCT user_name, source_address FROM {self.store.callers} WHERE starts_with(user_name, $prefix) AND source_address IS NOT NULL",
             prefix=NODE,
         ):
             found[row["user_name"]].add(row["source_address"])
@@ -181,6 +188,7 @@ class Rules:
             self.store,
             "list_contains($addresses, source_address) AND (list_contains($used, issued_credential_id)"
             " OR resource = 'pods' AND verb = 'create' AND subresource IS NULL AND list_contains($pods, uid))",
+            "list_contains($addresses, source_address)",
             addresses=sorted(not_none(event["source_address"] for event in events)),
             used=sorted(not_none(event["credential_id"] for event in events)),
             pods=sorted(not_none(event["claimed_pod_uid"] for event in events)),
@@ -213,7 +221,7 @@ class Rules:
         if new:
             self._callers_at |= {address: [] for address in new}
             for row in self.store.rows(
-                f"SELECT source_address, user_name, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
+                f"SELECT source_address, user_name, {CREDENTIALS}, min(first_at) AS first_at FROM {self.store.callers}"
                 " WHERE list_contains($addresses, source_address) AND user_name <> 'system:anonymous'"
                 f" GROUP BY source_address, user_name, {CREDENTIALS}",
                 addresses=new,

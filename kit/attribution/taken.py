@@ -140,7 +140,7 @@ class Taken:
         if (column, credential) not in self._known_uses:
             namespace, slash, name = credential.partition("/")
             rows = self.store.rows(
-                f"SELECT source_address, min(received_at) AS first_at FROM audit WHERE {column} = $value"
+                f"SELECT source_address, min(first_at) AS first_at FROM {self.store.callers} WHERE {column} = $value"
                 " AND starts_with(coalesce(user_name, ''), $user) AND source_address IS NOT NULL GROUP BY source_address",
                 value=name if slash else credential,
                 user=f"{SERVICE_ACCOUNT}{namespace}:" if slash else "",
@@ -152,7 +152,7 @@ class Taken:
     def secrets_used(self) -> dict[str, str]:
         """namespace/name of the Secrets whose tokens the log shows in use → their user name."""
         rows = self.store.rows(
-            "SELECT DISTINCT user_name, token_secret FROM audit WHERE token_secret IS NOT NULL"
+            f"SELECT DISTINCT user_name, token_secret FROM {self.store.callers} WHERE token_secret IS NOT NULL"
             " ORDER BY user_name, token_secret"
         )
         return {key: row["user_name"] for row in rows if (key := token_secret_of(row))}
@@ -194,7 +194,7 @@ class Taken:
         """Where an identity was with which credentials, since when, and how often."""
         if user not in self._seen_users:
             rows = self.store.rows(
-                f"SELECT source_address, {CREDENTIALS}, min(received_at) AS first_at FROM audit"
+                f"SELECT source_address, {CREDENTIALS}, min(first_at) AS first_at FROM {self.store.callers}"
                 f" WHERE user_name = $user GROUP BY source_address, {CREDENTIALS}",
                 user=user,
             )

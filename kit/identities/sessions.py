@@ -273,7 +273,7 @@ class Sessions:
 
     @cached_property
     def _log_began(self) -> datetime | None:
-        (row,) = self.store.rows("SELECT min(received_at) AS began FROM audit")
+        (row,) = self.store.rows(f"SELECT min(first_at) AS began FROM {self.store.callers}")
         began: datetime | None = row["began"]
         return began
 

@@ -93,7 +93,7 @@ class Addresses:
         """Where the API server, the controller manager and the scheduler mostly call from; empty when the log has none of them."""
         calls = defaultdict[str, Counter[str]](Counter)
         for row in self.store.rows(
-            "SELECT user_name, source_address, count(*) AS calls FROM audit WHERE list_contains($users, user_name)"
+            f"SELECT user_name, source_address, sum(calls)::BIGINT AS calls FROM {self.store.callers} WHERE list_contains($users, user_name)"
             " AND source_address IS NOT NULL GROUP BY user_name, source_address",
             users=list(CONTROL_PLANE),
         ):

@@ -68,7 +68,8 @@ def full_arns(store: Store) -> dict[tuple[str, str, str], str]:
     found = dict[tuple[str, str, str], str]()
     for row in store.rows(
         "SELECT arn, min(place) AS place FROM ("
-        "SELECT issuer_arn AS arn, 1 AS place FROM trail UNION ALL SELECT arn, 1 FROM trail UNION ALL SELECT arn, 1 FROM audit UNION ALL"
+        "SELECT issuer_arn AS arn, 1 AS place FROM trail UNION ALL SELECT arn, 1 FROM trail UNION ALL"
+        f" SELECT arn, 1 FROM {store.callers} UNION ALL"
         " SELECT json_extract_string(request_parameters, '$.roleArn'), 2 FROM trail WHERE event_source = 'sts.amazonaws.com' AND error_code IS NULL"
         " UNION ALL SELECT coalesce(json_extract_string(object, '$.principalArn'), json_extract_string(object, '$.roleArn'),"
         " json_extract_string(object, '$.Arn')), 3 FROM objects WHERE kind IN ('AccessEntry', 'PodIdentityAssociation', 'Role', 'User'))"

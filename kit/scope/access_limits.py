@@ -32,7 +32,7 @@ def _new_principals(store: Store, attacker: Attacker) -> list[str]:
     """IAM principals, and long-term access keys of known ones, whose first call came after the attacker's first and is not attributed."""
     key = "CASE WHEN starts_with(access_key_id, 'AKIA') THEN access_key_id END"
     rows = store.rows(
-        f"SELECT arn, {key} AS key, min(received_at) AS first_at FROM audit WHERE arn IS NOT NULL GROUP BY arn, {key}"
+        f"SELECT arn, {key} AS key, min(first_at) AS first_at FROM {store.callers} WHERE arn IS NOT NULL GROUP BY arn, {key}"
     )
     events = [call.event for call in attacker.calls.values()]
     attributed = {signed_in_as(one["arn"]) for one in events} | {one["access_key_id"] for one in events}

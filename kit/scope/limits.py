@@ -77,8 +77,8 @@ class Limits:
         """Where the window begins to be recorded: its first event may be of a watch that began long before the log did."""
         assert self.window is not None
         (row,) = self.store.rows(
-            "SELECT min(received_at) AS first, (SELECT min(start_at) FROM coverage WHERE source = 'audit' AND state = 'recorded') AS written"
-            " FROM audit"
+            "SELECT min(first_at) AS first, (SELECT min(start_at) FROM coverage WHERE source = 'audit' AND state = 'recorded') AS written"
+            f" FROM {self.store.callers}"
         )
         return row["written"] if row["written"] and self.window.start == row["first"] else self.window.start
 
@@ -292,7 +292,7 @@ class Limits:
         """Nodes that stand in the dump since before the log ended and whose kubelets made no call in it: an API server's log is missing."""
         assert self.window is not None
         rows = self.store.rows(
-            "SELECT DISTINCT substr(user_name, 13) AS node FROM audit WHERE starts_with(user_name, $prefix)",
+            f"SELECT DISTINCT substr(user_name, 13) AS node FROM {self.store.callers} WHERE starts_with(user_name, $prefix)",
             prefix=NODE,
         )
         seen = {row["node"] for row in rows}

@@ -74,7 +74,9 @@ class Scope:
         self._scopes = dict[str, FindingScope]()
 
     def _window(self, start: datetime | None, end: datetime | None) -> Window | None:
-        (covered,) = self.store.rows("SELECT min(received_at) AS first_at, max(received_at) AS last_at FROM audit")
+        (covered,) = self.store.rows(
+            f"SELECT min(first_at) AS first_at, max(last_at) AS last_at FROM {self.store.callers}"
+        )
         first, last = start or covered["first_at"], end or covered["last_at"]
         if first is None or last is None:
             return None

@@ -58,7 +58,7 @@ def told_apart(store: Store, attacker: Attacker, users: Names) -> dict[str, list
     )
     every = defaultdict[str, Counter[_Traits]](Counter)
     for row in store.rows(
-        f"SELECT user_name, source_address, user_agent, {CREDENTIALS}, count(*) AS calls FROM audit WHERE list_contains($users, user_name)"
+        f"SELECT user_name, source_address, user_agent, {CREDENTIALS}, sum(calls)::BIGINT AS calls FROM {store.callers} WHERE list_contains($users, user_name)"
         f" GROUP BY user_name, source_address, user_agent, {CREDENTIALS}"
         " ORDER BY user_name, calls DESC, source_address, user_agent, access_key_id, credential_id, arn, claimed_pod_uid, token_secret",
         users=sorted(users),

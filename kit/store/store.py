@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from kit.errors import CallError, CaseError
 from kit.model.address import ODD, canonical
 from kit.model.refs import Ref
 from kit.store import tables
+from kit.store.callers import MOST_HELD, Callers
 from kit.store.ledger import ledger_of
 from kit.store.parquet import (
     MOST_THREADS,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _MADE_ANEW = "make the case anew from its evidence folder"
 KEPT_ROWS = 2_000, 20_000  # of one answer, and of all that are kept
 LONGEST_KEPT = 20_000  # letters of a question and its values
+FEW_EVENTS = 100
 SMALL = (
     2 << 20
 )  # bytes of Parquet; so much, some 30,000 audit events, is read once, when it is asked first, and asked in memory
@@ -72,7 +75,7 @@ class Store:
         found = {name: parts_of(store, name, last) for name in tables.TABLES}
         # Coverage is of all evidence, written anew with each addition.
         found["coverage"] = [part for part in found["coverage"] if part == place_of_part(store, "coverage", last)]
-        is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
+        self._is_small = is_small = sum(part.stat().st_size for parts in found.values() for part in parts) <= SMALL
         self._database = connect(spill=Path(self._scratch.name), threads=1 if is_small else MOST_THREADS)
         self._database.execute("SET parquet_metadata_cache = true")  # nobody writes the parts of a store that is open
         self._unread = set[str]()  # the tables of a small store that no question has named until now
@@ -196,8 +199,9 @@ class Store:
         return self._event_ref(event, self.reused_audit_ids)
 
     def event_refs(self, events: Sequence[Mapping[str, Any]]) -> list[Ref]:
-        """The Refs of some audit events, for which the whole log is not looked through."""
-        reused = self.reused_among(list({event["audit_id"] for event in events}))
+        """The Refs of some audit events; for a few the whole log is not looked through, unless it was already."""
+        is_whole = "reused_audit_ids" in self.__dict__ or len(events) > FEW_EVENTS
+        reused = self.reused_audit_ids if is_whole else self.reused_among(list({event["audit_id"] for event in events}))
         return [self._event_ref(event, reused) for event in events]
 
     def _event_ref(self, event: Mapping[str, Any], reused: Set[str]) -> Ref:
@@ -210,20 +214,46 @@ class Store:
     def reused_audit_ids(self) -> frozenset[str]:
         """auditIDs that stand on more than one request: a client may choose its own with the Audit-ID header."""
         # A request has one event a stage; they differ in stage alone.
-        return self._reused("SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1")
+        repeated = self._repeated_hashes()
+        return self._reused("hash(audit_id) IN (SELECT unnest($hashes))", hashes=repeated) if repeated else frozenset()
+
+    def _repeated_hashes(self) -> list[int]:
+        """The hashes of auditIDs that stand on more than one event: sorted, they take a third of what grouping the texts does."""
+        asked = "SELECT hash(audit_id) AS hashed FROM audit"
+        reader = self._for(asked).sql(asked).to_arrow_reader(100_000)
+        columns = (batch.column(0) for batch in reader)
+        parts = [np.frombuffer(one.buffers()[1], np.uint64, len(one), one.offset * 8) for one in columns]
+        hashes = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
+        return list(map(int, np.unique(hashes[1:][hashes[1:] == hashes[:-1]])))
 
     def reused_among(self, audit_ids: list[str]) -> frozenset[str]:
         """Those of some auditIDs that stand on more than one request: the whole log has long to be looked through for them."""
         return (
-            self._reused("SELECT wanted FROM unnest($ids) AS listed(wanted)", ids=audit_ids)
+            self._reused("audit_id IN (SELECT wanted FROM unnest($ids) AS listed(wanted))", ids=audit_ids)
             if audit_ids
             else frozenset()
         )
 
     def _reused(self, among: str, **values: Any) -> frozenset[str]:
         differ = " OR ".join(f"min({one}) <> max({one})" for one in _OF_A_REQUEST)
-        sql = f"SELECT audit_id FROM audit WHERE audit_id IN ({among}) GROUP BY audit_id HAVING {differ}"
-        return frozenset(row["audit_id"] for row in self.rows(sql, **values))
+        sql = f"SELECT audit_id FROM audit WHERE {among} GROUP BY audit_id HAVING {differ}"
+        return frozenset(audit_id for (audit_id,) in self._for(sql).execute(sql, values).fetchall())
+
+    @property
+    def callers(self) -> str:
+        """The relation of who called (kit.store.callers.CALLERS): a row an identity, address, client and credential."""
+        return self._callers.name
+
+    def events_of(self, among: str, values: Mapping[str, Any]) -> str:
+        """The relation that has all events of some callers: `audit`, or a smaller one in memory with the columns that tell of a call.
+
+        among: a condition on the relation of callers, with some of the $names of `values`; "" for all.
+        """
+        return self._callers.relation(among, values) if among and not self._is_small else "audit"
+
+    @cached_property
+    def _callers(self) -> Callers:
+        return Callers(self._for, MOST_HELD)
 
     def frame(self, sql: str, **values: Any) -> pd.DataFrame:
         """The result as a pandas frame with Arrow types."""
