@@ -110,6 +110,7 @@ def emulated(folder: Path) -> Iterator[EmulatedLab]:
         standing.kubernetes.kubeconfig(kubeconfig, standing.arn)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment = own | standing.aws.environment() | {"KUBECONFIG": str(kubeconfig.resolve())}
+        environment |= {name: _without_proxy(own.get(name, "")) for name in ("NO_PROXY", "no_proxy")}
         try:
             yield EmulatedLab(folder, started, lab, asked, environment, material, standing, volumes)
         finally:
@@ -135,6 +136,11 @@ def run_in(lab: EmulatedLab, command: list[str]) -> int:
         ) from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _without_proxy(known: str) -> str:
+    """What is reached without a proxy, and this machine: the emulators are behind none."""
+    return ",".join([*filter(None, known.split(",")), "127.0.0.1"])
 
 
 def _set_aside(folder: Path) -> None:
