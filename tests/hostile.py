@@ -1,6 +1,6 @@
 """One text that harms every output, planted in every string of a record of each source: what comes out is counted, and what does harm.
 
-python -m tests.hostile [SOURCE...]      the table: strings planted, outputs looked at, breaches
+python -m tests.hostile [SOURCE...]      the table: strings planted, outputs looked at, breaches; the report's page and notebooks too (minutes a source)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,44 @@ SOURCES: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-def breaches(source: str, folder: Path) -> tuple[int, int, list[str]]:
-    """How many strings of a source are the text, how many outputs of the case were looked at, and what in them does harm."""
+class Harmed(HTMLParser):
+    """The elements of a page that the text would make: what stands as data or as text makes none."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found = list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = dict(attrs)
+        if "onerror" in names or (tag == "img" and names.get("src") in ("x", "http://e.example")):
+            self.found.append(f"<{tag} {attrs}>")
+
+
+def of_report(case: Path) -> Iterator[tuple[str, list[str]]]:
+    """The report's page and each notebook that it ran, with the elements in them that the text makes."""
+    done = kit("report", case)
+    assert done.returncode == 0, done.stderr
+    yield "report page", Harmed((case / "report.html").read_text()).found
+    for path in sorted((case / "notebooks").glob("*.ipynb")):
+        found = list[str]()
+        for cell in json.loads(path.read_text())["cells"]:
+            held = [cell["source"]] if cell["cell_type"] == "markdown" else []
+            shown = [one.get("data", {}) for one in cell.get("outputs", [])]
+            pages = ["".join(one["text/html"]) for one in shown if "text/html" in one]
+            texts = [
+                "".join(one) for one in (*held, *(each["text/markdown"] for each in shown if "text/markdown" in each))
+            ]
+            pages += [str(mistune.create_markdown(escape=False)(text)) for text in texts]
+            found += [each for page in pages for each in Harmed(page).found]
+        yield path.name, found
+
+
+def breaches(source: str, folder: Path, report: bool = False) -> tuple[int, int, list[str]]:
+    """How many strings of a source are the text, how many outputs of the case were looked at, and what in them does harm.
+
+    report: whether the report is made too, which takes minutes.
+    """
     case = folder / "case"
     evidence = varied(STOLEN, folder, **SOURCES[source])  # type: ignore[arg-type]
     made = kit("new", case, evidence)
@@ -117,6 +154,9 @@ def breaches(source: str, folder: Path) -> tuple[int, int, list[str]]:
         look(f"HTML, {name}", str(table(frame, {column: _cell(column) for column in frame.columns})), NO_HTML)
         write_csv(frame, folder / f"{name}.csv")
         look(f"CSV, {name}", (folder / f"{name}.csv").read_text(), re.compile(r"(?:^|,)\"?=1\+1", re.MULTILINE))
+    for name, harmed in of_report(case) if report else ():
+        looked += 1
+        found += [f"{name}: {each}" for each in harmed]
     return _planted_in(evidence), looked, found
 
 
@@ -148,7 +188,7 @@ def main() -> None:
     harmed = False
     for source in sys.argv[1:] or SOURCES:
         with tempfile.TemporaryDirectory() as folder:
-            strings, looked, found = breaches(source, Path(folder))
+            strings, looked, found = breaches(source, Path(folder), report=True)
         click.echo(f"{source}: {strings} strings, {looked} outputs, {len(found)} breaches")
         click.echo("\n".join(found))
         harmed = harmed or bool(found)
