@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kit.evidence.formats import form as forms
 from kit.evidence.formats import parquet
 from kit.evidence.formats.stream import Reading
 from kit.evidence.intake import load_new_case
@@ -627,3 +628,12 @@ def test_what_aws_describes_is_taken_without_the_member_of_its_call(
     ledger = load_new_case(tmp_path / "case", [str(tmp_path / f"{number}.json") for number in range(3)]).ledger
     assert Store(tmp_path / "case").rows("SELECT kind FROM objects") == [{"kind": kind}]
     assert [entry.duplicates for entry in ledger] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("change", [lambda text: text, lambda text: text.replace("/", "\\/"), lambda text: text.replace("audit", "\\u0061udit")], ids=["plain", "slashes", "letters"])  # fmt: skip
+def test_lines_are_events_however_their_letters_are_written(change: Callable[[str], str]) -> None:
+    written = [change(text) for text in TEXTS[:3]]
+    assert [json.loads(text)["auditID"] for text in written] == [event["auditID"] for event in EVENTS[:3]]
+    assert forms.form_of("\n".join(written).encode()) == forms.LINES
+    listed = json.dumps({"kind": "EventList", "items": EVENTS[:1]}, indent=1)
+    assert forms.form_of(change(listed).encode()) == forms.JSON

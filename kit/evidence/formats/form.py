@@ -86,10 +86,14 @@ def form_of(head: bytes) -> str:
     return (LINES if _holds_events(head) else JSON) if re.search(rb"\n[{\[]", head) and b"\0" not in head else ""
 
 
+# What an event's line has to hold. With an escape, or of two bytes a letter, it may hold it in another way.
+_MAY_BE_EVENT = re.compile(rb"audit\.k8s\.io/|auditID|[\\\0]")
+
+
 def _holds_events(head: bytes) -> bool:
     """Whether one of the first lines is an audit event of its own; a cut or broken line is judged by what it begins with."""
     for line in head.split(b"\n"):
-        event = peek(line) if line.lstrip()[:1] == b"{" else None
+        event = peek(line) if line.lstrip()[:1] == b"{" and _MAY_BE_EVENT.search(line) else None
         if isinstance(event, dict) and event.get("kind", "Event") == "Event" and "items" not in event:
             audit = str(event.get("apiVersion")).startswith("audit.k8s.io/")
             if audit or event.keys() >= {"auditID", "stage", "verb"}:
