@@ -7,6 +7,8 @@ SAMPLE := out/sample-case
 LINES ?= 400000
 SCOPES ?= 100000 1000000
 PAGE ?= docs/speed.md
+# What Python compiled once is there for each program that the tests start, and for each mutant.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup report lab test test-all mutate check truth statements accuracy bench bench-large fuzz hostile docs lock dist clean
 

@@ -173,7 +173,7 @@ def main() -> int:
         scoped = [
             _of_scope(place / f"{lines}.jsonl.gz", place, lines, sizes[lines], faults)
             for lines in sizes
-            if lines >= WHOLE
+            if lines >= WHOLE and lines in (given.lines, given.lines // 10)
         ]
         for lines in given.scopes:
             size = write_log(place / f"{lines}.jsonl.gz", lines)
