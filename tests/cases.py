@@ -71,7 +71,7 @@ def _now(case: Path, command: str, *arguments: str) -> str:
     """What a command prints of a shared case; a plan, which is kept in its case, is made in a copy."""
     with tempfile.TemporaryDirectory(dir=case.parent, prefix="copy-") as folder:
         of = Path(shutil.copytree(case, Path(folder, "case"))) if command == "plan" else case
-        return json.dumps(kit_json(command, of, *arguments))
+        return json.dumps(kit_json(command, of, *arguments, anew=False))
 
 
 def written_to(*, thoroughly: bool) -> list[Path]:

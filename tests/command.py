@@ -25,18 +25,25 @@ Done = subprocess.CompletedProcess[str]
 
 
 def kit(
-    *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    anew: bool = True,
 ) -> Done:
     """Run `kit` in this process and return its exit code, stdout and stderr; an error that it does not know is raised.
 
-    env: the whole environment, this process's without it. Like a process of its own it opens its case anew.
+    env: the whole environment, this process's without it. anew: it opens its case like a process of its own; without, it goes on with
+    the one that the call before opened, if that is the same, as the notebooks of one kernel do.
     """
-    opening._opened.clear()
+    if anew:
+        opening._opened.clear()
     call = list(map(str, arguments))
     given: dict[str, str | None] = {} if env is None else {**dict.fromkeys(os.environ), **env}
     with chdir(cwd or Path.cwd()):
         done = CliRunner(catch_exceptions=False).invoke(cli.main, call, stdin, given, prog_name="kit")
-    opening._opened.clear()
+    if anew:
+        opening._opened.clear()
     return Done(["kit", *call], done.exit_code, done.stdout_bytes.decode(), done.stderr_bytes.decode())
 
 

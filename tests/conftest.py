@@ -105,13 +105,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = ours
 
 
-# Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes.
+# Files whose tests use one thing that takes long to make: a report, plans, a run that nobody kills, an account that nobody changes, the
+# syntax trees of all modules.
 TOGETHER = {f"tests/report/test_{name}.py": "report" for name in ("make_report", "page", "show")} | {
     name: name
     for name in (
         "tests/live/test_collect.py",
         "tests/live/test_kill.py",
         "tests/live/test_refusals.py",
+        "tests/test_house.py",
     )
 }
 

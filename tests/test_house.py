@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -54,8 +55,16 @@ DECLARED_HTML = {
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "misc", "base", "core", "tools"}
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trees_of_this_file() -> Iterator[None]:
+    """The trees of all modules take more memory than a worker should hold when these tests are over."""
+    yield
+    _tree.cache_clear()
 
 
 def _imported(module: str) -> Iterator[str]:

@@ -41,7 +41,9 @@ class Told:
     def __init__(self, folder: Path) -> None:
         assert kit("new", folder / "case", folder / "evidence").returncode == 0
         names = ("scope", "answers", "brief", "plan")
-        self.scope, self.answers, self.brief, self.plan = (kit_json(name, folder / "case") for name in names)
+        self.scope, self.answers, self.brief, self.plan = (
+            kit_json(name, folder / "case", anew=False) for name in names
+        )
         self.text = json.dumps([self.scope, self.answers, self.brief, self.plan])
 
     def finding(self, finding: str) -> tuple[dict[str, Any], dict[str, Any]]:
