@@ -221,8 +221,9 @@ def by_account(case: Case) -> Shown:
     write_csv(frame, exported(case, "by-account"))
     used = set(_used_accounts(case))
     first = frame["account"].isin(used)
-    rest = f"{counted(int((~first).sum()), 'more account')}: exposed, not known to be used by the attacker"
-    html = table(frame[first], columns) + fold(rest, table(frame[~first], columns))
+    noun = "more account" if first.any() else "account"
+    rest = f"{counted(int((~first).sum()), noun)}: exposed, not known to be used by the attacker"
+    html = table(frame[first], columns) + fold(rest, table(frame[~first], columns), opened=not first.any())
     return Shown(html, counted(len(rows), "account"))
 
 

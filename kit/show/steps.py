@@ -88,7 +88,9 @@ def _urgent(rows: list[FirstPageRow]) -> Markup:
     for row in rows:
         cells = [_cell(safe(row.actions[0].does)), _cell(_targets(row)), _cell(safe(_first(row.why)))]
         body.append([*cells, *_of_whom(row), _cell(safe(_first(row.stops) or "nothing")), _undo(row)])
-    return _table(("What", "To", "Why", "Who", "Minutes", "Stops", "Undo"), body)
+    return Markup('<div class="urgent">{}</div>').format(
+        _table(("What", "To", "Why", "Who", "Minutes", "Stops", "Undo"), body)
+    )
 
 
 def _overview(rows: list[FirstPageRow]) -> Markup:

@@ -22,6 +22,7 @@ NOUNS = {kind.name: (kind.noun, kind.plural) for kind in SUBJECT_KINDS.values()}
 """Kind of subject → noun, plural, what the list is of."""
 _ARN_OF_ACCOUNT = re.compile(r"arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:")
 _DOMAIN_OF_NODE = re.compile(r"\b(ip-[\d-]+)(?:\.[\w-]+)*\.internal\b")
+_SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:([\w-]+):([\w.-]+)")
 _LEVELS = ((9.0, "Critical"), (7.0, "High"), (4.0, "Medium"), (0.0, "Low"))
 
 
@@ -72,7 +73,8 @@ def some_of(words: Names, most: int = 4) -> Markup:
 
 
 def short_names(text: str) -> str:
-    """A sentence of ours with the names in it in short: ARNs without their account, nodes without their domain."""
+    """A sentence of ours with the names in it in short: ARNs without their account, nodes without their domain, service accounts as ns/name."""
+    text = _SERVICE_ACCOUNT.sub(r"\1/\2", text)
     return _DOMAIN_OF_NODE.sub(r"\1", _ARN_OF_ACCOUNT.sub("", text))
 
 

@@ -118,7 +118,15 @@ DRAW = Markup("""(() => {
     if (!window.Plotly) return;
     box.dataset.drawn = "yes";
     const figure = JSON.parse(box.querySelector("script").textContent);
-    Plotly.newPlot(place, figure.data, figure.layout, figure.config);
+    Plotly.newPlot(place, figure.data, figure.layout, figure.config).then(() => {
+      const kept = [], hidden = {};  // a label that lies on an earlier one goes: its mark and the table say the same
+      place.querySelectorAll(".annotation").forEach(one => {
+        const a = (one.querySelector(".annotation-text-g") || one).getBoundingClientRect();
+        const lies = kept.some(b => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom);
+        if (lies) hidden[`annotations[${one.dataset.index}].visible`] = false; else kept.push(a);
+      });
+      if (Object.keys(hidden).length) Plotly.relayout(place, hidden);
+    });
     if (box.dataset.moves) place.on("plotly_relayout", change => {
       const moved = Object.entries(change).filter(([name]) => name.startsWith("xaxis."));
       if (!moved.length || place.moving) return;

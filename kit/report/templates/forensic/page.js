@@ -1,7 +1,10 @@
 const NARROW = matchMedia("(max-width: 1000px)");
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details.block").forEach(box => { box.dataset.was = box.open; box.open = true; });
-  document.querySelectorAll(".js-plotly-plot").forEach(plot => Plotly.relayout(plot, {width: 1120}));
+  document.querySelectorAll(".js-plotly-plot").forEach(plot => {
+    const labels = (plot.layout.annotations || []).map((_, place) => [`annotations[${place}].visible`, true]);
+    Plotly.relayout(plot, {width: 1120, ...Object.fromEntries(labels)});
+  });
 });
 addEventListener("afterprint", () => {
   document.querySelectorAll("details[data-was]").forEach(box => { box.open = box.dataset.was === "true"; });
