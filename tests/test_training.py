@@ -15,6 +15,7 @@ import pytest
 from kit.case.opening import open_case as kit_case
 from kit.errors import CallError, TrainingError
 from kit.playbooks.playbook import finding_types, playbooks_by_family
+from kit.training import learner_folder, workbook
 from kit.training.about_findings import Filtered
 from kit.training.asking import ASKED_IN_LABS, asked_of
 from kit.training.kinds import HARM_COSTS, NOTHING_TOLD, FiveSentences, LabQuestion, Matched, Ordered, Picked
@@ -199,6 +200,19 @@ def test_an_expected_finding_lies_among_the_others(tmp_path: Path) -> None:
     made.write(tmp_path)
     listed = {one["Id"] for one in json.loads((tmp_path / "findings.json").read_text())["Findings"]}
     assert listed - {one["Id"] for one in made.findings} == {made.expected["Id"]}
+
+
+def test_a_lab_that_is_done_says_in_the_notebook_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        workbook,
+        "start_lab",
+        lambda lab, folder, seed: learner_folder.Started(lab.name, seed, "", "", "", "2026-01-01T00:00:00Z"),
+    )
+    _, lab, seed, button, says, work = workbook.labs_to_do(str(tmp_path / "progress.json")).children
+    lab.value, seed.value = "do-contain", "7"
+    button.click()
+    (shown,) = work.children
+    assert "kit train emulate" in shown.value and "labs/do-contain-7 -- jupyter lab" in shown.value and says.value == ""
 
 
 def test_what_does_harm_says_what_it_would_stop() -> None:

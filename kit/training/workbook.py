@@ -67,7 +67,7 @@ class _Labs:
                 self._says.value = "The case of the lab is made; this takes some seconds."
                 keep_start(start_lab(lab, folder, seed), self._progress)
             sheet = widgets.HTML(_done_in(lab, folder)) if lab.stage else _Sheet(folder, self._progress, self._draw).box
-            self._work.children = [sheet]
+            self._work.children, self._says.value = [sheet], ""
             self._draw()
 
 
@@ -104,7 +104,8 @@ class _Sheet:
         one = self._asked[self._number]
         printed = [] if isinstance(one, Picked) else one.lines  # choices stand beside their buttons
         lines = Markup("").join(
-            Markup("<li style='list-style:none'>{}</li>").format(safe(line.removeprefix("* "))) for line in printed
+            Markup("<li style='list-style:none'>{}</li>").format(safe(line.removeprefix("* ").strip("`")))
+            for line in printed
         )
         text = Markup("<h4>{} of {}: {}</h4><p>{}</p><ul>{}</ul>").format(
             self._number + 1, len(self._asked), one.name, one.text, lines
