@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, overload
 
 
@@ -44,6 +44,12 @@ def iso(at: datetime | None) -> str | None:
 def utc(at: datetime) -> str:
     """A time in words: 2026-01-31 14:00:00 UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def lasting(span: timedelta) -> str:
+    """A length of time in words: 12 minutes, under a minute 18 seconds; a negative one is 0 seconds."""
+    seconds = max(0, int(span.total_seconds()))
+    return counted(seconds // 60, "minute") if seconds >= 60 else counted(seconds, "second")
 
 
 def few(names: list[str] | tuple[str, ...], most: int) -> str:

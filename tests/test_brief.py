@@ -18,7 +18,7 @@ from kit.live.collect.requests import KINDS_OF_EVIDENCE
 from kit.model.window import checked_window
 from kit.scope.collecting import COLLECTED_AS
 from kit.show import steps
-from kit.words import iso
+from kit.words import iso, lasting
 from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
@@ -295,3 +295,11 @@ def test_a_limit_says_what_to_collect_as_a_command_that_can_be_pasted(tmp_path: 
 
 def test_every_kind_that_a_limit_asks_for_is_one_that_is_collected() -> None:
     assert {kind for kinds in COLLECTED_AS.values() for kind in kinds} <= KINDS_OF_EVIDENCE.keys()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [(-5, "0 seconds"), (1, "1 second"), (59.9, "59 seconds"), (60, "1 minute"), (7500, "125 minutes")],
+)
+def test_a_length_under_a_minute_is_not_said_to_be_none(seconds: float, says: str) -> None:
+    assert lasting(timedelta(seconds=seconds)) == says

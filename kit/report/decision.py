@@ -17,7 +17,7 @@ from kit.show.figures import visible
 from kit.show.html_table import STYLE, clock, safe
 from kit.show.indicators import indicator_table
 from kit.show.steps import done
-from kit.show.summary import case_facts, what_was_done
+from kit.show.summary import case_facts, in_short, what_was_done
 from kit.show.words import pill, severity_pill, some_of
 from kit.words import counted
 
@@ -70,7 +70,7 @@ def _incident(one: dict[str, Any]) -> Markup:
     """One incident: timeline, impact, root cause, what is open, what comes next, what cannot be told."""
     story = Markup("").join(
         Markup('<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>').format(
-            clock(row["at"]), safe(row["phase"]), safe(row["says"], 300)
+            clock(row["at"]), safe(row["phase"]), in_short(row["says"], 300)
         )
         for row in one["story"]
     )
@@ -86,13 +86,13 @@ def _incident(one: dict[str, Any]) -> Markup:
             safe(one["title"]),
             pill(one["disposition"], "high" if one["disposition"] == "hostile" else "cannot"),
             goes_on.get(one["active"], "Whether it goes on: cannot tell."),
-            Markup(" ").join(safe(f"{doubt['says']} Ask: {doubt['ask']}", 300) for doubt in one["expected_if"][:1]),
+            Markup(" ").join(in_short(f"{doubt['says']} Ask: {doubt['ask']}", 300) for doubt in one["expected_if"][:1]),
         ),
         Markup("<h3>Timeline (UTC)</h3><table><tbody>{}</tbody></table>").format(story),
         Markup("<h3>Impact</h3><p>Touched: {}. Exposed: {}. Possible: {}.</p>").format(
             *(_numbers(one["counts"][ring]) for ring in ("touched", "exposed", "possible"))
         ),
-        Markup("<h3>Root cause</h3><p>{}</p>").format(safe(one["way_in"]["says"], 300)),
+        Markup("<h3>Root cause</h3><p>{}</p>").format(in_short(one["way_in"]["says"], 300)),
         Markup("<h3>Open now</h3>{}").format(
             _listed([entry["says"] for entry in left], "Nothing is known to be open.")
         ),
@@ -114,5 +114,5 @@ def _listed(says: list[str], otherwise: str) -> Markup:
         return Markup("<p>{}</p>").format(otherwise)
     more = Markup("<li>{:,} more in the report.</li>").format(len(says) - _MOST) if len(says) > _MOST else ""
     return Markup("<ul>{}{}</ul>").format(
-        Markup("").join(Markup("<li>{}</li>").format(safe(one, 260)) for one in says[:_MOST]), more
+        Markup("").join(Markup("<li>{}</li>").format(in_short(one, 260)) for one in says[:_MOST]), more
     )

@@ -112,7 +112,7 @@ def _columns(case: Case, one: dict[str, Any]) -> Markup:
     return Markup('<div class="two"><div>{}</div><div>{}</div></div>').format(*columns)
 
 
-def _short(text: str, most: int) -> Markup:
+def in_short(text: str, most: int) -> Markup:
     """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain.
 
     One of more than `most` letters ends where a part of it does, and says that there is more.
@@ -138,7 +138,7 @@ def _story(case: Case, one: dict[str, Any]) -> Markup:
         )
         rows.append(
             Markup('<tr><th scope="row" title="{}">{}</th><td>{}{}</td></tr>').format(
-                clock(row["at"]), at, _short(row["says"], 330), shown_by
+                clock(row["at"]), at, in_short(row["says"], 330), shown_by
             )
         )
     days = sorted({clock(row["at"])[:10] for row in one["story"] if row["at"]})
@@ -173,7 +173,7 @@ def _open_now(one: dict[str, Any]) -> Markup:
         Markup('<li class="{}">{}{}</li>').format(
             "stands" if entry["state"] == "usable" else "doubt",
             "" if entry["state"] == "usable" else Markup("{} ").format(pill("cannot tell", "cannot")),
-            _short(entry["says"], 300),
+            in_short(entry["says"], 300),
         )
         for entry in shown
         if entry["kind"] != "secret"
@@ -355,7 +355,7 @@ def _next_steps(one: dict[str, Any]) -> Markup:
         shown = typed if len(command) <= _SHORT_COMMAND else fold("its first command", typed)
         rows.append(
             Markup("<li><b>{}</b> ({}, {} min): {} {}</li>").format(
-                step["effect"].capitalize(), by, step["minutes"], _short(step["says"], 190), shown if command else ""
+                step["effect"].capitalize(), by, step["minutes"], in_short(step["says"], 190), shown if command else ""
             )
         )
     return Markup(
@@ -366,14 +366,14 @@ def _next_steps(one: dict[str, Any]) -> Markup:
 def _vanishing(one: dict[str, Any]) -> Markup:
     """The evidence that goes first at a known time."""
     risks = sorted({(risk["lost_at"], risk["says"]) for risk in one["at_risk"] if risk["lost_at"]})
-    shown = Markup("").join(Markup("<li>{}</li>").format(_short(says, 190)) for _, says in risks[:2])
+    shown = Markup("").join(Markup("<li>{}</li>").format(in_short(says, 190)) for _, says in risks[:2])
     return Markup('<ul class="plain">{}</ul>').format(shown) if shown else shown
 
 
 def _cannot(one: dict[str, Any]) -> Markup:
     limits = one["cannot_tell"]
     shown = Markup("").join(
-        Markup("<li>{}.</li>").format(_short(limit["says"], 230)) for limit in limits[:_MOST_LIMITS]
+        Markup("<li>{}.</li>").format(in_short(limit["says"], 230)) for limit in limits[:_MOST_LIMITS]
     )
     more = (
         f"{len(limits) - _MOST_LIMITS:,} more, and what to collect"

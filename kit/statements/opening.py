@@ -12,6 +12,7 @@ from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Moments, spoken
+from kit.words import lasting
 
 _BASELINE = timedelta(hours=1)  # a shorter time before shows nothing of what is usual
 _HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
@@ -89,10 +90,8 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
             template = "{who} made the same call ({what}) with this credential, address and client {n} times before, last at {at} UTC."
             made.append(Claim(template, said, refs, True))
         elif scope.window and until - scope.window.start < _BASELINE:
-            said["minutes"] = max(0, int((until - scope.window.start).total_seconds() // 60))
-            template = (
-                "Whether {who} makes this call ({what}) often cannot be told: the log begins {minutes} minutes before."
-            )
+            said["span"] = lasting(until - scope.window.start)
+            template = "Whether {who} makes this call ({what}) often cannot be told: the log begins {span} before."
             made.append(Claim(template, said, refs, None))
         else:
             template = "{who} did not make this call ({what}) with this credential, address and client in the recorded time before."

@@ -15,7 +15,7 @@ from kit.model.refs import Ref
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Actor, Moment, Moments, spoken
-from kit.words import counted, few
+from kit.words import few, lasting
 
 STORY_ROWS = 9
 _MANY = 60  # runs that are compared with each other; more are joined by actor first
@@ -222,10 +222,10 @@ def _after(told: list[Moment], scope: Scope) -> StoryRow | None:
     last, window = told[-1], scope.window
     if window is None or window.end <= last.at:
         return None
-    minutes = (window.end - last.at).total_seconds() / 60
-    how_long = counted(int(minutes), "minute") if minutes >= 1 else counted(int(minutes * 60), "second")
     gap = any(end > last.at for _, end in scope.limits.unrecorded)
-    says = f"No call of the attacker since, in {how_long} of audit log{' with a gap' if gap else ''}."
+    says = (
+        f"No call of the attacker since, in {lasting(window.end - last.at)} of audit log{' with a gap' if gap else ''}."
+    )
     return StoryRow(last.at, window.end, "end of the evidence", "followed", says, refs=[last.ref])
 
 
