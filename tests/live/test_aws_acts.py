@@ -515,7 +515,7 @@ def test_what_the_pod_runs_lists_processes_networks_and_mounts() -> None:
     program = Path("/proc/self/exe").resolve()
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
     lines = [line.split("\t") for line in said.splitlines() if line.startswith(f"{os.getpid()}\t")]
-    assert lines and lines[0][2] == digest and lines[0][3] == str(program)
+    assert lines and lines[0][1:3] == [str(os.getppid()), str(os.getuid())] and lines[0][4:6] == [digest, str(program)]
     assert "## net:" in said and " tcp\n" in said and " mounts\n" in said and said.rstrip().endswith("# end")
 
 
