@@ -114,7 +114,12 @@ def _why_wrong_for_kubectl(words: list[str]) -> str:
     return f"kubectl {words[1]} has no {unknown[0]}" if unknown else ""
 
 
-_NOT_IN_MODELS = {"eks update-kubeconfig", "logs tail", "configure list-profiles"}  # AWS CLI Command Reference: its own
+_NOT_IN_MODELS = {
+    "eks update-kubeconfig",
+    "logs tail",
+    "configure list-profiles",
+    "sso login",
+}  # AWS CLI Command Reference: its own
 _ONLY_NAMED: dict[str, set[str]] = {
     "auth": set(),
     "cluster-info": {"--output-directory"},

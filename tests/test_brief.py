@@ -14,6 +14,7 @@ import pytest
 
 from kit.case.case import Case
 from kit.cli.collect import collect
+from kit.cli.main import main
 from kit.live.collect.requests import KINDS_OF_EVIDENCE
 from kit.model.window import checked_window
 from kit.scope.collecting import COLLECTED_AS
@@ -281,7 +282,7 @@ def test_a_limit_says_what_to_collect_as_a_command_that_can_be_pasted(tmp_path: 
     for command in commands:
         program, name, *words = shlex.split(command)
         assert (program, name) == ("kit", "collect")
-        given = collect.make_context(name, words).params
+        given = collect.make_context(name, words, **main.context_settings).params
         assert given["cluster"] == truth["cluster"] and given["region"] == truth["region"]
         begin, end = checked_window(given["start"], given["end"])
         assert begin and end and set(given["kinds"]) <= KINDS_OF_EVIDENCE.keys()

@@ -268,7 +268,7 @@ def test_what_a_collection_fetched_and_no_reader_takes_is_kept_and_named(tmp_pat
     case = tmp_path / "case"
     assert kit("new", case, folder).returncode == 0
     notes = {one["path"]: one["note"] for one in ledger_of(case)["files"]}
-    assert notes["evidence/logs/fetched.log"].startswith("kept, not read: log lines")
+    assert notes["evidence/logs/fetched.log"].startswith("kept, not read: logs of containers")
     assert (case / "evidence" / "evidence" / "logs" / "fetched.log").read_bytes() == log
     assert notes["evidence/logs/other.log"].startswith("not taken: ")
     assert not (case / "evidence" / "evidence" / "logs" / "other.log").exists()

@@ -35,6 +35,7 @@ from kit.actions.target import (
     NodeGroupParameters,
     NodeParameters,
     PrincipalParameters,
+    RestartedWorkload,
     RoleSessions,
     SecretParameters,
     ServedPod,
@@ -95,6 +96,7 @@ TARGETS = (
     Target("deleted", "configmaps/shop/web", None, "prod", None, LostObject("deleted", "configmaps", "shop", "web", None, _LOST)),
     Target("changed", "deployments/shop/w", None, "prod", None, ChangedObject("deployments", "shop", "w", UID, {"spec": {"replicas": 0}}, {"spec": {"replicas": 2}}, [], "", "")),
     Target("secret", "shop/s", None, "prod", None, SecretParameters("secrets", "shop", "s", UID, ["a"], ["deployments/shop/web"])),
+    Target("injected_workload", "deployments/shop/w", None, "prod", None, RestartedWorkload("deployments", "shop", "w", UID, ["pod-uid"])),
     Target("repairing_group", "workers", None, "prod", None, NodeGroupParameters("workers")),
 )  # fmt: skip
 _AWS_AUTH = {"uid": UID, "object": json.dumps({"data": {"mapUsers": f"- userarn: {USER}\n  username: ann\n"}})}

@@ -64,6 +64,8 @@ STOPPED: dict[str, dict[str, Any]] = {
 
 def _stop(target: Target, held: Held) -> list[Command]:
     resource = target.key.partition("/")[0]
+    if resource not in STOPPED:
+        return []
     patch = json.dumps(STOPPED[resource])
     return uid_checked(
         kubectl("patch", resource, target.name, target.namespace, "--type", "merge", "-p", patch), target
