@@ -153,7 +153,7 @@ def test_a_load_that_was_killed_at_any_moment_is_gone_on_with(tmp_path: Path) ->
         (b'{"category": "kube-audit", "properties": {"log": "{}"}}', "Azure"),
         (b'{"_ResourceId": "/subscriptions/1/x", "Verb": "get"}', "Azure"),
         (b'{"kind": "Event", "auditID": "a", "auditID": "b"}', "duplicate key"),
-        (b'{"kind": "Event", "auditID": "a", "sourceIPs": "192.0.2.1"}', "sourceIPs is not a JSON list"),
+        (b'{"kind": "Event", "auditID": "a", "sourceIPs": "192.0.2.1"}', "requestReceivedTimestamp is missing"),
         (b'{"kind": "Event", "user": {"username": "a', "not JSON"),
         (b'{"a":' * 2000, "not JSON"),
     ],
