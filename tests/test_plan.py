@@ -26,6 +26,8 @@ from tests.test_scope import STOLEN
 from tests.variation import Event, entered, varied
 
 Planned = dict[str, Any]
+ISOLATED = ("--without", "restart_workload")
+"""After which the pods of your workloads are isolated, captured and deleted, as they are where a restart is not possible."""
 EVERY = [*sorted(path.name for path in RECORDINGS.iterdir()), "sample"]
 
 
@@ -133,7 +135,7 @@ def test_what_hangs_on_it_is_named(plans: dict[str, tuple[Path, Planned]]) -> No
     assert "known to stand on it" in node["blast_radius"][0] and "is shared with" in node["blast_radius"][1]
     endpoint = next(one for one in actions if one["action"] == "narrow_endpoint")
     assert any(" called " in says and "outside of the cluster" in says for says in endpoint["blast_radius"])
-    actions = plans["webhook_backdoor"][1]["actions"]
+    actions = cases.planned(RECORDINGS / "webhook_backdoor", *ISOLATED)["actions"]
     pod = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("checkout/api"))
     assert any(says.startswith("service checkout/api sends to it") for says in pod["blast_radius"])
 
@@ -425,7 +427,7 @@ def test_the_plan_says_of_each_node_before_what_can_be_captured(system: str, run
         return items
 
     kit_json("new", tmp_path / "case", varied("webhook_backdoor", tmp_path, dump=renewed))
-    plan = kit_json("plan", tmp_path / "case")
+    plan = kit_json("plan", tmp_path / "case", *ISOLATED)
     impossible = {one["action"]: one["says"] for one in plan["not_possible"]}
     read = [one for one in plan["actions"] if one["action"] == "capture_processes"]
     said = [says for one in read for says in one["blast_radius"]] or [impossible["capture_processes"]]

@@ -153,7 +153,7 @@ def test_the_attackers_cronjob_starts_no_pod_on_the_nodes_that_others_are_moved_
     places = {one["action"]: number for number, one in reversed(list(enumerate(actions)))}
     suspended = actions[places["suspend_cronjob"]]
     assert suspended["target"] == "created:cronjobs/kube-system/aws-node-gc" and suspended["stage"] == "contain"
-    assert places["suspend_cronjob"] < min(places[name] for name in ("isolate_pod", "cordon_node", "evict_pods"))
+    assert places["suspend_cronjob"] < min(places[name] for name in ("restart_workload", "cordon_node", "evict_pods"))
     assert '"suspend": true' in suspended["command"][0] and suspended["parameters"]["uid"] in suspended["command"][0]
 
 
