@@ -2,7 +2,7 @@
 
 Both run in turn, and of each the cheapest run counts: what a busy machine adds is no cost of either.
 
-python -m tests.collect_bench --lines 60000
+python -m tests.collect_bench --lines 120000
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cpu_of(command: list[str], environment: dict[str, str]) -> float:
 def main() -> int:
     """Measure both and print the numbers; 1 when the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=60_000)
+    parser.add_argument("--lines", type=int, default=120_000)
     lines = [line.decode().rstrip("\n") for line in repeated(parser.parse_args().lines)]
     step = (END - START) / len(lines)
     at = [int((START + step * number).timestamp() * 1000) for number in range(len(lines))]
