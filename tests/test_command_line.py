@@ -106,7 +106,7 @@ HELD = cast(Held, SimpleNamespace(
 ))  # fmt: skip
 _PROGRAMS = ("aws", "kubectl", "docker", "clamscan", "date")
 _STAND_IN = """#!/bin/sh
-{ printf '%s\\0' "${0##*/}" "$@"; printf '\\036\\0'; } >> "$CALLS"
+{ printf '%s\\0' "${0##*/}" "$@"; printf '\\036\\0'; } >> "$CALLS/$$"
 printf %s "$PRINTS"
 """
 
@@ -167,8 +167,8 @@ def meant(command: Command, prints: str) -> Iterator[tuple[str, ...]]:
 def typed(lines: list[tuple[Command, str]], folder: Path) -> list[tuple[str, ...]]:
     """What a shell starts for commands, each with what the programs print."""
     stand_ins, home, calls = folder / "bin", folder / "home", folder / "calls"
-    stand_ins.mkdir()
-    home.mkdir()
+    for one in (stand_ins, home, calls):
+        one.mkdir()
     for name in _PROGRAMS:
         (stand_ins / name).write_text(_STAND_IN)
         (stand_ins / name).chmod(0o755)
@@ -176,7 +176,8 @@ def typed(lines: list[tuple[Command, str]], folder: Path) -> list[tuple[str, ...
     environment = {"PATH": f"{stand_ins}:{os.environ['PATH']}", "CALLS": str(calls)}
     subprocess.run(["bash"], input=script.encode(), cwd=home, env=environment, capture_output=True, timeout=300, check=False)  # fmt: skip
     assert not [one for one in folder.rglob("*") if one.name == "INJECTED"]
-    started = calls.read_bytes().decode().split("\x1e\0")[:-1] if calls.exists() else []
+    # A file a process: what a pipe starts at one time would write into each other's words.
+    started = (one for file in calls.iterdir() for one in file.read_bytes().decode().split("\x1e\0")[:-1])
     return [tuple(one.split("\0")[:-1]) for one in started]
 
 
