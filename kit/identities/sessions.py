@@ -88,7 +88,7 @@ class Sessions:
         wanted = sorted(set(keys))
         if not wanted:
             return {}
-        rows = self.store.rows(
+        rows = self.store.rows_again(
             f"{_ISSUED} WHERE list_contains($keys, json_extract_string(response_elements, '$.credentials.accessKeyId'))",
             keys=wanted,
         )
@@ -96,7 +96,7 @@ class Sessions:
         missing = [key for key in wanted if key not in found]
         arns = dict[str, tuple[str, Ref]]()
         for table, column, kind in (("trail", "event_id", "trail"), ("audit", "audit_id", "audit")) if missing else ():
-            for row in self.store.rows(
+            for row in self.store.rows_again(
                 f"SELECT access_key_id, min(arn) AS arn, min({column}) AS id FROM {table}"
                 " WHERE list_contains($keys, access_key_id) AND arn IS NOT NULL GROUP BY access_key_id",
                 keys=missing,
@@ -169,7 +169,7 @@ class Sessions:
     def issued_to(self, accounts: Names, pods: Names, nodes: Names) -> list[Session]:
         """The sessions that CloudTrail saw issued to service accounts (namespace/name) and pods (uid), and those of nodes' instances."""
         users = [SERVICE_ACCOUNT + account.replace("/", ":", 1) for account in accounts]
-        rows = self.store.rows(
+        rows = self.store.rows_again(
             f"{_ISSUED} WHERE error_code IS NULL AND json_extract_string(response_elements, '$.credentials.accessKeyId') IS NOT NULL"
             " AND (event_name = 'AssumeRoleWithWebIdentity' AND list_contains($users, user_name)"
             " OR event_name = 'AssumeRole' AND invoked_by = 'pods.eks.amazonaws.com') ORDER BY event_at, event_id",
@@ -231,7 +231,7 @@ class Sessions:
         """Those of some addresses that other sessions of the same role came from, before a moment, or ever without one."""
         return {
             row["source_address"]
-            for row in self.store.rows(
+            for row in self.store.rows_again(
                 "SELECT DISTINCT source_address, arn FROM trail WHERE list_contains($addresses, source_address)"
                 " AND access_key_id <> $key AND ($before::TIMESTAMPTZ IS NULL OR event_at < $before::TIMESTAMPTZ) AND arn IS NOT NULL",
                 addresses=sorted(addresses),
@@ -273,7 +273,7 @@ class Sessions:
 
     @cached_property
     def _log_began(self) -> datetime | None:
-        (row,) = self.store.rows(f"SELECT min(first_at) AS began FROM {self.store.callers}")
+        (row,) = self.store.rows_again(f"SELECT min(first_at) AS began FROM {self.store.callers}")
         began: datetime | None = row["began"]
         return began
 

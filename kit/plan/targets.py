@@ -34,6 +34,7 @@ from kit.errors import CallError
 from kit.identities.access import Access
 from kit.lenient import dicts_of
 from kit.model.address import is_in
+from kit.model.kinds import SubjectName
 from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
 from kit.model.why import Rule, Standing
 from kit.plan.compromised import Compromised
@@ -141,12 +142,15 @@ class Targets:
                 yield target
 
     def _of_scope(self, action: Action) -> Iterator[Target]:
+        made = set[tuple[SubjectName, str]]()  # hundreds of findings name the same
         for scope in self.scopes:
             for subject in scope.all_of():
                 resource = subject.key.partition("/")[0]
                 by_resource = _WRITTEN if subject.kind == "created" else _CHANGED if subject.kind == "changed" else {}
                 kind = by_resource.get(resource, subject.kind)
-                if kind in action.kinds and is_meant(action, self.held, scope, subject):
+                place = subject.kind, subject.key
+                if kind in action.kinds and place not in made and is_meant(action, self.held, scope, subject):
+                    made.add(place)
                     yield self._knowledge.target(action, subject.kind, subject.key, subject.thing)
 
     def _of_answer(self, kind: TargetSource, question: str, action: Action) -> Iterator[Target]:

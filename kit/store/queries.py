@@ -37,7 +37,7 @@ def groups(
     named = [(column.rpartition(" AS ")[0] or column, column.rpartition(" AS ")[2]) for column in by]
     common = ", ".join(f"{column} AS {name}" if column != name else name for column, name in named)
     time, condition = table.time, f"({where})"
-    rows = store.rows(
+    rows = store.rows_again(
         f"SELECT {common}, count(*) AS calls, min({time}) AS first_at, max({time}) AS last_at{more and f', {more}'} FROM {log}"
         f" WHERE {condition} GROUP BY {', '.join(column for column, _ in named)}{order and f' ORDER BY {order}'}",
         **values,
@@ -45,7 +45,7 @@ def groups(
     if not rows:
         return rows
     firsts = dict[tuple[Any, ...], dict[str, Any]]()
-    for event in store.rows(
+    for event in store.rows_again(
         f"SELECT {common}, {time} AS first_at, {table.id}, file, item{of_first and f', {of_first}'} FROM {log}"
         f" WHERE {one_of(time, 'times')} AND {condition} ORDER BY file, item",
         **values,
