@@ -39,7 +39,7 @@ report: $(SAMPLE)/case.toml ## run the sample case headless; the last line is th
 lab: $(SAMPLE)/case.toml ## open JupyterLab on the notebooks, with the sample case loaded
 	@KIT_CASE=$(CURDIR)/$(SAMPLE) $(BIN)/jupyter lab notebooks --LabApp.app_settings_dir=$(CURDIR)/kit/show/jupyter --LabApp.news_url=None
 
-test: .venv/.ok ## the tests; of the longest files the eighth that the commit's hash chooses
+test: .venv/.ok ## the tests; of the longest files the sixteenth that the commit's hash chooses
 	@$(BIN)/python -m pytest -n auto
 
 test-all: .venv/.ok ## all tests, and the full crosses
