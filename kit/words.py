@@ -47,9 +47,14 @@ def utc(at: datetime) -> str:
 
 
 def lasting(span: timedelta) -> str:
-    """A length of time in words: 12 minutes, under a minute 18 seconds; a negative one is 0 seconds."""
-    seconds = max(0, int(span.total_seconds()))
+    """A length of time in words, whichever its direction: 12 minutes, under a minute 18 seconds."""
+    seconds = int(abs(span).total_seconds())
     return counted(seconds // 60, "minute") if seconds >= 60 else counted(seconds, "second")
+
+
+def before_or_after(span: timedelta) -> str:
+    """How far ahead of a moment something is: 12 minutes before; of a negative one, 12 minutes after."""
+    return f"{lasting(span)} {'after' if span < timedelta() else 'before'}"
 
 
 def few(names: list[str] | tuple[str, ...], most: int) -> str:

@@ -19,7 +19,7 @@ from kit.live.collect.requests import KINDS_OF_EVIDENCE
 from kit.model.window import checked_window
 from kit.scope.collecting import COLLECTED_AS
 from kit.show import steps
-from kit.words import iso, lasting
+from kit.words import before_or_after, iso, lasting
 from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
@@ -157,6 +157,16 @@ def test_a_log_that_ends_in_the_middle_does_not_say_that_it_is_over(tmp_path: Pa
     (evidence / "audit.jsonl.gz").write_bytes(gzip.compress(cut))
     said, _ = _said(evidence, tmp_path / "case")
     assert {one["active"] for one in said["incidents"]} == {"cannot tell"}
+
+
+def test_how_long_before_the_call_the_log_begins_is_told_of_the_call() -> None:
+    """What the finding allows around it is no reason to say 0 seconds."""
+    recording = next(one for one in recordings() if one.name == "webhook_backdoor")
+    case = Case(shared(recording))
+    (first,) = case.sql("SELECT min(received_at) AS at FROM audit")["at"]
+    (made,) = case.sql("SELECT received_at AS at FROM audit WHERE verb = 'create' AND resource = 'clusterroles'")["at"]
+    says = [doubt["says"] for one in kit_json("brief", case.path)["incidents"] for doubt in one["expected_if"]]
+    assert f"the log begins {lasting(made - first)} before it" in " ".join(says)
 
 
 def test_three_hundred_findings_make_one_screen(tmp_path: Path) -> None:
@@ -300,7 +310,7 @@ def test_every_kind_that_a_limit_asks_for_is_one_that_is_collected() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "says"),
-    [(-5, "0 seconds"), (1, "1 second"), (59.9, "59 seconds"), (60, "1 minute"), (7500, "125 minutes")],
-)
-def test_a_length_under_a_minute_is_not_said_to_be_none(seconds: float, says: str) -> None:
-    assert lasting(timedelta(seconds=seconds)) == says
+    [(-5, "5 seconds after"), (1, "1 second before"), (59.9, "59 seconds before"), (60, "1 minute before"), (7500, "125 minutes before")],
+)  # fmt: skip
+def test_a_length_is_neither_said_to_be_none_nor_in_the_wrong_direction(seconds: float, says: str) -> None:
+    assert before_or_after(timedelta(seconds=seconds)) == says

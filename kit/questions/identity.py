@@ -17,7 +17,7 @@ from kit.model.why import AUDIT_LOG, DUMP, Limit
 from kit.questions.question import Asked, Found, question, row, whys
 from kit.store.queries import groups, within
 from kit.store.tables import Row
-from kit.words import counted, few, lasting, utc
+from kit.words import before_or_after, counted, few, utc
 
 LOG = Needs("audit")
 _LEAST_BASELINE = timedelta(hours=1)  # a shorter one shows nothing of what is usual
@@ -328,5 +328,5 @@ def _short_baseline(asked: Asked) -> tuple[Limit, ...]:
     window, first = asked.window, asked.first_hostile_at
     if window is None or first is None or first - window.start >= _LEAST_BASELINE:
         return ()
-    says = f"What is usual cannot be told: the log begins {lasting(first - window.start)} before the first bad sign"
+    says = f"What is usual cannot be told: the log begins {before_or_after(first - window.start)} the first bad sign"
     return (Limit(("identity",), says, "the audit log of the days before"),)

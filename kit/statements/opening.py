@@ -12,7 +12,7 @@ from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Moments, spoken
-from kit.words import lasting
+from kit.words import before_or_after
 
 _BASELINE = timedelta(hours=1)  # a shorter time before shows nothing of what is usual
 _HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
@@ -90,8 +90,8 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
             template = "{who} made the same call ({what}) with this credential, address and client {n} times before, last at {at} UTC."
             made.append(Claim(template, said, refs, True))
         elif scope.window and until - scope.window.start < _BASELINE:
-            said["span"] = lasting(until - scope.window.start)
-            template = "Whether {who} makes this call ({what}) often cannot be told: the log begins {span} before."
+            said["span"] = before_or_after(call["received_at"] - scope.window.start)
+            template = "Whether {who} makes this call ({what}) often cannot be told: the log begins {span} it."
             made.append(Claim(template, said, refs, None))
         else:
             template = "{who} did not make this call ({what}) with this credential, address and client in the recorded time before."
