@@ -13,7 +13,7 @@ import pytest
 from kit.actions.action import STAGES
 from kit.actions.permission import permissions_for
 from kit.actions.registry import ACTIONS
-from kit.actions.target import ExpectedObject, Target
+from kit.actions.target import ExpectedObject, Target, noun_of
 from kit.inventory.node_facts import NodeFacts
 from kit.live.changes.objects import url_path
 from kit.model.kubernetes import OBJECT_KINDS
@@ -588,4 +588,13 @@ def test_only_an_account_with_a_token_that_is_bound_to_nothing_is_made_again(
     assert {one["name"]: one["parameters"]["recreate"] for one in ended} == {
         "system:serviceaccount:checkout:api": True,
         "system:serviceaccount:warehouse:etl": False,
+    }
+
+
+def test_a_person_has_a_word_for_all_that_an_action_is_done_to() -> None:
+    kinds = {kind for action in ACTIONS.values() for kind in action.kinds}
+    assert all(noun_of(kind) != noun_of(kind, 2) and "_" not in noun_of(kind) for kind in kinds)
+    assert {kind: noun_of(kind, 2) for kind in ("reachable", "introduced")} == {
+        "reachable": "secrets in reach",
+        "introduced": "images brought in",
     }

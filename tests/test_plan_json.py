@@ -140,7 +140,7 @@ def test_a_long_plan_is_read_in_three_hundred_lines_with_what_to_stop_now_on_top
     assert any(plan["still_works"]["for_attacker"][:40] in line for line in first)
     told = "\n".join(lines)
     kept = [one["name"] for one in plan["actions"] if one["action"] == "keep_objects" and "api-cb577" in one["name"]]
-    assert len(kept) > 3 and f"{len(kept)} pods of `checkout/api-…`" in told
+    assert len(kept) > 3 and f"{len(kept)} pods, `checkout/api-…`" in told
     asked = {one["action"] for one in plan["actions"] if one["by"] == "person"}
     assert all(f"### {action}: " in told for action in asked) and "kit plan CASE --json" in told
 

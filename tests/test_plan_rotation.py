@@ -146,3 +146,11 @@ def test_every_rotation_of_a_recording_says_who_uses_the_secret(tmp_path: Path) 
             any(path.rpartition("/")[2] in pod["metadata"]["name"] for path in one["parameters"]["restart"])
             for pod in users
         ), target
+
+
+def test_a_secret_of_the_attackers_own_making_is_removed_and_not_rotated() -> None:
+    actions = cases.planned(EVERY["webhook_backdoor"])["actions"]
+    made = {one["target"].partition("secrets/")[2] for one in actions if one["action"] == "remove_secret"}
+    rotated = {one["target"].partition(":")[2] for one in actions if one["action"] == "rotate_secrets"}
+    assert made == {"kube-system/metrics-server-token-7652c"} and "warehouse/redis-auth" in rotated
+    assert not made & rotated

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from kit.inventory.node_kind import NodeKind
 from kit.inventory.thing import Thing
-from kit.model.kinds import NAMED, SubjectName
+from kit.model.kinds import NAMED, SUBJECT_KINDS, SubjectName
 from kit.model.why import Why
 
 # fmt: off
@@ -19,7 +19,29 @@ TargetSource = Literal[
     "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job", "injected_workload",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
+_NOUNS: dict[str, tuple[str, str]] = {
+    "written_binding": ("binding or role written", "bindings and roles written"), "written_webhook": ("webhook written", "webhooks written"),
+    "written_secret": ("Secret written", "Secrets written"), "changed_webhook": ("webhook changed", "webhooks changed"),
+    "changed_rights": ("binding or role changed", "bindings and roles changed"), "used_binding": ("binding used", "bindings used"),
+    "anonymous_binding": ("binding of anonymous users", "bindings of anonymous users"),
+    "default_binding": ("binding of a default account", "bindings of default accounts"), "exposed": ("exposed object", "exposed objects"),
+    "cluster": ("cluster", "clusters"), "last_nodes": ("last node", "last nodes"), "credential_in_reach": ("node credential in reach", "node credentials in reach"),
+    "made_key": ("access key made", "access keys made"), "chained_role": ("role taken on from another", "roles taken on from others"),
+    "iam_user": ("IAM user", "IAM users"), "iam_change": ("change in IAM", "changes in IAM"), "mapping": ("mapping of aws-auth", "mappings of aws-auth"),
+    "unclear_mapping": ("mapping that is not clear", "mappings that are not clear"), "workload": ("workload", "workloads"), "finding": ("finding", "findings"),
+    "expected_finding": ("expected finding", "expected findings"), "repairing_group": ("node group with repair", "node groups with repair"),
+    "running_job": ("Job that runs", "Jobs that run"), "injected_workload": ("workload that was changed", "workloads that were changed"),
+}
 # fmt: on
+
+
+def noun_of(kind: str, count: int = 1) -> str:
+    """What a person calls one, or several, of what an action is done to. kind: as before the colon in a target of a plan."""
+    known = SUBJECT_KINDS.get(kind)
+    one, several = (known.noun, known.plural) if known else _NOUNS[kind]
+    return one if count == 1 else several
+
+
 Known = TypeVar("Known", bound="Parameters")
 
 

@@ -31,6 +31,10 @@ def is_meant(action: Action, held: Compromised, scope: FindingScope, subject: Su
         return key in (_named_images(scope) if Effect.BLOCKS_IMAGE in action.effects else held.used_images)
     if kind == "token":
         return held.is_unbound(key) is not False and key not in held.hostile_accounts
+    if kind in ("secret", "reachable"):
+        # One of the attacker's own making has no value of yours: it is removed.
+        path = f"secrets/{key}"
+        return ("created", path) not in held.affected or ("deleted", path) in held.affected
     if kind in ("deleted", "changed"):
         # What the attacker had made is not brought back, and pods of a workload come back by it.
         owned = thing is not None and bool(held.inventory.owners(thing))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from kit.actions.target import noun_of
 from kit.plan.first_page import by_workload, kept_before, rows_of_plan
 from kit.plan.markdown_text import code, fenced, no_markup
 from kit.plan.plan import ASKS_NOBODY, Plan, PlannedAction
@@ -176,11 +177,11 @@ def _commands(by: str, commands: list[str]) -> Iterator[str]:
 
 def _targets(name: str, group: list[PlannedAction]) -> str:
     """One line for what a person sees as one thing: how many, why, what stops, what is waited for, and the ids that a person gives back."""
-    kind = group[0].target.partition(":")[0].replace("_", " ")
+    kind = group[0].target.partition(":")[0]
     names = [code(each.name.rpartition("/")[2] if name else each.name) for each in group]
     every = len(names) if kind in ("secret", "reachable", "node") else _MOST
-    of = f" of {code(name)}" if name else ""
-    line = f"* {kind} {code(name)}" if len(group) == 1 else f"* {counted(len(group), kind)}{of}: {few(names, every)}"
+    noun, of = noun_of(kind, len(group)), f", {code(name)}" if name else ""
+    line = f"* {noun} {code(name)}" if len(group) == 1 else f"* {len(group)} {noun}{of}: {few(names, every)}"
     reasons = (
         [f"{no_markup(why['says'])} ({code(why['ref'])})" for each in group for why in each.why[:2]] if name else []
     )
