@@ -77,6 +77,7 @@ _BOTH = ("tests/live/test_kubernetes_acts.py", "tests/live/test_aws_acts.py", *_
 AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "attribution": {
         "kit/attribution/attacker.py": _CALLERS,
+        "kit/attribution/aws_secret.py": ("tests/test_aws_secrets.py",),
         "kit/attribution/calls.py": _CALLERS,
         "kit/attribution/collected.py": ("tests/test_collected.py",),
         "kit/attribution/deeds.py": _CALLERS,

@@ -22,6 +22,7 @@ from kit.actions.registry import ACTIONS
 from kit.actions.target import (
     AccountOfTokens,
     AdmittedPrincipal,
+    AwsSecretParameters,
     ChangedObject,
     ClusterCreator,
     EditedBinding,
@@ -97,6 +98,7 @@ TARGETS = (
     Target("changed", "deployments/shop/w", None, "prod", None, ChangedObject("deployments", "shop", "w", UID, {"spec": {"replicas": 0}}, {"spec": {"replicas": 2}}, [], "", "")),
     Target("secret", "shop/s", None, "prod", None, SecretParameters("secrets", "shop", "s", UID, ["a"], ["deployments/shop/web"])),
     Target("injected_workload", "deployments/shop/w", None, "prod", None, RestartedWorkload("deployments", "shop", "w", UID, ["pod-uid"])),
+    Target("aws_secret", "secretsmanager:a/b", None, "prod", None, AwsSecretParameters("secretsmanager", "a/b", "eu-west-1")),
     Target("repairing_group", "workers", None, "prod", None, NodeGroupParameters("workers")),
 )  # fmt: skip
 _AWS_AUTH = {"uid": UID, "object": json.dumps({"data": {"mapUsers": f"- userarn: {USER}\n  username: ann\n"}})}

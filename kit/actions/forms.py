@@ -47,6 +47,8 @@ _FORMS = {
     "issuer": r"(?:https://)?[A-Za-z0-9./:_-]+",
     "containers": LABEL_FORM,
     "image": r"[A-Za-z0-9][A-Za-z0-9._/:@-]*",
+    "service": r"secretsmanager|ssm",
+    "secret": r"/\*|[A-Za-z0-9/_+=.@!][A-Za-z0-9/_+=.@!-]{0,2047}(?:/\*)?",
     "repository": r"[a-z0-9][a-z0-9._/-]*",
     "tag": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
     "digests": r"sha256:[0-9a-f]{64}",

@@ -16,7 +16,7 @@ from kit.model.why import Why
 # fmt: off
 TargetSource = Literal[
     "written_binding", "written_webhook", "written_secret", "changed_webhook", "changed_rights", "used_binding", "anonymous_binding", "default_binding", "exposed", "cluster", "last_nodes",
-    "credential_in_reach", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job", "injected_workload",
+    "credential_in_reach", "aws_secret", "made_key", "chained_role", "iam_user", "iam_change", "mapping", "unclear_mapping", "workload", "finding", "expected_finding", "repairing_group", "running_job", "injected_workload",
 ]
 """What actions are done to beside the subjects of the scope; kit.plan.targets finds them."""
 _NOUNS: dict[str, tuple[str, str]] = {
@@ -26,7 +26,7 @@ _NOUNS: dict[str, tuple[str, str]] = {
     "anonymous_binding": ("binding of anonymous users", "bindings of anonymous users"),
     "default_binding": ("binding of a default account", "bindings of default accounts"), "exposed": ("exposed object", "exposed objects"),
     "cluster": ("cluster", "clusters"), "last_nodes": ("last node", "last nodes"), "credential_in_reach": ("node credential in reach", "node credentials in reach"),
-    "made_key": ("access key made", "access keys made"), "chained_role": ("role taken on from another", "roles taken on from others"),
+    "aws_secret": ("secret of AWS read", "secrets of AWS read"), "made_key": ("access key made", "access keys made"), "chained_role": ("role taken on from another", "roles taken on from others"),
     "iam_user": ("IAM user", "IAM users"), "iam_change": ("change in IAM", "changes in IAM"), "mapping": ("mapping of aws-auth", "mappings of aws-auth"),
     "unclear_mapping": ("mapping that is not clear", "mappings that are not clear"), "workload": ("workload", "workloads"), "finding": ("finding", "findings"),
     "expected_finding": ("expected finding", "expected findings"), "repairing_group": ("node group with repair", "node groups with repair"),
@@ -207,6 +207,15 @@ class MappingParameters(Parameters):
     """A mapping in aws-auth."""
 
     arn: str
+
+
+@dataclass(frozen=True)
+class AwsSecretParameters(Parameters):
+    """A secret of Secrets Manager, or a parameter. service: as the AWS CLI calls it. region: None in the case's own."""
+
+    service: str
+    secret: str
+    region: str | None
 
 
 @dataclass(frozen=True)

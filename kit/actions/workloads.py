@@ -9,9 +9,9 @@ from typing import Any
 from kit.actions.action import DRY, Action, Held, Wait, Where, deleted, uid_checked
 from kit.actions.effect import Effect
 from kit.actions.pods import QUARANTINED
-from kit.actions.target import LostObject, SecretParameters, Target
+from kit.actions.target import AwsSecretParameters, LostObject, SecretParameters, Target
 from kit.lenient import dict_of
-from kit.model.command_line import Command, kubectl
+from kit.model.command_line import Command, aws, kubectl
 from kit.model.kubernetes import WORKLOADS
 
 
@@ -28,8 +28,10 @@ def _in_reach(target: Target) -> str:
 
 
 def _restarts(target: Target, held: Held) -> list[Command]:
-    """What brings the new value to whatever has the old one until it restarts."""
+    """What brings the new value to whatever has the old one until it restarts; of a secret of AWS, what tells how it is rotated."""
     known = target.parameters
+    if isinstance(known, AwsSecretParameters):
+        return _described(known)
     paths = known.restart if isinstance(known, SecretParameters) else []
     parts = [path.split("/", 2) for path in paths if path.count("/") > 1]
     return [
@@ -38,6 +40,16 @@ def _restarts(target: Target, held: Held) -> list[Command]:
         else kubectl("delete", "pods", name, namespace)
         for resource, namespace, name in parts
     ]
+
+
+def _described(known: AwsSecretParameters) -> list[Command]:
+    """Tells whether, how and when it is rotated; it asks for no value."""
+    if known.service == "secretsmanager":
+        return [aws("secretsmanager", "describe-secret", secret_id=known.secret, region=known.region)]
+    path = known.secret.removesuffix("/*") or "/"
+    below = {"Key": "Path", "Option": "Recursive", "Values": [path]}
+    asked = {"Key": "Name", "Values": [path]} if path == known.secret else below
+    return [aws("ssm", "describe-parameters", parameter_filters=[asked], region=known.region)]
 
 
 def _restore(target: Target, held: Held) -> list[Command]:
@@ -130,13 +142,13 @@ ACTIONS = (
            permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:create:{space}", "kubernetes:{owner}:get", "kubernetes:{role}", "kubernetes:{object}:delete@undo:{it}"),
            preview=DRY, check="it is there again, as the evidence has it",
            person=_person, after_stages=("revoke",)),
-    Action("rotate_secrets", "revoke", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "reachable"),
+    Action("rotate_secrets", "revoke", "Rotate every secret that was read, then those in reach", "whatever still has the old value", cannot_undo="the attacker has the old value", kinds=("secret", "aws_secret", "reachable"),
            effects=(Effect.ROTATES,),
            precondition="the attacker's access has ended, else the new value is read too", permissions=(),
            preview="none: the new value comes from the secret's owner", check="a person confirms it (`kit apply --by-hand ID`)",
            by_person="the kit does not hold new values: their owners make them", person=_in_reach, commands=_restarts,
            after_stages=("contain", "revoke"),
-           ends=("secret",)),
+           ends=("secret", "aws_secret")),
     Action("roll_out_fixed", "recover", "Roll out a fixed image or version of the workload, with hardened settings: its pods come back from the same image", "the old version", undo="`kubectl rollout undo`", kinds=("workload",),
            effects=(Effect.NONE,),
            precondition="the fault that let them in is known", permissions=(),

@@ -106,7 +106,9 @@ def did(event: Mapping[str, Any]) -> Did:
 
 
 class AwsEvent(TypedDict):
-    """A row of the trail table, as kit.attribution.trail asks for it. issued: the access key that the call gave out."""
+    """A row of the trail table, as kit.attribution.trail asks for it. issued: the access key that the call gave out.
+
+    request_parameters: JSON, of calls that read or write secrets alone."""
 
     event_id: str
     event_at: datetime
@@ -117,6 +119,8 @@ class AwsEvent(TypedDict):
     source_address: str | None
     access_key_id: str | None
     issued: str | None
+    region: str | None
+    request_parameters: str | None
 
 
 def made_by(event: Event) -> str:

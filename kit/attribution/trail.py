@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from kit.attribution.aws_secret import SECRET_READS, SECRET_WRITES
 from kit.attribution.calls import AwsEvent, Event, not_none
 from kit.attribution.collected import Collected
 from kit.attribution.marked import Marked
@@ -51,13 +52,14 @@ class Trail:
             rows = cast(
                 "list[AwsEvent]",
                 self.store.rows(
-                    "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id,"
-                    f" {_ISSUED} AS issued FROM trail"
+                    "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id, region,"
+                    f" {_ISSUED} AS issued, CASE WHEN list_contains($asked, event_name) THEN request_parameters END AS request_parameters FROM trail"
                     " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id) OR list_contains($ids, event_id)"
                     " ORDER BY event_at, event_id",
                     addresses=[*of_attacker["addresses"], *said["source_ip"]],
                     keys=sorted({*issued, *(key for key, _ in taken), *said["credential"]}),
                     ids=said["trail"],
+                    asked=[*SECRET_READS, *SECRET_WRITES],
                 ),
             )
             for row in rows:

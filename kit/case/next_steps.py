@@ -13,7 +13,7 @@ from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.counts import Counts
 from kit.statements.moments import spoken
-from kit.statements.open_entry import OpenEntry
+from kit.statements.open_entry import ROTATED, OpenEntry
 from kit.statements.vanishing import Vanishing, vanishing
 from kit.words import Names, counted, few, iso
 
@@ -99,7 +99,7 @@ class Chooser:
         return [
             (entry, action)
             for entry in one.standing
-            if entry.kind != "secret"
+            if entry.kind not in ROTATED
             for action in self.joined.ending.about(entry)
             if action.stage in ("revoke", "eradicate") and action.id not in now
         ]
@@ -248,13 +248,15 @@ def _person(effect: str, says: str, command: str | None, names: Names) -> dict[s
 
 
 def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
-    secrets = [one for one in standing if one.kind == "secret"]
+    secrets = [one for one in standing if one.kind in ROTATED]
     if not secrets:
         return []
-    namespace, _, name = secrets[0].key.partition("/")
+    of_cluster = [one.key.partition("/") for one in secrets if one.kind == "secret"]
     says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], _NAMED)}."
-    command = kubectl("patch", "secrets", name, namespace, "--patch-file", "new-values.yaml")
-    made = _person("limits damage", says, None if command.odd else str(command), [])
+    commands = [
+        kubectl("patch", "secrets", name, space, "--patch-file", "new-values.yaml") for space, _, name in of_cluster[:1]
+    ]
+    made = _person("limits damage", says, next((str(one) for one in commands if not one.odd), None), [])
     return [
         made
         | {

@@ -13,7 +13,7 @@ from kit.plan.saved import plan_contract
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.open_entries import OpenEntries
-from kit.statements.open_entry import OpenEntry
+from kit.statements.open_entry import ROTATED, OpenEntry
 from kit.statements.opening import disposition_of, expected_if
 
 MOST_NOW = 5
@@ -114,7 +114,7 @@ class JoinedPlan:
     def ending_at_once(self, incident: OpenIncident) -> list[PlannedAction]:
         """The actions that end an incident's open entries at once, credentials first, those that end most before others."""
         ended = dict[str, list[OpenEntry]]()
-        for entry in (each for each in incident.standing if each.kind != "secret"):
+        for entry in (each for each in incident.standing if each.kind not in ROTATED):
             ending = [one for one in self.ending.of(entry) if self._is_at_once(one)]
             by_kit = [one for one in ending if not one.by_person]
             # What only a person does shuts out others too, or waits for somebody: it comes where nothing else ends the entry.

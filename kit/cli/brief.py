@@ -11,6 +11,7 @@ import click
 from kit.cli.options import AS_JSON, CASE, WITH_SECRETS, WITHOUT_MARKS, opened_case
 from kit.cli.terminal import ShownProgress, print_json, printable, shows_errors
 from kit.model.why import collecting_words
+from kit.statements.open_entry import ROTATED
 from kit.words import counted, few
 
 _LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
@@ -150,8 +151,8 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
 
 def _short(entries: list[dict[str, Any]]) -> list[str]:
     """Open entries in few words, the secrets together."""
-    secrets = [entry["key"] for entry in entries if entry["kind"] == "secret"]
-    named = [_named(entry) for entry in entries if entry["kind"] != "secret"]
+    secrets = [entry["key"] for entry in entries if entry["kind"] in ROTATED]
+    named = [_named(entry) for entry in entries if entry["kind"] not in ROTATED]
     return [
         *named,
         *([f"{len(secrets)} secrets to rotate" if len(secrets) > 1 else f"secret {secrets[0]}"] if secrets else []),

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from kit.actions.iam import undone_by
+from kit.attribution.aws_secret import AwsSecret, read_by
 from kit.lenient import dict_of, json_of
 from kit.model.arn import Arn, compared, iam_arn, is_root, partition_of, role_of
 from kit.model.refs import Ref
@@ -86,6 +87,19 @@ class InAws:
                 says = f"the attacker made it with {row['access_key_id']}"
                 found[str(key["accessKeyId"])] = MadeKey(user, self._why(row, says))
         return found
+
+    @cached_property
+    def secrets(self) -> dict[AwsSecret, tuple[str | None, tuple[Why, ...]]]:
+        """Secrets of AWS that the attacker read, each with the region and what shows it."""
+        found = dict[AwsSecret, tuple[str | None, tuple[Why, ...]]]()
+        known = self.held.scope.attacker.trail
+        for event_id in dict.fromkeys(one for scope in self.held.scopes for one in scope.aws_calls if one in known):
+            event = known[event_id][0]
+            for secret in read_by(event):
+                says = f"read {utc(event['event_at'])} with {event['access_key_id']} from {event['source_address']}"
+                whys = found.get(secret, (None, ()))[1]
+                found[secret] = event["region"], (*whys, Why(Ref.of("trail", event_id), says))
+        return dict(sorted(found.items()))
 
     @cached_property
     def users(self) -> dict[str, tuple[Why, ...]]:

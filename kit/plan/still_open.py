@@ -65,6 +65,7 @@ class StillOpen:
             "let_in": self._let_in,
             "created": self._made,
             "secret": self._secret,
+            "aws_secret": self._secret,
         }
 
     def fate(self, entry: OpenEntry, played: Played) -> Fate:

@@ -19,6 +19,7 @@ from typing import Any
 from kit.actions.action import Action
 from kit.actions.target import (
     AdmittedPrincipal,
+    AwsSecretParameters,
     ChangedInAws,
     FindingParameters,
     MappingParameters,
@@ -93,6 +94,7 @@ class Targets:
             "used_binding": self._used_bindings,
             "mapping": self._written_mappings,
             "made_key": self._made_keys,
+            "aws_secret": self._aws_secrets,
             "chained_role": self._chained_roles,
             "iam_user": self._iam_users,
             "iam_change": self._iam_changes,
@@ -217,6 +219,11 @@ class Targets:
             yield Target(
                 "made_key", key, None, self.cluster, None, PrincipalParameters(made.user, made.user, [key]), (made.why,)
             )
+
+    def _aws_secrets(self, action: Action) -> Iterator[Target]:
+        for secret, (region, whys) in self.in_aws.secrets.items():
+            known = AwsSecretParameters(secret.service, secret.name, None if region == self.region else region)
+            yield Target("aws_secret", secret.key, None, self.cluster, None, known, whys[:3])
 
     def _chained_roles(self, action: Action) -> Iterator[Target]:
         for role, whys in self.in_aws.chained.items():

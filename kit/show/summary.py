@@ -30,6 +30,7 @@ from kit.show.words import (
     stretch_words,
     with_code,
 )
+from kit.statements.open_entry import ROTATED
 from kit.words import counted
 
 _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
@@ -168,7 +169,7 @@ def _open_now(one: dict[str, Any]) -> Markup:
     """What still gives access, in red; secrets together; then how many ended."""
     shown = [entry for entry in one["open"] if entry["state"] != "ended"]
     ended = len(one["open"]) - len(shown)
-    secrets = [entry for entry in shown if entry["kind"] == "secret"]
+    secrets = [entry for entry in shown if entry["kind"] in ROTATED]
     rows = [
         Markup('<li class="{}">{}{}</li>').format(
             "stands" if entry["state"] == "usable" else "doubt",
@@ -176,7 +177,7 @@ def _open_now(one: dict[str, Any]) -> Markup:
             in_short(entry["says"], 300),
         )
         for entry in shown
-        if entry["kind"] != "secret"
+        if entry["kind"] not in ROTATED
     ]
     if secrets:
         names = some_of([safe(entry["key"]) for entry in secrets], 3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from kit.attribution.aws_secret import read_by
 from kit.attribution.calls import AwsEvent, Event, creates, did, let_through, not_none, place_of
 from kit.attribution.deeds import Deed, command_of, path_of
 from kit.identities.aws_auth import AwsAuthChange, changes
@@ -259,10 +260,13 @@ class Moments:
         through = f"with a session of {_short(session.role)}" if session and session.role and not user else ""
         actor = Actor(str(who), None, row["source_address"], through)
         let_in = tuple(("let_in", one.key) for one in self.attacker.let_in if one.event_id == row["event_id"])
+        secrets = read_by(row)
         if row["error_code"]:
             kind, verb, tactic = "tried", "was refused by AWS", "discovery"
         elif name in _SIGN_INS:
             kind, verb, tactic = "signed_in", "signed in to AWS by", "initial access"
+        elif secrets:
+            kind, verb, tactic = "secret", "read in AWS", "credential access"
         elif let_in:
             kind, verb, tactic = "let_in", "called", "persistence"
         elif name.startswith(_WRITES):
@@ -270,6 +274,7 @@ class Moments:
         else:
             kind, verb, tactic = "looked", "called", "discovery"
         thing = f"{name} for {few([key for _, key in let_in], 2)}" if let_in else name
+        thing = few([one.says for one in secrets], 3) if kind == "secret" else thing
         ref = str(Ref.of("trail", row["event_id"]))
         return Moment(row["event_at"], ref, actor, tactic, kind, verb, thing, let_in)
 

@@ -5,10 +5,14 @@ An entry that has ended stays in the list.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
+from typing import cast
 
-from kit.attribution.calls import Event, let_through, place_of
+from kit.attribution.aws_secret import SECRET_WRITES, AwsSecret, read_by, written_by
+from kit.attribution.calls import AwsEvent, Event, let_through, place_of
 from kit.attribution.credential import Credential
 from kit.attribution.let_in import LetIn
 from kit.identities.rights import lets_impersonate
@@ -20,12 +24,12 @@ from kit.scope.profile import Profile
 from kit.scope.scope import Scope
 from kit.statements.lasting import Lasting
 from kit.statements.open_entry import EntryState, OpenEntry
-from kit.words import few
+from kit.words import few, utc
 
 BINDING_SOURCES = ("used_binding", "written_binding", "anonymous_binding", "default_binding")
 _WORDS = {"aws_auth": "aws-auth"}
 _STATES: tuple[EntryState, ...] = ("usable", "cannot tell", "ended")
-_ORDER = ("token", "credential", "access_key", "node", "identity", "let_in", "created", "secret")
+_ORDER = ("token", "credential", "access_key", "node", "identity", "let_in", "created", "secret", "aws_secret")
 _TAKEN_BACK = {
     "access_entry": "DeleteAccessEntry", "access_key": "DeleteAccessKey", "login_profile": "DeleteLoginProfile",
     "pod_identity": "DeletePodIdentityAssociation", "identity_provider": "DisassociateIdentityProviderConfig",
@@ -46,6 +50,7 @@ class OpenEntries:
             *self._let_in(incident),
             *self._impersonated(incident),
             *self._lasting.of(incident),
+            *self._aws_secrets(incident),
         ]
         found = {(one.kind, one.key, one.id): one for one in made}
         return sorted(
@@ -75,6 +80,36 @@ class OpenEntries:
                 "let_in", key, key, f"a way in by {_WORDS.get(by, by.replace('_', ' '))}", one.at, state, until, (str(one.why.ref),),
                 f"{key}, let in by {_WORDS.get(by, by.replace('_', ' '))}: {said} ({one.why.says}).", targets,
             )  # fmt: skip
+
+    def _aws_secrets(self, incident: Incident) -> Iterator[OpenEntry]:
+        """Secrets of AWS that were read: usable until somebody gives them a new value."""
+        read = defaultdict[AwsSecret, list[AwsEvent]](list)
+        for row in incident.trail:
+            for secret in read_by(row):
+                read[secret].append(row)
+        for secret, rows in read.items():
+            at = max(row["event_at"] for row in rows)
+            written = next(
+                (row["event_at"] for row in self._written if secret in written_by(row) and row["event_at"] > at), None
+            )
+            says = f"{secret.says[:1].upper()}{secret.says[1:]} of AWS, read: {f'written anew at {utc(written)}' if written else 'not rotated since'}."
+            yield OpenEntry(
+                "aws_secret", secret.key, secret.key, "what is in it, wherever it is good for", at, "ended" if written else "usable", written,
+                tuple(f"trail:{row['event_id']}" for row in rows[-3:]), says, (("aws_secret", secret.key),),
+            )  # fmt: skip
+
+    @cached_property
+    def _written(self) -> list[AwsEvent]:
+        """The calls of others than the attacker that gave secrets of AWS new values, oldest first."""
+        rows = cast(
+            "list[AwsEvent]",
+            self.store.rows(
+                "SELECT event_id, event_at, event_name, error_code, request_parameters FROM trail WHERE list_contains($names, event_name)"
+                " ORDER BY event_at, event_id",
+                names=list(SECRET_WRITES),
+            ),
+        )
+        return [row for row in rows if row["event_id"] not in self.attacker.trail]
 
     def _impersonated(self, incident: Incident) -> Iterator[OpenEntry]:
         """In whose name the attacker's calls were let through: they go on for as long as the caller has its right to that."""

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 EntryState = Literal["usable", "ended", "cannot tell"]
+ROTATED = ("secret", "aws_secret")
+"""The kinds of entries that end when they get a new value."""
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,18 @@ _TECHNIQUES = {
     ("looked", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
     ("config_map", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
 }
-_IN_AWS = DeedTechnique("T1580", "Cloud Infrastructure Discovery", "Discovery")
-TECHNIQUES = tuple(dict.fromkeys([*_TECHNIQUES.values(), _IN_AWS]))
+_IN_AWS = {
+    "looked": DeedTechnique("T1580", "Cloud Infrastructure Discovery", "Discovery"),
+    "secret": DeedTechnique(
+        "T1555.006", "Credentials from Password Stores: Cloud Secrets Management Stores", "Credential Access"
+    ),
+}
+TECHNIQUES = tuple(dict.fromkeys([*_TECHNIQUES.values(), *_IN_AWS.values()]))
 """All that a deed may be given."""
 
 
 def technique_of(one: Moment) -> DeedTechnique | None:
     """The technique of a call that was let through; None for refused ones and for deeds for which no one technique stands."""
-    if one.kind == "looked" and one.ref.startswith("trail:"):
-        return _IN_AWS
+    if one.kind in _IN_AWS and one.ref.startswith("trail:"):
+        return _IN_AWS[one.kind]
     return _TECHNIQUES.get((one.kind, one.tactic))
