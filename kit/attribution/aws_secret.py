@@ -14,9 +14,9 @@ from kit.attribution.calls import AwsEvent
 from kit.lenient import dict_of, json_of
 from kit.model.arn import Arn
 
-SECRET_READS = ("GetSecretValue", "BatchGetSecretValue", "GetParameter", "GetParameters", "GetParametersByPath")
+VALUE_READS = ("GetSecretValue", "BatchGetSecretValue", "GetParameter", "GetParameters", "GetParametersByPath")
 """The calls that give values."""
-SECRET_WRITES = ("PutSecretValue", "PutParameter")
+VALUE_WRITES = ("PutSecretValue", "PutParameter")
 """The calls that put a new value."""
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 
@@ -40,12 +40,12 @@ class AwsSecret(NamedTuple):
 
 def read_by(row: AwsEvent) -> list[AwsSecret]:
     """The secrets whose values a call gave; of a parameter, what was asked for undecrypted is none."""
-    return _asked_for(row) if row["event_name"] in SECRET_READS and not row["error_code"] else []
+    return _asked_for(row) if row["event_name"] in VALUE_READS and not row["error_code"] else []
 
 
 def written_by(row: AwsEvent) -> list[AwsSecret]:
     """The secrets that a call gave a new value."""
-    return _asked_for(row) if row["event_name"] in SECRET_WRITES and not row["error_code"] else []
+    return _asked_for(row) if row["event_name"] in VALUE_WRITES and not row["error_code"] else []
 
 
 def _asked_for(row: AwsEvent) -> list[AwsSecret]:

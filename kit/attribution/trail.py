@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from kit.attribution.aws_secret import SECRET_READS, SECRET_WRITES
+from kit.attribution.aws_secret import VALUE_READS, VALUE_WRITES
 from kit.attribution.calls import AwsEvent, Event, not_none
 from kit.attribution.collected import Collected
 from kit.attribution.marked import Marked
@@ -59,7 +59,7 @@ class Trail:
                     addresses=[*of_attacker["addresses"], *said["source_ip"]],
                     keys=sorted({*issued, *(key for key, _ in taken), *said["credential"]}),
                     ids=said["trail"],
-                    asked=[*SECRET_READS, *SECRET_WRITES],
+                    asked=[*VALUE_READS, *VALUE_WRITES],
                 ),
             )
             for row in rows:

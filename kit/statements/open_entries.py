@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import cast
 
-from kit.attribution.aws_secret import SECRET_WRITES, AwsSecret, read_by, written_by
+from kit.attribution.aws_secret import VALUE_WRITES, AwsSecret, read_by, written_by
 from kit.attribution.calls import AwsEvent, Event, let_through, place_of
 from kit.attribution.credential import Credential
 from kit.attribution.let_in import LetIn
@@ -106,7 +106,7 @@ class OpenEntries:
             self.store.rows(
                 "SELECT event_id, event_at, event_name, error_code, request_parameters FROM trail WHERE list_contains($names, event_name)"
                 " ORDER BY event_at, event_id",
-                names=list(SECRET_WRITES),
+                names=list(VALUE_WRITES),
             ),
         )
         return [row for row in rows if row["event_id"] not in self.attacker.trail]
