@@ -55,7 +55,8 @@ def programs(line: str) -> Iterator[list[str]]:
 
 @cache
 def _model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
+    # The AWS CLI has the calls of S3 under s3api, beside commands of its own under s3.
+    return botocore.session.get_session().get_service_model("s3" if service == "s3api" else service)
 
 
 def why_wrong(words: list[str]) -> str:

@@ -46,7 +46,7 @@ SLICED = {
         "live/test_made_again", "live/test_permissions", "live/test_refusals", "live/test_simulated", "live/test_started", "live/test_training_done", "report/test_make_report", "report/test_page", "report/test_show",
         "sources/test_archive", "sources/test_cluster", "sources/test_ocsf",
         "sources/test_envelope", "sources/test_form", "test_training_class", "test_about", "test_add", "test_api", "test_attackers", "test_attribution", "test_audit_columns", "test_aws_secrets", "test_brief",
-        "test_caller_marks", "test_collected", "test_command_line", "test_coverage", "test_credentials", "test_degradation", "test_forged_evidence", "test_ground", "test_guide", "test_host_access",
+        "test_caller_marks", "test_changed_in_aws", "test_collected", "test_command_line", "test_coverage", "test_credentials", "test_degradation", "test_forged_evidence", "test_ground", "test_guide", "test_host_access",
         "test_hostile", "test_identities", "test_intake", "test_intake_edges", "test_marks", "test_masking", "test_odd_evidence", "test_plan", "test_plan_identities", "test_plan_json",
         "test_plan_rotation", "test_plan_truth", "test_playbooks", "test_questions", "test_real_evidence", "test_scope", "test_simulation", "test_sql", "test_statements",
         "test_training", "test_training_marks", "test_truth", "test_upgrade", "test_verdict", "test_worked_out", "test_written",

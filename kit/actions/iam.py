@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kit.actions.action import SIMULATED, Action, Held, Wait, Where, action_id
@@ -11,63 +10,6 @@ from kit.actions.target import ChangedInAws, ForeignRole, PrincipalParameters, T
 from kit.identities.revocation import not_from_here
 from kit.model.arn import account_of, is_root, name_in
 from kit.model.command_line import Command, Word, aws, in_a_minute, json_with
-
-_USER, _ROLE, _GROUP = {"user_name": "userName"}, {"role_name": "roleName"}, {"group_name": "groupName"}
-_POLICY, _ATTACHED = {"policy_name": "policyName"}, {"policy_arn": "policyArn"}
-_ENTRY = {"cluster_name": "cluster", "principal_arn": "principalArn"}
-_ASSOCIATION = {"cluster_name": "cluster", "namespace": "namespace", "service_account": "serviceAccount"}
-_UNDONE_BY: dict[str, list[tuple[str, dict[str, str]]]] = {
-    "CreateUser": [("iam get-user", _USER), ("iam delete-user", _USER)],
-    "CreateLoginProfile": [("iam delete-login-profile", _USER)],
-    "UpdateLoginProfile": [("iam delete-login-profile", _USER)],
-    "AttachUserPolicy": [("iam detach-user-policy", _USER | _ATTACHED)],
-    "PutUserPolicy": [("iam delete-user-policy", _USER | _POLICY)],
-    "AddUserToGroup": [("iam remove-user-from-group", _USER | _GROUP)],
-    "EnableMFADevice": [("iam deactivate-mfa-device", _USER | {"serial_number": "serialNumber"})],
-    "DeactivateMFADevice": [("iam list-mfa-devices", _USER)],
-    "CreateServiceSpecificCredential": [("iam list-service-specific-credentials", _USER)],
-    "UploadSSHPublicKey": [("iam list-ssh-public-keys", _USER)],
-    "UploadSigningCertificate": [("iam list-signing-certificates", _USER)],
-    "UpdateAccessKey": [("iam list-access-keys", _USER)],
-    "CreateRole": [("iam get-role", _ROLE), ("iam delete-role", _ROLE)],
-    "UpdateAssumeRolePolicy": [("iam get-role", _ROLE)],
-    "AttachRolePolicy": [("iam detach-role-policy", _ROLE | _ATTACHED)],
-    "PutRolePolicy": [("iam delete-role-policy", _ROLE | _POLICY)],
-    "DeleteRolePolicy": [("iam list-role-policies", _ROLE)],
-    "DetachRolePolicy": [("iam list-attached-role-policies", _ROLE)],
-    "AttachGroupPolicy": [("iam detach-group-policy", _GROUP | _ATTACHED)],
-    "PutGroupPolicy": [("iam delete-group-policy", _GROUP | _POLICY)],
-    "CreatePolicyVersion": [("iam list-policy-versions", _ATTACHED)],
-    "SetDefaultPolicyVersion": [("iam list-policy-versions", _ATTACHED)],
-    "CreateOpenIDConnectProvider": [("iam list-open-id-connect-providers", {})],
-    "CreateSAMLProvider": [("iam list-saml-providers", {})],
-    "AssociateAccessPolicy": [("eks disassociate-access-policy", _ENTRY | _ATTACHED)],
-    "UpdateAccessEntry": [("eks describe-access-entry", _ENTRY)],
-    "CreatePodIdentityAssociation": [("eks list-pod-identity-associations", _ASSOCIATION)],
-    "AssociateIdentityProviderConfig": [("eks list-identity-provider-configs", {"cluster_name": "cluster"})],
-}
-"""Call → the commands that undo it, or that show what has to be put back: service and operation, and option → parameter of the call.
-
-CreateAccessKey and CreateAccessEntry have actions of their own."""
-
-
-def undone_by(name: str, asked: Mapping[str, Any]) -> list[str] | None:
-    """The commands that undo a call of IAM or EKS; None for one that needs none. asked: its parameters. What lacks one has no command.
-
-    >>> undone_by("CreateLoginProfile", {"userName": "svc backup"})
-    ["aws iam delete-login-profile --user-name 'svc backup'"]
-    """
-    if name not in _UNDONE_BY:
-        return None
-    known = {key: value for key, value in asked.items() if isinstance(value, str) and value}
-    known |= {"cluster": known.get("clusterName") or known.get("name") or ""}
-    commands = [
-        aws(*call.split(), **{option: known[one] for option, one in options.items()})
-        for call, options in _UNDONE_BY[name]
-        if all(known.get(one) for one in options.values())
-    ]
-    return [str(one) for one in commands if not one.odd]
-
 
 DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
 """A statement that denies everything; to whom its condition says."""
@@ -127,7 +69,7 @@ ACTIONS = (
            precondition="you know which keys and devices are yours", permissions=(), preview=_BY_HAND, check=_CONFIRMED,
            by_person="which of them are yours no evidence tells",
            impossible=_foreign),
-    Action("undo_iam_changes", "revoke", "Undo what the attacker changed in IAM and in the cluster's access", "whoever works by what the attacker gave", undo="make the change again", kinds=("iam_change",),
+    Action("undo_iam_changes", "revoke", "Undo what else the attacker changed in AWS: in IAM, in the cluster's access, in what records, in what is shared", "whoever works by what the attacker gave", undo="make the change again", kinds=("iam_change",),
            effects=(Effect.TAKES_BACK,),
            printed=lambda target: target.known(ChangedInAws).commands,
            precondition="the change stands, and nobody has made it yours since", permissions=(), preview=_BY_HAND, check=_CONFIRMED,

@@ -27,7 +27,7 @@ _NOUNS: dict[str, tuple[str, str]] = {
     "default_binding": ("binding of a default account", "bindings of default accounts"), "exposed": ("exposed object", "exposed objects"),
     "cluster": ("cluster", "clusters"), "last_nodes": ("last node", "last nodes"), "credential_in_reach": ("node credential in reach", "node credentials in reach"),
     "aws_secret": ("secret of AWS read", "secrets of AWS read"), "made_key": ("access key made", "access keys made"), "chained_role": ("role taken on from another", "roles taken on from others"),
-    "iam_user": ("IAM user", "IAM users"), "iam_change": ("change in IAM", "changes in IAM"), "mapping": ("mapping of aws-auth", "mappings of aws-auth"),
+    "iam_user": ("IAM user", "IAM users"), "iam_change": ("change in AWS", "changes in AWS"), "mapping": ("mapping of aws-auth", "mappings of aws-auth"),
     "unclear_mapping": ("mapping that is not clear", "mappings that are not clear"), "workload": ("workload", "workloads"), "finding": ("finding", "findings"),
     "expected_finding": ("expected finding", "expected findings"), "repairing_group": ("node group with repair", "node groups with repair"),
     "running_job": ("Job that runs", "Jobs that run"), "injected_workload": ("workload that was changed", "workloads that were changed"),

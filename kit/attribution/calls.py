@@ -120,6 +120,7 @@ class AwsEvent(TypedDict):
     access_key_id: str | None
     issued: str | None
     region: str | None
+    read_only: bool | None
     request_parameters: str | None
 
 

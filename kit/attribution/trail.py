@@ -52,7 +52,7 @@ class Trail:
             rows = cast(
                 "list[AwsEvent]",
                 self.store.rows(
-                    "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id, region,"
+                    "SELECT event_id, event_at, event_source, event_name, error_code, user_name, source_address, access_key_id, region, read_only,"
                     f" {_ISSUED} AS issued, CASE WHEN list_contains($asked, event_name) THEN request_parameters END AS request_parameters FROM trail"
                     " WHERE list_contains($addresses, source_address) OR list_contains($keys, access_key_id) OR list_contains($ids, event_id)"
                     " ORDER BY event_at, event_id",

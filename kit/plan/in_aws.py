@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from kit.actions.iam import undone_by
+from kit.actions.changed_in_aws import changed_by, undone_by
 from kit.attribution.aws_secret import AwsSecret, read_by
 from kit.lenient import dict_of, json_of
 from kit.model.arn import Arn, compared, iam_arn, is_root, partition_of, role_of
@@ -30,13 +30,14 @@ class MadeKey(NamedTuple):
 class InAws:
     """What the hostile CloudTrail events of the chosen findings did that gives the attacker something."""
 
-    def __init__(self, held: Compromised) -> None:
-        self.held, self.inventory = held, held.inventory
+    def __init__(self, held: Compromised, region: str | None) -> None:
+        """region: the case's own."""
+        self.held, self.inventory, self._region = held, held.inventory, region
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
         rows = self.held.store.rows(
-            "SELECT event_id, event_at, event_source, event_name, account, arn, access_key_id, source_address, request_parameters,"
+            "SELECT event_id, event_at, event_source, event_name, region, account, arn, access_key_id, source_address, request_parameters,"
             " response_elements FROM trail WHERE list_contains($ids, event_id) AND error_code IS NULL"
             " ORDER BY event_at, event_id",
             ids=sorted({event_id for scope in self.held.scopes for event_id in scope.aws_calls}),
@@ -136,12 +137,13 @@ class InAws:
 
     @cached_property
     def changes(self) -> dict[str, tuple[tuple[Why, ...], list[str]]]:
-        """What else the attacker changed in IAM and in the cluster's access: of whom or what → what shows it, and the commands that undo it."""
+        """What else the attacker changed in AWS: of whom or what → what shows it, and the commands that undo it."""
         found = dict[str, tuple[tuple[Why, ...], list[str]]]()
         taken_out = {compared(arn) for arn in (*self.entries, *self.held.hostile_principals)}
         for row in self._rows:
             name = str(row["event_name"])
-            commands = undone_by(name, row["asked"])
+            region = None if row["region"] in (None, self._region) else str(row["region"])
+            commands = undone_by(name, row["asked"], row["answered"], region)
             goes = compared(str(row["asked"].get("principalArn"))) in taken_out  # with its entry, which is deleted
             if commands is None or goes:
                 continue
@@ -152,6 +154,8 @@ class InAws:
 
     def _whose(self, row: dict[str, Any]) -> str:
         asked = row["asked"]
+        if changed := changed_by(str(row["event_name"]), row["event_source"], asked, row["answered"]):
+            return changed
         for member, kind in (("userName", "user"), ("roleName", "role"), ("groupName", "group")):
             if asked.get(member):
                 place = partition_of(row["arn"]), str(row["account"] or self.held.account or "")

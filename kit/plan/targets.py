@@ -82,7 +82,7 @@ class Targets:
         self.held = Compromised(scope, self.account, marked)
         self.scopes, self.findings, self.inventory = self.held.scopes, self.held.findings, self.held.inventory
         kept = None if keep is None else checked_addresses(keep, sorted(self.held.hostile_addresses), wide)
-        self.in_aws, self._stopping = InAws(self.held), Stopping(self.held)
+        self.in_aws, self._stopping = InAws(self.held, self.region), Stopping(self.held)
         self._knowledge = Knowledge(self.held, place, kept, checked_account(evidence_account, self.account))
         self._sources: dict[TargetSource, Callable[[Action], Iterable[Target]]] = {
             "anonymous_binding": partial(self._of_answer, "anonymous_binding", "anonymous_access"),

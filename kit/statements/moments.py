@@ -22,7 +22,27 @@ from kit.words import few
 _LASTING = {*BOUND, *ROLES, "serviceaccounts", "secrets", "cronjobs", "certificatesigningrequests"}
 """Resources whose writing gives access that lasts."""
 _SIGN_INS = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetSessionToken", "ConsoleLogin")
-_WRITES = ("Create", "Put", "Attach", "Associate", "Update", "Delete", "Add", "Modify", "Run", "Detach", "Disassociate")
+_WRITES = (
+    "Create",
+    "Put",
+    "Attach",
+    "Associate",
+    "Update",
+    "Delete",
+    "Add",
+    "Modify",
+    "Run",
+    "Detach",
+    "Disassociate",
+    "Stop",
+    "Disable",
+)
+"""How calls of AWS begin that change something; where CloudTrail says whether they do, that counts."""
+_BLINDS = (
+    "StopLogging", "DeleteTrail", "UpdateTrail", "PutEventSelectors", "DeleteFlowLogs", "DeleteDetector", "UpdateDetector", "CreateFilter", "UpdateFilter",
+    "DeleteLogGroup", "DeleteLogStream", "PutRetentionPolicy",
+)  # fmt: skip
+"""Calls of AWS after which less is recorded, or reported."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +289,9 @@ class Moments:
             kind, verb, tactic = "secret", "read in AWS", "credential access"
         elif let_in:
             kind, verb, tactic = "let_in", "called", "persistence"
-        elif name.startswith(_WRITES):
+        elif name in _BLINDS:
+            kind, verb, tactic = "changed", "changed what is recorded by", "defense evasion"
+        elif not row["read_only"] if row["read_only"] is not None else name.startswith(_WRITES):
             kind, verb, tactic = "changed", "called", "impact"
         else:
             kind, verb, tactic = "looked", "called", "discovery"

@@ -33,6 +33,9 @@ _TECHNIQUES = {
     ),
     ("deleted", "defense evasion"): DeedTechnique("T1070", "Indicator Removal", "Defense Evasion"),
     ("deleted", "impact"): DeedTechnique("T1485", "Data Destruction", "Impact"),
+    ("changed", "defense evasion"): DeedTechnique(
+        "T1562.008", "Impair Defenses: Disable or Modify Cloud Logs", "Defense Evasion"
+    ),
     ("signed_in", "initial access"): DeedTechnique("T1078.004", "Valid Accounts: Cloud Accounts", "Initial Access"),
     ("looked", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
     ("config_map", "discovery"): DeedTechnique("T1613", "Container and Resource Discovery", "Discovery"),
