@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kit.model.arn import compared
-from kit.training.calls import with_namespace
+from kit.model.identity import SERVICE_ACCOUNT
+from kit.training.calls import outcome, with_namespace
 from kit.training.kinds import LabQuestion, Reached
 from kit.training.lab_state import (
     ENDED_INSTANCE,
     LabState,
     arns_of,
     done_in_cluster,
+    is_allowed,
     is_cut_off,
     is_exposed,
     may_still,
@@ -131,19 +133,48 @@ def attackers_objects_are_gone(material: Material) -> LabQuestion:
 
 def what_was_deleted_is_back(material: Material) -> LabQuestion:
     """Whether the workloads that the attacker deleted stand again."""
-    before, made = state_recorded(material), set(_of_findings(material, "objects_created"))
-    gone = [
-        key
-        for key in _of_findings(material, "objects_deleted")
-        if key not in made and not key.startswith("pods/") and before.at(key) is None
-    ]
+    left = _left_to_its_owner(material) if left_to_its_owner.__name__ in material.lab.questions else []
+    gone = [key for key in _workloads_deleted(material) if key not in left]
     return Reached(
         name="what_was_deleted_is_back",
-        text="Each workload that the attacker deleted stands again.",
+        text="Each workload that the attacker deleted stands again, unless somebody else brings it back.",
         goal="Bring back what was lost",
         things={key: f"{key} stands." for key in gone},
         proof={key: f"{key} was deleted by the attacker" for key in gone},
         hints=("The audit log holds what a deleted object was.", "`kit plan --only recover`"),
+    )
+
+
+def left_to_its_owner(material: Material) -> LabQuestion:
+    """Whether what its owner brings back was left to its owner, though the plan brings back everything."""
+    things = {key: f"{key} was left to its owner." for key in _left_to_its_owner(material)}
+    return Reached(
+        name="left_to_its_owner",
+        text=f"The owner of {', '.join(things)} writes: a run that starts now does again what was done by hand meanwhile; I bring it back myself. Until then it stays deleted.",
+        goal="Know when a planned action is not taken",
+        things=things,
+        keeps=True,
+        proof={key: f"{key}: its owner wrote that it stays deleted" for key in things},
+        hints=("A plan knows no owners.", "`kit undo --only ID` takes back one action of a plan that was applied."),
+    )
+
+
+def own_calls_go_on(material: Material) -> LabQuestion:
+    """Whether an application whose account was stolen may still do what its own pods did before."""
+    asked = {key: events[0] for key, events in _own_calls(material).items()}
+    before = state_recorded(material)
+    asked = {key: event for key, event in asked.items() if is_allowed(event, before)}
+    return Reached(
+        name="own_calls_go_on",
+        text="The stolen token was bound to a pod that is gone, so it is dead. The application goes on: its own pods may do what they did.",
+        goal="Act on what is the attacker's, and on nothing else",
+        things={key: f"The application may still {key}." for key in asked},
+        keeps=True,
+        proof={key: f"{key}: audit:{event['auditID']}, of its own pod" for key, event in asked.items()},
+        hints=(
+            "The plan says of each action what else stops working.",
+            "`kit plan --without NAME` leaves out an action or a stage.",
+        ),
     )
 
 
@@ -176,7 +207,7 @@ def evidence_is_kept(material: Material) -> LabQuestion:
         name="evidence_is_kept",
         text="What the attacker left is still there, or was captured before it went.",
         goal="Act without losing evidence",
-        things=things or {"findings": "The findings are there."},
+        things=things,
         keeps=True,
         proof=dict(things),
         hints=("What is destroyed waits for its capture.", "`kit plan` has the order."),
@@ -228,6 +259,14 @@ def _look_at_deleted(material: Material, held: LabState) -> Iterator[str]:
     yield from (key for key in _of_findings(material, "objects_deleted") if held.at(key))
 
 
+def _look_at_left(material: Material, held: LabState) -> Iterator[str]:
+    yield from (key for key in _left_to_its_owner(material) if held.at(key) is None)
+
+
+def _look_at_own_calls(material: Material, held: LabState) -> Iterator[str]:
+    yield from (key for key, events in _own_calls(material).items() if is_allowed(events[0], held))
+
+
 def _look_at_service(material: Material, held: LabState) -> Iterator[str]:
     before = state_recorded(material)
     yield from (f"service {name}" for name in services_up(held))
@@ -246,7 +285,6 @@ def _look_at_kept(material: Material, held: LabState) -> Iterator[str]:
         ended = held.aws["instances"].get(instance, {}).get("state") in ENDED_INSTANCE
         if not ended or held.snapshots.get(instance):
             yield f"node {node}"
-    yield "findings"
 
 
 LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material, LabState], Iterator[str]]]] = {
@@ -259,6 +297,8 @@ LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material
         (evidence_is_captured, _look_at_captured),
         (attackers_objects_are_gone, _look_at_made),
         (what_was_deleted_is_back, _look_at_deleted),
+        (left_to_its_owner, _look_at_left),
+        (own_calls_go_on, _look_at_own_calls),
         (service_is_up, _look_at_service),
         (evidence_is_kept, _look_at_kept),
     )
@@ -268,6 +308,29 @@ LOOKED_AT: dict[str, tuple[Callable[[Material], LabQuestion], Callable[[Material
 
 def _of_findings(material: Material, member: str) -> list[str]:
     return sorted({str(key) for one in material.told.values() for key in one[member]})
+
+
+def _workloads_deleted(material: Material) -> list[str]:
+    before, made = state_recorded(material), set(_of_findings(material, "objects_created"))
+    deleted = [key for key in _of_findings(material, "objects_deleted") if key not in made and before.at(key) is None]
+    return [key for key in deleted if not key.startswith("pods/")]
+
+
+def _left_to_its_owner(material: Material) -> list[str]:
+    """What runs by itself at a time of its own: bringing it back is its owner's decision."""
+    return [key for key in _workloads_deleted(material) if key.startswith("cronjobs/")]
+
+
+def _own_calls(material: Material) -> dict[str, list[Any]]:
+    """What the pods of the stolen service accounts did, not the attacker, as words → its events."""
+    names = {str(one["username"]) for one in material.truth["attacker"]["identities"]}
+    hostile, found = set(material.truth["attacker_calls"]), dict[str, list[Any]]()
+    for event in material.events:
+        about, user = event.get("objectRef") or {}, str(event["user"]["username"])
+        own = user in names and user.startswith(SERVICE_ACCOUNT) and event["auditID"] not in hostile
+        if own and about.get("resource") and outcome(event) == "was let through":
+            found.setdefault(f"{event['verb']} {about['resource']} in {about.get('namespace', '')}", []).append(event)
+    return found
 
 
 def _touched(material: Material) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from kit.model.arn import compared
+from kit.model.identity import SERVICE_ACCOUNT
 from kit.training.calls import outcome
 from kit.training.emulators.kubernetes_access import Access
 from kit.training.emulators.kubernetes_documents import satisfied
@@ -18,7 +19,7 @@ from kit.training.material import Material
 
 ENDED_INSTANCE, _FINISHED = ("shutting-down", "terminated"), ("Succeeded", "Failed")
 _FOR_ALL = ("authorization.k8s.io", "authentication.k8s.io")  # groups in which everybody may ask about themselves
-_SERVICE_ACCOUNT, _ANONYMOUS = "system:serviceaccount:", "system:anonymous"
+_ANONYMOUS = "system:anonymous"
 
 
 @dataclass(frozen=True)
@@ -116,24 +117,30 @@ def done_in_cluster(material: Material, name: str) -> Iterator[Object]:
 def may_still(events: list[Object], held: LabState) -> bool:
     """Whether an identity signs in and may do any of what it did."""
     for event in events:
-        user, about = event["user"], event["objectRef"]
+        user = event["user"]
         name, arns = str(user["username"]), arns_of(event)
         if arns:
             if held.principals & set(map(compared, arns)):
                 return True
             continue
-        if name.startswith(_SERVICE_ACCOUNT):
-            account = held.objects.get(f"serviceaccounts/{name.removeprefix(_SERVICE_ACCOUNT).replace(':', '/')}")
+        if name.startswith(SERVICE_ACCOUNT):
+            account = held.objects.get(f"serviceaccounts/{name.removeprefix(SERVICE_ACCOUNT).replace(':', '/')}")
             if account is None or account["metadata"]["uid"] != user.get("uid"):
                 continue
         elif name != _ANONYMOUS:
             continue
-        members = ("apiGroup", "resource", "subresource", "namespace", "name")
-        asked = Asked(event["verb"], *(str(about.get(member, "")) for member in members))
-        who = {"username": name, "groups": user.get("groups") or []}
-        if Access(held.objects, who, "", []).allows(asked):
+        if is_allowed(event, held):
             return True
     return False
+
+
+def is_allowed(event: Object, held: LabState) -> bool:
+    """Whether who made a call is let do it by what is bound now."""
+    user, about = event["user"], event["objectRef"]
+    members = ("apiGroup", "resource", "subresource", "namespace", "name")
+    asked = Asked(event["verb"], *(str(about.get(member, "")) for member in members))
+    who = {"username": str(user["username"]), "groups": user.get("groups") or []}
+    return Access(held.objects, who, "", []).allows(asked)
 
 
 def is_exposed(service: Object | None) -> bool:

@@ -131,7 +131,8 @@ def lab_page(lab: Lab, seed: int, finding_id: str, asked: list[LabQuestion]) -> 
     done = (
         f"Do the stage `{lab.stage}` of the plan: `kit train emulate FOLDER` opens a shell in which `kit`, `aws` and `kubectl` reach an emulated",
         "account and cluster of this case, as `kit train emulate FOLDER -- COMMAND` does for one command, such as `jupyter lab`. Plan, preview, apply,",
-        "look and undo there; `kit apply --check-after 0` does not wait before it looks again. When the shell ends, account and cluster are looked at, and",
+        "look and undo there; `kit apply --check-after 0` does not wait before it looks again. What only a person can do, and what waits for it, is counted",
+        "as done with `--by-hand ID`; the plan has the ids, and is no more than a proposal: leave out what must not be done here. When the shell ends, account and cluster are looked at, and",
         "the mark is given where anything was changed. Time is kept, not marked.\n",
     )
     rows = (

@@ -23,6 +23,7 @@ from kit.training.kinds import Reached
 from kit.training.learner_folder import STARTED, Started, lab_page, page_digest
 from kit.training.material import Material
 from kit.training.reading import labs
+from kit.training.results import PASSED_FROM
 from kit.training.variation import AS_RECORDED
 from tests import cases
 from tests.command import kit
@@ -66,6 +67,16 @@ def apply(lab: EmulatedLab, *options: str) -> None:
             assert run("apply", case, *arguments).returncode in (0, 1)
 
 
+def take_back(lab: EmulatedLab, target: str) -> None:
+    """Undo one action that was applied, by what it is done to."""
+    case = lab.folder / "case"
+    with commands(lab) as run:
+        actions = json.loads(said(run("plan", case, "--json")))["actions"]
+        (id_,) = (one["id"] for one in actions if one["target"].partition(":")[2].startswith(target))
+        undone = run("undo", case, "--only", id_)
+        assert undone.returncode == 0, undone.stderr
+
+
 def test_a_stage_that_was_done_scores_all_and_one_that_was_not_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +107,21 @@ STAGES = {
     "do-eradicate": (),
     "do-recover": (),
 }
+LEFT_OUT = {"do-eradicate": ("--without", "unbind_identity")}
+TAKEN_BACK = {"do-recover": "cronjobs/"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "kept"), [("do-eradicate", "own_calls_go_on"), ("do-recover", "left_to_its_owner")])
+def test_who_types_plan_and_apply_does_not_pass_where_the_plan_leaves_a_decision(
+    name: str, kept: str, tmp_path: Path
+) -> None:
+    with emulated(started(name, tmp_path)) as lab:
+        apply(lab)
+        made = lab.mark(tmp_path / "progress.json")
+        by_name = marks(made)
+        assert made.mark < PASSED_FROM and made.harm and by_name.pop(kept) < 0
+        assert set(by_name.values()) == {100}
 
 
 @pytest.mark.full
@@ -104,7 +130,9 @@ def test_each_stage_is_done_by_the_plan(name: str, tmp_path: Path) -> None:
     with emulated(started(name, tmp_path)) as lab:
         before = lab.mark(tmp_path / "progress.json")
         assert before.mark < 40 and before.harm == 0, marks(before)
-        apply(lab, *(word for stage in STAGES[name] for word in ("--only", stage)))
+        apply(lab, *(word for stage in STAGES[name] for word in ("--only", stage)), *LEFT_OUT.get(name, ()))
+        if name in TAKEN_BACK:
+            take_back(lab, TAKEN_BACK[name])
         made = lab.mark(tmp_path / "progress.json")
         assert (made.mark, made.harm) == (100, 0), [(one.asked.name, one.graded.missed) for one in made.questions]
 
@@ -145,7 +173,8 @@ def test_each_stage_of_a_plan_has_its_lab_and_something_to_reach() -> None:
     for lab in EVERY.values():
         asked = asked_of(Material(lab, AS_RECORDED))
         assert [one.name for one in asked if isinstance(one, Reached) and one.things and not one.keeps]
-        assert {"service_is_up", "evidence_is_kept"} <= {one.name for one in asked}
+        assert "service_is_up" in {one.name for one in asked}
+        assert all(isinstance(one, Reached) and one.things for one in asked)
 
 
 def test_a_lab_that_is_done_is_not_graded_and_one_that_is_answered_is_not_emulated(tmp_path: Path) -> None:
