@@ -34,6 +34,7 @@ from kit.training.grading import HINT_COSTS, LAST_WITH_HINTS, SHOWN_FROM_TRY
 from kit.training.kinds import HARM_COSTS
 from kit.training.lab import LAB_LEVELS, Lab
 from kit.training.locking import OPEN_FROM_LEVEL
+from kit.training.own_evidence import MOST_EVENTS
 from kit.training.reading import labs
 from tests import api_page
 from tests.rooms import GROUND, ROOMS
@@ -302,6 +303,23 @@ def _training() -> str:
         *SHIFT_RULE.read_text(encoding="utf-8").strip().splitlines(),
         "```\n",
         "A result that was changed, or whose mark does not follow from its answers, is left out and named.\n",
+        "### A lab of a case of your own\n",
+        "```sh",
+        "kit mark case-1 --finding ID --as confirmed    # each finding: confirmed, wrong or expected",
+        "kit train new-lab labs/night-token --case case-1 --finding ID --title 'A token at night' --story 'A token was used at night.'",
+        "kit train list labs && kit train start labs/night-token my-lab && kit train grade my-lab",
+        "```\n",
+        "The right answers are the scope of your case, as you confirmed it: what is *affected* for the findings that are marked as confirmed, with what you marked as",
+        "the attacker's or not. The kit's own word is not enough. Refused is a case in which a finding has no mark, a call is left of which it is open whose it is",
+        "(`kit mark --call`, `--identity`, `--address`), no call is the attacker's, or the audit log is missing or has more than",
+        f"{MOST_EVENTS:,} events. What is *possible* counts as not affected.\n",
+        "Secrets are masked as everywhere; aws-auth stays readable. Names that people gave, accounts, ids, addresses, hosts, mail addresses and times become others,",
+        "the same way in all files, by a seed that is kept nowhere. What would still tell whose case it is is named, and nothing is written: `--rename WORD` gives a word",
+        "another name, `--keep WORD` says that it tells nothing. What is in no name of the cluster, such as a word in a command, in a client's name or in an annotation,",
+        "stays as it is: read the lab's case before you hand it out. The changed case has to have the very scope that you confirmed, or the lab is refused:",
+        "sign-ins and what ran on nodes are not kept. The lab asks what its case can answer, and says what it leaves out.\n",
+        "The folder holds `lab.toml`, the case, and the truth in `case/ground_truth.json`. Whoever starts the lab by its path can read the truth there, and grading needs the folder",
+        "where it was. `kit train class FOLDER --labs labs` grades these labs again, too.\n",
         "## First week\n",
         *_week(every),
         "## Labs\n",
@@ -337,7 +355,7 @@ def _training() -> str:
         "A folder in `kit/training/labs` with one `lab.toml`: `title`, `story`, `level`, `minutes`, `family` (one name or a list), `goals`, `prerequisites`",
         "(labs), `questions` (names of the table above) and `case`: `recording`, `finding` (the type of the finding that is asked about), `as_type` (another",
         "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in), `expected` (a finding like it is put in, of a call of your own people). `stage` makes it a lab that is done.",
-        "Right answers never stand there.\n",
+        'Right answers never stand there. One of your own has `recording = "case"`, the folder beside it.\n',
     ]
     return "\n".join(parts)
 

@@ -185,6 +185,10 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
         )
     }
     | {
+        f"kit/training/{name}.py": ("tests/test_new_lab.py",)
+        for name in ("new_lab", "own_evidence", "own_truth", "redaction")
+    }
+    | {
         f"kit/training/{name}.py": ("tests/live/test_training_done.py", "tests/test_training.py")
         for name in ("about_state", "emulated", "lab_state")
     },

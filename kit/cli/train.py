@@ -31,13 +31,14 @@ def train() -> None:
 
 
 @train.command("list", epilog="Example: kit train list")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @_keeps_progress
 @AS_JSON
 @shows_errors
-def train_list(progress: Path | None, as_json: bool) -> None:
-    """List the labs by level, with the best mark so far."""
+def train_list(folder: Path | None, progress: Path | None, as_json: bool) -> None:
+    """List the labs by level, with the best mark so far: those of the kit, or those of your own in FOLDER."""
     from kit.training.progress import entries_of, progress_file
-    from kit.training.reading import labs
+    from kit.training.reading import labs, labs_at
 
     marks = dict[str, list[int]]()
     for entry in entries_of(progress or progress_file()):
@@ -49,7 +50,7 @@ def train_list(progress: Path | None, as_json: bool) -> None:
             "goals": list(one.goals), "prerequisites": list(one.prerequisites), "tries": len(marks.get(one.name, [])),
             "best_mark": max(marks.get(one.name, []), default=None),
         }
-        for one in labs().values()
+        for one in (labs_at(folder) if folder else labs()).values()
     ]  # fmt: skip
     if as_json:
         print_json({"labs": every})
@@ -70,7 +71,7 @@ def train_list(progress: Path | None, as_json: bool) -> None:
 @AS_JSON
 @shows_errors
 def start(lab: str, folder: Path, seed: int | None, progress: Path | None, as_json: bool) -> None:
-    """Start LAB in FOLDER: its page, its case and a file for the answers."""
+    """Start LAB in FOLDER: its page, its case and a file for the answers. LAB is a name, or the path of a lab of your own."""
     from kit.training.grading import keep_start
     from kit.training.learner_folder import ANSWERS, PAGE, start_lab
     from kit.training.progress import entries_of, progress_file
@@ -93,6 +94,62 @@ def start(lab: str, folder: Path, seed: int | None, progress: Path | None, as_js
     click.echo(
         f"{made.lab} is started with seed {made.seed}. Read {place}/{PAGE}, write into {place}/{ANSWERS}, then: kit train grade {place}"
     )
+
+
+@train.command(
+    "new-lab",
+    epilog="Example: kit train new-lab labs/stolen-key --case case-1 --finding 8cb4… --title 'A stolen key' --story 'A key was used at night.'",
+)
+@_FOLDER
+@click.option(
+    "--case", required=True, type=click.Path(path_type=Path), metavar="CASE", help="Your case, with its marks."
+)
+@click.option("--finding", required=True, metavar="ID", help="The finding that is asked about, marked as confirmed.")
+@click.option("--title", required=True, metavar="TEXT", help="The lab in a few words.")
+@click.option("--story", required=True, metavar="TEXT", help="What the learner is told, in a sentence or two.")
+@click.option(
+    "--seed", type=click.IntRange(1), metavar="N", help="What is renamed to what; any without it. It is kept nowhere."
+)
+@click.option("--rename", multiple=True, metavar="WORD", help="A further word that is to go; may be given again.")
+@click.option("--keep", multiple=True, metavar="WORD", help="A word that may stay; may be given again.")
+@AS_JSON
+@shows_errors
+def train_new_lab(
+    folder: Path,
+    case: Path,
+    finding: str,
+    title: str,
+    story: str,
+    seed: int | None,
+    rename: tuple[str, ...],
+    keep: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a lab in FOLDER of a CASE of your own, masked and renamed. Right answers are the scope that you confirmed by marks.
+
+    Refused is a case without ground: findings that nobody has marked, calls of which it is open whose they are, no audit log. What would
+    still tell whose case it is is named, and nothing is written. The truth lies in FOLDER: learners get what `kit train start` makes of it.
+    """
+    from kit.training.new_lab import new_lab
+
+    with ShownProgress() as shown:
+        made = new_lab(folder, case, finding, title, story, seed or secrets.randbits(64) + 1, rename, keep, shown)
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "lab": made.lab.name,
+                "questions": list(made.lab.questions),
+                "left_out": list(made.left_out),
+            }
+        )
+        return
+    place = printable(str(folder))
+    click.echo(
+        f"{place}: a lab with {len(made.lab.questions)} questions. Read its case before others do, then: kit train start {place} my-lab"
+    )
+    if made.left_out:
+        tell(f"this case cannot ask: {', '.join(made.left_out)}")
 
 
 @train.command(epilog="Example: kit train hint my-lab affected_pods")
@@ -225,17 +282,18 @@ def results(file: Path, name: str, key: Path | None, xapi: bool, progress: Path 
     metavar="FILE",
     help="Who may take a shift; the kit's own rule without it.",
 )
+@click.option("--labs", type=click.Path(path_type=Path), metavar="FOLDER", help="Where labs of your own lie.")
 @_KEY
 @AS_JSON
 @shows_errors
-def train_class(folder: Path, rule: Path | None, key: Path | None, as_json: bool) -> None:
+def train_class(folder: Path, rule: Path | None, labs: Path | None, key: Path | None, as_json: bool) -> None:
     """Grade again the results in FOLDER, and write class.html and class.csv there."""
     from kit.errors import TrainingError
     from kit.training.class_page import write_class
     from kit.training.class_report import SHIFT_RULE, class_of, shift_rule
 
     with ShownProgress() as shown:
-        made = class_of(folder, shift_rule(rule or SHIFT_RULE), key, shown)
+        made = class_of(folder, shift_rule(rule or SHIFT_RULE), key, shown, labs)
     page, rows = write_class(made, folder)
     if as_json:
         learners = [

@@ -19,7 +19,7 @@ from kit.training.kinds import LabQuestion, Matched, Picked
 from kit.training.lab import Lab
 from kit.training.material import Material
 from kit.training.progress import ProgressEntry
-from kit.training.reading import guidance_of, labs
+from kit.training.reading import guidance_of, labs, labs_at
 from kit.training.results import Results, read_results
 from kit.words import nearest
 
@@ -92,14 +92,16 @@ def shift_rule(path: Path = SHIFT_RULE) -> ShiftRule:
     )
 
 
-def class_of(folder: Path, rule: ShiftRule, key: Path | None = None, progress: Progress | None = None) -> ClassReport:
-    """The class in a folder of results (*.json). Raises TrainingError where there is none; one that cannot be taken is a fault of the report."""
+def class_of(
+    folder: Path, rule: ShiftRule, key: Path | None = None, progress: Progress | None = None, own: Path | None = None
+) -> ClassReport:
+    """The class in a folder of results (*.json). own: where the instructor's own labs lie. Raises TrainingError where there is none; one that cannot be taken is a fault of the report."""
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not paths:
         raise TrainingError(
             "no results are here", where=str(folder), next="put the files of `kit train results` into the folder"
         )
-    report, every, asked = ClassReport(), labs(), _Asked()
+    report, every, asked = ClassReport(), labs() | (labs_at(own) if own else {}), _Asked()
     for number, path in enumerate(paths):
         if progress:
             progress("grading again what was handed over", number, len(paths))

@@ -153,7 +153,7 @@ def keep_start(started: Started, progress: Path) -> None:
 def work_in(folder: Path) -> tuple[Started, Lab, list[LabQuestion]]:
     """What was started in a folder, its lab and its questions. Raises TrainingError where they have changed since."""
     started = started_in(folder)
-    lab = lab_named(started.lab)
+    lab = _lab_of(started)
     material = Material(lab, started.seed)
     asked = asked_of(material)
     if page_digest(lab_page(lab, started.seed, material.finding_id, asked)) != started.page_digest:
@@ -165,13 +165,17 @@ def work_in(folder: Path) -> tuple[Started, Lab, list[LabQuestion]]:
     return started, lab, asked
 
 
+def _lab_of(started: Started) -> Lab:
+    return lab_named(started.path or started.lab)
+
+
 def _entry(kind: str, started: Started, at: datetime) -> ProgressEntry:
     return {
         "kind": kind,
         "lab": started.lab,
         "seed": started.seed,
         "lab_digest": started.lab_digest,
-        "guidance": guidance_of(lab_named(started.lab)),
+        "guidance": guidance_of(_lab_of(started)),
         "kit": __version__,
         "at": iso(at),
     }

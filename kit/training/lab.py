@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CASES = Path(__file__).parent / "cases"
+OWN_CASE = "case"
+"""The folder beside a lab.toml in which a lab of one's own has its case."""
 SAMPLE_CASE = Path(__file__).parents[1] / "sample" / "case"
 LAB_LEVELS = {
     1: ("read one finding", "The finding and the raw rows of the evidence."),
@@ -26,6 +28,7 @@ class LabCase:
 
     as_type: the type that it gets in the lab, "" for its own. without: files and folders of evidence that are taken away.
     sample: AWS's mark of a sample finding is put into it. expected: a finding like it is put in, of a call of somebody of your own.
+    beside: the folder of a lab of one's own, which has its case beside it.
     """
 
     recording: str
@@ -34,10 +37,13 @@ class LabCase:
     without: tuple[str, ...] = ()
     sample: bool = False
     expected: bool = False
+    beside: Path | None = None
 
     @property
     def folder(self) -> Path:
         """Where the recording lies."""
+        if self.beside is not None:
+            return self.beside / self.recording
         return SAMPLE_CASE if self.recording == SAMPLE_CASE.parent.name else CASES / self.recording
 
     @property

@@ -29,7 +29,10 @@ PAGE, ANSWERS, STARTED, LAB_CASE = "lab.md", "answers.toml", "started.json", "ca
 
 @dataclass(frozen=True)
 class Started:
-    """What a learner's folder says of itself. lab_digest, page_digest: of the lab's file and of its page as they were; kit: the version that made it."""
+    """What a learner's folder says of itself. lab_digest, page_digest: of the lab's file and of its page as they were; kit: the version that made it.
+
+    path: of the folder of a lab of one's own, whose answers lie there; "" for a lab of the kit.
+    """
 
     lab: str
     seed: int
@@ -37,6 +40,7 @@ class Started:
     page_digest: str
     kit: str
     started_at: str
+    path: str = ""
 
 
 def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = None) -> Started:
@@ -48,7 +52,9 @@ def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = Non
     material = Material(lab, seed)
     asked = asked_of(material)
     page = lab_page(lab, seed, material.finding_id, asked)
-    started = Started(lab.name, seed, lab.digest, page_digest(page), __version__, iso(datetime.now(UTC)))
+    started = Started(
+        lab.name, seed, lab.digest, page_digest(page), __version__, iso(datetime.now(UTC)), str(lab.case.beside or "")
+    )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(

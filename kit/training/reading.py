@@ -1,8 +1,13 @@
-"""The labs in `kit/training/labs`, one folder with one lab.toml each, read strictly: all that is wrong with all of them is said at once."""
+"""Labs, one folder with one lab.toml each, read strictly: all that is wrong with all of them is said at once.
+
+Those of the kit lie in `kit/training/labs` and work on its recordings; one of an instructor's own has its case beside its lab.toml.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,8 @@ from kit.errors import TrainingError
 from kit.playbooks.playbook import FOLDER, finding_types, playbook_of, playbooks_by_family
 from kit.training.about_state import LOOKED_AT
 from kit.training.asking import ASKED_IN_LABS
-from kit.training.lab import LAB_LEVELS, Lab, LabCase, recordings
+from kit.training.lab import LAB_LEVELS, OWN_CASE, Lab, LabCase, recordings
+from kit.training.variation import TRUTH
 from kit.words import nearest
 
 LABS = Path(__file__).parent / "labs"
@@ -29,16 +35,40 @@ _OF_CASE: dict[str, type] = {
     "sample": bool,
     "expected": bool,
 }
+_OF_TRUTH: dict[str, type] = {
+    "cluster": str, "account": str, "region": str, "window": dict, "attacker": dict, "attacker_calls": list, "cloudtrail_attacker_events": list,
+    "attacker_touched_pods": list, "findings": dict, "all_pods": list,
+}  # fmt: skip
 
 
 def labs(folder: Path = LABS) -> dict[str, Lab]:
     """Every lab of a folder by name, by level. Raises TrainingError with all that is wrong with all of them at once."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "_"))]
+    return _read(paths, folder, set() if folder == LABS else set(labs()))
+
+
+def labs_at(folder: Path) -> dict[str, Lab]:
+    """The lab in a folder, or all labs in the folders below it. Raises TrainingError as `labs` does, and where there is none."""
+    if (folder / LAB_FILE).is_file():
+        whole = folder.resolve()
+        return _read([whole], whole.parent, set(labs()))
+    below = sorted(path.parent for path in folder.glob(f"*/{LAB_FILE}"))
+    if not below:
+        raise TrainingError(
+            "no lab is here", where=str(folder), next=f"name the folder of a lab, which has a {LAB_FILE}"
+        )
+    return _read(below, folder, set(labs()))
+
+
+def _read(paths: list[Path], folder: Path, others: set[str]) -> dict[str, Lab]:
+    """The labs in some folders; others: names of labs elsewhere, which may come before them."""
     found, faults = list[Lab](), list[str]()
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith((".", "_")):
-            read = _Reader(path, faults).lab()
-            found += [read] if read else []
-    names = {one.name for one in found}
+    for path in paths:
+        read = _Reader(path, faults).lab()
+        found += [read] if read else []
+        if path.name in others:
+            faults.append(f"{path.name}: a lab of the kit has this name")
+    names = {one.name for one in found} | others
     for one in found:
         faults += [
             f"{one.name}/{LAB_FILE}: prerequisites[{number}]: {name!r} is not a lab; {nearest(name, names)}"
@@ -53,7 +83,13 @@ def labs(folder: Path = LABS) -> dict[str, Lab]:
 
 
 def lab_named(name: str) -> Lab:
-    """A lab by its name. Raises TrainingError for an unknown one."""
+    """A lab by its name, or by the path of its folder. Raises TrainingError for an unknown one."""
+    path = Path(name)
+    if os.sep in name or (path / LAB_FILE).is_file():
+        (lab,) = labs_at(path).values() if (path / LAB_FILE).is_file() else (None,)
+        if lab is None:
+            raise TrainingError("no lab is here", where=name, next=f"name the folder of a lab, which has a {LAB_FILE}")
+        return lab
     every = labs()
     if name not in every:
         raise TrainingError(f"{name!r} is not a lab", next=f"{nearest(name, every)}; `kit train list` has them all")
@@ -83,7 +119,7 @@ class _Reader:
         """The lab, None when it has a fault."""
         before = len(self._faults)
         for path in sorted(self._folder.iterdir()):
-            if path.name != LAB_FILE:
+            if path.name != LAB_FILE and not (path.name == OWN_CASE and path.is_dir()):
                 self._faults.append(f"{self._folder.name}/{path.name}: a lab is one {LAB_FILE} and nothing else")
         try:
             text = (self._folder / LAB_FILE).read_bytes()
@@ -118,6 +154,7 @@ class _Reader:
             tuple(about.get("without", [])),
             about.get("sample", False),
             about.get("expected", False),
+            self._folder if about["recording"] == OWN_CASE else None,
         )
         self._known(lists, case, read)
         if len(self._faults) > before:
@@ -133,7 +170,7 @@ class _Reader:
             prerequisites=tuple(lists["prerequisites"]),
             questions=tuple(lists["questions"]),
             case=case,
-            digest=hashlib.sha256(text).hexdigest(),
+            digest=hashlib.sha256(text + (self._truth_of(case) if case.beside else b"")).hexdigest(),
             stage=read.get("stage", ""),
         )
 
@@ -151,7 +188,7 @@ class _Reader:
             *((f"questions[{number}]", one, ASKED_IN_LABS) for number, one in enumerate(lists["questions"])),
             ("case.finding", case.finding, finding_types()),
             *([("case.as_type", case.as_type, finding_types())] if case.as_type else []),
-            ("case.recording", case.recording, recordings()),
+            ("case.recording", case.recording, [*recordings(), OWN_CASE]),
         ]
         for where, name, every in known:
             if name not in every:
@@ -168,7 +205,9 @@ class _Reader:
             self._fault(f"level: {read['level']} is none of {', '.join(map(str, LAB_LEVELS))}")
         if not 0 < read["minutes"] <= 480:
             self._fault(f"minutes: {read['minutes']} is not between 1 and 480")
-        if case.recording in recordings():
+        if case.beside is not None:
+            self._own(case)
+        if case.folder.is_dir():
             self._faults += [
                 f"{self._folder.name}/{LAB_FILE}: case.without: {name!r} is not in the recording"
                 for name in case.without
@@ -178,3 +217,23 @@ class _Reader:
             self._fault(
                 f"family: {case.finding_type} is of {playbook_of(case.finding_type).family}, which is not among them"
             )
+
+    def _own(self, case: LabCase) -> None:
+        """What a lab of one's own has to have beside it."""
+        try:
+            truth = json.loads(self._truth_of(case))
+            lacks = [name for name, kind in _OF_TRUTH.items() if not isinstance(truth.get(name), kind)]
+            asked = [one["type"] for one in truth["findings"].values()] if not lacks else []
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
+            self._fault(f"{OWN_CASE}/{TRUTH} is missing or cannot be read")
+            return
+        self._faults += [
+            f"{self._folder.name}/{OWN_CASE}/{TRUTH}: {name} is missing or no {_OF_TRUTH[name].__name__}"
+            for name in lacks
+        ]
+        if not lacks and case.finding not in asked:
+            self._fault(f"case.finding: the truth has no finding of type {case.finding}")
+
+    @staticmethod
+    def _truth_of(case: LabCase) -> bytes:
+        return (case.folder / TRUTH).read_bytes()

@@ -24,7 +24,7 @@ TRUTH = "ground_truth.json"
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"
 _HEX = "0123456789abcdef"
 _ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_NETS = ("192.0.2", "198.51.100", "203.0.113")
+NETS = ("192.0.2", "198.51.100", "203.0.113")
 _REGIONS = (
     "ap-southeast-2",
     "ca-central-1",
@@ -39,7 +39,7 @@ _PEOPLE = (
     "amira", "bjorn", "chiara", "dmitri", "elif", "farid", "greta", "hiro", "ines", "jonas", "kavita", "lucia", "marek", "noor",
     "olga", "pablo", "quinn", "rosa", "sanjay", "tomasz", "uma", "viktor", "wei", "yusuf", "zofia",
 )  # fmt: skip
-_THINGS = (
+THINGS = (
     "amber", "basalt", "cedar", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "juniper", "kelp", "lagoon", "maple", "nectar",
     "onyx", "pebble", "quartz", "raven", "saffron", "tundra", "umber", "velvet", "willow", "yarrow", "zenith", "acorn", "birch", "clover",
     "dune", "elm", "falcon", "glacier", "heron", "iris", "jasper", "koala", "lotus", "meadow", "nickel", "orchid", "pine", "quill",
@@ -58,13 +58,14 @@ _NAMED = (
     "rolebindings",
 )
 # Keys of managedFields have names in them (`k:{"name":"x"}`): those go the way of the names.
-_KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
+KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 _OF_THE_API = re.compile(r'"(?:apiGroup|apiVersion|kind|resource|subresource|verb|level|stage)":\s*"([^"]+)"')
-_WORD = re.compile(r"[A-Za-z0-9]+")
-_BETWEEN = re.compile(r"((?:\\.|[^A-Za-z0-9\\])+)")  # an escape such as \n is no letter of the word after it
+WORD = re.compile(r"[A-Za-z0-9]+")
+# An escape such as \n or %3D is no letter of the word after it.
+_BETWEEN = re.compile(r"((?:%[0-9A-F]{2}|\\.|[^A-Za-z0-9\\])+)")
 _EXACT = re.compile(
     # All begin at the start of a word, with one of few letters: most places are passed over by that alone.
-    r"\b(?=[0-9a-fAi])(?:"
+    r"(?:\b|(?<=%[0-9A-F]{2}))(?=[0-9a-fAi])(?:"
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
     r"|(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)"
     r"|(?P<hex>(?:[0-9a-f]{16,64}|[0-9A-F]{32})\b)"
@@ -120,6 +121,11 @@ def _text(path: Path) -> str:
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "surrogateescape")
 
 
+def spoken_in(texts: dict[str, str]) -> set[str]:
+    """The words that the API itself puts into texts, as values of its own members."""
+    return {word for text in texts.values() for word in _OF_THE_API.findall(text)}
+
+
 class _Words(dict[str, str]):
     """Word → what it becomes; what is met for the first time is asked for once."""
 
@@ -132,7 +138,9 @@ class _Words(dict[str, str]):
 
 
 class Variation:
-    """The mapping of one seed, for the texts of one recording."""
+    """The mapping of one seed, for the texts of one recording. exact: what is told by its form, each by a method of its name."""
+
+    exact = _EXACT
 
     def __init__(self, seed: int, texts: dict[str, str]) -> None:
         self._seed = seed
@@ -143,7 +151,7 @@ class Variation:
         self._later = timedelta(days=-chance.randrange(30, 330), minutes=chance.randrange(1440))
         self._second_octet, self._third_octet = chance.randrange(1, 100), 16 * chance.randrange(1, 16)
         self._octets = dict(zip(range(1, 255), chance.sample(range(1, 255), 254), strict=True))
-        self._nets = dict(zip(_NETS, chance.sample(_NETS, len(_NETS)), strict=True))
+        self._nets = dict(zip(NETS, chance.sample(NETS, len(NETS)), strict=True))
         self._region = truth["region"], chance.choice([one for one in _REGIONS if one != truth["region"]])
         self._words = _Words(self._number)
         self._words[truth["account"]] = str(chance.randrange(10**11, 10**12))
@@ -152,7 +160,7 @@ class Variation:
 
     def __call__(self, text: str) -> str:
         """A text of the recording, changed. Words are told from one another by what is no letter or digit, so no line may be cut."""
-        text = _EXACT.sub(self._exact, text.replace(*self._region))
+        text = self.exact.sub(self._exact, text.replace(*self._region))
         words = self._words
         return "".join([words[part] for part in _BETWEEN.split(text)])
 
@@ -232,13 +240,12 @@ class Variation:
             (upstream if pod["namespace"] == "kube-system" else names).update((pod["namespace"], pod["name"]))
         for image in re.findall(r'"image":\s*"([^"]+)"', texts.get("cluster/pods.json", "")):
             upstream.add("" if image.startswith(truth["account"]) else image)
-        keys = {key for name, text in texts.items() if name != TRUTH for key in _KEY.findall(text) if key[:2] != "k:"}
-        spoken = {word for text in texts.values() for word in _OF_THE_API.findall(text)}
-        fixed = {word for name in (*keys, *upstream, *spoken, *_FIXED) for word in _WORD.findall(name)}
-        used = {word for text in texts.values() if len(text) < 2**20 for word in _WORD.findall(text)}
+        keys = {key for name, text in texts.items() if name != TRUTH for key in KEY.findall(text) if key[:2] != "k:"}
+        fixed = {word for name in (*keys, *upstream, *spoken_in(texts), *FIXED) for word in WORD.findall(name)}
+        used = {word for text in texts.values() if len(text) < 2**20 for word in WORD.findall(text)}
         found = dict[str, str]()
-        for given, into in ((people - names, _PEOPLE), (names, _THINGS)):
-            words = {word for name in given for word in _WORD.findall(name)}
+        for given, into in ((people - names, _PEOPLE), (names, THINGS)):
+            words = {word for name in given for word in WORD.findall(name)}
             fit = sorted(
                 word
                 for word in words - fixed - generated - found.keys()
@@ -257,14 +264,14 @@ class Variation:
         found = dict[str, str]()
         for name in names:
             for part in name.split("-")[1:]:
-                if re.fullmatch(f"[{_GENERATED}]{{5}}|[{_GENERATED}]{{8,10}}", part) and part not in _FIXED:
+                if re.fullmatch(f"[{_GENERATED}]{{5}}|[{_GENERATED}]{{8,10}}", part) and part not in FIXED:
                     found[part] = self._letters(part, _GENERATED)
                 elif re.fullmatch(r"(?=.*\d)(?=.*[a-f])[0-9a-f]{4,5}", part):
                     found[part] = self._letters(part, _HEX)
         return found
 
 
-_FIXED = (
+FIXED = (
     "api", "apis", "default", "kube", "system", "kubernetes", "node", "aws", "eks", "admin", "cluster", "example", "com", "dashboard", "https", "pod", "pods",
     "role", "user", "users", "view", "edit", "get", "list", "watch", "create", "update", "patch", "delete", "exec", "root", "github",
 )  # fmt: skip
