@@ -301,3 +301,11 @@ def test_a_ref_may_point_into_the_finding() -> None:
 
 def test_tags_of_two_clusters_name_none() -> None:
     assert cluster_in_tags([{"Key": "kubernetes.io/cluster/a"}, {"Key": "kubernetes.io/cluster/b"}]) is None
+
+
+def test_a_finding_without_its_id_has_the_one_of_its_arn() -> None:
+    arn = "arn:aws:guardduty:eu-west-1:111122223333:detector/d/finding/0123456789abcdef0123456789abcdef"
+    named = {"Type": "Discovery:Kubernetes/TorIPCaller", "Severity": 5.0}
+    assert finding_of(named | {"Arn": arn}).id == "0123456789abcdef0123456789abcdef"
+    with pytest.raises(EvidenceError, match="Id"):
+        finding_of(named | {"Arn": arn.partition("/finding/")[0]})

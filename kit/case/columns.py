@@ -194,6 +194,7 @@ FRAMES: dict[str, dict[str, str]] = {
         "first_at": "time of the first record",
         "last_at": "time of the last record",
         "note": "damage, or why it was not taken",
+        "odd": "rows of which a part is left out or kept in another form; audit events say it in `repaired`",
     },
     "objects": {
         "ref": "`object:UID`",

@@ -63,6 +63,10 @@ def load(path: Path, kind: FileKind, parts: Parts, told: Told) -> None:
     if parts.repaired:
         odd = f"{len(parts.repaired)} records hold what no JSON parser does ({parts.repaired[0]}), perhaps to hide them: kept, that part in another form"
         entry.note = "; ".join(one for one in (entry.note, odd) if one)
+    if parts.odd:
+        odd = f"{len(parts.odd)} records have odd members, which are left out ({parts.odd[0]})"
+        entry.note = "; ".join(one for one in (entry.note, odd) if one)
+    entry.odd = len(parts.repaired) + len(parts.odd)
     entry.rows, entry.rejects = parts.rows, parts.rejects
     entry.records = entry.rows + entry.rejects
     entry.first_at, entry.last_at = _span(parts)

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kit.errors import EvidenceError
+from kit.evidence.fitting import fitted, said_of
 from kit.evidence.formats.envelope import opened
-from kit.evidence.formats.json_document import checked, records
+from kit.evidence.formats.json_document import records
 from kit.evidence.formats.json_text import as_held
 from kit.evidence.readers import audit, cluster, foreign
 from kit.evidence.record import NO_LOG, OTHER_CLOUD, OTHER_LOG, Record, Reject
@@ -30,7 +31,8 @@ WRITTEN_AT_ONCE = 5_000, 16 << 20  # rows; letters in them
 class Parts:
     """The parts of the store that one file fills, in the making. number: of the file in its case. used: what its records are called.
 
-    repaired: what was changed in records that no JSON parser holds, one each; audit events have a column for it.
+    repaired: what was changed in records that no JSON parser holds, one each; audit events have a column for it. odd: members of another
+    kind than they should be, which are left out, one text a record.
     careful: audit events are read so that one that DuckDB refuses becomes a reject, which is slower.
     """
 
@@ -40,6 +42,7 @@ class Parts:
     database: duckdb.DuckDBPyConnection
     used: dict[str, None] = field(default_factory=dict)
     repaired: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
     careful: bool = False
     _open: dict[str, _Part] = field(default_factory=dict)
     _loader: audit.Loader | None = None
@@ -192,7 +195,7 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
             raise EvidenceError(record.broken)
         value, says = as_held(record.value)
         record = replace(record, value=value)
-        rows = [checked(values, tables.TABLES[reader.TABLE].schema) for values in reader.rows(record)]
+        rows = [fitted(values, reader.TABLE) for values in reader.rows(record)]
     except EvidenceError as error:
         reject = Reject(record.line, record.item, str(error), record.raw)
         parts.reject(hidden(reject) if cluster in (reader, main) else reject)
@@ -201,10 +204,12 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
         # No reader should raise these (tests/test_fuzz.py), but where one does, one record is lost, not the case.
         parts.reject(Reject(record.line, record.item, f"{UNEXPECTED} ({type(error).__name__}: {error})", ""))
         return
-    for values in rows:
+    for values, _ in rows:
         parts.row(reader.TABLE, record, values)
     if rows and (says or record.broken):
         parts.repaired.append(says or record.broken)
+    if odd := said_of(name for _, names in rows for name in names):
+        parts.odd.append(odd)
     parts.used[reader.TAKEN_AS] = None
 
 

@@ -181,6 +181,8 @@ def finding_of(value: Any) -> Finding:
         raise EvidenceError("is not a JSON object", where="finding")
     said = SaidOfMembers()
     raw = sdk_named("Finding", {name: each for name, each in value.items() if name != ODD_MEMBERS}, "", said)
+    if raw.get("Id") is None and (about := Arn.of(raw.get("Arn"))) and "/finding/" in about.resource:
+        raw["Id"] = about.resource.rpartition("/")[2]
     for name in ("Id", "Type"):
         if not text_of(raw.get(name)):
             raise EvidenceError("is no GuardDuty finding without it", where=name)

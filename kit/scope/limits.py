@@ -18,7 +18,7 @@ from kit.model.kubernetes import WORKLOADS
 from kit.model.why import AUDIT_LOG, DUMP, WHOLE_FINDING, Limit
 from kit.model.window import Window
 from kit.scope.access_limits import limits_of_aws_auth, limits_of_refusals, limits_without_trail
-from kit.scope.odd_forms import limits_of_forms
+from kit.scope.odd_forms import limits_of_forms, limits_of_records
 from kit.store.store import Store
 from kit.store.tables import TABLES
 from kit.words import Names, few, utc
@@ -129,16 +129,16 @@ class Limits:
             f" WHERE file NOT IN (SELECT DISTINCT file FROM audit) AND {_IS_LOSS}) AS lost WHERE place = 1 ORDER BY file",
             no_loss=list(NO_LOSS),
         )
-        taken_as = {entry["path"]: str(entry.get("taken_as")) for entry in self.store.ledger}
         for row in lost:
-            kinds = [of for title, of in _SHOWN_BY.items() if title in taken_as.get(row["file"], "")]
-            about = tuple(dict.fromkeys(kind for of in kinds or [EVERYTHING] for kind in of))
-            says = (
-                f"{row['n']} records of {row['file']} could not be read (line {row['line']}: {row['reason']:.120}):"
-                " what they held cannot be told"
-            )
-            found.append(Limit(about, says, "the same records again, undamaged"))
-        return [*found, *limits_of_forms(self.store)]
+            says = f"{row['n']} records of {row['file']} could not be read (line {row['line']}: {row['reason']:.120}): what they held cannot be told"
+            found.append(Limit(self._shown_by(row["file"]), says, "the same records again, undamaged"))
+        return [*found, *limits_of_records(self.store, self._shown_by), *limits_of_forms(self.store)]
+
+    def _shown_by(self, file: str) -> tuple[str, ...]:
+        """The kinds of subjects that a record of a file may show, by what it was taken for."""
+        taken_as = next((str(entry["taken_as"]) for entry in self.store.ledger if entry["path"] == file), "")
+        kinds = [of for title, of in _SHOWN_BY.items() if title in taken_as]
+        return tuple(dict.fromkeys(kind for of in kinds or [EVERYTHING] for kind in of))
 
     @cached_property
     def _has_log(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kit.lenient import dict_of, dicts_of, json_of
@@ -37,6 +37,20 @@ _CHECKED = (
     _Checked("objects", "uid", "AND kind = 'Instance'", "EC2 instances", INSTANCE_FORM, ("node",)),
     _Checked("objects", "account", "", "accounts", ACCOUNT_FORM, ("node", "iam_role")),
 )
+
+
+def limits_of_records(store: Store, shown_by: Callable[[str], tuple[str, ...]]) -> Iterator[Limit]:
+    """A limit for each file of which records were kept without a part, or with a part in another form. shown_by: a file's path → the kinds
+    that one of its records may show."""
+    for entry in store.ledger:
+        if entry["odd"]:
+            says = (
+                f"{entry['odd']} records of {entry['path']} have members that no JSON parser holds, or of another kind than AWS and Kubernetes write,"
+                " perhaps to hide them: they are kept, without these or with these in another form"
+            )
+            yield Limit(
+                shown_by(entry["path"]), says, "the same records from another source, where these members matter"
+            )
 
 
 def limits_of_forms(store: Store) -> Iterator[Limit]:

@@ -85,7 +85,7 @@ def _is_time(value: Any) -> bool:
 _IS: dict[str, Callable[[Any], bool]] = {
     "path": is_below,
     "sha256": lambda value: isinstance(value, str) and re.fullmatch("([0-9a-f]{64})?", value) is not None,
-    **dict.fromkeys(("bytes", "records", "rows", "duplicates", "rejects"), _is_count),
+    **dict.fromkeys(("bytes", "records", "rows", "duplicates", "rejects", "odd"), _is_count),
     "taken_as": _is_text,
     **dict.fromkeys(("first_at", "last_at"), _is_time),
     "note": lambda value: isinstance(value, str),
@@ -95,7 +95,10 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass
 class LedgerEntry:
-    """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none."""
+    """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none.
+
+    odd: rows of which a part is left out or kept in another form, as the note says; audit events say it themselves.
+    """
 
     path: str
     sha256: str
@@ -108,3 +111,4 @@ class LedgerEntry:
     first_at: str | None = None
     last_at: str | None = None
     note: str = ""
+    odd: int = 0

@@ -160,7 +160,6 @@ def test_other_files_are_not_dumps(document: Any) -> None:
         POD | {"metadata": []},
         POD | {"metadata": {}},
         POD | {"metadata": {"name": {}}},
-        POD | {"metadata": {"name": "p", "uid": 7}},
         POD | {"apiVersion": "audit.k8s.io/v1"},
         {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s", "annotations": [HIDDEN]}},
     ],
@@ -169,6 +168,20 @@ def test_what_is_no_object_is_a_reject_without_raw_text(item: Any) -> None:
     first, second = read({"apiVersion": "v1", "kind": "List", "items": [item, POD]})
     assert isinstance(first, Reject) and first.raw == ""
     assert isinstance(second, Row)
+
+
+@pytest.mark.parametrize(("uid", "held"), [(7, "7"), ({}, None), (["u"], "u"), ([1, 2], None)])
+def test_an_odd_uid_costs_no_object(uid: Any, held: str | None) -> None:
+    first, second = read(
+        {"apiVersion": "v1", "kind": "List", "items": [POD | {"metadata": {"name": "p", "uid": uid}}, POD]}
+    )
+    assert isinstance(first, Row) and isinstance(second, Row)
+    assert first.values["uid"] == held
+
+
+def test_an_item_whose_kind_is_no_text_has_that_of_its_list() -> None:
+    (first,) = read({"apiVersion": "v1", "kind": "PodList", "items": [POD | {"kind": 5}]})
+    assert isinstance(first, Row) and first.values["kind"] == "Pod"
 
 
 def secret(**more: Any) -> dict[str, Any]:

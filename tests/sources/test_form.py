@@ -10,6 +10,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kit.errors import EvidenceError
 from kit.evidence.formats import form as forms
 from kit.evidence.formats import parquet
 from kit.evidence.formats.stream import Reading
 from kit.evidence.intake import load_new_case
 from kit.evidence.raw import Raw
 from kit.evidence.readers import authenticator
+from kit.evidence.sniff import file_kind
 from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json
 from tests.sources.reading import Row, read, taken_by
@@ -454,12 +457,43 @@ def test_a_dump_of_cluster_info_is_read_and_its_containers_logs_are_not(tmp_path
         ("query.json", json.dumps({"tables": [{"name": "t", "columns": [{"name": "log_s"}], "rows": [["x"]]}]}), "Azure (AKS)"),
         ("ack.json", json.dumps([{"__topic__": "k8s-audit", "content": "{}"}]), "Alibaba Cloud (ACK)"),
         ("ids.json", json.dumps({"FindingIds": ["a"]}), "only finding ids"),
+        ("grep.txt", "".join(f"{number}:{text}\n" for number, text in enumerate(TEXTS[:3], 1)), "something before their JSON"),
+        ("mail.txt", f"> {TEXTS[0]}\n", "something before their JSON"),
+        ("column.csv", 'time,log\n2026-01-31T14:00:00Z,"' + TEXTS[0].replace('"', '""') + '"\n', "call the column `@message`"),
+        ("alias.yaml", "kind: Pod\na: &a [x]\nb: *a\n", "begins like YAML and cannot be read (not YAML: an alias"),
+        ("name.yaml", "kind: Pod\nmetadata: {[1, 2]: e}\n", "(not YAML: a name that is no text"),
+        ("deep.yaml", "kind: Pod\nmetadata: " + "{a: " * 5000, "begins like YAML and cannot be read"),
+        ("tag.yaml", 'kind: !!python/object/apply:os.system ["true"]\n', "begins like YAML and cannot be read"),
+        ("open.csv", 'timestamp,message\n1,"' + "a\n" * 1000, "begins like CSV and cannot be read"),
+        ("repr.txt", repr(EVENTS[0]), "as Python prints it"),
     ],
 )  # fmt: skip
 def test_what_is_known_and_not_read_says_what_to_bring(name: str, text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     done = kit("new", tmp_path / "case", tmp_path / name)
     assert done.returncode == 2 and reason in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("packed", ["xz", "7-Zip", "RAR", "lz4"])
+def test_what_another_program_made_smaller_is_named(packed: str, tmp_path: Path) -> None:
+    marks = {"xz": b"\xfd7zXZ\0", "7-Zip": b"7z\xbc\xaf\x27\x1c", "RAR": b"Rar!\x1a\x07\0", "lz4": b"\x04\x22\x4d\x18"}
+    (tmp_path / "log").write_bytes(marks[packed] + b"\0" * 100)
+    with pytest.raises(EvidenceError, match=f"that {packed} made smaller: unpack it"):
+        file_kind(tmp_path / "log")
+
+
+def test_a_parquet_file_of_other_rows_is_no_binary_file_of_no_kind(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"price": [1, 2]}), tmp_path / "log")
+    with pytest.raises(EvidenceError, match="Parquet, but none of the kinds"):
+        file_kind(tmp_path / "log")
+
+
+def test_no_more_than_some_thousand_records_of_a_file_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"{}\n" * 300_000)
+    began = time.process_time()
+    with pytest.raises(EvidenceError, match="none of the kinds"):
+        file_kind(tmp_path / "log")
+    assert time.process_time() - began < 8
 
 
 def bombs(kind: str, path: Path) -> None:

@@ -203,12 +203,17 @@ def beginning(
     elif form == BASE64:
         found = _in_base64(lines(path, reading), lists)
     elif form == YAML:
-        found = in_yaml([head[: head.rfind(b"\n") + 1] or head], lists)
+        found = in_yaml([head if whole else head[: head.rfind(b"\n") + 1] or head], lists)
     else:
         found = _READ[form](_without_times(iter([head])) if form == JSON else [head], lists)
     for each in itertools.chain(found, _cut(head, lists) if form == JSON and not whole else ()):
         if isinstance(each, Record):
             yield from opened(each, lists)
+
+
+def records_in(head: bytes, form: str) -> Iterator[Record | Reject]:
+    """What stands in the beginning of a document or table as it stands, out of no envelope: why nothing of it can be read."""
+    return _READ[form]([head], ())
 
 
 def _cut(head: bytes, lists: tuple[str, ...]) -> Iterator[Record]:

@@ -12,13 +12,9 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from math import isinf
 from typing import Any
 
-import pyarrow as pa
-
-from kit.errors import EvidenceError
 from kit.evidence.formats.json_text import LONGEST_RECORD, repaired
 from kit.evidence.record import Record, Reject
 
@@ -367,33 +363,3 @@ def _peeked(text: str, at: int, depth: int) -> Any:
     except _Broken:
         pass
     return members if into_object else elements
-
-
-def checked(values: dict[str, Any], table: pa.Schema) -> dict[str, Any]:
-    """The values of a row, which fit the table. Raises EvidenceError for what a column cannot hold."""
-    for name, value in values.items():
-        if value is not None and not _fits(value, table.field(name).type):
-            raise EvidenceError(f"{name} cannot be a {type(value).__name__} such as {value!r:.60}")
-    return values
-
-
-def _fits(value: Any, column: pa.DataType) -> bool:
-    if pa.types.is_string(column):
-        return isinstance(value, str) and (value.isascii() or _is_unicode(value))
-    if pa.types.is_list(column):
-        return isinstance(value, list) and all(_fits(each, column.value_type) for each in value)
-    if pa.types.is_timestamp(column):
-        return isinstance(value, datetime)
-    if pa.types.is_boolean(column):
-        return isinstance(value, bool)
-    if pa.types.is_integer(column):
-        return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
-    return isinstance(value, float | int) and not isinstance(value, bool)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON's \u escapes can write
-        return False
-    return True

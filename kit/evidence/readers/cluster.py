@@ -81,6 +81,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
     )
     kind, version = kind or member(record.value, "kind"), version or member(record.value, "apiVersion")
     list_kind = record.around.get("kind")
+    kind = kind if isinstance(kind, str) else None
     if kind is None and isinstance(list_kind, str) and list_kind != "List":
         kind, version = list_kind.removesuffix("List"), version or record.around.get("apiVersion")
     if not isinstance(kind, str) or not isinstance(version, str) or not kind or not version:

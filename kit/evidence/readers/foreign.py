@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kit.evidence.formats import envelope
-from kit.evidence.formats.form import JSON, LINES
-from kit.evidence.formats.json_document import records
+from kit.evidence.formats.form import CSV, JSON, LINES, PARQUET, YAML, records_in
 from kit.evidence.readers.ocsf import version_of
 from kit.evidence.record import Record, Reject
 
@@ -23,7 +22,19 @@ _CLI_TEXT = re.compile(rb"[A-Z][A-Z_]{3,}\t")
 _PYTHON = re.compile(rb"[\[{\s]*'[\w.-]+'\s*:")  # an object as Python prints it
 _LOGCLI = re.compile(rb"\S+ \{(?:\w+=\"|\} )")  # a time and the labels of a stream
 _OF_CONTAINER = re.compile(rb"\S+ (?:stdout|stderr) [FP] ")  # how a container runtime keeps a line
-_JSON_BEHIND = re.compile(rb"(?m)^[^{\n\"]{3,300}(\{\"[^\n]*\})\s*$")
+_JSON_BEHIND = re.compile(rb"(?m)^[^{\n\"]{1,300}(\{\"[^\n]*\})\s*$")
+_JSON_CELL = re.compile(rb"[,;\t]\"\{\"\"|\n\"\{\"\"")  # JSON as a cell of a table: its quotes stand twice
+# How files begin that a program made smaller in a way that is not read here.
+_SMALLER = {
+    b"\xfd7zXZ\0": "xz",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"Rar!\x1a\x07": "RAR",
+    b"\xff\x06\0\0sNaPpY": "Snappy",
+    b"\x89LZO\0": "lzop",
+    b"MSCF": "Windows' Cabinet",
+    b"\x1f\x9d": "compress",
+}
 EACH, PARSED = "[]", "|fromjson"
 """Steps of a path into a record: each element of a list, what is parsed out of a text."""
 
@@ -149,6 +160,8 @@ def named(value: Any) -> str:
 def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = None) -> str:
     """Why a file is not taken. seen: its first records, out of their envelopes; none where it is no JSON that is whole. inside: what
     in them would be taken by itself."""
+    if packed := next((name for mark, name in _SMALLER.items() if head.startswith(mark)), ""):
+        return f"a file that {packed} made smaller: unpack it, and give what was in it"
     start = head.lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "this is HTML, perhaps a sign-in or error page that was saved in place of the data"
@@ -173,16 +186,20 @@ def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = 
             return f"a log of {record.log.group}, none of an EKS control plane's audit or authenticator logs"
     if inside:
         return f"no kind of file that this kit reads; it holds what is read as {inside.taken_as} at `{inside.filter}`: bring that alone, `jq -c '{inside.filter}' FILE`"
-    if b"\0" in head:
+    if b"\0" in head and form != PARQUET:
         return "a binary file of a kind that this kit does not read"
     behind = _JSON_BEHIND.search(head) if not form or form == LINES else None
     if behind:
         return "lines with something before their JSON: bring the JSON alone, `sed 's/^[^{]*//' FILE`"
+    if not form and _JSON_CELL.search(head):
+        return "a table with JSON in a column of a name that is not known here: call the column `@message`, and bring the table again"
     if not form:
         return "no reader knows this kind of file"
-    if form == JSON and not seen:
-        broken = next((one.reason for one in records(head, ()) if isinstance(one, Reject)), None)
-        return f"it begins like JSON and is none ({broken})" if broken else "an empty list: nothing is in it"
+    if form in (JSON, YAML, CSV) and not seen:
+        broken = next((one.reason for one in records_in(head, form) if isinstance(one, Reject)), None)
+        if broken:
+            return f"it begins like {form} and cannot be read ({broken})"
+        return "an empty list: nothing is in it" if form == JSON else f"{form} without a record"
     if form == JSON and all(record.cut for record in seen):
         return "it begins like JSON, and nothing in its beginning is of a kind that this kit reads"
     return f"{form}, but none of the kinds that this kit reads"
