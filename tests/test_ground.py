@@ -470,3 +470,28 @@ def test_a_fargate_node_is_neither_cordoned_nor_terminated(tmp_path: Path) -> No
     assert "cordon " not in says.replace("to cordon or", "") and "i-0aaa" not in says
     planned, _ = plan(case)
     assert "delete_pod" in planned and not {"cordon_node", "terminate_node", "quarantine_node"} & planned.keys()
+    assert "delete the pod: the Fargate node goes with it" in advice(case)
+
+
+def advice(case: Path) -> str:
+    """What the answers about the finding mean for the next step."""
+    return "\n".join(one["advice"]["says"] for one in kit_json("answers", case)["answers"] if one["advice"])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "says", "never"),
+    [
+        ("mi-0123456789abcdef0", {"eks.amazonaws.com/compute-type": "hybrid"}, "aws ssm deregister-managed-instance --instance-id mi-0123456789abcdef0", "EC2 instance, which"),
+        ("i-0aaaaaaaaaaaaaaa1", {"eks.amazonaws.com/compute-type": "auto"}, "kubectl delete node i-0aaaaaaaaaaaaaaa1", "terminate-instances"),
+        ("ip-10-0-9-9.eu-west-1.compute.internal", {"karpenter.sh/nodepool": "p"}, "kubectl delete node ip-10-0-9-9", "terminate-instances"),
+    ],
+)  # fmt: skip
+def test_a_node_is_ended_by_what_controls_it(
+    name: str, labels: dict[str, str], says: str, never: str, tmp_path: Path
+) -> None:
+    user = iam_user(f"system:node:{name}", f"arn:aws:sts::{ACCOUNT}:assumed-role/nodes/{name}")
+    user["groups"] = ["system:nodes", *AUTHENTICATED]
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": _named(name, "") | {"labels": labels}, "spec": {}}
+    case = made(tmp_path, user, items=[node])
+    assert says in take_away(case) and never not in take_away(case)
+    assert "treat the node as compromised: " in advice(case) and "by the plan" not in advice(case)

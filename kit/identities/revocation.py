@@ -6,6 +6,7 @@ response".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from kit.identities.aws_auth_text import AWS_AUTH_SHOWN, without_mapping
 from kit.identities.unbinding import named_subject, unbind
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
-from kit.inventory.node_kind import FARGATE, node_kind_of
+from kit.inventory.node_kind import BY_KARPENTER, FARGATE, HELD_NODE, HYBRID, NodeKind, node_kind_of
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of
 from kit.model.arn import (
@@ -155,28 +156,45 @@ def _token_secrets(inventory: Inventory, namespace: str, name: str) -> list[Thin
 
 def _of_node(inventory: Inventory, identity: Identity) -> Iterator[Step]:
     node = identity.node or ""
-    if is_on_fargate(inventory, identity):
+    kind = kind_of_node(inventory, identity)
+    if kind == FARGATE:
         yield from _of_fargate(inventory, node)
         return
     instances = [instance for instance, name in inventory.node_of_instance.items() if name == node]
     yield Step(f"Cordon {node}, so that nothing new comes onto it", kubectl("cordon", "", node, None))
     yield Step("Do not take its role out of aws-auth or its access entry: all nodes of the group sign in with it")
-    for instance in instances:
+    if kind == HYBRID or kind in BY_KARPENTER:
+        yield from _without_termination(node, kind)
+    for instance in instances if kind not in (HYBRID, *BY_KARPENTER) else ():
         yield Step(f"Terminate instance {instance}, once captured and drained: its credentials stay valid until they expire, hours later",
                    aws("ec2", "terminate-instances", instance_ids=[instance]))  # fmt: skip
-    if not instances:
+    if not instances and kind != HYBRID and kind not in BY_KARPENTER:
         yield Step("Find its EC2 instance, which the evidence does not name, and terminate it once captured")
-    if identity.role:
+    if identity.role and kind != HYBRID:
         yield Step(
             f"Revoke the sessions of {identity.role} for this instance alone (condition aws:userid): the role is shared by its node group"
         )
     yield Step("Rotate the service accounts and secrets of every pod on the node: its kubelet could read them all")
 
 
-def is_on_fargate(inventory: Inventory, identity: Identity) -> bool:
-    """Whether an identity is a Fargate node, which is one pod's alone and has no instance of yours."""
+def _without_termination(node: str, kind: NodeKind) -> Iterator[Step]:
+    """The end of a node whose instance is not ended by EC2's API: what controls it ends it, or it is a machine of yours."""
+    says = f"{HELD_NODE[kind][:1].upper()}{HELD_NODE[kind][1:]}"
+    if kind != HYBRID:
+        yield Step(says, kubectl("delete", "node", node, None))
+        return
+    yield Step(f"{says}: it is no EC2 instance")
+    by_ssm = re.fullmatch(r"mi-[0-9a-f]{17}", node)
+    yield Step(
+        "End its sign-in: deregister it from Systems Manager, or revoke its certificate of IAM Roles Anywhere",
+        aws("ssm", "deregister-managed-instance", instance_id=node) if by_ssm else None,
+    )
+
+
+def kind_of_node(inventory: Inventory, identity: Identity) -> NodeKind | None:
+    """What kind of node an identity is; None for one that is no node."""
     known = inventory.named("nodes", None, identity.node)
-    return bool(identity.node) and node_kind_of(str(identity.node), known[-1] if known else None) == FARGATE
+    return node_kind_of(str(identity.node), known[-1] if known else None) if identity.node else None
 
 
 def _of_fargate(inventory: Inventory, node: str) -> Iterator[Step]:

@@ -32,6 +32,17 @@ WITHOUT_INSTANCE: dict[str, str] = {
     HYBRID: f"{NODE_KIND_WORDS[HYBRID]}: keep it, cut it off and switch it off where it stands",
 }
 """Kind of node without an instance in EC2 → what it is, and what is done instead."""
+_BY_PLAN = "capture its instance and replace it by the plan"
+HELD_NODE: dict[NodeKind, str] = {
+    MANAGED: _BY_PLAN,
+    OWN_GROUP: _BY_PLAN,
+    UNKNOWN: _BY_PLAN,
+    KARPENTER: "capture its volumes, then delete the node: Karpenter ends its instance",
+    AUTO: "capture its volumes, then delete the node: EKS Auto Mode ends its instance, which nobody else can cut off",
+    FARGATE: "keep what kubectl shows of its pod, then delete the pod: the Fargate node goes with it",
+    HYBRID: "keep your own machine, cut it off and switch it off where it stands",
+}
+"""Kind of node → what is done with one that the attacker holds."""
 BY_KARPENTER: tuple[NodeKind, ...] = (KARPENTER, AUTO)
 """Kinds of node that Karpenter's code, or EKS Auto Mode's of the same manner, starts and replaces."""
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kit.attribution.calls import Event, made_by, place_of
+from kit.identities.revocation import kind_of_node
 from kit.inventory.addresses import is_private
+from kit.inventory.node_kind import HELD_NODE
 from kit.model.identity import NODE
 from kit.model.kinds import Certainty, Needs
 from kit.model.why import AUDIT_LOG, DUMP, Limit
@@ -41,6 +43,7 @@ def who_is_it(asked: Asked) -> Found:
                 Decided_by=profile.why.says,
                 Credentials_of_the_attacker=credentials,
                 Got_from=whys(profile.patient_zero),
+                When_held=HELD_NODE[kind] if (kind := kind_of_node(asked.inventory, one)) else "",
             )
         )
         if not one.sure:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kit.inventory.node_kind import HELD_NODE, node_kind_of
 from kit.inventory.thing import Thing, in_window
 from kit.model.kubernetes import WORKLOADS
 from kit.model.pod_spec import dangers, images, pod_spec, power_over_node
@@ -119,7 +120,7 @@ def node_reached(asked: Asked) -> Found:
             limits.append(Limit(("node",), says, what))
         rows.append(
             row([(pod.why[0].ref if pod.why else f"object:{pod.uid}")], "affected" if taken else "possible", Node=pod.node,
-                Through=f"pod {pod.namespace}/{pod.name}", How=how, Reach=gravest.value, Other_pods_on_it=others)
+                Through=f"pod {pod.namespace}/{pod.name}", How=how, Reach=gravest.value, Other_pods_on_it=others, When_held=_when_held(asked, pod.node))
         )  # fmt: skip
     bodiless = [pod.path for pod in asked.things("pod") if not pod.spec]
     if bodiless:
@@ -136,6 +137,7 @@ def node_reached(asked: Asked) -> Found:
                     How="used by the attacker",
                     Reach="its own credential used",
                     Other_pods_on_it=sum(one.node == node for one in asked.inventory.pods),
+                    When_held=_when_held(asked, node),
                 )
             )
     if any(one.resource_type == "Instance" and not one.workload for one in asked.findings):
@@ -149,6 +151,7 @@ def node_reached(asked: Asked) -> Found:
                     How="",
                     Reach="cannot tell",
                     Other_pods_on_it=sum(each.node == one.key for each in asked.inventory.pods),
+                    When_held=_when_held(asked, one.key),
                 )
             )
     nodes = sorted({str(one["Node"]) for one in rows if one["certainty"] == "affected"})
@@ -158,6 +161,12 @@ def node_reached(asked: Asked) -> Found:
         "No affected pod reaches its node.",
         limits=tuple(limits),
     )
+
+
+def _when_held(asked: Asked, node: str) -> str:
+    """What is done with a node that the attacker holds, by its kind."""
+    known = asked.inventory.named("nodes", None, node)
+    return HELD_NODE[node_kind_of(node, known[-1] if known else None)]
 
 
 def _pods_of(asked: Asked, thing: Thing | None) -> list[Thing]:

@@ -17,10 +17,11 @@ from kit.attribution.calls import Event, let_through
 from kit.attribution.credential import Credential, CredentialKind
 from kit.attribution.credentials import Credentials
 from kit.identities.access import Access
-from kit.identities.revocation import Step, Tokens, is_on_fargate, revocation
+from kit.identities.revocation import Step, Tokens, kind_of_node, revocation
 from kit.identities.sessions import Session, Sessions
 from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
+from kit.inventory.node_kind import FARGATE
 from kit.lenient import texts_of
 from kit.model.arn import in_words
 from kit.model.finding import Finding
@@ -170,7 +171,7 @@ class Profiles:
         used = [one for one in credentials if one.hostile]
         keys = [one.key for one in used or credentials if one.kind == "access_key"]
         chain = [step for key in dict.fromkeys(keys) for step in self.sessions.chain(key)]
-        is_elsewhere = identity.kind == "control_plane" or is_on_fargate(self.inventory, identity)
+        is_elsewhere = identity.kind == "control_plane" or kind_of_node(self.inventory, identity) == FARGATE
         return Profile(
             identity=identity,
             why=why,
