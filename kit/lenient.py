@@ -27,7 +27,9 @@ def member(value: Any, *path: str) -> Any:
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d{6}")
 _ZONE = re.compile(r" (?:UTC|GMT|Z)$| (?=[+-]\d\d:?\d\d)")  # as Go and SQL write it: `2026-03-02 10:10:00 +0000 UTC`
-_NUMBER = re.compile(r"\d{9,19}(?:\.\d+)?|\d\.\d+[eE]\+?\d{1,2}")  # the second as queries and spreadsheets print it
+_NUMBER = re.compile(
+    r"(?:\d{9,13}|\d{15,19})(?:\.\d+)?|\d\.\d+[eE]\+?\d{1,2}"
+)  # the second as queries and spreadsheets print it
 # Consoles of AWS, and Go and JavaScript: `March 2, 2026, 10:10:00 (UTC+01:00)`, `Mon Mar 02 2026 10:10:00 GMT+0100`, `Mar 2, 2026 1:10 PM`.
 _PROSE = re.compile(
     r"(?:[A-Z][a-z]+,? )?([A-Z][a-z]{2})[a-z]* (\d{1,2}),? (\d{4})(?:,| at)? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?"
@@ -38,22 +40,34 @@ _AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}),? (\d{1,2}:\d\d(?::\d\d)?)(
 # RFC 1123 and asctime: `Mon, 02 Mar 2026 10:10:00 GMT`, `Mon Mar  2 10:10:00 UTC 2026`.
 _MAIL = re.compile(r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d:\d\d:\d\d) (?:GMT|UTC|Z|([+-]\d{4}))")
 _ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d) (?:UTC |GMT |Z )?(\d{4})")
+# The log of a web server, Kibana and Go's log: `02/Mar/2026:10:10:00 +0000`, `Mar 2, 2026 @ 10:10:00.000`, `2026/03/02 10:10:00`, digits alone.
+_OTHER = (
+    (re.compile(r"\d{1,2}/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"), "%d/%b/%Y:%H:%M:%S %z"),
+    (re.compile(r"[A-Z][a-z]{2} \d{1,2}, \d{4} @ \d\d:\d\d:\d\d\.\d{3}"), "%b %d, %Y @ %H:%M:%S.%f"),
+    (re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"), "%Y/%m/%d %H:%M:%S"),
+    (re.compile(r"[12]\d{13}"), "%Y%m%d%H%M%S"),
+)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def utc_time(value: Any) -> datetime | None:
-    """A time in UTC, else None: of ISO 8601 text, with T or a space (UTC when it names no zone), of a date in words as consoles write it,
+    """A time in UTC, else None: of ISO 8601 text, with T or a space (UTC when it names no zone), of a date in words as consoles, web servers and Kibana write it,
     or of seconds, milliseconds, microseconds or nanoseconds since 1970, as number or text."""
     try:
         if isinstance(value, str):
             text = value.strip()
             if _NUMBER.fullmatch(text):
                 return _since_1970(float(text) if "." in text else int(text))
-            time = datetime.fromisoformat(_ZONE.sub("", _ZONE.sub("", text))) if _ISO.match(text) else _in_words(text)
+            time = (
+                datetime.fromisoformat(_ZONE.sub("", _ZONE.sub("", text.upper())))
+                if _ISO.match(text.upper())
+                else _in_words(text)
+            )
             return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return _since_1970(value)
+            # No moment since 1970 has fourteen digits until 2286, and a date written without marks has.
+            return utc_time(str(value)) if 1e13 <= value < 1e14 and value == int(value) else _since_1970(value)
     except (ValueError, OverflowError, OSError):
         pass
     return None
@@ -69,6 +83,9 @@ _UNITS = ((1e11, 1_000_000), (1e14, 1000), (1e17, 1))
 
 
 def _in_words(text: str) -> datetime:
+    for form, parts in _OTHER:
+        if form.fullmatch(text):
+            return datetime.strptime(text, parts)  # noqa: DTZ007 (utc_time gives it its zone)
     if american := _AMERICAN.fullmatch(text):
         month, day, year, hours, half = american.groups()
         text = f"{_MONTHS[int(month) - 1] if 0 < int(month) < 13 else month} {day}, {year} {hours} {half}"

@@ -30,6 +30,7 @@ from kit.evidence.sniff import file_kind
 from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json
 from tests.sources.reading import Row, read, taken_by
+from tests.sources.test_json_document import FORMS_OF_TIMES
 
 LINES = gzip.decompress((RECORDINGS / "stolen_sa_token" / "audit.jsonl.gz").read_bytes()).splitlines()[:120]
 TEXTS = [line.decode() for line in LINES]
@@ -508,7 +509,9 @@ def bombs(kind: str, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", store_schema=False, write_statistics=False, data_page_size=1 << 30)
 
 
-@pytest.mark.parametrize(("kind", "says"), [("text", "512 MiB"), ("list", "512 MiB"), ("rows", "a binary file")])
+@pytest.mark.parametrize(
+    ("kind", "says"), [("text", "512 MiB"), ("list", "512 MiB"), ("rows", "Parquet, but none of the kinds")]
+)
 def test_a_parquet_file_takes_no_more_memory_than_it_may(tmp_path: Path, kind: str, says: str) -> None:
     bombs(kind, tmp_path / "small.parquet")
     assert (tmp_path / "small.parquet").stat().st_size < 20_000
@@ -557,6 +560,19 @@ def test_an_event_has_the_time_that_any_of_its_members_tells(tmp_path: Path, tim
     load_new_case(tmp_path / "case", [str(tmp_path / "log")])
     (row,) = Store(tmp_path / "case").rows("SELECT received_at FROM audit WHERE item = 2")
     assert row["received_at"].isoformat() == at
+
+
+def test_an_event_has_its_time_in_every_form_that_a_finding_may_have_it(tmp_path: Path) -> None:
+    events = [
+        EVENTS[5] | {"requestReceivedTimestamp": time, "stageTimestamp": None, "auditID": f"{number:036}"}
+        for number, time in enumerate(FORMS_OF_TIMES)
+    ]
+    (tmp_path / "log").write_text("\n".join(map(json.dumps, events)))
+    load_new_case(tmp_path / "case", [str(tmp_path / "log")])
+    rows = Store(tmp_path / "case").rows("SELECT item, received_at FROM audit ORDER BY item")
+    assert {FORMS_OF_TIMES[row["item"] - 1]: row["received_at"].isoformat() for row in rows} == dict.fromkeys(
+        FORMS_OF_TIMES, "2026-03-02T09:14:51+00:00"
+    )
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,24 @@ def test_times_in_every_spelling_are_one_moment(value: Any) -> None:
     assert utc_time(value) == datetime(2026, 3, 2, 9, 14, 51, tzinfo=UTC)
 
 
+FORMS_OF_TIMES = (
+    "2026-03-02T09:14:51Z", "2026-03-02t09:14:51z", " 2026-03-02T09:14:51Z ", "2026-03-02T09:14:51 Z", "2026-03-02 09:14:51,000", "2026/03/02 09:14:51",
+    "20260302T091451Z", "20260302091451", 20260302091451, "02/Mar/2026:10:14:51 +0100", "Mon Mar  2 09:14:51 UTC 2026", "Mon Mar  2 09:14:51 2026",
+    "Mon, 02 Mar 2026 09:14:51 GMT", "Mar 2, 2026 @ 09:14:51.000", "Mar 2, 2026, 9:14:51 AM", "3/2/2026, 9:14:51 AM", "Monday, March 2, 2026 9:14:51 AM",
+    "1.772442891E9", "1772442891.0", 1772442891000, "1772442891000000",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", FORMS_OF_TIMES)
+def test_a_time_of_any_tool_is_one_moment(value: Any) -> None:
+    assert utc_time(value) == datetime(2026, 3, 2, 9, 14, 51, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["20261323162030", "11/23/2026 16:20:30", "46714.68", "23.11.2026 16:20:30"])
+def test_a_time_that_may_be_another_is_none(value: str) -> None:
+    assert utc_time(value) is None
+
+
 @pytest.mark.parametrize("value", ["soon", True, None, 1e300, {}, "0001-01-01T00:00:00+23:00"])
 def test_what_is_no_time_is_none(value: Any) -> None:
     assert utc_time(value) is None

@@ -63,11 +63,26 @@ def _time(member: str) -> str:
     unit = (
         f"CASE WHEN {whole} < 1e11 THEN 1000000 WHEN {whole} < 1e14 THEN 1000 WHEN {whole} < 1e17 THEN 1 ELSE 0.001 END"
     )
-    return (
+    usual = (
         f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ)"
-        f" WHEN regexp_matches({member}, '^[0-9]{{9,19}}([.][0-9]+)?$')"
+        f" WHEN regexp_matches({member}, '^(([0-9]{{9,13}}|[0-9]{{15,19}})([.][0-9]+)?|[0-9][.][0-9]+[eE][+]?[0-9]{{1,2}})$')"
         f" THEN CAST(make_timestamp(CAST({whole} * {unit} AS BIGINT)) AS TIMESTAMPTZ) END"
     )
+    plain = f"replace(upper(trim({member})), ' Z', 'Z')"
+    return (
+        f"coalesce({usual}, CASE WHEN regexp_matches({plain}, '^[12][0-9]{{3}}-') THEN try_cast({plain} AS TIMESTAMPTZ) END,"
+        f" CAST(try_strptime(trim({member}), [{', '.join(map(quoted, _OTHER_FORMS))}]) AS TIMESTAMPTZ),"
+        # Beside forms without a zone DuckDB gives them the zone of the row before.
+        f" try_strptime(trim({member}), '%d/%b/%Y:%H:%M:%S %z'))"
+    )
+
+
+# Times of tools that write events anew, as kit.lenient reads them too: Python, Go, a web server, `date`, RFC 1123, Kibana, consoles.
+_OTHER_FORMS = (
+    *("%Y-%m-%d %H:%M:%S,%g", "%Y/%m/%d %H:%M:%S", "%Y%m%dT%H%M%SZ", "%Y%m%d%H%M%S"),
+    *("%a %b %d %H:%M:%S UTC %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S GMT", "%b %d, %Y @ %H:%M:%S.%g"),
+    *("%b %d, %Y, %I:%M:%S %p", "%m/%d/%Y, %I:%M:%S %p", "%A, %B %d, %Y %I:%M:%S %p"),
+)
 
 
 # Old API servers have `timestamp` and their metadata's time alone, and some tools drop all times but the stage's.
