@@ -257,7 +257,7 @@ def meaning(frame: str, column: str) -> str:
 
 _TYPES = {
     TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to deeds blast_radius command waits_for when_not permissions names",
-    COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects line item actions for_person no_undo",
+    COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects odd line item actions for_person no_undo",
     pa.bool_(): "standing gone_before outside attacker",
     TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end until received_at event_at",
     pa.int32(): "response_code",

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import kit
 from kit.evidence.formats.form import JSON
 from kit.evidence.intake import load_new_case
 from kit.evidence.readers import cloudtrail
@@ -143,6 +144,7 @@ def test_an_odd_member_costs_itself_and_is_named(
     (entry,) = load_new_case(tmp_path / "case", [str(tmp_path / "trail.json")]).ledger
     (row,) = Store(tmp_path / "case").rows(f"SELECT {column} AS held FROM trail")
     assert (row["held"], entry.rows, entry.rejects, entry.odd) == (held, 1, 0, len(left_out))
+    assert kit.open_case(tmp_path / "case").ledger["odd"].tolist() == [len(left_out)]
     assert all(name in entry.note for name in left_out)
 
 
