@@ -70,7 +70,11 @@ def _of_trail(records: list[Item]) -> list[Item]:
 
 
 def _of_dump(resource: str, items: list[Item]) -> list[Item]:
-    return [*items, *planted(items[0])] if resource in ("pods", "secrets", "serviceaccounts", "nodes") else items
+    return [*items, *planted(items[0])] if items else []
+
+
+def _of_aws(answer: Item) -> list[Item]:
+    return [answer, *planted(answer)]
 
 
 SOURCES: dict[str, dict[str, Callable[..., Any]]] = {
@@ -78,6 +82,7 @@ SOURCES: dict[str, dict[str, Callable[..., Any]]] = {
     "findings": {"findings": _of_findings},
     "CloudTrail": {"trail": _of_trail},
     "dump": {"dump": _of_dump},
+    "AWS": {"aws": _of_aws},
 }
 
 

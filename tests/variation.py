@@ -24,11 +24,13 @@ def varied(
     findings: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
     dump: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
     trail: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+    aws: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None,
 ) -> Path:
     """The evidence of a recording (a shipped one by name) below `folder`, changed.
 
     without: files or folders that are left out. events, findings: functions of all audit events, of each findings file's
-    findings. dump: a function of resource and items, for each file of the cluster dump. trail: a function of CloudTrail's records.
+    findings. dump: a function of resource and items, for each file of the cluster dump. trail: a function of CloudTrail's records. aws: a function of each answer of AWS, whose
+    answers stand in its file one after the other.
     """
     evidence = folder / "evidence"
     shutil.copytree(RECORDINGS / recording, evidence, ignore=shutil.ignore_patterns("ground_truth.json", *without))
@@ -48,6 +50,9 @@ def varied(
         listed = orjson.loads(path.read_bytes())
         listed["items"] = dump(path.stem, listed["items"])
         path.write_bytes(orjson.dumps(listed))
+    for path in sorted((evidence / "aws").glob("*.json")) if aws else ():
+        assert aws
+        path.write_bytes(b"\n".join(orjson.dumps(one) for one in aws(orjson.loads(path.read_bytes()))))
     return evidence
 
 
