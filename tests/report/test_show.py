@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,13 +43,26 @@ def test_a_long_table_says_what_it_does_not_show_and_where_that_is(tmp_path: Pat
     [
         *("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"),
         *("\uff1d1", "\uff0b1", "\uff0d1", "\uff20A"),
-        *(" =1", "\xa0@A", "\u3000+1", "\u200b=1", "\n-1"),
+        *(" =1", "\xa0@A", "\u3000+1", "\u200b=1"),
     ],
 )
 def test_a_cell_that_a_spreadsheet_would_run_is_defused(cell: str, tmp_path: Path) -> None:
     write_csv(pd.DataFrame({"name": [cell]}), tmp_path / "cells.csv")
     with (tmp_path / "cells.csv").open(newline="") as file:
         assert list(csv.reader(file))[1] == [f"'{cell}"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["x;=1+1;y", "x; @A", "a\n=1+1\nb", "a\t+1", "\n-1", "a;\u200b=1", 'a";-1;"', "\r\n\uff1d1"]
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_no_cell_that_a_spreadsheet_makes_with_its_own_separator_is_run(
+    separator: str, cell: str, tmp_path: Path
+) -> None:
+    write_csv(pd.DataFrame({"first": ["plain"], "name": [cell], "last": ["z"]}), tmp_path / "cells.csv")
+    text = (tmp_path / "cells.csv").read_bytes().decode()
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    assert not [one for row in rows for one in row if one.lstrip(" \t\r\n\u200b").startswith(tuple("=+-@\uff1d"))]
 
 
 def test_exports_hold_every_affected_pod(opened: kit.Case) -> None:
