@@ -495,3 +495,10 @@ def test_a_node_is_ended_by_what_controls_it(
     case = made(tmp_path, user, items=[node])
     assert says in take_away(case) and never not in take_away(case)
     assert "treat the node as compromised: " in advice(case) and "by the plan" not in advice(case)
+
+
+@pytest.mark.parametrize("letter", ["\x1b[31m", "\x00", "\x7f", "\ufffe", "\ud800"], ids=ascii)
+def test_a_letter_that_yaml_has_not_costs_aws_auth_alone(letter: str, tmp_path: Path) -> None:
+    case = made(tmp_path, TEAM, aws_auth={"mapRoles": f"- rolearn: {IAM}:role/TeamAdmin\n  username: {letter}\n"})
+    says = "\n".join(limit["says"] for limit in scoped(case)["limits"])
+    assert letter == "\ud800" or "mapRoles of aws-auth is no YAML: unacceptable character" in says

@@ -52,8 +52,9 @@ def elements(text: Any) -> list[Any]:
         raise ValueError("is no text")
     if text.strip() in ("", "``", '""'):
         return []
-    loader = _Texts(text)
+    loader = None
     try:
+        loader = _Texts(text)  # which refuses letters that YAML has not
         root = loader.get_single_node()
         if root is None:
             return []
@@ -63,9 +64,10 @@ def elements(text: Any) -> list[Any]:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"is no YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"is no YAML: {error}") from None
+        raise ValueError(f"is no YAML: {str(error).partition(chr(10))[0]}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if read is not None and not isinstance(read, list):
         raise ValueError("is no list")
     return list_of(read)
