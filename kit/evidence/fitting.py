@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from kit.errors import EvidenceError
 from kit.store.tables import TABLES
 
-ODD = "odd members"
+LEFT_OUT = "odd members"
 """The key under which a reader's row names members of its record that are of another kind than they should be."""
 # Columns without which a row could show nothing; of tables that are not here, all of them.
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -26,9 +25,9 @@ def fitted(values: dict[str, Any], table: str) -> tuple[dict[str, Any], list[str
     A number where a text should be is a text, and so is a text that is alone in a list. Raises EvidenceError for a value of another kind
     in a column without which a row could show nothing.
     """
-    held, odd = dict[str, Any](), list[str](values.get(ODD, ()))
+    held, odd = dict[str, Any](), list[str](values.get(LEFT_OUT, ()))
     for name, value in values.items():
-        if name == ODD:
+        if name == LEFT_OUT:
             continue
         column = TABLES[table].schema.field(name).type
         if value is None or _fits(value, column):
@@ -72,7 +71,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def said_of(odd: Iterable[str]) -> str:
+def said_of(odd: list[str]) -> str:
     """What is said of members of another kind; "" of none."""
     names = ", ".join(dict.fromkeys(odd))
     return f"{names}: of another kind than AWS and Kubernetes write" if names else ""

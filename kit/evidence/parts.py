@@ -208,7 +208,7 @@ def give_to_reader(record: Record, main: ModuleType | None, parts: Parts, otherw
         parts.row(reader.TABLE, record, values)
     if rows and (says or record.broken):
         parts.repaired.append(says or record.broken)
-    if odd := said_of(name for _, names in rows for name in names):
+    if odd := said_of([name for _, names in rows for name in names]):
         parts.odd.append(odd)
     parts.used[reader.TAKEN_AS] = None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.errors import EvidenceError
-from kit.evidence.fitting import ODD
+from kit.evidence.fitting import LEFT_OUT
 from kit.evidence.formats.json_text import hash_of, json_text
 from kit.evidence.readers import ocsf, query_row, sentinel
 from kit.evidence.record import EVENT_COUNT, Record
@@ -103,7 +103,7 @@ def _row(event: Any, logged_at: Any) -> dict[str, Any]:
         "response_elements": _text(event.get("responseElements")),
         "request_id": event.get("requestID"),
         "event_hash": digest,
-        ODD: [
+        LEFT_OUT: [
             ".".join(path)
             for path in (_IDENTITY[:1], _IDENTITY[:2], _IDENTITY)
             if not isinstance(found_at(event, *path), dict | None)
