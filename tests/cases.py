@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kit.training.variation import DAEMON_SETS, enforcing
 from kit.whole_file import write_whole
 from tests.command import kit, kit_json
 
@@ -24,23 +25,24 @@ _handed_out = dict[Path, list[Any]]()
 _HOUR = 3600  # s; a run with other code, which may be going on, keeps its cases
 
 
-def shared(*evidence: Path, without: tuple[str, ...] = ("ground_truth.json",)) -> Path:
-    """A case of the evidence, not to be written to. without: names of files that are left out of folders."""
-    place = _folder() / code() / _key(evidence, without)
+def shared(*evidence: Path, without: tuple[str, ...] = ("ground_truth.json",), enforced: bool = False) -> Path:
+    """A case of the evidence, not to be written to. without: names of files that are left out of folders. enforced: whether the dump is of
+    a cluster that enforces network policies, which those of the recordings do not."""
+    place = _folder() / code() / f"{_key(evidence, without)}{'-enforced' if enforced else ''}"
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if place.exists() and json.loads((place / "made.json").read_text()) != _listed(place / "case"):
             shutil.rmtree(place)  # a run that was ended wrote to it
         if not place.exists():
-            _make(place, evidence, without)
+            _make(place, evidence, without, enforced)
     _handed_out.setdefault(place / "case", _listed(place / "case"))
     return place / "case"
 
 
-def copied(to: Path, *evidence: Path) -> Path:
+def copied(to: Path, *evidence: Path, enforced: bool = False) -> Path:
     """A case of the evidence of one's own, to write to."""
-    shutil.copytree(shared(*evidence), to)
+    shutil.copytree(shared(*evidence, enforced=enforced), to)
     return to
 
 
@@ -50,9 +52,9 @@ def printed(command: str, *arguments: str, of: Path) -> Any:
     return json.loads(_once(of, command, *arguments))
 
 
-def planned(evidence: Path, *options: str) -> Any:
+def planned(evidence: Path, *options: str, enforced: bool = False) -> Any:
     """What `kit plan` prints as JSON of a case of the evidence, run once for all who only look at it."""
-    return json.loads(_once(shared(evidence), "plan", *options))
+    return json.loads(_once(shared(evidence, enforced=enforced), "plan", *options))
 
 
 @cache
@@ -104,13 +106,16 @@ def _folder() -> Path:
     return _kept_in[0] if _kept_in else Path(_of_this_process().name)
 
 
-def _make(place: Path, evidence: tuple[Path, ...], without: tuple[str, ...]) -> None:
+def _make(place: Path, evidence: tuple[Path, ...], without: tuple[str, ...], enforced: bool) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="making-") as scratch:
         given = []
         for one in evidence:
             given.append(Path(scratch, "given", one.name) if one.is_dir() else one)
             if one.is_dir():
                 shutil.copytree(one, given[-1], ignore=shutil.ignore_patterns(*without))
+                dump = given[-1] / DAEMON_SETS
+                if enforced and dump.exists():
+                    dump.write_text(enforcing(DAEMON_SETS, dump.read_text()))
         made = Path(scratch, "made")
         done = kit("new", made / "case", *given)
         assert done.returncode == 0, done.stderr

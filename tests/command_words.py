@@ -21,7 +21,7 @@ _KUBECTL: dict[str, set[str]] = {
     "get": {"-n", "-o", "-A", "--field-selector"},
     "patch": {"-n", "--type", "-p", "--patch-file"},
     "delete": {"-n", "--wait"},
-    "label": {"-n", "--overwrite"},
+    "label": {"-n", "-A", "-l", "--field-selector", "--overwrite"},
     "annotate": {"--overwrite"},
     "cordon": set(),
     "drain": {"--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout", "--skip-wait-for-delete-timeout", "--pod-selector"},

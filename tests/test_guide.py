@@ -123,7 +123,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
         folder = tmp_path_factory.mktemp(name)
         changed = {"vanished_deployment": in_ecr, "pod_identity_theft": untagged}.get(name)
         evidence = changed(folder) if changed else RECORDINGS / name
-        for one in cases.planned(evidence)["actions"]:
+        for one in cases.planned(evidence, enforced=True)["actions"]:
             said += [*one["command"], *one["blast_radius"]]
         said.append(str(cases.printed("scope", of=cases.shared(evidence))))
     return "\n".join(said)

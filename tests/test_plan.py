@@ -20,10 +20,12 @@ from kit.model.kubernetes import OBJECT_KINDS
 from kit.plan.permissions import ALWAYS, permissions_of
 from kit.plan.plan import Plan, PlannedAction
 from kit.training.emulators.kubernetes_kinds import KINDS as SERVED
+from kit.training.variation import DAEMON_SETS
+from kit.training.variation import enforcing as as_enforced
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
 from tests.test_scope import STOLEN
-from tests.variation import Event, entered, varied
+from tests.variation import Event, enforcing, entered, varied
 
 Planned = dict[str, Any]
 ISOLATED = ("--without", "restart_workload")
@@ -135,7 +137,7 @@ def test_what_hangs_on_it_is_named(plans: dict[str, tuple[Path, Planned]]) -> No
     assert "known to stand on it" in node["blast_radius"][0] and "is shared with" in node["blast_radius"][1]
     endpoint = next(one for one in actions if one["action"] == "narrow_endpoint")
     assert any(" called " in says and "outside of the cluster" in says for says in endpoint["blast_radius"])
-    actions = cases.planned(RECORDINGS / "webhook_backdoor", *ISOLATED)["actions"]
+    actions = cases.planned(RECORDINGS / "webhook_backdoor", *ISOLATED, enforced=True)["actions"]
     pod = next(one for one in actions if one["action"] == "isolate_pod" and one["name"].startswith("checkout/api"))
     assert any(says.startswith("service checkout/api sends to it") for says in pod["blast_radius"])
 
@@ -523,15 +525,57 @@ def test_the_table_of_kinds_is_the_api_servers() -> None:
     assert {name: one for name, one in known.items() if served.get(name) != one}.keys() == custom
 
 
-def test_the_clusters_own_services_are_cut_off_by_a_person(
-    tmp_path: Path, plans: dict[str, tuple[Path, Planned]]
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        (STOLEN, {"store/api-a6247": "delete_pod in eradicate ends it"}),
+        ("two_incidents", {"shop/worker-73082": "quarantine_node in capture cuts it off"}),
+        ("webhook_backdoor", {}),  # all end in contain: their workloads are restarted or stopped
+    ],
+)
+def test_no_pod_is_isolated_where_nothing_enforces_it(
+    name: str, ends: dict[str, str], plans: dict[str, tuple[Path, Planned]]
 ) -> None:
-    kit_json("new", tmp_path / "case", entered(tmp_path, {}))
+    """The plan says so, with what would enforce it and what becomes of the pod."""
+    plan = plans[name][1]
+    assert "isolate_pod" not in {one["action"] for one in plan["actions"]}
+    left_out = {one["name"]: one["says"] for one in plan["not_possible"] if one["action"] == "isolate_pod"}
+    assert all("set enableNetworkPolicy of its add-on" in says for says in left_out.values())
+    assert {pod: says.rpartition("; ")[2] for pod, says in left_out.items()} == ends
+
+
+def test_what_the_dump_does_not_tell_of_network_policies_is_said_and_asked_of_the_cluster(tmp_path: Path) -> None:
+    kit_json("new", tmp_path / "case", varied(STOLEN, tmp_path, without=("daemonsets.json",)))
+    (cut,) = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "isolate_pod"]
+    assert [says for says in cut["blast_radius"] if "enforces network policies cannot be told" in says]
+
+
+def test_a_network_policy_controller_that_is_off_enforces_nothing(tmp_path: Path) -> None:
+    """The node agent stands; the ConfigMap that has the controller hand policies to it is not there."""
+    about = {"name": "kube-root-ca.crt", "namespace": "kube-system", "uid": "u-1"}
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}
+    evidence = varied(
+        STOLEN,
+        tmp_path,
+        dump=lambda resource, items: enforcing(resource, items) + ([other] if resource == "configmaps" else []),
+    )
+    kit_json("new", tmp_path / "case", evidence)
+    plan = kit_json("plan", tmp_path / "case")
+    assert "isolate_pod" not in {one["action"] for one in plan["actions"]}
+    (left_out,) = [one["says"] for one in plan["not_possible"] if one["action"] == "isolate_pod"]
+    assert "enable-network-policy-controller" in left_out
+
+
+def test_the_clusters_own_services_are_cut_off_by_a_person(tmp_path: Path) -> None:
+    evidence = entered(tmp_path, {})
+    dump = evidence / DAEMON_SETS
+    dump.write_text(as_enforced(DAEMON_SETS, dump.read_text()))
+    kit_json("new", tmp_path / "case", evidence)
     own = [one for one in kit_json("plan", tmp_path / "case")["actions"] if one["action"] == "isolate_pod"]
     assert own and all(one["name"].startswith("kube-system/") for one in own)
     assert all("the cluster's own service" in one["by_person"] for one in own)
-    others = [one for name in EVERY for one in plans[name][1]["actions"] if one["action"] == "isolate_pod"]
-    assert others and not [one["name"] for one in others if one["by_person"]]
+    others = cases.planned(RECORDINGS / STOLEN, enforced=True)["actions"]
+    assert {one["by"] for one in others if one["action"] == "isolate_pod"} == {"kit"}
 
 
 def test_who_signs_in_by_iam_is_taken_out_by_its_arn(plans: dict[str, tuple[Path, Planned]]) -> None:
@@ -561,7 +605,7 @@ def test_a_network_policy_that_stands_and_selects_the_pod_is_named(tmp_path: Pat
         "metadata": about,
         "spec": {"podSelector": {}},
     }
-    evidence = varied(STOLEN, tmp_path)
+    evidence = varied(STOLEN, tmp_path, dump=enforcing)
     listed = {"apiVersion": "v1", "kind": "List", "items": [policy]}
     (evidence / "cluster" / "networkpolicies.json").write_text(json.dumps(listed))
     kit_json("new", tmp_path / "case", evidence)

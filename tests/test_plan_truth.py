@@ -170,7 +170,7 @@ def test_the_pods_of_the_attackers_workload_end_in_contain_once_they_are_kept(tm
     }
     of_pods = {one["target"] for one in kept if one["target"].startswith("pod:")}
     assert {one["action"] for one in actions if one["target"] in of_pods} == {"keep_objects"}
-    case = cases.copied(tmp_path / "case", made)
+    case = cases.copied(tmp_path / "case", made, enforced=True)
     alone = kit_json("plan", case, "--without", "stop_workload")["actions"]
     assert of_pods <= {one["target"] for one in alone if one["action"] == "isolate_pod"}, "else they run on untouched"
 
@@ -230,7 +230,7 @@ def test_workloads_of_yours_that_a_webhook_added_to_come_back_clean_and_go_on_se
 
 def test_a_workload_of_yours_is_not_restarted_while_the_webhook_stands(tmp_path: Path) -> None:
     """Its new pods would be changed as the old ones were."""
-    case = cases.copied(tmp_path / "case", EVERY["webhook_backdoor"])
+    case = cases.copied(tmp_path / "case", EVERY["webhook_backdoor"], enforced=True)
     actions = kit_json("plan", case, "--without", "remove_webhook")["actions"]
     done = {one["action"] for one in actions}
     assert "restart_workload" not in done and {"isolate_pod", "delete_pod"} <= done

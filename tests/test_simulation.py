@@ -15,7 +15,7 @@ from kit.plan.simulate import simulate
 from tests import cases
 from tests.command import SAMPLE, kit, kit_json
 from tests.test_host_access import EVERY
-from tests.variation import varied
+from tests.variation import enforcing, varied
 
 KEPT = ("--keep-address", "203.0.113.7/32")
 NOTHING_LEFT = "nothing that the evidence shows"
@@ -169,7 +169,7 @@ def test_sessions_without_the_tag_of_their_pod_are_denied_by_time(tmp_path: Path
 
 
 def test_an_isolated_pod_without_an_owner_is_not_cut_off() -> None:
-    plan = planned("stolen_sa_token")
+    plan = dict(cases.planned(EVERY["stolen_sa_token"], enforced=True))
     pod = "created pods/store/api-a6247"
     assert fates(plan, "contain")[pod]["state"] == "still works" and "VPC CNI" in fates(plan, "contain")[pod]["because"]
     assert fates(plan, "eradicate")[pod]["state"] == "ended"
@@ -184,7 +184,7 @@ def test_a_key_that_no_action_stops_is_named_at_the_end() -> None:
 
 
 def test_what_stops_is_told_by_stage_and_on_the_action_that_stops_it(tmp_path: Path) -> None:
-    case = cases.copied(tmp_path / "case", EVERY["webhook_backdoor"])
+    case = cases.copied(tmp_path / "case", EVERY["webhook_backdoor"], enforced=True)
     isolated = (*KEPT, "--without", "restart_workload")
     plan = plan_of(case, *isolated)
     down = serves(plan, "contain")
@@ -208,7 +208,7 @@ def test_a_disruption_budget_that_isolation_breaks_is_named(tmp_path: Path) -> N
         return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": chosen | spec}
 
     budgets = [budget("broken", minAvailable="50%"), budget("kept", minAvailable=0), budget("most", maxUnavailable=1)]
-    evidence = varied(EVERY["webhook_backdoor"], tmp_path)
+    evidence = varied(EVERY["webhook_backdoor"], tmp_path, dump=enforcing)
     listed = {"apiVersion": "v1", "kind": "List", "items": budgets}
     (evidence / "cluster" / "poddisruptionbudgets.json").write_bytes(orjson.dumps(listed))
     down = serves(of_evidence(evidence, "--without", "restart_workload"), "contain")
@@ -272,7 +272,7 @@ def test_the_last_administrator_is_not_shut_out(tmp_path: Path) -> None:
 
 
 def test_names_are_not_resolved_when_the_pods_that_do_it_are_cut_off() -> None:
-    case = kit_api.open_case(cases.shared(EVERY["two_incidents"]))
+    case = kit_api.open_case(cases.shared(EVERY["two_incidents"], enforced=True))
     frames = case.plan()
     pods = [one for one in case.plan().plan.actions if one.action == "isolate_pod"]
     names = [one for one in case._scope.inventory.pods if one.standing and str(one.name).startswith("coredns-")]

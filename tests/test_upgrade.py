@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from kit.cli import main as cli
 from kit.evidence import intake, upgrade
 from kit.plan import journal as journals
 from kit.store import settings
+from kit.training.variation import DAEMON_SETS, enforcing
 from tests.command import Done, kit, kit_json
 from tests.live.scene import STOLEN, said, standing
 
@@ -75,12 +77,21 @@ def upgraded(upgraded_once: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new case of the same evidence."""
+    """A new case of the same evidence, and of a later dump, of when the cluster enforces network policies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "FORMAT", "3")
         case = tmp_path_factory.mktemp("new") / "case"
         names = ("findings.json", "audit.jsonl.gz", "dumps.tar.gz", "cloudtrail.json.gz", "findings-runtime.json")
-        kit_json("new", case, *(OLD / "evidence" / name for name in names))
+        later = case.parent / "daemonsets.json"
+        with tarfile.open(OLD / "evidence" / "dumps.tar.gz") as dumps:
+            (member,) = (one for one in dumps.getmembers() if one.name.endswith(later.name))
+            file = dumps.extractfile(member)
+            assert file is not None
+            listed = json.loads(enforcing(DAEMON_SETS, file.read().decode()))
+        for one in listed["items"]:
+            one["metadata"]["resourceVersion"] = "99999999"
+        later.write_text(json.dumps(listed))
+        kit_json("new", case, *(OLD / "evidence" / name for name in names), later)
         shutil.copy(OLD / "marks.jsonl", case)
         yield case
 

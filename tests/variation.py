@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from kit.training.variation import enforcing as as_enforced
 from tests.command import RECORDINGS, kit_json
 
 Event = dict[str, Any]
@@ -54,6 +55,12 @@ def varied(
         assert aws
         path.write_bytes(b"\n".join(orjson.dumps(one) for one in aws(orjson.loads(path.read_bytes()))))
     return evidence
+
+
+def enforcing(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A dump's objects as a cluster has them whose VPC CNI enforces network policies: those of the recordings do not."""
+    text = as_enforced(f"cluster/{resource}.json", orjson.dumps({"items": items}).decode())
+    return list(orjson.loads(text)["items"])
 
 
 def entered(folder: Path, spec: dict[str, Any]) -> Path:

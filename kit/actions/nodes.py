@@ -20,6 +20,7 @@ from kit.actions.action import (
     action_id,
 )
 from kit.actions.effect import Effect
+from kit.actions.moved_pods import moving
 from kit.actions.node_capture import capture_commands, is_checkpointed, what_is_left, why_not_read
 from kit.actions.node_warnings import (
     what_a_cut_off_node_does,
@@ -189,12 +190,6 @@ def _terminate(target: Target, held: Held) -> list[Command]:
     return commands
 
 
-def _evict(target: Target, held: Held) -> list[Command]:
-    """Without --force a pod that nothing starts again stops the command before it evicts any."""
-    drains = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s", "--skip-wait-for-delete-timeout=60")
-    return [kubectl("drain", "", target.key, None, *drains, f"--pod-selector=!{QUARANTINED}")]
-
-
 def _add_nodes(target: Target, held: Held) -> list[Command]:
     """What there is to choose from: how many, of which group, a person decides."""
     return [aws("eks", "list-nodegroups", cluster_name=target.cluster)] if target.cluster else []
@@ -311,7 +306,7 @@ ACTIONS = (
     Action("evict_pods", "contain", "Move the pods that merely ran on each held node to other nodes, as their disruption budgets allow; the attacker's and those of DaemonSets stay", "what a moved pod serves, until its new one is ready",
            effects=(Effect.EVICTS,),
            cannot_undo="a moved pod is not moved back", kinds=("node",),
-           commands=_evict, precondition="the node is cordoned, other nodes have room, and the attacker's pods on it have the label kit-quarantine", only_held=True,
+           commands=moving, precondition="the node is cordoned, and other nodes have room", only_held=True,
            permissions=("kubernetes:nodes:get:{node}", "kubernetes:pods:list", "kubernetes:pods:get", "kubernetes:pods/eviction:create"),
            preview=f"{DRY} of the evictions", check="no pod is left on the node but the attacker's, those of DaemonSets, and those that nothing would start again, which are named",
            impossible=_impossible(on_hybrid=True, without_instance=True),

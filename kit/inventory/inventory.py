@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kit.inventory import cloud
 from kit.inventory.cloud import RoleGrant
 from kit.inventory.lives import lives
+from kit.inventory.network_policies import PolicyFacts, policy_facts
 from kit.inventory.node_facts import Budget, NodeFacts, budgets, node_facts
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, json_of, list_of
@@ -247,6 +248,11 @@ class Inventory:
     def node_facts(self) -> dict[str, NodeFacts]:
         """Node name → what is known of its machine, for the nodes of the dump."""
         return node_facts(self.store, self.node_of_instance)
+
+    @cached_property
+    def policy_facts(self) -> PolicyFacts:
+        """What the dump says of who enforces network policies."""
+        return policy_facts(self.store, self.is_dumped)
 
     @cached_property
     def budgets(self) -> list[Budget]:

@@ -8,9 +8,11 @@ Order: freeze → contain → revoke → capture → eradicate → recover. Sour
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from kit.actions.action import STAGES, Action, Comes, Held, action_id
+from kit.actions.effect import Effect
 from kit.actions.forms import odd_member
 from kit.actions.permission import permissions_for
 from kit.actions.registry import ACTIONS
@@ -29,6 +31,7 @@ from kit.plan.order import (
     without_what_goes_with_its_node,
 )
 from kit.plan.plan import ASKS_NOBODY, Made, Plan, PlannedAction
+from kit.plan.played import Played
 from kit.plan.responder import Responder
 from kit.plan.serving import Serving
 from kit.plan.stopping import without_what_ends_with_its_workload
@@ -80,6 +83,7 @@ def make_plan(
     impossible += [
         {"action": one.action, "target": one.target, "name": one.name, "says": reason} for one, reason in refused
     ]
+    impossible = [one for left_out in impossible for one in _with_what_is_done_instead(left_out, serving, actions)]
     only_exposed = {("pod", uid) for uid in targets.held.exposed_pods}
     review = [
         str(Ref.of(*place))
@@ -88,6 +92,28 @@ def make_plan(
     ]
     place = targets.account, targets.region, targets.cluster
     return Plan(*place, actions, tuple(review), tuple(impossible))
+
+
+def _with_what_is_done_instead(
+    left_out: dict[str, str], serving: Serving, actions: tuple[PlannedAction, ...]
+) -> Iterator[dict[str, str]]:
+    """What a pod that cannot be isolated comes to: the first action of the plan that cuts it off in another way, or ends it.
+
+    Where that comes as early as the isolation would, nothing is left out.
+    """
+    action = ACTIONS[left_out["action"]]
+    if Effect.CUTS_POD_OFF not in action.effects:
+        yield left_out
+        return
+    uid, played = left_out["target"].partition(":")[2], Played(serving.standing, actions)
+    found = dict[str, str]()
+    for pod in (one for one in serving.standing.pods if one.pod.uid == uid):
+        for by, does in ((played.ended(pod), "ends it"), (played.cut_off(pod), "cuts it off")):
+            found |= {by.id: f"{by.action} in {by.stage} {does}"} if by else {}
+    first = next((one for one in actions if one.id in found), None)
+    if first is None or STAGES.index(first.stage) > STAGES.index(action.stage):
+        says = found[first.id] if first else "no action of this plan cuts it off or ends it"
+        yield left_out | {"says": f"{left_out['says']}; {says}"}
 
 
 def _when_not(action: Action, target: Target, targets: Targets) -> list[str]:

@@ -15,7 +15,7 @@ import orjson
 from kit.playbooks.playbook import finding_types, playbook_of
 from kit.training.in_account import as_of_account
 from kit.training.lab import Lab
-from kit.training.variation import TRUTH, Recording, written
+from kit.training.variation import TRUTH, Recording, enforcing, written
 
 _SEVERITY = {"Critical": 9.0, "High": 8.0, "Medium": 5.0, "Low": 2.0, "Variable": 5.0}
 
@@ -46,7 +46,7 @@ class Material:
     def texts(self) -> dict[str, str]:
         """Name → text of the recording's JSON files, without its truth."""
         names = [name for name in self._recording.names if name.endswith(".json") and name != TRUTH]
-        return {name: self._recording.text(name) for name in names}
+        return {name: self._text(name) for name in names}
 
     @cached_property
     def hostile_events(self) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ class Material:
     def objects(self, resource: str) -> list[dict[str, Any]]:
         """The objects of one kind in the dump."""
         name = f"cluster/{resource}.json"
-        return list(json.loads(self._recording.text(name))["items"]) if name in self._recording.names else []
+        return list(json.loads(self._text(name))["items"]) if name in self._recording.names else []
 
     def chance(self, what: str) -> random.Random:
         """Chance for one purpose: the same for a lab and a seed."""
@@ -119,12 +119,12 @@ class Material:
         """The learner's evidence, without truth and without what the lab takes away."""
         for name in self._recording.names:
             if name != TRUTH and not self._is_taken_away(name):
-                text = (
-                    json.dumps({"Findings": self._findings(name)})
-                    if _has_findings(name)
-                    else self._recording.text(name)
-                )
+                text = json.dumps({"Findings": self._findings(name)}) if _has_findings(name) else self._text(name)
                 written(text, folder / name)
+
+    def _text(self, name: str) -> str:
+        """A file of the recording; the lab's cluster enforces network policies, as pods are isolated in it."""
+        return enforcing(name, self._recording.text(name))
 
     def _is_taken_away(self, name: str) -> bool:
         return any(name == one or name.startswith(f"{one}/") for one in self.lab.case.without)

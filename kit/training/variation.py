@@ -21,6 +21,8 @@ AS_RECORDED = 0
 """The seed that changes nothing."""
 
 TRUTH = "ground_truth.json"
+DAEMON_SETS = "cluster/daemonsets.json"
+_NODE_AGENT = {"name": "aws-eks-nodeagent", "image": "agent", "args": ["--enable-network-policy=true"]}
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"
 _HEX = "0123456789abcdef"
 _ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -107,6 +109,18 @@ class Recording:
         """Its ground truth."""
         read: dict[str, Any] = json.loads(self.text(TRUTH))
         return read
+
+
+def enforcing(name: str, text: str) -> str:
+    """A file of a dump as a cluster would have it whose VPC CNI enforces network policies, which those of the recordings do not."""
+    if name != DAEMON_SETS:
+        return text
+    listed = json.loads(text)
+    for one in listed["items"]:
+        running = one["spec"]["template"]["spec"]["containers"]
+        if one["metadata"]["name"] == "aws-node" and _NODE_AGENT not in running:
+            running.append(_NODE_AGENT)
+    return json.dumps(listed)
 
 
 def written(text: str, path: Path) -> None:

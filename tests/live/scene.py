@@ -94,12 +94,12 @@ def standing(
 ) -> Iterator[Scene]:
     """The scene of a recording. enforced: whether the VPC CNI enforces network policies. checkpoints: whether kubelets have the API.
 
-    case: one that is copied instead of made anew.
+    case: one that is copied instead of made anew, of the same evidence.
     """
     source = RECORDINGS / recording
     texts = {str(path.relative_to(source)): path.read_text() for path in source.rglob("*.json")}
     with standing_in(texts, recording, enforced=enforced, checkpoints=checkpoints) as stood:
-        shutil.copytree(case or cases.shared(source), folder / "case")
+        shutil.copytree(case or cases.shared(source, enforced=enforced), folder / "case")
         kubeconfig = stood.kubernetes.kubeconfig(folder / "kubeconfig", stood.arn)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment = own | stood.aws.environment() | {"KUBECONFIG": str(kubeconfig)}

@@ -18,7 +18,7 @@ from kit.training.emulators.aws_emulator import Refusal as AwsRefusal
 from kit.training.emulators.kubernetes_emulator import CUT, Refusal
 from tests.command import KIT, kit
 from tests.live.scene import STOLEN, Scene, add_access_key, comparable, refused, said, standing
-from tests.variation import entered, varied
+from tests.variation import enforcing, entered, varied
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def on_new_runtime(tmp_path: Path) -> Path:
     def newer(resource: str, items: list[Any]) -> list[Any]:
         for item in items if resource == "nodes" else ():
             item["status"]["nodeInfo"]["containerRuntimeVersion"] = "containerd://2.1.5"
-        return items
+        return enforcing(resource, items)
 
     assert kit("new", tmp_path / "newer", varied(STOLEN, tmp_path / "varied", dump=newer)).returncode == 0
     return tmp_path / "newer"

@@ -5,6 +5,7 @@ The programs are the real ones, `aws` and `kubectl`, against the emulators; `doc
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,8 +19,9 @@ import pytest
 
 from kit.training.emulators.kubernetes_access import TOKEN
 from kit.training.emulators.kubernetes_emulator import Call, KubernetesEmulator
-from tests.command import RECORDINGS
+from tests.command import RECORDINGS, kit
 from tests.live.scene import STOLEN, Scene, comparable, standing
+from tests.variation import varied
 
 OPTIONS = ("--keep-address", "203.0.113.7/32")
 # The emulator has no OpenAPI documents to validate an object by, so that kubectl leaves that to the server.
@@ -133,6 +135,51 @@ def test_kubectl_drains_by_evictions_as_a_cluster_has_it(tmp_path: Path, monkeyp
         assert done.returncode == 0, done.stderr
         asked = [call.path for call in emulator.calls if call.method in ("POST", "DELETE")]
         assert asked == ["/api/v1/namespaces/shop/pods/web/eviction"]
+
+
+def test_the_printed_drain_moves_the_pods_that_apply_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kubectl ends pods that have finished, moves none where one stands that nothing starts again, and knows the attacker's by a label alone."""
+
+    def more(resource: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if resource != "pods":
+            return items
+        theirs = next(one for one in items if one["metadata"]["name"] == "worker-73082")
+        moved = next(
+            one for one in items if one["spec"]["nodeName"] == theirs["spec"]["nodeName"] and _starts_again(one)
+        )
+        bare = theirs | {"metadata": theirs["metadata"] | {"name": "bare", "uid": "bare"}}
+        ended = moved | {
+            "metadata": moved["metadata"] | {"name": "ended", "uid": "ended"},
+            "status": {"phase": "Succeeded"},
+        }
+        return [*items, bare, ended]
+
+    evidence = varied("two_incidents", tmp_path, dump=more)
+    assert kit("new", tmp_path / "case", evidence).returncode == 0
+    added = json.loads((evidence / "cluster" / "pods.json").read_text())["items"][-2:]
+    left = list[Any]()
+    for by_hand in (False, True):
+        (tmp_path / str(by_hand)).mkdir()
+        with standing("two_incidents", tmp_path / str(by_hand), enforced=False, case=tmp_path / "case") as scene:
+            scene.kubernetes.add(*({"apiVersion": "v1", "kind": "Pod"} | one for one in added))
+            plan = scene.plan("--only", "keep_objects", "--only", "cordon_node", "--only", "evict_pods")
+            moved = [one for one in plan["actions"] if one["action"] != "keep_objects"]
+            if by_hand:
+                monkeypatch.setattr(scene.kubernetes, "serve", signed(scene.kubernetes.serve))
+                for line in (line for one in moved for line in one["command"]):
+                    said = typed(scene, tmp_path, line)
+                    assert said.returncode == 0, said.stderr
+            else:
+                words = {one["id"]: one["word"] for one in scene.apply(plan["digest"])}
+                assert {words[one["id"]] for one in moved} == {"done"}
+            left.append(state(scene))
+            stays = {f"pods/{one['metadata']['namespace']}/{one['metadata']['name']}" for one in added}
+            assert {*stays, "pods/shop/worker-73082"} <= scene.kubernetes.objects().keys()
+    assert left[0] == left[1]
+
+
+def _starts_again(pod: dict[str, Any]) -> bool:
+    return any(one["kind"] == "ReplicaSet" for one in pod["metadata"].get("ownerReferences") or ())
 
 
 @pytest.mark.parametrize("recording", [STOLEN, *(pytest.param(one, marks=pytest.mark.full) for one in MORE)])

@@ -74,7 +74,7 @@ def test_exports_hold_every_affected_pod(opened: kit.Case) -> None:
 
 def test_the_steps_begin_with_what_the_plans_markdown_begins_with(tmp_path: Path) -> None:
     """What to stop now, in the plan's order, then a row for each action of a stage, and the targets of each by their workload."""
-    case = kit.open_case(cases.copied(tmp_path / "case", RECORDINGS / "exec_kube_system"))
+    case = kit.open_case(cases.copied(tmp_path / "case", RECORDINGS / "exec_kube_system", enforced=True))
     frames = case.plan()
     page = BeautifulSoup(steps.steps(case).html, "html.parser")
     now, whole = page.find_all("table")[:2]

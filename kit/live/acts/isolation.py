@@ -14,6 +14,7 @@ from typing import Any
 
 from kit.actions.isolation import LETS_NOTHING_THROUGH
 from kit.actions.pods import QUARANTINED
+from kit.inventory.network_policies import SETTINGS, Enforcer, enforcer_of
 from kit.inventory.node_kind import AUTO, COMPUTE_TYPE
 from kit.live.acts.act import DOES_NOT_HOLD, HOLDS, Check, act
 from kit.live.acts.cluster import found, labels, meant, on_fargate, selects, title
@@ -25,8 +26,6 @@ from kit.model.pod_spec import containers
 from kit.plan.plan import PlannedAction
 from kit.questions.verdict import CANNOT_TELL
 
-VPC_CNI, OTHER, NOBODY, NOT_TOLD = "VPC CNI", "other", "nobody", "unknown"
-_ENFORCERS = ("calico-node", "canal", "cilium", "antrea-agent", "kube-router", "weave-net")
 _LOOKS, _PAUSE = 5, 1.0  # s; the controller takes a few to hand a policy to the nodes
 _INSTEAD = "or quarantine its node (quarantine_node)"
 
@@ -65,46 +64,26 @@ def _lets_nothing_through(spec: dict[str, Any] | None) -> bool:
     return has | {"podSelector": selector, "policyTypes": sorted(has.get("policyTypes") or [])} == LETS_NOTHING_THROUGH
 
 
-def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[str, str]:
+def enforcer(live: Connection, pod: dict[str, Any]) -> tuple[Enforcer, str]:
     """Who enforces network policies on a pod's node, and what shows it."""
     if on_fargate(pod):
         return (
-            NOBODY,
+            Enforcer.NOBODY,
             "pods on Fargate are not reached by network policies: give it a security group, or delete it once it is kept",
         )
     try:
         running = live.listed(url_path("daemonsets", None))
     except LiveError as error:
-        return NOT_TOLD, error.says
-    by_name = {one["metadata"]["name"]: one for one in running}
-    other = next((name for name in _ENFORCERS if name in by_name), None)
-    if other:
-        return OTHER, f"DaemonSet {other} enforces network policies"
-    auto = _on_auto_mode(live, pod)
-    node_agent = by_name.get("aws-node")
-    if not auto and node_agent is None:
-        return NOT_TOLD, "no DaemonSet is known to enforce network policies"
-    arguments = [
-        str(argument)
-        for one in containers((node_agent or {}).get("spec", {}).get("template", {}).get("spec", {}))
-        if one["name"] == "aws-eks-nodeagent"
-        for argument in one.get("args") or []
-    ]
-    if not auto and "--enable-network-policy=true" not in arguments:
-        return (
-            NOBODY,
-            f"the VPC CNI does not enforce network policies here: set enableNetworkPolicy of its add-on, {_INSTEAD}",
-        )
+        return Enforcer.NOT_TOLD, error.says
+    word, says = enforcer_of(running, lambda: _settings(live), lambda: _on_auto_mode(live, pod))
+    return word, f"{says}, {_INSTEAD}" if word is Enforcer.NOBODY else says
+
+
+def _settings(live: Connection) -> dict[str, Any] | None:
     try:
-        settings = found(live, "configmaps", "kube-system", "amazon-vpc-cni") or {}
+        return found(live, "configmaps", *SETTINGS) or {}
     except Failed:
-        return VPC_CNI, "the VPC CNI's node agent enforces network policies"
-    if (settings.get("data") or {}).get("enable-network-policy-controller") != "true":
-        return (
-            NOBODY,
-            f"the network policy controller is off: set enable-network-policy-controller in ConfigMap kube-system/amazon-vpc-cni, {_INSTEAD}",
-        )
-    return VPC_CNI, "the VPC CNI enforces network policies"
+        return None
 
 
 def _on_auto_mode(live: Connection, pod: dict[str, Any]) -> bool:
@@ -121,7 +100,7 @@ def _isolate(live: Connection, planned: PlannedAction) -> list[Change]:
     if planned.parameters.get("host_network") or spec.get("hostNetwork"):
         raise Refused(f"pod {title(pod)} is on the host network, which no network policy reaches: quarantine its node")
     word, says = enforcer(live, pod)
-    if word == NOBODY:
+    if word is Enforcer.NOBODY:
         raise Refused(f"a network policy would have no effect: {says}")
     doing = f"label {QUARANTINED}=true on"
     if any(one.get("livenessProbe") for one in containers(spec)):
@@ -170,9 +149,9 @@ def _allows(policy: dict[str, Any], pod: dict[str, Any]) -> bool:
 def _enforced(live: Connection, pod: dict[str, Any]) -> Check:
     what, address = f"pod {title(pod)}", pod.get("status", {}).get("podIP")
     word, says = enforcer(live, pod)
-    if word == NOBODY:
+    if word is Enforcer.NOBODY:
         return Check(DOES_NOT_HOLD, f"the policy stands and has no effect: {says}")
-    if word != VPC_CNI:
+    if word is not Enforcer.VPC_CNI:
         port = next((p["containerPort"] for c in containers(pod["spec"]) for p in c.get("ports") or []), "PORT")
         space = pod["metadata"]["namespace"]
         return Check(

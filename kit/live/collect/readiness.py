@@ -14,6 +14,8 @@ from typing import Any
 
 from kit.errors import CallError
 from kit.evidence.intake import Progress
+from kit.inventory.network_policies import SETTINGS, Enforcer, enforcer_of
+from kit.inventory.node_kind import AUTO, COMPUTE_TYPE
 from kit.lenient import dict_of, dicts_of, found_at, list_of
 from kit.live.collect.collection import Collection
 from kit.live.collect.collection_log import CollectionLog
@@ -182,17 +184,25 @@ class _Looks:
         needed_for, listed = "isolation of a pod", self._asked("daemonsets")
         if listed is None:
             return Readiness("network policy enforcement", _CANNOT_TELL, "DaemonSets may not be listed", needed_for)
-        sets = {str(found_at(one, "metadata", "name")): one for each in listed for one in dicts_of(each.get("items"))}
-        other = [name for name in sets if name in ("cilium", "calico-node")]
-        containers = dicts_of(found_at(sets.get("aws-node"), "spec", "template", "spec", "containers"))
-        enforces = "--enable-network-policy=true" in [
-            str(one) for each in containers for one in list_of(each.get("args"))
-        ]
+        sets = [one for each in listed for one in dicts_of(each.get("items"))]
+        word, says = enforcer_of(sets, self._network_settings, self._has_auto_mode)
+        if word in (Enforcer.VPC_CNI, Enforcer.OTHER):
+            return Readiness("network policy enforcement", _YES, says, needed_for)
         values = {"enableNetworkPolicy": "true"}
         mend = aws("eks", "update-addon", cluster_name=self.run.values["cluster"], addon_name="vpc-cni", configuration_values=values)  # fmt: skip
-        if other or enforces:
-            return Readiness("network policy enforcement", _YES, f"{(*other, 'the VPC CNI')[0]} enforces policies", needed_for)  # fmt: skip
-        return Readiness("network policy enforcement", _NO, "nothing that is known to enforce policies runs", needed_for, str(mend))  # fmt: skip
+        return Readiness("network policy enforcement", _NO if word is Enforcer.NOBODY else _CANNOT_TELL, says, needed_for, str(mend))  # fmt: skip
+
+    def _network_settings(self) -> dict[str, Any] | None:
+        listed = self._asked("configmaps")
+        every = [] if listed is None else [one for each in listed for one in dicts_of(each.get("items"))]
+        named = (
+            one for one in every if tuple(found_at(one, "metadata", part) for part in ("namespace", "name")) == SETTINGS
+        )
+        return None if listed is None else next(named, {})
+
+    def _has_auto_mode(self) -> bool:
+        nodes = [one for each in self._asked("nodes") or () for one in dicts_of(each.get("items"))]
+        return any(found_at(one, "metadata", "labels", COMPUTE_TYPE) == AUTO for one in nodes)
 
 
 def _selects_data(selectors: dict[str, Any]) -> bool:

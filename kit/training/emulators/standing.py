@@ -13,6 +13,7 @@ from kit.training.emulators.aws_emulator import AwsEmulator
 from kit.training.emulators.controllers import hands_on, policy_endpoint
 from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
 from kit.training.emulators.kubernetes_kinds import Object, objects_in
+from kit.training.variation import enforcing
 
 _CLUSTER = "aws/eks-describe-cluster.json"
 
@@ -36,11 +37,7 @@ def standing_in(
     """
     account = json.loads(texts[_CLUSTER])["cluster"]
     _, _, _, region, number, _ = account["arn"].split(":")
-    objects = list(objects_in(texts))
-    for one in objects:
-        if enforced and one["kind"] == "DaemonSet" and one["metadata"]["name"] == "aws-node":
-            agent = {"name": "aws-eks-nodeagent", "image": "agent", "args": ["--enable-network-policy=true"]}
-            one["spec"]["template"]["spec"]["containers"].append(agent)
+    objects = list(objects_in({name: enforcing(name, text) if enforced else text for name, text in texts.items()}))
     if enforced:
         name = {"name": "amazon-vpc-cni", "namespace": "kube-system"}
         data = {"enable-network-policy-controller": "true"}
