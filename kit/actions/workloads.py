@@ -119,7 +119,7 @@ ACTIONS = (
     Action("suspend_cronjob", "contain", "Suspend the CronJobs that the attacker made: each run starts a new pod, on any node; pods that run go on", "nothing that is yours, when the list is right", stops_nothing=True, undo="resume it", kinds=("created",),
            effects=(Effect.SUSPENDS,),
            commands=_suspend, precondition="the object stands and is the one that the attacker made",
-           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}"), preview=DRY, check="it is suspended",
+           permissions=("kubernetes:{object}:get:{it}", "kubernetes:{object}:patch:{it}", "kubernetes:pods:list:{space}"), preview=DRY, check="it is suspended; the pods of its Jobs that still run are named",
            applies=lambda target, held: target.key.startswith("cronjobs/")),
     Action("stop_workload", "contain", "Leave the workloads that the attacker made without pods: no replica, no node that a DaemonSet selects, a Job suspended", "nothing that is yours, when the list is right", stops_nothing=True,
            effects=(Effect.STOPS,),

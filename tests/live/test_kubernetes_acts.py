@@ -704,6 +704,16 @@ def test_a_policy_that_would_do_nothing_is_not_made(room: Room, there: Object, s
     assert room.content() == before
 
 
+def test_what_a_suspended_cronjob_started_since_the_dump_and_still_runs_is_named(room: Room) -> None:
+    """No action of the plan is for it."""
+    job = thing("batch/v1", "Job", "sync-29401", metadata=owned("CronJob", "sync"), spec={})
+    ended = pod("sync-29401-b", "10.0.0.12", owned("Job", "sync-29401")) | {"status": {"phase": "Succeeded"}}
+    room.emulator.add(job, pod("sync-29401-a", "10.0.0.11", owned("Job", "sync-29401")), ended)
+    outcome = room.one("apply", ACTS["suspend_cronjob-sync"])
+    assert outcome.word == "done" and outcome.check and outcome.check.word == "holds"
+    assert "pods of its Jobs still run, shop/sync-29401-a: " in outcome.check.says
+
+
 def test_the_policy_of_a_pod_that_is_cut_off_lets_nothing_in_and_nothing_out(room: Room) -> None:
     assert isolated(room).word == "done"
     (policy,) = [one for key, one in room.emulator.content().items() if key.startswith("networkpolicies")]

@@ -86,7 +86,12 @@ def _is_suspended(live: Connection, planned: PlannedAction) -> Check:
     (change,) = _suspend(live, planned)
     if change.look(live) is None:
         return Check(HOLDS, f"{planned.name} is gone")
-    return all_hold(live, [change], f"{planned.name} starts no further pod")
+    check = all_hold(live, [change], f"{planned.name} starts no further pod")
+    left = _pods_left(live, planned, _ENDED)
+    if check.word != HOLDS or not left:
+        return check
+    says = "where no action of this plan ends them, plan again with a new dump"
+    return Check(HOLDS, f"{check.says}; pods of its Jobs still run, {few(left, _MOST)}: {says}")
 
 
 def _restore(live: Connection, planned: PlannedAction) -> list[CreateObject]:
@@ -120,15 +125,20 @@ def _is_gone_with_its_pods(live: Connection, planned: PlannedAction) -> Check:
 
 def _without_pods(live: Connection, planned: PlannedAction, check: Check, ended: Names = ()) -> Check:
     """What a check found, once no pod of the workload stands any more. ended: phases of pods that may stand."""
-    known = planned.parameters
-    pods = live.listed(url_path("pods", known.get("namespace")))
-    running = (one for one in pods if one.get("status", {}).get("phase") not in ended)
-    left = [title(one) for one in running if _is_started_by(one, known["resource"], known["name"])]
+    left = _pods_left(live, planned, ended)
     if not left:
         return Check(HOLDS, f"{check.says}, and its pods are")
     return Check(
         CANNOT_TELL, f"{check.says}, and of its pods {few(left, _MOST)} still stand: look again a minute later"
     )
+
+
+def _pods_left(live: Connection, planned: PlannedAction, ended: Names) -> list[str]:
+    """The pods of a workload that stand, but for those in the phases `ended`."""
+    known = planned.parameters
+    pods = live.listed(url_path("pods", known.get("namespace")))
+    running = (one for one in pods if one.get("status", {}).get("phase") not in ended)
+    return [title(one) for one in running if _is_started_by(one, known["resource"], known["name"])]
 
 
 def _is_started_by(pod: dict[str, Any], resource: str, name: str) -> bool:
