@@ -106,9 +106,9 @@ def in_ecr(folder: Path) -> Path:
     return varied("vanished_deployment", folder, events=renamed, dump=lambda _, items: renamed(items))
 
 
-def untagged(folder: Path) -> Path:
-    """The recording with sessions by Pod Identity that do not name their pod, so that its association alone ends them."""
-    evidence = varied("pod_identity_theft", folder)
+def untagged(folder: Path, recording: str | Path = "pod_identity_theft") -> Path:
+    """A recording with sessions by Pod Identity that do not name their pod, so that its association alone ends them."""
+    evidence = varied(recording, folder)
     for path in (evidence / "aws").glob("eks-describe-pod-identity-association-*.json"):
         path.write_text(path.read_text().replace('"disableSessionTags": false', '"disableSessionTags": true'))
     return evidence

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests import cases
-from tests.command import kit, kit_json
+from tests.command import SAMPLE, kit, kit_json
+from tests.test_guide import untagged
 from tests.test_host_access import EVERY
 from tests.variation import Event, varied
 
@@ -239,3 +240,21 @@ def test_what_would_end_the_way_in_of_whoever_responds_is_refused(shared_nat: Pa
     assert [one["id"] for one in other["actions"]] == [one["id"] for one in whole["actions"]]
     done = kit("plan", shared_nat, "--as", "arn:aws:s3:::bucket")
     assert done.returncode == 2 and "is no IAM role, user or session" in done.stderr
+
+
+@pytest.mark.parametrize("is_tagged", [True, False])
+def test_the_steps_of_a_service_account_keep_an_association_whose_sessions_name_their_pod(
+    is_tagged: bool, tmp_path: Path
+) -> None:
+    """The plan denies these by pod, so that the account's other pods keep what they have."""
+    evidence = SAMPLE if is_tagged else untagged(tmp_path, SAMPLE)
+    steps = {
+        step["says"]
+        for finding in cases.printed("scope", of=cases.shared(evidence))["findings"]
+        for identity in finding["identities"]
+        for step in identity["take_away"]
+        if "Pod Identity" in step["says"]
+    }
+    (says,) = steps
+    assert says.startswith("Deny the sessions of") is is_tagged
+    assert says.startswith("Delete the Pod Identity association") is not is_tagged

@@ -131,7 +131,9 @@ def _of_account(access: Access, identity: Identity, tokens: Tokens) -> Iterator[
         says = f"Delete Secret {secret}: a token in a Secret does not expire"
         yield Step(says, kubectl("delete", "secret", named, where), why)
     for role, grant in access.inventory.service_account_roles.get(account, {}).items():
-        if grant.by_pod_identity:
+        if grant.by_pod_identity and grant.is_tagged:
+            says = f"Deny the sessions of {role} that the attacker's pods have, by their tag; delete the Pod Identity association only if the attacker made it or minted a token of the account: without it all pods of the account stop"
+        elif grant.by_pod_identity:
             says = f"Delete the Pod Identity association that gives {role}, then revoke the role's sessions"
         else:
             says = f"Change the trust policy of {role} (IRSA), then revoke its sessions: its token is judged by STS alone and outlives pod and account"
