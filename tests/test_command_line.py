@@ -104,7 +104,7 @@ TARGETS = (
 _AWS_AUTH = {"uid": UID, "object": json.dumps({"data": {"mapUsers": f"- userarn: {USER}\n  username: ann\n"}})}
 _STORE = SimpleNamespace(rows=lambda sql, **_: [_AWS_AUTH] if "FROM objects" in sql else [])
 HELD = cast(Held, SimpleNamespace(
-    inventory=SimpleNamespace(store=_STORE, node_facts={}), access_mode="API_AND_CONFIG_MAP"
+    inventory=SimpleNamespace(store=_STORE, node_facts={}, pods=[]), access_mode="API_AND_CONFIG_MAP"
 ))  # fmt: skip
 _PROGRAMS = ("aws", "kubectl", "docker", "clamscan", "date")
 _STAND_IN = """#!/bin/sh
