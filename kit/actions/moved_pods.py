@@ -47,8 +47,9 @@ def _staying(target: Target, held: Held) -> Iterator[Thing]:
     """The attacker's pods, and those without an owner that starts them again."""
     theirs = target.known(NodeParameters).affected_pods
     for pod in held.inventory.pods:
-        stands = pod.standing is not False and pod.node == target.key and (pod.uid in theirs or bool(pod.body))
-        if stands and (pod.uid in theirs or not held.inventory.owners(pod)) and _is_named_well(pod):
+        if pod.standing is False or pod.node != target.key or not _is_named_well(pod):
+            continue
+        if pod.uid in theirs or (pod.body and not held.inventory.owners(pod)):
             yield pod
 
 
