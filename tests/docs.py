@@ -354,7 +354,7 @@ def _training() -> str:
         "\n## What a lab is made of\n",
         "A folder in `kit/training/labs` with one `lab.toml`: `title`, `story`, `level`, `minutes`, `family` (one name or a list), `goals`, `prerequisites`",
         "(labs), `questions` (names of the table above) and `case`: `recording`, `finding` (the type of the finding that is asked about), `as_type` (another",
-        "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in), `expected` (a finding like it is put in, of a call of your own people). `stage` makes it a lab that is done.",
+        "type for that finding), `without` (evidence that is taken away), `sample` (AWS's mark of a sample is put in), `expected` (a finding like it is put in, of a call of your own people), `decoys` (another recording: by the seed some of your own people's reads go, and reads like those of the other come). `stage` makes it a lab that is done.",
         'Right answers never stand there. One of your own has `recording = "case"`, the folder beside it.\n',
     ]
     return "\n".join(parts)

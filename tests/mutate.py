@@ -171,6 +171,7 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
             "calls",
             "class_page",
             "class_report",
+            "decoys",
             "grading",
             "kinds",
             "learner_folder",

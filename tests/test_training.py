@@ -41,19 +41,19 @@ def own_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @cache
-def recording(name: str, seed: int) -> Recording:
-    return Recording(CASES[name], seed)
+def recording(name: str, seed: int, decoys: str = "") -> Recording:
+    return Recording(CASES[name], seed, CASES[decoys] if decoys else None)
 
 
 @cache
 def questions(lab: str, seed: int) -> tuple[LabQuestion, ...]:
     one = EVERY[lab]
-    return tuple(asked_of(Material(one, seed, recording(one.case.recording, seed))))
+    return tuple(asked_of(Material(one, seed, recording(one.case.recording, seed, one.case.decoys))))
 
 
 def question(lab: str, name: str, seed: int = SEED) -> LabQuestion:
     one = EVERY[lab]
-    return ASKED_IN_LABS[name](Material(one, seed, recording(one.case.recording, seed)))
+    return ASKED_IN_LABS[name](Material(one, seed, recording(one.case.recording, seed, one.case.decoys)))
 
 
 def mean(lab: str, seed: int, answer: Any) -> float:
@@ -333,6 +333,30 @@ def test_the_scope_of_a_varied_case_is_the_varied_truth(name: str, seed: int, tm
     assert made.offenders == [] and made.baseless == [] and made.affected > 0
 
 
+DECOYS = [name for name, lab in EVERY.items() if lab.case.decoys]
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        pytest.param(name, seed, marks=[] if (name, seed) == (DECOYS[0], 1) else pytest.mark.full)
+        for name in DECOYS
+        for seed in range(1, 11)
+    ],
+)
+def test_decoys_leave_the_truth_as_it_is(name: str, seed: int, tmp_path: Path) -> None:
+    about = EVERY[name].case
+    with_them, without = recording(about.recording, seed, about.decoys), recording(about.recording, seed)
+    listed, bare = (
+        {json.loads(line)["auditID"] for line in one.text("audit.jsonl.gz").split("\n") if line}
+        for one in (with_them, without)
+    )
+    assert len(listed - bare) > 10 and len(bare - listed) > 10
+    with_them.write(tmp_path / "case")
+    made = score(tmp_path / "case")
+    assert made.offenders == [] and made.baseless == [] and made.affected > 0
+
+
 @pytest.mark.parametrize("name", ["stolen_sa_token", "cluster_creator", "exposed_dashboard"])
 def test_nothing_of_the_recording_is_left_in_a_varied_case(name: str) -> None:
     varied, truth = recording(name, 1), json.loads((CASES[name] / TRUTH).read_text())
@@ -504,7 +528,7 @@ def test_a_hint_costs_a_tenth_of_its_question_and_ends(light: Path, tmp_path: Pa
 def test_a_type_that_no_recording_has_and_evidence_that_is_taken_away(tmp_path: Path) -> None:
     for name in ("read-tor-from-pod", "work-without-audit-log"):
         lab = lab_named(name)
-        Material(lab, SEED, recording(lab.case.recording, SEED)).write(tmp_path / name)
+        Material(lab, SEED, recording(lab.case.recording, SEED, lab.case.decoys)).write(tmp_path / name)
     types = {
         one["Type"]
         for path in (tmp_path / "read-tor-from-pod").glob("findings*")

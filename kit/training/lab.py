@@ -28,7 +28,7 @@ class LabCase:
 
     as_type: the type that it gets in the lab, "" for its own. without: files and folders of evidence that are taken away.
     sample: AWS's mark of a sample finding is put into it. expected: a finding like it is put in, of a call of somebody of your own.
-    beside: the folder of a lab of one's own, which has its case beside it.
+    decoys: another recording, after whose reads some of one's own people are put in. beside: the folder of a lab of one's own, which has its case beside it.
     """
 
     recording: str
@@ -37,7 +37,13 @@ class LabCase:
     without: tuple[str, ...] = ()
     sample: bool = False
     expected: bool = False
+    decoys: str = ""
     beside: Path | None = None
+
+    @property
+    def decoys_folder(self) -> Path | None:
+        """Where the recording of the decoys lies."""
+        return CASES / self.decoys if self.decoys else None
 
     @property
     def folder(self) -> Path:

@@ -25,7 +25,7 @@ class Material:
 
     def __init__(self, lab: Lab, seed: int, recording: Recording | None = None) -> None:
         self.lab, self.seed = lab, seed
-        self._recording = recording or Recording(lab.case.folder, seed)
+        self._recording = recording or Recording(lab.case.folder, seed, lab.case.decoys_folder)
         self.truth = self._recording.truth
         self.finding = self._chosen()
         self.finding_id = str(self.finding["Id"])

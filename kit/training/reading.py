@@ -34,6 +34,7 @@ _OF_CASE: dict[str, type] = {
     "without": list,
     "sample": bool,
     "expected": bool,
+    "decoys": str,
 }
 _OF_TRUTH: dict[str, type] = {
     "cluster": str, "account": str, "region": str, "window": dict, "attacker": dict, "attacker_calls": list, "cloudtrail_attacker_events": list,
@@ -133,7 +134,7 @@ class _Reader:
         self._members(read, _MEMBERS, "", optional=("prerequisites", "stage"))
         about = read.get("case")
         if isinstance(about, dict):
-            self._members(about, _OF_CASE, "case.", optional=("as_type", "without", "sample", "expected"))
+            self._members(about, _OF_CASE, "case.", optional=("as_type", "without", "sample", "expected", "decoys"))
         families = read.get("family")
         lists: dict[str, Any] = {name: read.get(name, []) for name in ("goals", "prerequisites", "questions")}
         lists |= {"family": [families] if isinstance(families, str) else families}
@@ -154,6 +155,7 @@ class _Reader:
             tuple(about.get("without", [])),
             about.get("sample", False),
             about.get("expected", False),
+            about.get("decoys", ""),
             self._folder if about["recording"] == OWN_CASE else None,
         )
         self._known(lists, case, read)
@@ -188,6 +190,7 @@ class _Reader:
             *((f"questions[{number}]", one, ASKED_IN_LABS) for number, one in enumerate(lists["questions"])),
             ("case.finding", case.finding, finding_types()),
             *([("case.as_type", case.as_type, finding_types())] if case.as_type else []),
+            *([("case.decoys", case.decoys, recordings()[:-1])] if case.decoys else []),
             ("case.recording", case.recording, [*recordings(), OWN_CASE]),
         ]
         for where, name, every in known:

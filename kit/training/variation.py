@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kit.training.decoys import AUDIT_FILE, with_decoys
+
 AS_RECORDED = 0
 """The seed that changes nothing."""
 
@@ -78,11 +80,13 @@ _EXACT = re.compile(
 
 
 class Recording:
-    """A recording as a seed has it: its files by name, each changed when it is asked for."""
+    """A recording as a seed has it: its files by name, each changed when it is asked for. decoys: another recording, whose reads are put in."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, decoys: Path | None = None) -> None:
         self._given = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
         texts = {name: _text(path) for name, path in self._given.items()}
+        if decoys is not None and seed != AS_RECORDED:
+            _put_in(texts, decoys, seed)
         self._change = Variation(seed, texts) if seed != AS_RECORDED else None
         self._texts = {self._change(name) if self._change else name: text for name, text in texts.items()}
         self._changed = dict[str, str]()
@@ -121,6 +125,13 @@ def enforcing(name: str, text: str) -> str:
         if one["metadata"]["name"] == "aws-node" and _NODE_AGENT not in running:
             running.append(_NODE_AGENT)
     return json.dumps(listed)
+
+
+def _put_in(texts: dict[str, str], decoys: Path, seed: int) -> None:
+    other = json.loads(_text(decoys / TRUTH))
+    texts[AUDIT_FILE] = with_decoys(
+        texts[AUDIT_FILE], json.loads(texts[TRUTH]), _text(decoys / AUDIT_FILE), other, seed
+    )
 
 
 def written(text: str, path: Path) -> None:
