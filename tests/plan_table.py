@@ -144,6 +144,8 @@ def _of_the_attacker(truth: dict[str, Any]) -> set[tuple[str, str]]:
         for kind in ("created", "secret", "token")
         for one in finding.get(_LISTS[kind]) or []
     }
+    # A Secret of the attacker's own making is removed as an object: there is no value of yours to replace.
+    found -= {("secret", key.removeprefix("secrets/")) for kind, key in found if kind == "created"}
     for one in truth["attacker"]["identities"]:
         if one.get("access_key_id"):
             found.add(("access_key", one["access_key_id"]))
