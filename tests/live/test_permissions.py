@@ -104,6 +104,12 @@ def _key(here: Scene) -> None:
     add_access_key(here.aws, "lost", KEY)
 
 
+def _on_auto_mode(here: Scene) -> None:
+    """No node agent, and a node that enforces policies itself."""
+    here.cluster.remove(in_cluster.AGENT)
+    here.cluster.add(in_cluster.AUTO)
+
+
 def _there(*objects: Object) -> Callable[[Scene], None]:
     return lambda here: here.cluster.add(*objects)
 
@@ -149,6 +155,7 @@ for _one in (
     Variant(planned("narrow_endpoint", keep=["203.0.113.7/32"]), cut="UpdateClusterConfig"),
     Variant(planned("narrow_endpoint", keep=["198.51.100.0/24"]), _outside),
     Variant(planned("deactivate_access_key", arn=f"{IAM}:user/lost", access_key_ids=[KEY]), _key),
+    Variant(in_cluster.ACTS["isolate_pod-web-5d-a"], _on_auto_mode),
     Variant(in_cluster.planned("end_service_account_tokens", name="default", recreate=True), _there(DEFAULT)),
     Variant(in_cluster.planned("remove_webhook", resource="mutatingwebhookconfigurations", namespace=None, name="planted", **ANYTHING), _there(HOOK)),
     Variant(in_cluster.planned("remove_secret", resource="secrets", name="planted", **ANYTHING), _there(SECRET)),
