@@ -108,19 +108,22 @@ def test_what_a_collection_asks_besides_becomes_a_row(document: Any, kind: str, 
     assert (placed(document)[0], placed(document)[2]) == (kind, name)
 
 
+def test_a_number_where_a_text_belongs_is_a_text() -> None:
+    assert placed({"associations": [ASSOCIATION | {"namespace": 1}]})[1] == "1"
+    assert placed({"Reservations": [{"OwnerId": 1, "Instances": [{"InstanceId": "i-1"}]}]})[5] == "1"
+
+
 @pytest.mark.parametrize(
     "document",
     [
         {"accessEntries": [1]},
         {"accessEntries": [None]},
-        {"associations": [ASSOCIATION | {"namespace": 1}]},
         {"association": []},
         {"cluster": None},
         {"cluster": {"name": {}}},
         {"identityProviderConfig": {"oidc": "x"}},
         {"Reservations": [{}]},
         {"Reservations": ["x"]},
-        {"Reservations": [{"OwnerId": 1, "Instances": [{"InstanceId": "i-1"}]}]},
         {"Reservations": [{"Instances": [{"InstanceId": "i-1", "Tags": ["x"]}]}]},
         {"associatedAccessPolicies": []},
         {"other": 1},
