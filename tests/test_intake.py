@@ -35,6 +35,7 @@ FIELDS = [
     "first_at",
     "last_at",
     "note",
+    "odd",
 ]
 
 
