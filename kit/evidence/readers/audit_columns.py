@@ -69,11 +69,16 @@ def _time(member: str) -> str:
         f" THEN CAST(make_timestamp(CAST({whole} * {unit} AS BIGINT)) AS TIMESTAMPTZ) END"
     )
     plain = f"replace(upper(trim({member})), ' Z', 'Z')"
-    return (
-        f"coalesce({usual}, CASE WHEN regexp_matches({plain}, '^[12][0-9]{{3}}-') THEN try_cast({plain} AS TIMESTAMPTZ) END,"
-        f" CAST(try_strptime(trim({member}), [{', '.join(map(quoted, _OTHER_FORMS))}]) AS TIMESTAMPTZ),"
+    forms = ", ".join(map(quoted, _OTHER_FORMS))
+    other = (
+        f"coalesce(CAST(try_strptime(trim({member}), [{forms}]) AS TIMESTAMPTZ),"
         # Beside forms without a zone DuckDB gives them the zone of the row before.
         f" try_strptime(trim({member}), '%d/%b/%Y:%H:%M:%S %z'))"
+    )
+    return (
+        f"coalesce({usual}, CASE WHEN regexp_matches({plain}, '^[12][0-9]{{3}}-') THEN try_cast({plain} AS TIMESTAMPTZ)"
+        # `epoch` and `infinity` are moments of 1900 to DuckDB, whatever the form.
+        f" WHEN regexp_matches({member}, '[0-9]') THEN {other} END)"
     )
 
 
