@@ -63,11 +63,15 @@ def _time(member: str) -> str:
     unit = (
         f"CASE WHEN {whole} < 1e11 THEN 1000000 WHEN {whole} < 1e14 THEN 1000 WHEN {whole} < 1e17 THEN 1 ELSE 0.001 END"
     )
-    usual = (
+    return (
         f"CASE WHEN regexp_matches({member}, '^[12][0-9]{{3}}-') THEN try_cast({member} AS TIMESTAMPTZ)"
         f" WHEN regexp_matches({member}, '^(([0-9]{{9,13}}|[0-9]{{15,19}})([.][0-9]+)?|[0-9][.][0-9]+[eE][+]?[0-9]{{1,2}})$')"
         f" THEN CAST(make_timestamp(CAST({whole} * {unit} AS BIGINT)) AS TIMESTAMPTZ) END"
     )
+
+
+def _time_of_any_tool(member: str) -> str:
+    """A time that another tool may have written anew: of one member of an event, for each form takes memory of each batch."""
     plain = f"replace(upper(trim({member})), ' Z', 'Z')"
     forms = ", ".join(map(quoted, _OTHER_FORMS))
     other = (
@@ -76,9 +80,9 @@ def _time(member: str) -> str:
         f" try_strptime(trim({member}), '%d/%b/%Y:%H:%M:%S %z'))"
     )
     return (
-        f"coalesce({usual}, CASE WHEN regexp_matches({plain}, '^[12][0-9]{{3}}-') THEN try_cast({plain} AS TIMESTAMPTZ)"
+        f"coalesce({_time(member)}, CASE WHEN regexp_matches({plain}, '^[12][0-9]{{3}}-') THEN try_cast({plain} AS TIMESTAMPTZ) END,"
         # `epoch` and `infinity` are moments of 1900 to DuckDB, whatever the form.
-        f" WHEN regexp_matches({member}, '[0-9]') THEN {other} END)"
+        f" CASE WHEN regexp_matches({member}, '[0-9]') THEN {other} END)"
     )
 
 
@@ -195,7 +199,7 @@ def columns_of(file: str, careful: bool = False) -> str:
     event = f"json_transform(text, {quoted(json.dumps(EVENT))})"
     parsed = f"SELECT *, {f'TRY({event})' if careful else event} AS event FROM texts"
     taken_out = (
-        f"SELECT *, {_time(_WHEN[0])} AS requested, {_time(_WHEN[2])} AS staged, CASE WHEN event IS NOT NULL AND ({_DOUBTFUL}) THEN {_MISFIT} END AS misfit,"
+        f"SELECT *, {_time_of_any_tool(_WHEN[0])} AS requested, {_time(_WHEN[2])} AS staged, CASE WHEN event IS NOT NULL AND ({_DOUBTFUL}) THEN {_MISFIT} END AS misfit,"
         f" {_taken_out(_USER_EXTRA, _EXTRA, '[0]')} AS in_extra, {_taken_out('annotations', _ANNOTATIONS + _LEGACY_TOKENS)} AS in_annotations,"
         " CASE WHEN responseObject IS NOT NULL AND (objectRef.name IS NULL OR objectRef.uid IS NULL) THEN"
         " json_extract_string(responseObject, ['$.metadata.name', '$.metadata.uid', '$.details.uid']) END AS in_response"
