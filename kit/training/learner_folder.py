@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import tomllib
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,6 +18,7 @@ from kit.training.kinds import LabQuestion
 from kit.training.lab import LAB_LEVELS, USE_WHERE_DONE, Lab
 from kit.training.locking import OPEN_FROM_LEVEL, lock_case
 from kit.training.material import Material
+from kit.training.whole_folder import refuse_taken, writing_folder
 from kit.whole_file import write_whole
 from kit.words import iso, nearest
 
@@ -45,36 +43,21 @@ class Started:
 
 def start_lab(lab: Lab, folder: Path, seed: int, progress: Progress | None = None) -> Started:
     """Make a learner's folder, whole or not at all. Raises TrainingError where something is in its place or it cannot be written."""
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise TrainingError(
-            "something of this name exists already", where=str(folder), next="choose another name for the folder"
-        )
+    refuse_taken(folder)
     material = Material(lab, seed)
     asked = asked_of(material)
     page = lab_page(lab, seed, material.finding_id, asked)
     started = Started(
         lab.name, seed, lab.digest, page_digest(page), __version__, iso(datetime.now(UTC)), str(lab.case.beside or "")
     )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=".kit-train-", ignore_cleanup_errors=True
-        ) as scratch:
-            made = Path(scratch, "made")
-            material.write(Path(scratch, "evidence"))
-            load_new_case(made / LAB_CASE, [str(Path(scratch, "evidence"))], progress=progress)
-            lock_case(made / LAB_CASE, lab)
-            write_whole(made / PAGE, page)
-            if not lab.stage:
-                write_whole(made / ANSWERS, _answer_file(lab.name, seed, asked, {}))
-            write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
-            if folder.is_dir():
-                folder.rmdir()
-            shutil.move(made, folder)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot be written: {error.strerror}", where=str(folder), next="choose another place"
-        ) from error
+    with writing_folder(folder) as (made, beside):
+        material.write(beside / "evidence")
+        load_new_case(made / LAB_CASE, [str(beside / "evidence")], progress=progress)
+        lock_case(made / LAB_CASE, lab)
+        write_whole(made / PAGE, page)
+        if not lab.stage:
+            write_whole(made / ANSWERS, _answer_file(lab.name, seed, asked, {}))
+        write_whole(made / STARTED, json.dumps(asdict(started), indent=1) + "\n")
     return started
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from kit.training.own_truth import differences, truth_of
 from kit.training.reading import LAB_FILE, labs, labs_at
 from kit.training.redaction import Redaction
 from kit.training.variation import AS_RECORDED, TRUTH, written
+from kit.training.whole_folder import refuse_taken, writing_folder
 from kit.whole_file import write_whole
 from kit.words import Names, few
 
@@ -75,31 +73,18 @@ def new_lab(
             where=str(case_dir),
             next="give another name to each with --rename WORD, or say with --keep WORD that a word tells nothing",
         )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kit-lab-", ignore_cleanup_errors=True) as scratch:
-            made = Path(scratch, folder.name)
-            for name, text in changed.items():
-                written(text, made / OWN_CASE / name)
-            _refuse_another_scope(case, mapping, made / OWN_CASE, mapping(finding), Path(scratch, "again"), progress)
-            lab, left_out = _asking(made, case.finding(finding).type, title, story)
-            write_whole(made / LAB_FILE, _as_toml(lab))
-            checked = labs_at(made)[folder.name]
-            if folder.is_dir():
-                folder.rmdir()
-            shutil.move(made, folder)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot be written: {error.strerror}", where=str(folder), next="choose another place"
-        ) from error
+    with writing_folder(folder) as (made, beside):
+        for name, text in changed.items():
+            written(text, made / OWN_CASE / name)
+        _refuse_another_scope(case, mapping, made / OWN_CASE, mapping(finding), beside / "again", progress)
+        lab, left_out = _asking(made, case.finding(finding).type, title, story)
+        write_whole(made / LAB_FILE, _as_toml(lab))
+        checked = labs_at(made)[folder.name]
     return NewLab(replace(checked, case=replace(checked.case, beside=folder)), left_out)
 
 
 def _refuse_name(folder: Path) -> None:
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise TrainingError(
-            "something of this name exists already", where=str(folder), next="choose another name for the folder"
-        )
+    refuse_taken(folder)
     if not _NAME.fullmatch(folder.name) or folder.name in labs():
         why = (
             "is a lab of the kit" if folder.name in labs() else "is no name of a lab: small letters, digits and hyphens"

@@ -13,15 +13,11 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
 from random import Random
 from typing import Any
 
-from kit.training.variation import FIXED, KEY, NETS, THINGS, TRUTH, WORD, Variation, spoken_in
+from kit.training.variation import FIXED, IDS, KEY, NETS, STARTS, THINGS, TRUTH, WORD, Variation, spoken_in
 from kit.words import Names
 
 _EXACT = re.compile(
-    r"(?:\b|(?<=%[0-9A-F]{2}))(?=[0-9a-fAi])(?:"
-    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
-    r"|(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)"
-    r"|(?P<hex>(?:[0-9a-f]{16,64}|[0-9A-F]{32})\b)"
-    r"|(?P<id>A(?:KIA|SIA|ROA|IDA|IPA|NPA|GPA)[A-Z0-9]{12,17}\b)"
+    rf"{STARTS}(?:{IDS}"
     r"|(?P<node>ip-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b)"
     r"|(?<![\d.])(?P<address>\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])"
     r")"

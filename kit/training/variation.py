@@ -67,13 +67,17 @@ _OF_THE_API = re.compile(r'"(?:apiGroup|apiVersion|kind|resource|subresource|ver
 WORD = re.compile(r"[A-Za-z0-9]+")
 # An escape such as \n or %3D is no letter of the word after it.
 _BETWEEN = re.compile(r"((?:%[0-9A-F]{2}|\\.|[^A-Za-z0-9\\])+)")
-_EXACT = re.compile(
-    # All begin at the start of a word, with one of few letters: most places are passed over by that alone.
-    r"(?:\b|(?<=%[0-9A-F]{2}))(?=[0-9a-fAi])(?:"
+# All begin at the start of a word, with one of few letters: most places are passed over by that alone.
+STARTS = r"(?:\b|(?<=%[0-9A-F]{2}))(?=[0-9a-fAi])"
+IDS = (
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
     r"|(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)"
     r"|(?P<hex>(?:[0-9a-f]{16,64}|[0-9A-F]{32})\b)"
     r"|(?P<id>A(?:KIA|SIA|ROA|IDA|IPA|NPA|GPA)[A-Z0-9]{12,17}\b)"
+)
+"""Times and ids, whosever they are."""
+_EXACT = re.compile(
+    rf"{STARTS}(?:{IDS}"
     r"|(?P<node>ip-10-0-\d{1,3}-\d{1,3}\b)"
     r"|(?<![\d.])(?:(?P<private>10\.0\.\d{1,3}\.\d{1,3})|(?P<public>(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d{1,3}))(?![\d.]))"
 )
