@@ -41,6 +41,7 @@ from kit.whole_file import write_whole
 from kit.words import iso
 
 _SIDE_BY_SIDE = 4
+_OF_LOGS = ("FilterLogEvents", "LookupEvents")
 _PAGE = "500"  # objects, as kubectl asks for
 _LOG_BYTES = 64 << 20  # of one container's log
 _PACE = 0.5  # s between two calls of LookupEvents
@@ -176,7 +177,7 @@ class Collection:
                     listed.append(each)
 
     def fetch(self, sent: Sent) -> list[dict[str, Any]]:
-        """All pages of an answer, those alone asked for that are not there. Raises WorkError where no further request would be answered."""
+        """All pages of an answer, of a log none; those alone are asked for that are not there. Raises WorkError where no further request would be answered."""
         answers, pages = list[dict[str, Any]](), self.log.pages(sent.part)
         if any(page["file"] and not (self.log.folder / page["file"]).exists() for page in pages):
             pages = []
@@ -195,9 +196,10 @@ class Collection:
                 self._failed(sent.request, sent.part, error, sent.region)
                 return answers
             number += 1
-            answers.append(self._taken_in(sent, answer))
+            of_log = sent.request.operation in _OF_LOGS
+            # The pages of a log are on the disk, and nobody asks for them: kept too, they filled the memory.
+            answers += [] if of_log else [self._taken_in(sent, answer)]
             nothing = holds_nothing(answer) if sent.request.service != "kubernetes" else not answer.get("items")
-            of_log = sent.request.operation in ("FilterLogEvents", "LookupEvents")
             file = "" if nothing and of_log else sent.file(number, sent.region == self.region)
             more = {"page": number, "next": following if following != token else ""}
             self._arrived(sent.request, sent.part, "empty" if nothing else "ok", file, data, more)
