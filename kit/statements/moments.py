@@ -281,6 +281,7 @@ class Moments:
         actor = Actor(str(who), None, row["source_address"], through)
         let_in = tuple(("let_in", one.key) for one in self.attacker.let_in if one.event_id == row["event_id"])
         secrets = read_by(row)
+        is_write = name.startswith(_WRITES) if row["read_only"] is None else not row["read_only"]
         if row["error_code"]:
             kind, verb, tactic = "tried", "was refused by AWS", "discovery"
         elif name in _SIGN_INS:
@@ -291,12 +292,13 @@ class Moments:
             kind, verb, tactic = "let_in", "called", "persistence"
         elif name in _BLINDS:
             kind, verb, tactic = "changed", "changed what is recorded by", "defense evasion"
-        elif not row["read_only"] if row["read_only"] is not None else name.startswith(_WRITES):
+        elif is_write:
             kind, verb, tactic = "changed", "called", "impact"
         else:
             kind, verb, tactic = "looked", "called", "discovery"
         thing = f"{name} for {few([key for _, key in let_in], 2)}" if let_in else name
-        thing = few([one.says for one in secrets], 3) if kind == "secret" else thing
+        if kind == "secret":
+            thing = few([one.says for one in secrets], 3)
         ref = str(Ref.of("trail", row["event_id"]))
         return Moment(row["event_at"], ref, actor, tactic, kind, verb, thing, let_in)
 
