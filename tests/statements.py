@@ -378,7 +378,7 @@ def _texts_of(brief: dict[str, Any], answers: dict[str, Any]) -> Iterator[str]:
     """All that is said in words."""
     for one in brief["incidents"]:
         yield one["way_in"]["says"]
-        for listed in ("story", "open", "next", "expected_if", "at_risk", "cannot_tell"):
+        for listed in ("story", "undecided", "open", "next", "expected_if", "at_risk", "cannot_tell"):
             yield from (each["says"] for each in one[listed])
     for answer in [*answers["answers"], *(each for one in answers["findings"] for each in one["answers"])]:
         yield from (text for text in (answer["says"], answer["next_step"]) if text)

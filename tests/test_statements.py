@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.attackers import ELSEWHERE, FOES, Told
 from tests.cases import printed, shared
-from tests.command import RECORDINGS, SAMPLE, kit
+from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import NEVER_SAID, plan_of
 
 
@@ -143,3 +145,23 @@ def test_what_opened_the_way_is_not_said_to_be_the_attackers() -> None:
     assert back["advice"]["holds"] is None and back["advice"]["says"].startswith(
         "If rolebindings/shop/debug-586f is not yours"
     )
+
+
+def test_calls_that_may_be_the_attackers_are_asked_about_and_not_passed_over(tmp_path: Path) -> None:
+    foe = next(one for one in FOES if one.name == "another holder")
+    told = Told(RECORDINGS / "oidc_user_impact")
+    foe.change(told)
+    made = told.save(tmp_path)
+    evidence = shutil.copytree(made, tmp_path / "evidence", ignore=shutil.ignore_patterns("ground_truth.json"))
+    kit("new", tmp_path / "case", evidence)
+    (one,) = kit_json("brief", tmp_path / "case")["incidents"]
+    (scoped, *_) = kit_json("scope", tmp_path / "case")["findings"]
+    (maybe,) = one["undecided"]
+    assert maybe["from"] == ELSEWHERE and maybe["calls"] == len(scoped["possible_calls"]) == 5
+    assert set(scoped["possible_calls"]) <= set(told.truth["attacker_calls"])
+    assert ELSEWHERE in maybe["ask"] and "deleted cronjobs/store/report" in maybe["says"]
+    assert "3 calls that may be" in one["story"][-1]["says"]
+    assert {ref for row in one["story"] for ref in row["refs"]}.isdisjoint(maybe["refs"])
+    assert one["active"] == "cannot tell" and "may be the attacker's" in one["cannot_tell"][0]["says"]
+    said = kit("brief", tmp_path / "case").stdout
+    assert "and 5 that may be the attacker's" in said and f"  PERHAPS    {maybe['says']} Ask: {maybe['ask']}" in said

@@ -26,6 +26,7 @@ from kit.statements.moments import Moments
 from kit.statements.open_entry import OpenEntry
 from kit.statements.opening import opened_by
 from kit.statements.story import StoryRow, story
+from kit.statements.undecided import Undecided, undecided_calls
 from kit.store.notes import Note, open_notes
 from kit.words import iso
 
@@ -108,10 +109,12 @@ class Brief:
     def _incident(self, standing: OpenIncident, counted: set[str]) -> dict[str, Any]:
         incident = standing.incident
         numbers = counts(incident, self._rings, "audit" in self._ends, "trail" in self._ends, counted)
-        rows = story(incident, self.scope, self._moments)
+        undecided = undecided_calls(incident, self.scope, self._moments)
+        rows = story(incident, self.scope, self._moments, undecided)
         way = opened_by(incident, self.scope, self._moments)
         times = sorted([event["received_at"] for event in incident.calls] + [one["event_at"] for one in incident.trail])
-        active = self._active(times)
+        maybe = sorted(at for one in undecided for at in one.times)
+        active = self._active(times, maybe)
         return {
             "id": incident.id,
             "findings": [one.finding.id for one in incident.scopes],
@@ -132,23 +135,27 @@ class Brief:
             },
             "counts": _counts(numbers),
             "story": [_row(one) for one in rows],
+            "undecided": [_perhaps(one) for one in undecided],
             "open": [_entry(one, self._joined.ends_by(one)) for one in standing.entries],
             "next": self._chooser.next(standing),
             "at_risk": self._chooser.at_risk(incident, numbers),
             "indicators": _indicators(incident, numbers),
-            "cannot_tell": self._cannot_tell(incident, active, times),
+            "cannot_tell": self._cannot_tell(incident, active, times, maybe),
         }
 
-    def _active(self, times: list[datetime]) -> str:
-        """Whether the attacker may be at it: no when every source goes on for long enough after the last call."""
+    def _active(self, times: list[datetime], maybe: list[datetime]) -> str:
+        """Whether the attacker may be at it: no when every source goes on for long enough after the last call. maybe: of calls that may be the attacker's."""
         if not times or not self._ends:
             return "cannot tell"
         pause = max((later - earlier for earlier, later in pairwise(times)), default=timedelta())
-        if all(end - times[-1] >= max(_QUIET, pause) and end - times[-1] > pause for end in self._ends.values()):
+        last = max([times[-1], *maybe[-1:]])
+        if all(end - last >= max(_QUIET, pause) and end - last > pause for end in self._ends.values()):
             return "no"
         return "yes" if self.now.is_before(max(self._ends.values()) + _FRESH) else "cannot tell"
 
-    def _cannot_tell(self, incident: Incident, active: str, times: list[datetime]) -> list[dict[str, Any]]:
+    def _cannot_tell(
+        self, incident: Incident, active: str, times: list[datetime], maybe: list[datetime]
+    ) -> list[dict[str, Any]]:
         limits = dict.fromkeys(limit for one in incident.scopes for limit in one.limits)
         if "audit" not in self._ends:
             says = "What the attacker did in the cluster cannot be told: there is no audit log"
@@ -159,7 +166,12 @@ class Brief:
             ] = None
         if active == "cannot tell":
             end = max(self._ends.values(), default=None)
-            says = "Whether the attacker is still at it cannot be told: the evidence ends too soon after the last call"
+            last = (
+                "the last call that may be the attacker's"
+                if maybe and times and maybe[-1] > times[-1]
+                else "the last call"
+            )
+            says = f"Whether the attacker is still at it cannot be told: the evidence ends too soon after {last}"
             says = says if times else "Whether the attacker is still at it cannot be told: no call is attributed"
             limits = {Limit(("active",), says, self._since(end)): None, **limits}
         asked = (self.scope.collecting.of(one, incident.gravest.id) for one in limits)
@@ -211,6 +223,23 @@ def _row(row: StoryRow) -> dict[str, Any]:
         "objects": [{"kind": kind, "key": key} for kind, key in row.objects],
         "refs": row.refs,
         "says": row.says,
+    }
+
+
+def _perhaps(calls: Undecided) -> dict[str, Any]:
+    return {
+        "who": calls.actor.name,
+        "as": calls.actor.acting_as,
+        "from": calls.actor.address,
+        "client": calls.user_agent,
+        "calls": len(calls.times),
+        "first_at": iso(calls.times[0]),
+        "last_at": iso(calls.times[-1]),
+        "objects": [{"kind": kind, "key": key} for kind, key in calls.objects],
+        "refs": list(calls.refs),
+        "because": calls.because,
+        "ask": calls.ask,
+        "says": calls.says,
     }
 
 

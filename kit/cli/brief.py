@@ -16,6 +16,7 @@ from kit.words import counted, few
 
 _LINES = (25, 8, 8)  # of the gravest incident, and of the next two; each further one has one
 _OPEN = 8  # entries that are told one by one
+_PERHAPS = 2  # groups of calls that may be the attacker's
 
 
 @click.command(epilog="Example: kit brief case-1")
@@ -111,15 +112,17 @@ def _as_of(ends: dict[str, Any], now: datetime) -> str:
 
 
 def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
-    active = {"yes": "active", "no": "no longer active", "cannot tell": "whether it goes on: cannot tell"}[
+    active = {"yes": "active", "no": "quiet when the logs end", "cannot tell": "whether it goes on: cannot tell"}[
         one["active"]
     ]
     numbers = one["counts"]
     calls = (
         "calls: cannot tell"
         if numbers["calls"] is None
-        else f"{numbers['calls']} calls in the cluster ({numbers['refused']} refused, {numbers['failed']} failed)"
+        else f"{counted(numbers['calls'], 'call')} in the cluster ({numbers['refused']} refused, {numbers['failed']} failed)"
     )
+    maybe = sum(calls["calls"] for calls in one["undecided"])
+    calls += f" and {maybe:,} that may be the attacker's" if maybe else ""
     aws = "calls in AWS: cannot tell" if numbers["aws_calls"] is None else f"{numbers['aws_calls']} in AWS"
     lines = [
         f"{one['title']} · severity {one['severity']:.1f} · {counted(len(one['findings']), 'finding')} · {one['disposition']} · {active}",
@@ -128,6 +131,11 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
     lines += [f"  EXPECTED?  {doubt['says']} Ask: {doubt['ask']}" for doubt in one["expected_if"][:1]]
     lines.append(f"  WAY IN     {one['way_in']['says']}")
     lines += [f"  {(row['at'] or '')[11:19] or '        '}   {row['says']}" for row in one["story"]]
+    perhaps = one["undecided"] if whole else one["undecided"][:_PERHAPS]
+    lines += [f"  PERHAPS    {calls['says']} Ask: {calls['ask']}" for calls in perhaps]
+    if len(one["undecided"]) > len(perhaps):
+        rest = sum(calls["calls"] for calls in one["undecided"][len(perhaps) :])
+        lines.append(f"  PERHAPS    {counted(rest, 'more call')} may be the attacker's (--all)")
     for word, states in (("OPEN", ("usable", "cannot tell")), ("ENDED", ("ended",))):
         entries = [entry for entry in one["open"] if entry["state"] in states]
         if whole:

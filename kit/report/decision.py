@@ -75,7 +75,10 @@ def _incident(one: dict[str, Any]) -> Markup:
         for row in one["story"]
     )
     left = [entry for entry in one["open"] if entry["state"] != "ended"]
-    goes_on = {"yes": "The attacker may be at it now.", "no": "The attacker is no longer active."}
+    goes_on = {
+        "yes": "The attacker may be at it now.",
+        "no": "The logs end quiet: each goes on for longer than the attacker ever paused.",
+    }
     steps = [
         f"{step['effect'].capitalize()} ({'a person' if step['by'] == 'person' else 'kit apply'}, {step['minutes']} min): {step['says']}"
         for step in one["next"]
@@ -89,6 +92,15 @@ def _incident(one: dict[str, Any]) -> Markup:
             Markup(" ").join(in_short(f"{doubt['says']} Ask: {doubt['ask']}", 300) for doubt in one["expected_if"][:1]),
         ),
         Markup("<h3>Timeline (UTC)</h3><table><tbody>{}</tbody></table>").format(story),
+        *(
+            [
+                Markup("<h3>Perhaps the attacker's too</h3>{}").format(
+                    _listed([f"{each['says']} Ask: {each['ask']}" for each in one["undecided"]], "")
+                )
+            ]
+            if one["undecided"]
+            else []
+        ),
         Markup("<h3>Impact</h3><p>Touched: {}. Exposed: {}. Possible: {}.</p>").format(
             *(_numbers(one["counts"][ring]) for ring in ("touched", "exposed", "possible"))
         ),

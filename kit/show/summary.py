@@ -34,7 +34,7 @@ from kit.statements.open_entry import ROTATED
 from kit.words import counted
 
 _TILES: tuple[SubjectName, ...] = ("pod", "node", "service_account", "iam_role", "image", "secret")
-_MOST_OPEN, _MOST_LIMITS = 9, 4  # of one incident
+_MOST_OPEN, _MOST_LIMITS, _MOST_UNDECIDED = 9, 4, 3  # of one incident
 _PART_ENDS = re.compile(r"[;,.] (?![^(]*\))")
 """Where a part of a sentence ends, outside of brackets."""
 _LONG_STORY = 6  # rows
@@ -89,7 +89,7 @@ def summary(case: Case) -> Shown:
 
 def _title(one: dict[str, Any], element: str = "h3") -> Markup:
     """An incident in a line: how grave, what it is, whether it is hostile and goes on."""
-    goes_on = {"yes": ("goes on", "high"), "no": ("no longer active", "quiet")}
+    goes_on = {"yes": ("goes on", "high"), "no": ("quiet when the logs end", "quiet")}
     word, kind = goes_on.get(one["active"], ("whether it goes on: cannot tell", "cannot"))
     hostile = pill(one["disposition"], "high" if one["disposition"] == "hostile" else "cannot")
     title = Markup("{} {} {} {}").format(severity_pill(one["severity"]), safe(one["title"]), hostile, pill(word, kind))
@@ -104,6 +104,7 @@ def _columns(case: Case, one: dict[str, Any]) -> Markup:
     is_long = len(one["story"]) > _LONG_STORY  # so that neither column is much longer
     left = [
         _block("Story", _story(case, one), kind="narrow"),
+        *([_block("Perhaps the attacker's too", _perhaps(case, one), kind="narrow")] if one["undecided"] else []),
         _block("Or is it ours?", _ours(one)),
         _block("Cannot be told", _cannot(one), kind="narrow"),
         *([] if is_long else [goes]),
@@ -147,6 +148,20 @@ def _story(case: Case, one: dict[str, Any]) -> Markup:
     return Markup('<table class="story"><caption>{}, UTC</caption><tbody>{}</tbody></table>').format(
         dated, Markup("").join(rows)
     )
+
+
+def _perhaps(case: Case, one: dict[str, Any]) -> Markup:
+    """Calls that may be the attacker's, and what to ask of them."""
+    row = Markup('<li class="doubt">{} Ask: {} {}</li>')
+    shown = Markup("").join(
+        row.format(
+            in_short(calls["says"], 300), in_short(calls["ask"], 200), evidence_of.link(case, calls["refs"][0], "call")
+        )
+        for calls in one["undecided"][:_MOST_UNDECIDED]
+    )
+    rest = sum(calls["calls"] for calls in one["undecided"][_MOST_UNDECIDED:])
+    more = Markup('<li class="quiet">{}.</li>').format(counted(rest, "more call")) if rest else ""
+    return Markup('<ul class="plain">{}{}</ul>').format(shown, more)
 
 
 def _noun(ref: str) -> str:

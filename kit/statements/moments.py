@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -75,6 +76,17 @@ class Moment:
     objects: tuple[tuple[str, str], ...] = field(default=())
 
 
+def all_done(moments: Iterable[Moment]) -> str:
+    """What some calls did, each verb once with what it was done to."""
+    by_verb = dict[str, dict[str, None]]()
+    for one in moments:
+        by_verb.setdefault(one.verb, {})[one.thing] = None
+    return "; ".join(
+        f"{verb}{': ' if verb.startswith(('was refused', 'failed')) else ' '}{few([one for one in things if one], 4)}".strip()
+        for verb, things in by_verb.items()
+    )
+
+
 def spoken(user_name: str) -> str:
     """A user name in words."""
     if user_name == ANONYMOUS:
@@ -106,7 +118,7 @@ class Moments:
         """The moments of an incident, oldest first, one a call however many stages the log has of it."""
         found = dict[str, Moment]()
         for event in incident.calls:
-            made = self._of_call(event)
+            made = self.of_call(event)
             known = found.get(made.ref)
             if known is None or (made.objects and not known.objects):
                 found[made.ref] = made
@@ -135,7 +147,8 @@ class Moments:
             return f"with the token of pod {pod.namespace}/{pod.name}"
         return ""
 
-    def _of_call(self, event: Event) -> Moment:
+    def of_call(self, event: Event) -> Moment:
+        """A call of the audit log, the attacker's or one that may be."""
         ref, actor = str(self.scope.store.event_ref(event)), self.actor_of(event)
         deeds = [one for one in self.scope.deeds.of(event) if isinstance(one, Deed) and one.certainty == "affected"]
         objects = tuple(dict.fromkeys((one.kind, one.key) for one in deeds))

@@ -5,7 +5,7 @@ Only what opened the way (came_before) and what came of it (followed) may cite c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +14,9 @@ from kit.attribution.deeds import path_of
 from kit.model.refs import Ref
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
-from kit.statements.moments import Actor, Moment, Moments, spoken
-from kit.words import few, lasting
+from kit.statements.moments import Actor, Moment, Moments, all_done, spoken
+from kit.statements.undecided import Undecided
+from kit.words import counted, few, lasting
 
 STORY_ROWS = 9
 _MANY = 60  # runs that are compared with each other; more are joined by actor first
@@ -80,19 +81,19 @@ class _Run:
         return _Run(sorted([*self.moments, *other.moments], key=lambda one: (one.at, one.ref)))
 
 
-def story(incident: Incident, scope: Scope, moments: Moments) -> list[StoryRow]:
-    """The rows of an incident, oldest first."""
-    told = moments.of(incident)
+def story(incident: Incident, scope: Scope, moments: Moments, undecided: list[Undecided]) -> list[StoryRow]:
+    """The rows of an incident, oldest first. undecided: its calls that may be the attacker's, which no row tells."""
+    every_moment = moments.of(incident)
     before = _before(incident, scope)
-    after = _after(told, scope) if told else _reported(incident)
+    after = _after(every_moment, scope, undecided) if every_moment else _reported(incident)
     asides = [row for row in (before, after) if row]
     if len(asides) == 2:
         most = STORY_ROWS - 2
-        rows = [_row(run) for run in _folded(told, most)]
+        rows = [_row(run) for run in _folded(every_moment, most)]
         if len(rows) < 2:
             asides = [row for row in asides if row is before]
     else:
-        rows = [_row(run) for run in _folded(told, STORY_ROWS - len(asides))]
+        rows = [_row(run) for run in _folded(every_moment, STORY_ROWS - len(asides))]
     every = [*rows, *asides]
     every.sort(key=lambda row: (row.at is None, row.at or _NEVER, row.did != "came_before", row.did == "followed"))
     said = set[str]()
@@ -106,10 +107,10 @@ def story(incident: Incident, scope: Scope, moments: Moments) -> list[StoryRow]:
 # ── folding ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _folded(told: list[Moment], most: int) -> list[_Run]:
+def _folded(moments: list[Moment], most: int) -> list[_Run]:
     """Runs of one actor and one aim; where these are more than can be told, the nearest are joined, of one actor first."""
     by_actor = dict[Actor, list[_Run]]()
-    for moment in told:
+    for moment in moments:
         runs = by_actor.setdefault(moment.actor, [])
         if runs and runs[-1].moments[-1].tactic == moment.tactic:
             runs[-1].moments.append(moment)
@@ -167,7 +168,7 @@ def _distance(one: _Run, other: _Run) -> tuple[int, float]:
 def _row(run: _Run) -> StoryRow:
     moments = run.moments
     gravest = min(moments, key=lambda one: _GRAVITY.index(one.kind))
-    said = [f"{actor.says}: {_told([one for one in moments if one.actor == actor])}" for actor in run.actors]
+    said = [f"{actor.says}: {all_done([one for one in moments if one.actor == actor])}" for actor in run.actors]
     lead = gravest.actor
     return StoryRow(
         run.start,
@@ -180,17 +181,6 @@ def _row(run: _Run) -> StoryRow:
         lead.address,
         list(dict.fromkeys(one for moment in moments for one in moment.objects)),
         [one.ref for one in moments],
-    )
-
-
-def _told(moments: Iterable[Moment]) -> str:
-    """What some calls did, each verb once with what it was done to."""
-    by_verb = dict[str, dict[str, None]]()
-    for one in moments:
-        by_verb.setdefault(one.verb, {})[one.thing] = None
-    return "; ".join(
-        f"{verb}{': ' if verb.startswith(('was refused', 'failed')) else ' '}{few([one for one in things if one], 4)}".strip()
-        for verb, things in by_verb.items()
     )
 
 
@@ -217,15 +207,17 @@ def _before(incident: Incident, scope: Scope) -> StoryRow | None:
     )  # fmt: skip
 
 
-def _after(told: list[Moment], scope: Scope) -> StoryRow | None:
-    """What the log shows after the attacker's last call."""
-    last, window = told[-1], scope.window
+def _after(moments: list[Moment], scope: Scope, undecided: list[Undecided]) -> StoryRow | None:
+    """What the log shows after the last call that is the attacker's."""
+    last, window = moments[-1], scope.window
     if window is None or window.end <= last.at:
         return None
     gap = any(end > last.at for _, end in scope.limits.unrecorded)
+    perhaps = sum(at > last.at for one in undecided for at in one.times)
     says = (
-        f"No call of the attacker since, in {lasting(window.end - last.at)} of audit log{' with a gap' if gap else ''}."
+        f"No call of the attacker since, in {lasting(window.end - last.at)} of audit log{' with a gap' if gap else ''}"
     )
+    says += f", but {counted(perhaps, 'call')} that may be." if perhaps else "."
     return StoryRow(last.at, window.end, "end of the evidence", "followed", says, refs=[last.ref])
 
 
