@@ -117,13 +117,13 @@ def _columns(case: Case, one: dict[str, Any]) -> Markup:
 def in_short(text: str, most: int) -> Markup:
     """A sentence of the brief with the names that it holds in short: ARNs without their account, nodes without their domain.
 
-    One of more than `most` letters ends where a part of it does, and says that there is more.
+    One of more than `most` letters ends where a part of it does, with dots that say so.
     """
     shown = short_names(text)
     if len(shown) <= most:
         return with_code(shown)
     ends = [found.start() for found in _PART_ENDS.finditer(shown, 0, most) if not shown[: found.start()].count("`") % 2]
-    return with_code(f"{shown[: ends[-1]]} and more." if ends else f"{shown[:most]}…")
+    return with_code(f"{shown[: ends[-1] if ends else most]} …")
 
 
 def _block(title: str, inside: Markup, kind: str = "") -> Markup:
@@ -268,7 +268,7 @@ def what_was_done(case: Case) -> Markup:
     codes = [call["response_code"] for call in frame_rows(case.calls) if figures.deed(call) == "refused"]
     refused = sum(code in (401, 403) for code in codes)
     parts = [
-        f"{refused:,} were refused" if refused else "",
+        f"{refused:,} {'was' if refused == 1 else 'were'} refused" if refused else "",
         f"{len(codes) - refused:,} failed" if len(codes) > refused else "",
     ]
     # A policy finding's caller, who may be an administrator, has deeds and no hostile call.
@@ -389,7 +389,7 @@ def _vanishing(one: dict[str, Any]) -> Markup:
 def _cannot(one: dict[str, Any]) -> Markup:
     limits = one["cannot_tell"]
     shown = Markup("").join(
-        Markup("<li>{}.</li>").format(in_short(limit["says"], 230)) for limit in limits[:_MOST_LIMITS]
+        Markup("<li>{}</li>").format(in_short(f"{limit['says']}.", 230)) for limit in limits[:_MOST_LIMITS]
     )
     more = (
         f"{len(limits) - _MOST_LIMITS:,} more, and what to collect"
