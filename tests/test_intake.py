@@ -36,6 +36,7 @@ FIELDS = [
     "last_at",
     "note",
     "odd",
+    "unread",
 ]
 
 

@@ -6,16 +6,19 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kit.evidence import gather
 from kit.evidence.intake import load_new_case
 from kit.store.store import Store
 from tests.command import KIT, RECORDINGS, kit, kit_json, told
@@ -162,6 +165,86 @@ def test_folders_that_are_links_or_closed_stand_in_the_ledger(tmp_path: Path) ->
     (evidence / "linked").symlink_to(evidence / "real")
     found = ledger(tmp_path / "case", evidence)
     assert found["evidence/linked"]["note"] == "not taken: a symbolic link"
+
+
+def _nested(folder: Path, depth: int, name: str) -> None:
+    """Folders in each other, also where their path is longer than the system opens."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=here)
+        inside = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inside
+    with os.fdopen(os.open("audit.jsonl", os.O_WRONLY | os.O_CREAT, dir_fd=here), "wb") as file:
+        file.write(b"".join(LINES[:20]))
+    os.close(here)
+
+
+def _odd_files(folder: Path) -> dict[str, str]:
+    """Files and folders that cannot be read, each in its own way, and what has to be said of them."""
+    _nested(folder, 1500, "d")
+    _nested(folder, 60, "e" * 100)
+    with (folder / "holes").open("wb") as file:
+        file.truncate(1 << 42)
+    with zipfile.ZipFile(folder / "locked.zip", "w") as archive:
+        archive.writestr("audit.jsonl", b"".join(LINES[:20]))
+    locked = bytearray((folder / "locked.zip").read_bytes())
+    locked[6] |= 1  # the flag of a password, in both headers
+    locked[locked.rfind(b"PK\1\2") + 8] |= 1
+    (folder / "locked.zip").write_bytes(locked)
+    deep = f"evidence/{'d/' * (gather.DEEPEST_FOLDER + 1)}"[:-1]
+    return {deep: "folders in each other", "evidence/holes": "holes", "evidence/locked.zip/audit.jsonl": "password"}
+
+
+def test_what_cannot_be_read_is_named_with_a_limit_and_the_rest_is_loaded(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    shutil.copy(RECORDING / "findings.json", evidence)
+    (evidence / "nowhere").symlink_to("nothing")
+    os.mkfifo(evidence / "fifo")
+    (evidence / "a.jsonl").write_bytes(b"".join(LINES[:20]))
+    try:
+        says = _odd_files(evidence)
+        found = ledger(tmp_path / "case", evidence)
+    finally:
+        subprocess.run(["rm", "-r", evidence], check=True)  # deeper than Python goes
+    assert found["evidence/a.jsonl"]["rows"] == 20 and not found["evidence/a.jsonl"]["unread"]
+    for path, words in says.items():
+        assert words in found[path]["note"] and found[path]["unread"]
+    long = next(entry for path, entry in found.items() if "eeee" in path)
+    assert "too long" in long["note"] and long["unread"]
+    assert not found["evidence/nowhere"]["unread"] and not found["evidence/fifo"]["unread"]
+    unread = [entry for entry in found.values() if entry["unread"]]
+    for finding in kit_json("scope", tmp_path / "case")["findings"]:
+        assert any(
+            f"{len(unread)} files or folders of the evidence could not be read" in one["says"]
+            for one in finding["limits"]
+        )
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails when it is read")
+def test_a_file_that_fails_when_it_is_read_costs_itself(tmp_path: Path) -> None:
+    found = ledger(tmp_path / "case", RECORDING / "findings.json", "/proc/self/mem")
+    assert found["mem"]["unread"] and "Input/output error" in found["mem"]["note"] and found["findings.json"]["rows"]
+    added = kit_json("add", tmp_path / "case", "/proc/self/mem")["files"]
+    assert [entry["unread"] for entry in added] == [True]
+    assert [entry["path"] for entry in Store(tmp_path / "case").ledger][-1] == added[0]["path"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+@pytest.mark.parametrize("rights", [0o000, 0o444, 0o111], ids=oct)
+def test_a_closed_folder_costs_itself(tmp_path: Path, rights: int) -> None:
+    evidence = tmp_path / "evidence"
+    (evidence / "closed").mkdir(parents=True)
+    shutil.copy(RECORDING / "findings.json", evidence)
+    (evidence / "closed" / "a.jsonl").write_bytes(b"".join(LINES[:20]))
+    (evidence / "closed").chmod(rights)
+    try:
+        found = ledger(tmp_path / "case", evidence)
+    finally:
+        (evidence / "closed").chmod(0o700)
+    assert found["evidence/findings.json"]["rows"]
+    assert [path for path, entry in found.items() if entry["unread"]]
 
 
 def test_a_broken_stream_gives_all_that_comes_before_the_damage(tmp_path: Path) -> None:
@@ -392,6 +475,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from kit.errors import CaseError
+from kit.evidence import gather
 from kit.evidence.intake import load_new_case
 
 def progress(what: str, done: int, total: int) -> None:

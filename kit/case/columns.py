@@ -195,6 +195,7 @@ FRAMES: dict[str, dict[str, str]] = {
         "last_at": "time of the last record",
         "note": "damage, or why it was not taken",
         "odd": "rows of which a part is left out or kept in another form; audit events say it in `repaired`",
+        "unread": "whether its content could not be had, such as a closed folder or a file with a password",
     },
     "objects": {
         "ref": "`object:UID`",
@@ -258,7 +259,7 @@ def meaning(frame: str, column: str) -> str:
 _TYPES = {
     TEXTS: "why_refs findings source_addresses refs came_by take_away services about bound_to deeds blast_radius command waits_for when_not permissions names",
     COUNT: "calls hostile_calls credentials failed bytes records rows duplicates rejects odd line item actions for_person no_undo",
-    pa.bool_(): "standing gone_before outside attacker",
+    pa.bool_(): "standing gone_before outside attacker unread",
     TIME: "created_at deleted_at first_at last_at since ends_at issued_at expires_at start end until received_at event_at",
     pa.int32(): "response_code",
 }

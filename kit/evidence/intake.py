@@ -7,7 +7,6 @@ the ledger names them: it is written last, at once. The same call after a crash 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -16,18 +15,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 
 from kit.errors import CaseError, EvidenceError
+from kit.evidence.copied import copy, hash_of, is_copied, leads_into
 from kit.evidence.coverage import write_coverage
 from kit.evidence.duplicates import set_duplicates_aside
 from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
-from kit.evidence.gather import Given, as_text, gather, stamp_of
+from kit.evidence.gather import Given, as_text, gather, size_of, stamp_of, why_unread
 from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
 from kit.evidence.kept import KEPT, collected_hashes
 from kit.evidence.load import is_done, load
@@ -108,6 +108,7 @@ def add_evidence(case: Path, evidence: Names, progress: Progress | None = None) 
 
 ARCHIVE = FileKind("archive", archive)
 HELD = "the case has it already"
+_OF_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what every file after it would meet too
 
 
 class Addition:
@@ -140,7 +141,7 @@ class Addition:
         self.found = list[LedgerEntry]()
         self.say = progress or (lambda what, done, total: None)
         self.done = 0
-        self.total = 2 * sum(one.path.stat().st_size for one in given if one.path and not one.refusal) or 1
+        self.total = 2 * sum(map(size_of, given)) or 1
 
     def run(self) -> Loaded:
         """Copy, load, and write the ledger, with which the new evidence counts."""
@@ -160,10 +161,10 @@ class Addition:
                 self.found.append(entry)
                 if kind is not None:
                     taken.append((entry, kind))
-            if self.stands and not taken:
+            if self.stands and not taken and not any(entry.unread for entry in self.found):
                 self._clean()
                 return Loaded(self.folder, self.found, [])
-            if not taken:
+            if not taken and not self.stands:
                 raise self._nothing([f"{entry.path} was {entry.note}" for entry in self.found])
             for entry, kind in taken:
                 self._load(place, entry, kind)
@@ -189,40 +190,44 @@ class Addition:
 
     def _looked_at(self, one: Given) -> tuple[LedgerEntry, FileKind | None]:
         if one.refusal:
-            return LedgerEntry(one.name, "", 0, None, note=f"not taken: {one.refusal}"), None
+            return _not_taken(one.name, one.refusal, one.unread), None
         target = self.folder / "evidence" / one.name
         kind, refusal = None, ""
         if one.path is None:
             if sys.stdin is None:
                 raise EvidenceError("standard input is closed", where="-", next="pipe the evidence into it")
-            _copy(sys.stdin.buffer, target, self.folder)
+            copy(sys.stdin.buffer, target, self.folder)
         source = one.path or target
         try:
             try:
                 kind = ARCHIVE if is_archive(source) else file_kind(source)
             except EvidenceError as error:
                 refusal = str(error)
-            digest, size = _hash(source)
-            if self.hashes and digest != self.hashes[one.name]:
-                raise EvidenceError(
-                    "was changed since it was loaded: its hash is not the one in the ledger",
-                    where=str(source),
-                    next="put the original back; nothing of the case is changed until then",
-                )
-            kept = self.held.get(digest)
-            if kept is not None:
-                kind, refusal = None, f"{HELD}, as {kept.path}"
-            keeps = kind is not None or (digest in self.collected and kept is None)
-            if keeps and not self.hashes and not _is_copied(target, digest, size):
-                with source.open("rb") as file:
-                    _copy(file, target, self.folder)
-                digest, size = _hash(target)
+            digest, size = hash_of(source)
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return LedgerEntry(one.name, "", 0, None, note="not taken: its name is too long"), None
-            if isinstance(error, PermissionError) and not os.access(source, os.R_OK):
-                return LedgerEntry(one.name, "", 0, None, note="not taken: no permission to read it"), None
-            raise
+            if self.hashes or error.errno in _OF_MACHINE:  # the case's own evidence has to be there, all of it
+                raise
+            return _not_taken(one.name, why_unread(error), unread=True), None
+        if self.hashes and digest != self.hashes[one.name]:
+            raise EvidenceError(
+                "was changed since it was loaded: its hash is not the one in the ledger",
+                where=str(source),
+                next="put the original back; nothing of the case is changed until then",
+            )
+        held = self.held.get(digest)
+        if held is not None:
+            kind, refusal = None, f"{HELD}, as {held.path}"
+        keeps = kind is not None or (digest in self.collected and held is None)
+        if keeps and not self.hashes:
+            try:
+                if not is_copied(target, digest, size):
+                    with source.open("rb") as file:
+                        copy(file, target, self.folder)
+                    digest, size = hash_of(target)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:  # of the copy: longer than its original's
+                    raise
+                return _not_taken(one.name, why_unread(error), unread=True), None
         if kind is None and one.path is None and not keeps:
             target.unlink()
         note = "" if kind else f"{KEPT if keeps else 'not taken: '}{refusal}"
@@ -243,7 +248,7 @@ class Addition:
             at += 1
             refusal = member.refusal
             if member.file is not None:
-                one.sha256, one.bytes = _hash(member.file)
+                one.sha256, one.bytes = hash_of(member.file)
                 try:
                     kind = file_kind(member.file)
                 except EvidenceError as error:
@@ -251,10 +256,10 @@ class Addition:
                 else:
                     self._load_one(place, one, member.file, kind, 0)
             if refusal:
-                one.note = f"not taken: {refusal}"
+                one.note, one.unread = f"not taken: {refusal}", member.unread
             elif member.damage:
                 one.note = "; ".join(each for each in (member.damage, one.note) if each)
-        entry.note = reading.damage or f"{files:,} files in it"
+        entry.note, entry.unread = reading.damage or f"{files:,} files in it", bool(reading.damage)
 
     def _load_one(self, place: Path, entry: LedgerEntry, path: Path, kind: FileKind, size: int) -> None:
         """Read one file into its parts of the store, unless an earlier call did; the note that it is done is written last."""
@@ -332,7 +337,7 @@ class Addition:
         given = {os.path.realpath(one.path) for one in self.given if one.path}
         for name in _names_in(begun):
             path = evidence / name
-            if name in kept or not _leads_into(evidence, path.parent) or os.path.realpath(path) in given:
+            if name in kept or not leads_into(evidence, path.parent) or os.path.realpath(path) in given:
                 continue
             path.unlink(missing_ok=True)
             for folder in path.parents:
@@ -351,11 +356,11 @@ class Addition:
         make_mask_key(self.folder)
         files = [asdict(entry) for entry in [*self.before, *self.found]]
         if self.stands:  # what is known is not said of the case again and again
-            known = {(entry.sha256, entry.note) for entry in self.before if not entry.taken_as}
+            known = {(entry.sha256 or entry.path, entry.note) for entry in self.before if not entry.taken_as}
             new = [
                 one
                 for one in self.found
-                if one.taken_as or ((one.sha256, one.note) not in known and HELD not in one.note)
+                if one.taken_as or ((one.sha256 or one.path, one.note) not in known and HELD not in one.note)
             ]
             files = [asdict(entry) for entry in [*self.before, *new]]
         write_whole(self.store / "ledger.json", json.dumps({"parts": self.number, "files": files}, indent=1))
@@ -372,28 +377,5 @@ def _names_in(begun: Any) -> list[str]:
     return [name for name in listed if is_below(name)]
 
 
-def _leads_into(folder: Path, path: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def _is_copied(target: Path, digest: str, size: int) -> bool:
-    return target.is_file() and target.stat().st_size == size and _hash(target)[0] == digest
-
-
-def _copy(source: BinaryIO, target: Path, partial: Path) -> None:
-    unfinished = partial / "copying"
-    unfinished.unlink(missing_ok=True)
-    with unfinished.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.chmod(0o400)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not _leads_into(partial / "evidence", target.parent):
-        raise CaseError("a link leads out of the case's evidence", where=str(target.parent), next="remove the link")
-    unfinished.replace(target)
-
-
-def _hash(path: Path) -> tuple[str, int]:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+def _not_taken(name: str, why: str, unread: bool = False) -> LedgerEntry:
+    return LedgerEntry(name, "", 0, None, note=f"not taken: {why}", unread=unread)

@@ -18,7 +18,7 @@ from kit.model.kubernetes import WORKLOADS
 from kit.model.why import AUDIT_LOG, DUMP, WHOLE_FINDING, Limit
 from kit.model.window import Window
 from kit.scope.access_limits import limits_of_aws_auth, limits_of_refusals, limits_without_trail
-from kit.scope.odd_forms import limits_of_forms, limits_of_records
+from kit.scope.odd_forms import limits_of_forms, limits_of_records, limits_of_unread
 from kit.store.store import Store
 from kit.store.tables import TABLES
 from kit.words import Names, few, utc
@@ -132,7 +132,8 @@ class Limits:
         for row in lost:
             says = f"{row['n']} records of {row['file']} could not be read (line {row['line']}: {row['reason']:.120}): what they held cannot be told"
             found.append(Limit(self._shown_by(row["file"]), says, "the same records again, undamaged"))
-        return [*found, *limits_of_records(self.store, self._shown_by), *limits_of_forms(self.store)]
+        found += [*limits_of_records(self.store, self._shown_by), *limits_of_unread(self.store)]
+        return [*found, *limits_of_forms(self.store)]
 
     def _shown_by(self, file: str) -> tuple[str, ...]:
         """The kinds of subjects that a record of a file may show, by what it was taken for."""

@@ -53,6 +53,15 @@ def limits_of_records(store: Store, shown_by: Callable[[str], tuple[str, ...]]) 
             )
 
 
+def limits_of_unread(store: Store) -> Iterator[Limit]:
+    """A limit for the files that were given and whose content could not be had."""
+    unread = [entry for entry in store.ledger if entry["unread"]]
+    if unread:
+        first = f"{unread[0]['path']:.120}, {unread[0]['note']:.120}"
+        says = f"{len(unread)} files or folders of the evidence could not be read, or not whole ({first}): what they hold cannot be told"
+        yield Limit(EVERYTHING, says, "the same files again, where they can be read (the ledger says why not)")
+
+
 def limits_of_forms(store: Store) -> Iterator[Limit]:
     """A limit for each kind of name of which the evidence has some of another form, with where the first stands."""
     for one in _CHECKED:

@@ -89,6 +89,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "taken_as": _is_text,
     **dict.fromkeys(("first_at", "last_at"), _is_time),
     "note": lambda value: isinstance(value, str),
+    "unread": lambda value: isinstance(value, bool),
 }
 """What each member of an entry has to be."""
 
@@ -98,6 +99,7 @@ class LedgerEntry:
     """What became of one file. records = rows + duplicates + rejects; times are ISO 8601 in UTC, None when there are none.
 
     odd: rows of which a part is left out or kept in another form, as the note says; audit events say it themselves.
+    unread: whether its content could not be had, as the note says: what it held cannot be told.
     """
 
     path: str
@@ -112,3 +114,4 @@ class LedgerEntry:
     last_at: str | None = None
     note: str = ""
     odd: int = 0
+    unread: bool = False

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from kit.evidence.formats.stream import BOMB_BYTES, BOMB_RATIO, PIECE, Reader, Reading, head, pieces
 
+NO_FILE = "not a regular file"
 DEEPEST_ARCHIVE = 3  # archives in each other
 MOST_MEMBERS = 100_000  # with those of the archives in it
 LARGEST_MEMBER = (
@@ -42,12 +43,16 @@ _BROKEN = (
 @dataclass(frozen=True)
 class Member:
     """A file in an archive. name: a plain path of its own, made of the archive's. file: its bytes on disk until the next one is
-    asked for; None when it was refused, and why. damage: what ended it early."""
+    asked for; None when it was refused, and why. unread: it was refused, and may hold evidence. damage: what ended it early."""
 
     name: str
     file: Path | None
     refusal: str = ""
     damage: str = ""
+
+    @property
+    def unread(self) -> bool:
+        return self.file is None and self.refusal != NO_FILE
 
 
 def is_archive(path: Path) -> bool:
@@ -145,7 +150,7 @@ def _in_zip(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
                 if info.flag_bits & 1:
                     yield info.filename, None, "it is encrypted: unpack it with its password first"
                 elif info.create_system in _UNIX and (info.external_attr >> 16) & 0o170000 in _NO_CONTENT:
-                    yield info.filename, None, "not a regular file"
+                    yield info.filename, None, NO_FILE
                 elif info.compress_type not in _COMPRESSIONS:
                     says = "its compression (such as Deflate64 of Windows) cannot be read: unpack it and give the files"
                     yield info.filename, None, says
@@ -240,7 +245,7 @@ def _in_tar(path: Path, reading: Reading) -> Iterator[tuple[str, IO[bytes] | Non
                     yield info.name, None, "a file with holes (sparse), which may have any size: unpack it first"
                     continue
                 file = archive.extractfile(info) if info.isreg() else None
-                yield info.name, file, "" if file else "not a regular file"
+                yield info.name, file, "" if file else NO_FILE
             rest: Any = archive.fileobj
             while piece := rest.read(PIECE):
                 if piece.strip(b"\0"):
