@@ -18,7 +18,7 @@ def leads_into(folder: Path, path: Path) -> bool:
 
 def is_copied(target: Path, digest: str, size: int) -> bool:
     """Whether a copy is there and whole."""
-    return target.is_file() and target.stat().st_size == size and hash_of(target)[0] == digest
+    return target.is_file() and target.stat().st_size == size and digest_and_size(target)[0] == digest
 
 
 def copy(source: BinaryIO, target: Path, partial: Path) -> None:
@@ -36,7 +36,7 @@ def copy(source: BinaryIO, target: Path, partial: Path) -> None:
     unfinished.replace(target)
 
 
-def hash_of(path: Path) -> tuple[str, int]:
+def digest_and_size(path: Path) -> tuple[str, int]:
     """The SHA-256 of a file and its bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size

@@ -183,7 +183,7 @@ def why_unread(error: OSError) -> str:
     return f"it cannot be read ({error.strerror or error})"
 
 
-def size_of(one: Given) -> int:
+def bytes_to_read(one: Given) -> int:
     """The bytes of a file that is read; 0 for what is not, or not any more."""
     try:
         return one.path.stat().st_size if one.path and not one.refusal else 0

@@ -21,13 +21,13 @@ import duckdb
 import pyarrow.parquet as pq
 
 from kit.errors import CaseError, EvidenceError
-from kit.evidence.copied import copy, hash_of, is_copied, leads_into
+from kit.evidence.copied import copy, digest_and_size, is_copied, leads_into
 from kit.evidence.coverage import write_coverage
 from kit.evidence.duplicates import set_duplicates_aside
 from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
-from kit.evidence.gather import Given, as_text, gather, size_of, stamp_of, why_unread
+from kit.evidence.gather import Given, as_text, gather, bytes_to_read, stamp_of, why_unread
 from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
 from kit.evidence.kept import KEPT, collected_hashes
 from kit.evidence.load import is_done, load
@@ -141,7 +141,7 @@ class Addition:
         self.found = list[LedgerEntry]()
         self.say = progress or (lambda what, done, total: None)
         self.done = 0
-        self.total = 2 * sum(map(size_of, given)) or 1
+        self.total = 2 * sum(map(bytes_to_read, given)) or 1
 
     def run(self) -> Loaded:
         """Copy, load, and write the ledger, with which the new evidence counts."""
@@ -203,7 +203,7 @@ class Addition:
                 kind = ARCHIVE if is_archive(source) else file_kind(source)
             except EvidenceError as error:
                 refusal = str(error)
-            digest, size = hash_of(source)
+            digest, size = digest_and_size(source)
         except OSError as error:
             if self.hashes or error.errno in _OF_MACHINE:  # the case's own evidence has to be there, all of it
                 raise
@@ -223,7 +223,7 @@ class Addition:
                 if not is_copied(target, digest, size):
                     with source.open("rb") as file:
                         copy(file, target, self.folder)
-                    digest, size = hash_of(target)
+                    digest, size = digest_and_size(target)
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:  # of the copy: longer than its original's
                     raise
@@ -248,7 +248,7 @@ class Addition:
             at += 1
             refusal = member.refusal
             if member.file is not None:
-                one.sha256, one.bytes = hash_of(member.file)
+                one.sha256, one.bytes = digest_and_size(member.file)
                 try:
                     kind = file_kind(member.file)
                 except EvidenceError as error:
