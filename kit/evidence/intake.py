@@ -27,7 +27,7 @@ from kit.evidence.duplicates import set_duplicates_aside
 from kit.evidence.formats import archive
 from kit.evidence.formats.archive import is_archive, members
 from kit.evidence.formats.stream import Reading
-from kit.evidence.gather import Given, as_text, gather, bytes_to_read, stamp_of, why_unread
+from kit.evidence.gather import Given, as_text, bytes_to_read, gather, stamp_of, why_unread
 from kit.evidence.in_work import FIRST_MADE, INPUTS, LOCK, alone, writing
 from kit.evidence.kept import KEPT, collected_hashes
 from kit.evidence.load import is_done, load
