@@ -43,7 +43,7 @@ _BROKEN = (
 @dataclass(frozen=True)
 class Member:
     """A file in an archive. name: a plain path of its own, made of the archive's. file: its bytes on disk until the next one is
-    asked for; None when it was refused, and why. unread: it was refused, and may hold evidence. damage: what ended it early."""
+    asked for; None when it was refused, and why. damage: what ended it early."""
 
     name: str
     file: Path | None
@@ -52,6 +52,7 @@ class Member:
 
     @property
     def unread(self) -> bool:
+        """Whether it was refused, and may hold evidence."""
         return self.file is None and self.refusal != NO_FILE
 
 
