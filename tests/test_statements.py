@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import pytest
 
 from tests.attackers import ELSEWHERE, FOES, Told
 from tests.cases import printed, shared
-from tests.command import RECORDINGS, SAMPLE, kit, kit_json
+from tests.command import RECORDINGS, SAMPLE, SHARED, kit, kit_json
 from tests.statements import NEVER_SAID, plan_of
+
+MINER = SHARED / "data" / "recordings" / "miner_daemonset"
+BESIDE = pytest.mark.skipif(not MINER.exists(), reason="the recordings beside the project are not here")
 
 
 def answered(recording: Path, question: str) -> list[dict[str, Any]]:
@@ -165,3 +170,65 @@ def test_calls_that_may_be_the_attackers_are_asked_about_and_not_passed_over(tmp
     assert one["active"] == "cannot tell" and "may be the attacker's" in one["cannot_tell"][0]["says"]
     said = kit("brief", tmp_path / "case").stdout
     assert "and 5 that may be the attacker's" in said and f"  PERHAPS    {maybe['says']} Ask: {maybe['ask']}" in said
+
+
+def test_a_log_begins_with_the_first_event_that_was_written_not_with_a_watch_of_long_before() -> None:
+    """A watch is written when it ends, with the time at which it began: that is before the log did."""
+    with gzip.open(RECORDINGS / "exec_kube_system" / "audit.jsonl.gz", "rt") as log:
+        events = [json.loads(line) for line in log]
+    written = min(event["stageTimestamp"] for event in events)
+    (incident,) = incidents(RECORDINGS / "exec_kube_system")
+    calls = {ref for row in incident["story"] for ref in row["refs"]}
+    hostile = (one["requestReceivedTimestamp"] for one in events if f"audit:{one['auditID']}" in calls)
+    first = datetime.fromisoformat(min(hostile))
+    (short,) = answered(RECORDINGS / "exec_kube_system", "is_it_new")
+    said = re.search(r"begins (\d+) seconds before", short["says"])
+    before = (first - datetime.fromisoformat(written)).total_seconds()
+    assert said and before - 2 < int(said[1]) <= before  # the finding's first bad sign has whole seconds
+    assert "begins 20 seconds before" in incident["expected_if"][0]["says"]
+
+
+def test_what_was_tried_is_told_with_the_part_of_the_object_that_it_was_about() -> None:
+    """To run a command in a pod is a create of pods/exec: without the part it reads as if a pod had been created."""
+    (incident,) = incidents(RECORDINGS / "exec_kube_system")
+    assert any("failed: create exec of pods/kube-system/coredns-" in row["says"] for row in incident["story"])
+    assert "(create pods/exec)" in incident["expected_if"][0]["says"]
+
+
+@BESIDE
+def test_what_was_made_and_then_changed_is_one_thing_and_told_with_its_new_image() -> None:
+    (incident,) = incidents(MINER)
+    changed = next(row["says"] for row in incident["story"] if "; changed daemonsets/" in row["says"])
+    assert "node-exporter (since then runs docker.io/xmrig/xmrig:6.22.2)" in changed
+    for question, said in (("workloads_written", "1 workload was written"), ("ways_back", "1 way back")):
+        (answer,) = answered(MINER, question)
+        assert answer["says"].startswith(said) and answer["says"].count("daemonsets/delivery/node-exporter") == 1
+    (images,) = answered(MINER, "images_brought_in")
+    assert images["says"].startswith(
+        "1 image was brought in, new here: ghcr.io/kinsing/kdevtmpfsi:latest. New here too"
+    )
+    (nodes,) = answered(MINER, "node_reached")
+    assert nodes["advice"]["says"].count("compute.internal") == 3 and "its instance" not in nodes["advice"]["says"]
+    (added,) = (one for one in plan_of(MINER)["actions"] if one["action"] == "add_nodes")
+    assert "runs privileged" in added["why"][0]["says"]
+
+
+def test_pods_of_one_workload_are_told_by_each_reason() -> None:
+    """Of 35 pods of a workload 15 ran on the node: no reason of some is said of all."""
+    lines = kit("scope", shared(SAMPLE)).stdout.splitlines()
+    (etl,) = (line for line in lines if line.startswith("  warehouse/etl-"))
+    assert "; 20: it runs under warehouse/etl" in etl and "; 15: it ran on ip-10-0-2-185" in etl
+
+
+def test_no_action_has_the_birth_of_its_target_as_its_reason() -> None:
+    for recording in (SAMPLE, RECORDINGS / "anonymous_access", RECORDINGS / "stolen_sa_token"):
+        for action in plan_of(recording)["actions"]:
+            first = action["why"][0]["says"]
+            assert not first.startswith(("created by system:", "stands in ", "ran on node ", "was changed")), action
+
+
+def test_one_is_told_as_one() -> None:
+    said = kit("answers", shared(RECORDINGS / "stolen_sa_token")).stdout
+    assert "1 more findings" not in said
+    lost = [one["says"] for one in plan_of(RECORDINGS / "exec_kube_system")["vanishing"]]
+    assert any("1 affected pod went with the pod, " in one for one in lost)

@@ -182,6 +182,11 @@ def may_be_of(event: Event, credentials: frozenset[str]) -> bool:
     return not credentials or not own or bool(own & credentials)
 
 
+def resource_of(event: Mapping[str, Any]) -> str:
+    """The resource of a call with its subresource, as in pods/exec; its path where it has none."""
+    return "/".join(part for part in (event["resource"], event["subresource"]) if part) or event["request_uri"] or ""
+
+
 def let_through(event: Event) -> bool:
     """Whether the server did what was asked: 2xx, or 101 for a connection that was upgraded (RFC 9110, 15.2.2)."""
     code = event["response_code"]

@@ -53,8 +53,8 @@ def brief(case: Path, as_json: bool, whole: bool, since: str, now: str, without_
 
 def _since_lines(news: dict[str, Any]) -> list[str]:
     """What is new, and which statements changed."""
-    calls = f"{news['calls']} calls in the cluster ({news['refused']} refused, {news['failed']} failed), {news['aws_calls']} in AWS"
-    number = f"{len(news['findings'])} findings, {calls}, {len(news['opened'])} opened, {len(news['closed'])} ended"
+    calls = f"{counted(news['calls'], 'call')} in the cluster ({news['refused']} refused, {news['failed']} failed), {news['aws_calls']} in AWS"
+    number = f"{counted(len(news['findings']), 'finding')}, {calls}, {len(news['opened'])} opened, {len(news['closed'])} ended"
     lines = [f"SINCE {news['since']}: {number}, evidence: {', '.join(news['evidence']) or 'none'}."]
     lines += [f"  OPENED     {entry['says']}" for entry in news["opened"]]
     lines += [f"  ENDED      {entry['says']}" for entry in news["closed"]]
@@ -88,7 +88,7 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
     for one in said["no_incident"][: None if whole else 3]:
         lines.append(f"no incident: finding {one['finding']}: {one['says']}")
     if len(said["no_incident"]) > 3 and not whole:
-        lines.append(f"no incident: {len(said['no_incident']) - 3} more findings (--all)")
+        lines.append(f"no incident: {counted(len(said['no_incident']) - 3, 'more finding')} (--all)")
     for note in said["notes"][: None if whole else 5]:
         due = f", due {note['due'][:16].replace('T', ' ')} UTC" if note["due"] else ""
         lines.append(f"NOTE {note['number']}: {note['text']} ({note['owner'] or 'nobody'}{due})")

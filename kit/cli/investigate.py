@@ -19,6 +19,7 @@ from kit.cli.terminal import (
     table_with,
 )
 from kit.model.why import collecting_words
+from kit.words import counted
 
 if TYPE_CHECKING:
     from kit.case.scope_json import ScopeJson, SubjectJson
@@ -110,9 +111,9 @@ def _print_whole_scope(result: ScopeJson) -> None:
                 )
             if subjects:
                 print_table(table)
-        counted = f"{len(one['calls'])} calls of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"
+        calls = f"{counted(len(one['calls']), 'call')} of the attacker in the audit log, {len(one['aws_calls'])} in CloudTrail"
         maybe = f"; {len(one['possible_calls'])} more may be" if one["possible_calls"] else ""
-        click.echo(counted + maybe)
+        click.echo(calls + maybe)
         for identity in one["identities"]:
             hostile = sum(source["hostile_calls"] for source in identity["sources"])
             zero = "; ".join(why["says"] for why in identity["patient_zero"])
@@ -176,9 +177,8 @@ def answers(case: Path, finding: str, start: str, end: str, without_marks: bool,
                 dict.fromkeys(id_ for each in said["answers"] if each["incident"] == shown for id_ in each["findings"])
             )
             click.echo()
-            click.echo(
-                printable(f"{shown}: {titles[of[0]]}{f' and {len(of) - 1} more findings' if len(of) > 1 else ''}")
-            )
+            more = f" and {counted(len(of) - 1, 'more finding')}" if len(of) > 1 else ""
+            click.echo(printable(f"{shown}: {titles[of[0]]}{more}"))
         _print_answer(answer)
     in_incident = {id_ for answer in said["answers"] for id_ in answer["findings"]}
     for one in (each for each in said["findings"] if each["id"] not in in_incident):

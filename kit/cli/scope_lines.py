@@ -16,6 +16,7 @@ _NAMED = 6  # of one kind, or of one workload
 _LIMITS = 5
 _WORKLOADS = 20
 _APART = 4
+_REASONS = 2  # why pods of one workload are affected
 _OWN = 2  # of the kit's own requests
 _ORDER = (
     ("Secrets", ("secret", "config_map")),
@@ -47,7 +48,7 @@ def scope_lines(result: ScopeJson) -> list[str]:
     lines += list(_pods(affected))
     limits = list(dict.fromkeys(limit["says"] for one in result["findings"] for limit in one["limits"]))
     lines += [f"cannot tell: {says}." for says in limits[:_LIMITS]]
-    lines += [f"cannot tell: {len(limits) - _LIMITS} more limits (--all)"] if len(limits) > _LIMITS else []
+    lines += [f"cannot tell: {counted(len(limits) - _LIMITS, 'more limit')} (--all)"] if len(limits) > _LIMITS else []
     lines += _section("Images and secrets in reach", every, _LAST)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"{len(lines) - MOST_LINES + 1} more lines (--all)"]
@@ -108,7 +109,7 @@ def _apart(result: ScopeJson) -> Iterator[str]:
         yield "Told apart"
     yield from (f"  {one}" for one in says[:_APART])
     if len(says) > _APART:
-        yield f"  {len(says) - _APART} more groups of calls (--all)"
+        yield f"  {counted(len(says) - _APART, 'more group')} of calls (--all)"
 
 
 def _pods(affected: list[SubjectJson]) -> Iterator[str]:
@@ -123,7 +124,9 @@ def _pods(affected: list[SubjectJson]) -> Iterator[str]:
     for name, pods in most[:_WORKLOADS]:
         stand = sum(one["standing"] is True for one in pods)
         nodes = sorted({str(one["node"]) for one in pods if one["node"]})
-        why = pods[0]["why"][0]["says"]
-        yield f"  {name}: {counted(len(pods), 'pod')}, {stand} standing, on {counted(len(nodes), 'node')}; {why}"
+        whys = Counter(one["why"][0]["says"] for one in pods).most_common()
+        why = whys[0][0] if len(whys) == 1 else "; ".join(f"{number}: {says}" for says, number in whys[:_REASONS])
+        more = f"; {sum(number for _, number in whys[_REASONS:])} for other reasons" if len(whys) > _REASONS else ""
+        yield f"  {name}: {counted(len(pods), 'pod')}, {stand} standing, on {counted(len(nodes), 'node')}; {why}{more}"
     if len(most) > _WORKLOADS:
-        yield f"  {len(most) - _WORKLOADS} more workloads (--all)"
+        yield f"  {counted(len(most) - _WORKLOADS, 'more workload')} (--all)"

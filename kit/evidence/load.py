@@ -22,7 +22,7 @@ from kit.evidence.sniff import ALL_LISTS, FileKind, holds_records
 from kit.store import tables
 from kit.store.ledger import LedgerEntry, entry_of
 from kit.store.parquet import read_parquet
-from kit.words import iso
+from kit.words import counted, iso
 
 Told = Callable[[int, int], None]
 """Called with the bytes of the file that are read and the records that were found."""
@@ -57,14 +57,12 @@ def load(path: Path, kind: FileKind, parts: Parts, told: Told) -> None:
     entry.taken_as = " and ".join(parts.used)
     entry.note = reading.damage
     if broken and kind.form == JSON and not reading.damage:
-        entry.note = (
-            f"damaged in {broken} places: what stands from there to the next record on a line of its own is not read"
-        )
+        entry.note = f"damaged in {counted(broken, 'place')}: what stands from there to the next record on a line of its own is not read"
     if parts.repaired:
-        odd = f"{len(parts.repaired)} records hold what no JSON parser does ({parts.repaired[0]}), perhaps to hide them: kept, that part in another form"
+        odd = f"{counted(len(parts.repaired), 'record')} {'holds' if len(parts.repaired) == 1 else 'hold'} what no JSON parser does ({parts.repaired[0]}), perhaps to hide them: kept, that part in another form"
         entry.note = "; ".join(one for one in (entry.note, odd) if one)
     if parts.odd:
-        odd = f"{len(parts.odd)} records have odd members, which are left out ({parts.odd[0]})"
+        odd = f"{counted(len(parts.odd), 'record')} {'has' if len(parts.odd) == 1 else 'have'} odd members, which are left out ({parts.odd[0]})"
         entry.note = "; ".join(one for one in (entry.note, odd) if one)
     entry.odd = len(parts.repaired) + len(parts.odd)
     entry.rows, entry.rejects = parts.rows, parts.rejects

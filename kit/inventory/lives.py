@@ -20,7 +20,7 @@ from kit.lenient import dict_of, json_of, text_of, time_of
 from kit.model.identity import SERVICE_ACCOUNT
 from kit.model.kubernetes import FOLLOWED
 from kit.model.refs import Ref
-from kit.model.why import Why
+from kit.model.why import Rule, Why
 from kit.store.queries import LIVES, SELECTIONS, WRITES_AT, WRITES_OF, groups
 from kit.store.store import Store
 from kit.words import Names
@@ -89,7 +89,7 @@ def _from_dump(store: Store) -> dict[str, Thing]:
                 standing=True,
                 body=body,
                 node=text_of(body["spec"].get("nodeName")) if row["resource"] == "pods" else None,
-                why=(Why(Ref.of("object", row["uid"]), "stands in the cluster dump"),),
+                why=(Why(Ref.of("object", row["uid"]), "stands in the cluster dump", Rule.LIFE),),
             )
     return found
 
@@ -117,13 +117,15 @@ def _from_log(store: Store, resources: Names, with_earlier: bool) -> dict[str, T
         placed = dict_of(row.get("placed"))
         why = list[Why]()
         if row.get("created"):
-            why.append(Why(refs[_place(row["created"])], f"created by {row['created']['user_name']}"))
+            why.append(Why(refs[_place(row["created"])], f"created by {row['created']['user_name']}", Rule.LIFE))
         if placed:
-            why.append(Why(refs[_place(placed)], f"ran on node {placed['node']}"))
+            why.append(Why(refs[_place(placed)], f"ran on node {placed['node']}", Rule.LIFE))
         if row.get("deleted"):
-            why.append(Why(refs[_place(row["deleted"])], f"deletion asked for by {row['deleted']['user_name']}"))
+            why.append(
+                Why(refs[_place(row["deleted"])], f"deletion asked for by {row['deleted']['user_name']}", Rule.LIFE)
+            )
         if not why:
-            why.append(Why(refs[_place(row["first"])], "was changed"))
+            why.append(Why(refs[_place(row["first"])], "was changed", Rule.LIFE))
         found[uid] = Thing(
             resource=row["resource"],
             namespace=row["namespace"] or None,

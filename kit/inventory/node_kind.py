@@ -32,13 +32,13 @@ WITHOUT_INSTANCE: dict[str, str] = {
     HYBRID: f"{NODE_KIND_WORDS[HYBRID]}: keep it, cut it off and switch it off where it stands",
 }
 """Kind of node without an instance in EC2 → what it is, and what is done instead."""
-_BY_PLAN = "capture its instance and replace it by the plan"
+_BY_PLAN = "capture first, then replace by the plan"
 HELD_NODE: dict[NodeKind, str] = {
     MANAGED: _BY_PLAN,
     OWN_GROUP: _BY_PLAN,
     UNKNOWN: _BY_PLAN,
-    KARPENTER: "capture its volumes, then delete the node: Karpenter ends its instance",
-    AUTO: "capture its volumes, then delete the node: EKS Auto Mode ends its instance, which nobody else can cut off",
+    KARPENTER: "capture the volumes, then delete the Node object: Karpenter ends the instance",
+    AUTO: "capture the volumes, then delete the Node object: EKS Auto Mode ends the instance, which nobody else can cut off",
     FARGATE: "keep what kubectl shows of its pod, then delete the pod: the Fargate node goes with it",
     HYBRID: "keep your own machine, cut it off and switch it off where it stands",
 }

@@ -50,6 +50,8 @@ class Rule(Enum):
 
     PRESENT = auto()
     """It ran there, stands there, belongs to it."""
+    LIFE = auto()
+    """Who created or deleted it, where it was placed, that it stands: what it is, and no reason to act on it."""
     FINDING = auto()
     """The finding says so, or is about the caller that it names."""
     NAMED_NODE = auto()

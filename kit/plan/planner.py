@@ -152,9 +152,9 @@ def _whys(scope: Scope) -> dict[tuple[str, str], list[dict[str, str]]]:
     }
 
 
-def _weight(why: Why) -> tuple[bool, str]:
-    """What the finding says and what the attacker did comes before what merely ran there."""
-    return why.rule is Rule.PRESENT, why.says
+def _weight(why: Why) -> tuple[int, str]:
+    """What the finding says and what the attacker did comes before what merely ran there, and who created a pod last."""
+    return (Rule.PRESENT, Rule.LIFE).index(why.rule) + 1 if why.rule in (Rule.PRESENT, Rule.LIFE) else 0, why.says
 
 
 def _planned(

@@ -55,7 +55,7 @@ class Stopping:
                 continue
             owners = self.held.inventory.owners(pod.thing)
             path = f"{owners[-1].resource}/{pod.thing.namespace}/{owners[-1].name}" if owners else ""
-            if rules <= {Rule.PRESENT, Rule.INJECTED} and Rule.INJECTED in rules and pod.key not in used:
+            if rules <= {Rule.PRESENT, Rule.LIFE, Rule.INJECTED} and Rule.INJECTED in rules and pod.key not in used:
                 changed[path].append(pod)
             elif pod.key in self.held.used_pods:
                 others.add(path)

@@ -37,7 +37,8 @@ from kit.lenient import dicts_of
 from kit.model.address import is_in
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import BOUND, ROLES, WEBHOOKS
-from kit.model.why import Rule, Standing
+from kit.model.refs import Ref
+from kit.model.why import Rule, Standing, Why
 from kit.plan.compromised import Compromised
 from kit.plan.eligible import impossible, is_meant
 from kit.plan.in_aws import InAws
@@ -89,7 +90,7 @@ class Targets:
             "default_binding": partial(self._of_answer, "default_binding", "default_accounts_with_rights"),
             "exposed": partial(self._of_answer, "exposed", "exposed_services"),
             "cluster": self._cluster,
-            "last_nodes": lambda action: () if self.held.nodes_left else self._cluster(action),
+            "last_nodes": self._last_nodes,
             "credential_in_reach": self._credentials_in_reach,
             "used_binding": self._used_bindings,
             "mapping": self._written_mappings,
@@ -159,10 +160,17 @@ class Targets:
         for row in self._rows(question):
             if row["path"] and not row.get("Stands", Standing.UNTOLD).is_gone:
                 thing = self.held.thing_at(row["path"])
-                yield self._knowledge.target(action, kind, row["path"], thing, thing.why[:1] if thing else ())
+                to = f" to {few(row['Who'], 3)}" if "Who" in row else f" is reachable from {few(row['From'], 3)}"
+                why = Why(Ref.parse(row["refs"][0]), f"{row['What']}{to}")
+                yield self._knowledge.target(action, kind, row["path"], thing, (why,))
 
     def _cluster(self, action: Action) -> Iterator[Target]:
         yield self._knowledge.target(action, "cluster", self.cluster or "CLUSTER", None)
+
+    def _last_nodes(self, action: Action) -> Iterator[Target]:
+        if not self.held.nodes_left:
+            whys = tuple(whys[0] for _, whys in sorted(self.held.reached.items()) if whys)[:3]
+            yield self._knowledge.target(action, "cluster", self.cluster or "CLUSTER", None, whys)
 
     def _credentials_in_reach(self, action: Action) -> Iterator[Target]:
         for node, whys in self.held.credential_in_reach.items():

@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from kit.attribution.calls import Event, made_by, place_of
+from kit.attribution.calls import Event, made_by, place_of, resource_of
 from kit.identities.revocation import kind_of_node
 from kit.inventory.addresses import is_private
 from kit.inventory.node_kind import HELD_NODE
@@ -288,7 +288,7 @@ def impersonated(asked: Asked) -> Found:
     rows = []
     hostile = {place_of(event) for event in asked.hostile}
     for one in asked.store.rows(
-        "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at, verb, resource, response_code FROM audit"
+        "SELECT audit_id, file, line, item, user_name, impersonated_user_name, source_address, received_at, verb, resource, subresource, request_uri, response_code FROM audit"
         " WHERE impersonated_user_name IS NOT NULL AND (list_contains($users, user_name) OR list_contains($users, impersonated_user_name))"
         f" AND {within('received_at')}"
         " ORDER BY received_at, file, item",
@@ -298,7 +298,7 @@ def impersonated(asked: Asked) -> Found:
     ):
         certainty: Certainty = "affected" if place_of(one) in hostile else "possible"
         rows.append(
-            row([asked.ref(one)], certainty, Identity=one["user_name"], Call=f"{one['verb']} {one['resource'] or ''}", Code=one["response_code"], In_the_name_of=one["impersonated_user_name"],
+            row([asked.ref(one)], certainty, Identity=one["user_name"], Call=f"{one['verb']} {resource_of(one)}", Code=one["response_code"], In_the_name_of=one["impersonated_user_name"],
                 From=one["source_address"], At=one["received_at"])
         )  # fmt: skip
     sure = (one for one in rows if one["certainty"] == "affected")
@@ -323,13 +323,15 @@ def _by_kind(asked: Asked, events: list[Event], certainty: Certainty) -> list[Ro
 
 
 def _words_of(event: Event) -> str:
-    resource = "/".join(part for part in (event["resource"], event["subresource"]) if part)
-    return f"{event['verb']} {resource or event['request_uri'] or ''}"
+    return f"{event['verb']} {resource_of(event)}"
 
 
 def _short_baseline(asked: Asked) -> tuple[Limit, ...]:
-    window, first = asked.window, asked.first_hostile_at
-    if window is None or first is None or first - window.start >= _LEAST_BASELINE:
+    first = asked.first_hostile_at
+    if asked.window is None or first is None:
         return ()
-    says = f"What is usual cannot be told: the log begins {before_or_after(first - window.start)} the first bad sign"
+    before = first - asked.scope.limits.begins
+    if before >= _LEAST_BASELINE:
+        return ()
+    says = f"What is usual cannot be told: the log begins {before_or_after(before)} the first bad sign"
     return (Limit(("identity",), says, "the audit log of the days before"),)

@@ -249,7 +249,7 @@ def ways_back(asked: Asked) -> Found:
         what = f"{aws_event['event_source'].partition('.')[0]} {aws_event['event_name']}"
         rows.append(row([f"trail:{aws_event['event_id']}"], certainty, What=what,
                         How=f"by {aws_event['arn'] or aws_event['user_name']}", Stands=""))  # fmt: skip
-    sure = [str(one["What"]) for one in rows if one["certainty"] == "affected"]
+    sure = list(dict.fromkeys(str(one["What"]) for one in rows if one["certainty"] == "affected"))
     return Found(
         rows,
         f"{counted(len(sure), 'way')} back: {few(sure, 3)}.",

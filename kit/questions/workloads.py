@@ -40,8 +40,8 @@ def workloads_written(asked: Asked) -> Found:
                 Stands=stands(one.thing))
         )  # fmt: skip
     rows.sort(key=lambda one: -len(one["Dangers"]))
-    worst = [str(one["Object"]) for one in rows if one["Dangers"]]
-    made = sum(one["certainty"] == "affected" for one in rows)
+    worst = list(dict.fromkeys(str(one["Object"]) for one in rows if one["Dangers"]))
+    made = len({one["Object"] for one in rows if one["certainty"] == "affected"})  # made, and changed later, is one
     says = f"{counted(made, 'workload')} {'was' if made == 1 else 'were'} written; {few(worst, 3) + (' reach' if len(worst) > 1 else ' reaches') + ' beyond the container' if worst else 'none is known to reach beyond its container'}."
     return Found(rows, says, "The attacker wrote no pod and no workload.")
 
@@ -59,8 +59,11 @@ def images_brought_in(asked: Asked) -> Found:
             Registry_is="known" if registry_of(one.key) in registries else "new")
         for one in asked.subjects("introduced")
     ]  # fmt: skip
-    new = [str(one["Image"]) for one in rows if one["Image is"] == "new"]
+    sure = [one for one in rows if one["certainty"] == "affected"] or rows
+    new = [str(one["Image"]) for one in sure if one["Image is"] == "new"]
+    maybe = [str(one["Image"]) for one in rows if one not in sure and one["Image is"] == "new"]
     says = f"{counted(sum(one['certainty'] == 'affected' for one in rows), 'image was', 'images were')} brought in{f', new here: {few(new, 3)}' if new else ', all of them known here'}."
+    says += f" New here too, by a change: {few(maybe, 3)}." if maybe else ""
     return Found(rows, says, "The attacker brought in no image.")
 
 

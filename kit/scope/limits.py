@@ -21,7 +21,7 @@ from kit.scope.access_limits import limits_of_aws_auth, limits_of_refusals, limi
 from kit.scope.odd_forms import limits_of_forms, limits_of_records, limits_of_unread
 from kit.store.store import Store
 from kit.store.tables import TABLES
-from kit.words import Names, few, utc
+from kit.words import Names, counted, few, utc
 
 USUAL = (
     ("resource = 'pods'", "pods", CALLS_ON_PODS),
@@ -63,7 +63,7 @@ class Limits:
         spans = self.store.rows(
             "SELECT start_at, end_at FROM coverage WHERE source = 'audit' AND state = 'recorded' AND log_stream IS NULL ORDER BY start_at"
         )
-        at = self._begin
+        at = self.begins
         for span in spans:
             if (span["start_at"] - at).total_seconds() > 1 and span["start_at"] < self.window.end:
                 missing.append((at, span["start_at"]))
@@ -73,7 +73,7 @@ class Limits:
         return missing
 
     @cached_property
-    def _begin(self) -> datetime:
+    def begins(self) -> datetime:
         """Where the window begins to be recorded: its first event may be of a watch that began long before the log did."""
         assert self.window is not None
         (row,) = self.store.rows(
@@ -154,9 +154,9 @@ class Limits:
 
     def _of_time(self, finding: Finding) -> Iterator[Limit]:
         assert self.window is not None
-        if finding.first_seen_at and finding.first_seen_at < self._begin:
+        if finding.first_seen_at and finding.first_seen_at < self.begins:
             says = f"The finding was first seen {utc(finding.first_seen_at)}, before the window begins: what happened until then cannot be told"
-            yield Limit(EVERYTHING, says, AUDIT_LOG, finding.first_seen_at, self._begin)
+            yield Limit(EVERYTHING, says, AUDIT_LOG, finding.first_seen_at, self.begins)
         elif self._begins_late:
             yield self._begins_late
         if finding.last_seen_at and finding.last_seen_at >= self.window.end:
@@ -171,7 +171,7 @@ class Limits:
         """That other findings of the case were seen before the log begins."""
         assert self.window is not None
         firsts = [one.first_seen_at for one in self._findings if one.first_seen_at]
-        at, first = self._begin, min(firsts, default=self._begin)
+        at, first = self.begins, min(firsts, default=self.begins)
         if (at - first).total_seconds() <= 1:
             return None
         says = f"The audit log of the window begins {utc(at)}, and another finding was first seen {utc(first)}: what happened until then cannot be told"
@@ -306,7 +306,7 @@ class Limits:
         ]
         if not silent:
             return []
-        says = f"{len(silent)} nodes of the dump made no call in the audit log ({few(silent, 3)}): the log of the API server that they used may be missing"
+        says = f"{counted(len(silent), 'node')} of the dump made no call in the audit log ({few(silent, 3)}): the log of an API server may be missing"
         return [Limit(EVERYTHING, says, AUDIT_LOG)]
 
     @staticmethod
@@ -381,7 +381,7 @@ class Limits:
         if not missing:
             return []
         which = "" if len(missing) == len(namespaces) else f" of {', '.join(missing[:5])}"
-        more = f" and {len(missing) - 5} more namespaces" if which and len(missing) > 5 else ""
+        more = f" and {counted(len(missing) - 5, 'more namespace')}" if which and len(missing) > 5 else ""
         says = f"The cluster dump has no pods{which}{more}: which of them still stand, and pods older than the log, cannot be told"
         return [Limit(PODS, says, DUMP)]
 

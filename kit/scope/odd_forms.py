@@ -11,7 +11,7 @@ from kit.model.forms import ACCOUNT_FORM, CLUSTER_FORM, GROUP_FORM, INSTANCE_FOR
 from kit.model.kinds import DEEDS, EVERYTHING
 from kit.model.why import Limit
 from kit.store.store import Store
-from kit.words import few
+from kit.words import counted, few
 
 _GROUP_TAG = "aws:autoscaling:groupName"
 
@@ -82,7 +82,7 @@ def _limit(one: _Checked, values: dict[str, str]) -> Iterator[Limit]:
     odd = sorted(value for value in values if not (value.isprintable() and re.fullmatch(one.form, value, re.ASCII)))
     if odd:
         says = (
-            f"{len(odd)} names of {one.called} are of another form than AWS and Kubernetes give ({few([repr(value)[:60] for value in odd], 2)} in"
+            f"{counted(len(odd), 'name')} of {one.called} {'is' if len(odd) == 1 else 'are'} of another form than AWS and Kubernetes give ({few([repr(value)[:60] for value in odd], 2)} in"
             f" {values[odd[0]]}): their records are kept, and the names stand in no command"
         )
         yield Limit(one.about, says, "the same records from another source")

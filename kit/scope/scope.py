@@ -39,7 +39,7 @@ from kit.scope.reach import add_opened_nodes, add_possible, add_reach, add_sessi
 from kit.scope.subject import FindingScope
 from kit.store.marks import Mark
 from kit.store.store import Store
-from kit.words import utc
+from kit.words import counted, utc
 
 
 class Scope:
@@ -244,15 +244,15 @@ class Scope:
 
     def _add_possible_calls(self, scope: FindingScope, users: set[str]) -> None:
         """What may be the attacker's doing or the victim's: its subjects are possible, and a limit says why nobody can tell."""
-        counted = dict[str, set[str]]()  # a long request has one event a stage: it is one call
+        by_reason = dict[str, set[str]]()  # a long request has one event a stage: it is one call
         for call in self.attacker.possible.values():
             if not call.whose & users or not scope.window or call.event["received_at"] not in scope.window:
                 continue
             scope.possible_calls.setdefault(call.event["audit_id"])
-            counted.setdefault(call.because, set()).add(call.event["audit_id"])
+            by_reason.setdefault(call.because, set()).add(call.event["audit_id"])
             self._add_deed(scope, call.event, None, possible=True)
-        for because, ids in counted.items():
-            says = f"Whether {len(ids)} calls are the attacker's or the victim's cannot be told: {because}"
+        for because, ids in by_reason.items():
+            says = f"Whether {counted(len(ids), 'call')} {'is' if len(ids) == 1 else 'are'} the attacker's or the victim's cannot be told: {because}"
             scope.limit(
                 (*DEEDS, "identity"), says, "Runtime Monitoring findings of that pod or node, or the victim's own logs"
             )
@@ -307,7 +307,7 @@ class Scope:
                 scope.aws_calls |= part.aws_calls
                 scope.limits |= part.limits
         if missing:
-            says = f"{len(missing)} findings among the signals are not in this case: {', '.join(missing)}"
+            says = f"{counted(len(missing), 'finding')} among the signals {'is' if len(missing) == 1 else 'are'} not in this case: {', '.join(missing)}"
             scope.limit(EVERYTHING, says, OTHER_FINDINGS)
         add_pods(scope, self.inventory, pods_of_sequence(scope, self.inventory))
         add_pods(scope, self.inventory, pods_of_sessions(scope, self.own_sessions))

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from kit.attribution.aws_secret import read_by
-from kit.attribution.calls import AwsEvent, Event, creates, did, let_through, not_none, place_of
+from kit.attribution.calls import AwsEvent, Event, creates, did, let_through, not_none, place_of, resource_of
 from kit.attribution.deeds import Deed, command_of, path_of
 from kit.identities.aws_auth import AwsAuthChange, changes
 from kit.identities.sessions import Session
@@ -154,10 +154,8 @@ class Moments:
         objects = tuple(dict.fromkeys((one.kind, one.key) for one in deeds))
         objects += tuple(("let_in", one.key) for one in self.attacker.let_in if one.place == place_of(event))
         code = event["response_code"]
-        resource = (
-            "/".join(part for part in (event["resource"], event["subresource"]) if part) or event["request_uri"] or ""
-        )
-        asked = path_of(event) or f"{resource}{_where(event)}"
+        path, part = path_of(event), event["subresource"]
+        asked = f"{part} of {path}" if path and part else path or f"{resource_of(event)}{_where(event)}"
         if code and code >= 400:
             tactic = self._tactic(event, "credential access" if event["resource"] == "secrets" else "")
             word = "was refused" if code in (401, 403) else "failed"
@@ -259,7 +257,14 @@ class Moments:
         if path == "configmaps/kube-system/aws-auth":
             said = self._mapped(event)
             return "changed", f"{path}{': ' if said else ''}{'; '.join(said)}"
-        return "scaled" if event["subresource"] == "scale" else "changed", path
+        if event["subresource"] == "scale":
+            return "scaled", path
+        # Whether it had the same before is told by no body of one call: said is how it stands since.
+        deeds = [one for one in self.scope.deeds.of(event) if isinstance(one, Deed)]
+        images = [one.key for one in deeds if one.kind == "introduced"]
+        given = [one.key for one in deeds if one.kind == "granted"]
+        now = [f"runs {few(images, 2)}"] * bool(images) + [f"gives {few(given, 2)}"] * bool(given)
+        return "changed", f"{path}{f' (since then {now[0]})' if now else ''}"
 
     def _mapped(self, event: Event) -> list[str]:
         """What a change of aws-auth did to its lines; where what stood before is in no evidence, whom it surely let in."""

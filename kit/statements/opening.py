@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from kit.attribution.calls import Event, caller_of, credentials_of, let_through
+from kit.attribution.calls import Event, caller_of, credentials_of, let_through, resource_of
 from kit.attribution.own_call import AROUND
 from kit.model.claim import Claim
 from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
@@ -82,15 +82,15 @@ def expected_if(incident: Incident, scope: Scope) -> list[Claim]:
             continue
         call, until = own[0], one.finding.first_seen_at - AROUND
         same = [event for event in incident.calls if _alike(event, call) and event["received_at"] < until]
-        said = {"who": spoken(str(call["user_name"])), "what": f"{call['verb']} {call['resource']}", "n": len(same),
+        said = {"who": spoken(str(call["user_name"])), "what": f"{call['verb']} {resource_of(call)}", "n": len(same),
                 "ask": _asked(call)}  # fmt: skip
         refs = tuple(str(scope.store.event_ref(event)) for event in [call, *same[-3:]])
         if len(same) >= _HABIT:
             said["at"] = f"{same[-1]['received_at']:%Y-%m-%d %H:%M:%S}"
             template = "{who} made the same call ({what}) with this credential, address and client {n} times before, last at {at} UTC."
             made.append(Claim(template, said, refs, True))
-        elif scope.window and until - scope.window.start < _BASELINE:
-            said["span"] = before_or_after(call["received_at"] - scope.window.start)
+        elif scope.window and until - scope.limits.begins < _BASELINE:
+            said["span"] = before_or_after(call["received_at"] - scope.limits.begins)
             template = "Whether {who} makes this call ({what}) often cannot be told: the log begins {span} it."
             made.append(Claim(template, said, refs, None))
         else:

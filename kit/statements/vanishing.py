@@ -64,7 +64,7 @@ def vanishing(incident: Incident, scope: Scope) -> list[Vanishing]:
 def _of_events(scope: Scope, first: datetime, last: datetime) -> Iterator[Vanishing]:
     (row,) = scope.store.rows("SELECT count(*) AS n FROM objects WHERE resource = 'events'")
     kept = f"the case has {row['n']:,}" if row["n"] else "the case has none"
-    says = f"Kubernetes Events are gone an hour after they were made: those of the attack from {utc(first + EVENT_TTL)} to {utc(last + EVENT_TTL)}; {kept}."
+    says = f"Kubernetes Events are gone an hour after they were made: those of the attack {f'from {utc(first + EVENT_TTL)} to {utc(last + EVENT_TTL)}' if last > first else f'at {utc(last + EVENT_TTL)}'}; {kept}."
     yield Vanishing("Kubernetes Events", first + EVENT_TTL, says)
 
 
@@ -74,11 +74,11 @@ def _of_pods(pods: dict[str, Thing]) -> Iterator[Vanishing]:
     if gone:
         at = min(pod.deleted_at for pod in gone.values() if pod.deleted_at)
         which = few(sorted(f"{pod.namespace}/{pod.name}" for pod in gone.values()), _NAMED)
-        says = f"Container logs of {counted(len(gone), 'affected pod')} went with the pods, the first {utc(at)}: {which}. Look where logs are shipped to."
+        says = f"Container logs of {counted(len(gone), 'affected pod')} went with {'the pod, ' if len(gone) == 1 else 'the pods, the first '}{utc(at)}: {which}. Look where logs are shipped to."
         yield Vanishing("container logs of deleted pods", at, says, tuple(("pod", key) for key in sorted(gone)))
     if stand:
         which = few(sorted(f"{pod.namespace}/{pod.name}" for pod in stand.values()), _NAMED)
-        says = f"Container logs of {counted(len(stand), 'affected pod')} are gone when the pod is deleted, at a time that cannot be told: {which}."
+        says = f"Container logs of {counted(len(stand), 'affected pod')} are gone when {'the pod is' if len(stand) == 1 else 'each is'} deleted, at a time that cannot be told: {which}."
         yield Vanishing("container logs of pods", None, says, tuple(("pod", key) for key in sorted(stand)))
 
 
