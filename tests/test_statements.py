@@ -213,6 +213,17 @@ def test_what_was_made_and_then_changed_is_one_thing_and_told_with_its_new_image
     assert "runs privileged" in added["why"][0]["says"]
 
 
+def test_the_end_of_a_node_is_never_left_unsaid() -> None:
+    """The steps name each node that the plan ends, also those that no open entry is reached by; another incident's are not its own."""
+    ended = {one["id"] for one in plan_of(SAMPLE)["actions"] if one["action"] == "terminate_node"}
+    attack, look_up = incidents(SAMPLE)
+    said = [id_ for step in attack["next"] if step["effect"] == "closes a way back" for id_ in step["actions"]]
+    assert len(ended) == 3 and ended <= set(said)
+    assert not look_up["counts"]["calls"] and not [id_ for step in look_up["next"] for id_ in step["actions"]]
+    made = next(one for one in attack["open"] if one["key"] == "deployments/checkout/metrics-agent")
+    assert "with power over each node it is on (runs privileged, mounts /)" in made["says"]
+
+
 def test_pods_of_one_workload_are_told_by_each_reason() -> None:
     """Of 35 pods of a workload 15 ran on the node: no reason of some is said of all."""
     lines = kit("scope", shared(SAMPLE)).stdout.splitlines()

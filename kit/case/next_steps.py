@@ -7,6 +7,7 @@ from typing import Any
 from kit.case.plan_json import JoinedPlan, OpenIncident
 from kit.model.arn import is_arn, name_in
 from kit.model.command_line import Command, aws, in_a_minute, json_with, kubectl
+from kit.model.pod_spec import power_over_node
 from kit.plan.ending import SIGN_IN_KINDS
 from kit.plan.plan import BY_HAND, PlannedAction
 from kit.scope.incident import Incident
@@ -65,8 +66,9 @@ class Chooser:
         groups = self._ending_access(one)
         now = [action for actions, _ in groups for action in actions]
         removal = self._removal(one, {action.id for action in now})
-        kept = self._keeping([*now, *(action for _, action in removal)])
-        rest = [*kept, *_closing(removal, "kit"), *_rotating(one.standing)]
+        nodes = self._nodes_ended(one, {action.id for action in [*now, *(each for _, each in removal)]})
+        kept = self._keeping([*now, *(action for _, action in removal), *nodes])
+        rest = [*kept, *_closing(removal, "kit", nodes), *_rotating(one.standing)]
         left = [entry for entry in one.standing if entry.kind in _ACCESS and entry in self.joined.unended]
         by_hand = [self._left_over(left)] if left else []
         while len(groups) + len(by_hand) + len(rest) > MOST_NEXT and (pair := _last_two(groups)):
@@ -75,9 +77,9 @@ class Chooser:
         access = [_item("ends access", actions, entries) for actions, entries in groups] + by_hand
         if not access and (one.incident.calls or one.incident.trail):
             access = [self._by_hand(one.incident)]
-        if not access and not rest and not removal:
+        if not access and not rest and not removal and not nodes:
             return [_asks(one.incident, False)]
-        return [*access, *rest, *_closing(removal, "person")][:MOST_NEXT]
+        return [*access, *rest, *_closing(removal, "person", nodes)][:MOST_NEXT]
 
     def _ending_access(self, one: OpenIncident) -> list[Group]:
         """What the plan does now about an incident, the actions of a kind together, with the entries that they end."""
@@ -102,6 +104,16 @@ class Chooser:
             if entry.kind not in ROTATED
             for action in self.joined.ending.about(entry)
             if action.stage in ("revoke", "eradicate") and action.id not in now
+        ]
+
+    def _nodes_ended(self, one: OpenIncident, said: set[str]) -> list[PlannedAction]:
+        """The nodes that the plan ends for a pod with power over them, and by which no open entry is reached: their end is never left unsaid."""
+        pods = (subject.thing for subject in one.incident.index.affected("pod"))
+        of_incident = {f"node:{pod.node}" for pod in pods if pod and power_over_node(pod.spec, True)}
+        return [
+            action
+            for action in self.plan.actions
+            if action.stage == "eradicate" and action.target in of_incident and action.id not in said
         ]
 
     def _keeping(self, removal: list[PlannedAction]) -> list[dict[str, Any]]:
@@ -205,9 +217,11 @@ def _last_two(groups: list[Group]) -> tuple[int, Group, Group] | None:
     return None
 
 
-def _closing(removal: list[tuple[OpenEntry, PlannedAction]], by: str) -> list[dict[str, Any]]:
+def _closing(
+    removal: list[tuple[OpenEntry, PlannedAction]], by: str, nodes: list[PlannedAction]
+) -> list[dict[str, Any]]:
     mine = [(entry, one) for entry, one in removal if one.by == by]
-    actions = list({one.id: one for _, one in mine}.values())
+    actions = list({one.id: one for one in [*(one for _, one in mine), *nodes] if one.by == by}.values())
     return [_item("closes a way back", actions, [entry for entry, _ in mine])] if actions else []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from kit.attribution.calls import place_of, token_secret_of
 from kit.lenient import dict_of
 from kit.model.kubernetes import BOUND, ROLES, WORKLOADS
-from kit.model.pod_spec import images, pod_spec
+from kit.model.pod_spec import images, pod_spec, power_over_node
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.open_entry import EntryState, OpenEntry
@@ -122,8 +122,10 @@ def _given_by(path: str, body: dict[str, Any]) -> str:
     if resource in ROLES:
         return "holds rights for whoever is bound to it"
     if resource in ("pods", *WORKLOADS.values()):
-        named = images(pod_spec(dict_of(body.get("spec"))))
-        return f"runs {few(named, 2)}" if named else "runs code in the cluster"
+        spec = pod_spec(dict_of(body.get("spec")))
+        named, power = images(spec), [access.says for access in power_over_node(spec, True)]
+        runs = f"runs {few(named, 2)}" if named else "runs code in the cluster"
+        return f"{runs} with power over each node it is on ({few(power, 2)})" if power else runs
     if resource == "services":
         kind = dict_of(body.get("spec")).get("type")
         return "exposed to the internet by a load balancer" if kind == "LoadBalancer" else "makes pods reachable"
