@@ -87,7 +87,7 @@ def _taker_of_document(value: dict[str, Any]) -> ModuleType | None:
     return None
 
 
-_LOOKED_INTO, _DEEPEST_LOOK = 2000, 5  # values of a file's first records; members in each other
+_LOOKED_INTO, _DEEPEST_LOOK = 2000, 10  # values of a file's first records; members in each other
 
 
 def _inside(seen: Sequence[Record]) -> foreign.Inside | None:

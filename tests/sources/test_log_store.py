@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kit.errors import EvidenceError
 from kit.evidence.intake import load_new_case
@@ -125,6 +126,28 @@ READ: dict[str, tuple[Any, dict[str, int]]] = {
     "OCSF by its long name": ([OCSF | {"metadata": {"version": "1.6.0", "product": {"name": "Amazon GuardDuty"}}}], {"findings": 1}),
     "OCSF 1.0.0-rc.2": ([{name: each for name, each in OCSF.items() if name != "finding_info"} | {"class_uid": 2001, "finding": OCSF["finding_info"]}], {"findings": 1}),
 }  # fmt: skip
+PIPED: dict[str, tuple[Any, dict[str, int]]] = {
+    "Vector": (lines(*({"message": text, "source_type": "aws_s3", "bucket": "b", "timestamp": AT} for text in TEXTS)), {"audit": 3}),
+    "Vector, parsed": (lines(*({"message": event, "source_type": "file", "timestamp": AT} for event in EVENTS)), {"audit": 3}),
+    "Fluentd": (lines(*(["eks.audit", 1795451000, event] for event in EVENTS)), {"audit": 3}),
+    "Fluentd, lines": (lines(*(["eks.audit", AT, {"message": text}] for text in TEXTS)), {"audit": 3}),
+    "Fluentd, forward": (["eks.audit", [[1795451000.5, event] for event in EVENTS]], {"audit": 3}),
+    "Fluentd, names": (lines(*({"tag": "eks.audit", "time": AT, "record": event} for event in EVENTS)), {"audit": 3}),
+    "Filebeat of CloudWatch": (lines(*({"@timestamp": AT, "message": text, "event": {"id": "x"}, "awscloudwatch": {"log_group": "g"}} for text in TEXTS)), {"audit": 3}),
+    "Loki, pushed": ({"streams": [{"stream": {"job": "x"}, "values": [["1795451000000000000", text, {"a": "b"}] for text in TEXTS]}]}, {"audit": 3}),
+    "Loki, values": ([["1795451000000000000", text] for text in TEXTS], {"audit": 3}),
+    "Loki, values a line": (lines(*(["1795451000000000000", text] for text in TEXTS)), {"audit": 3}),
+    "Cribl": (lines(*({"_raw": text, "_time": 1795451000.1, "cribl_pipe": "p"} for text in TEXTS)), {"audit": 3}),
+    "Cribl, parsed": (lines(*({"_raw": event, "_time": 1795451000.1, "cribl_pipe": "p"} for event in EVENTS)), {"audit": 3}),
+    "bulk request": (lines(*(part for event in EVENTS for part in ({"index": {"_index": "i"}}, event))), {"audit": 3}),
+    "YAML": ("".join(f"---\n{yaml.safe_dump(event)}" for event in EVENTS), {"audit": 3}),
+    "events without newlines": ("".join(TEXTS), {"audit": 3}),
+    "subscription of Lambda": ({"awslogs": {"data": packed(payload(*TEXTS))}}, {"audit": 3}),
+    "Athena": (table(["eventversion", "eventtime", "eventsource", "eventname", "useridentity", "eventid"], *([each["eventVersion"], each["eventTime"], each["eventSource"], each["eventName"], json.dumps(each["userIdentity"]), each["eventID"]] for each in TRAIL)), {"trail": 3}),
+    "CloudTrail Lake": ({"QueryStatus": "FINISHED", "QueryResultRows": [[{"eventJson": json.dumps(each)}] for each in TRAIL]}, {"trail": 3}),
+}  # fmt: skip
+"""An audit log and a trail through other pipelines."""
+READ |= PIPED
 
 
 @pytest.mark.parametrize("name", READ)
@@ -156,6 +179,20 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "aws-auth without its object": ({"mapRoles": "[]", "mapUsers": "[]"}, "kubectl get configmap aws-auth"),
     "a container's log": (f"{AT} stdout F {TEXTS[0]}\n", "logs of containers"),
     "an empty list": ("[]", "an empty list"),
+    "a container in Fluentd": (["kubernetes.var.log.containers.web-1_store_web-0.log", 1795451000, EVENTS[0]], "a container logged"),
+    "a container in Fluentd, forward": (["kube.var.log.pods.web", [[1795451000, EVENTS[0]]]], "a container logged"),
+    "a container in Fluent Bit": ({"log": TEXTS[0], "tag": "kube.var.log.containers.web.log", "time": AT}, "a container logged"),
+    "a container in Vector": ({"message": TEXTS[0], "file": "/var/log/pods/store_web/web/0.log", "source_type": "file", "timestamp": AT}, "a container logged"),
+    "a container in Filebeat": ({"@timestamp": AT, "message": TEXTS[0], "log": {"file": {"path": "/var/log/containers/web.log"}}}, "a container logged"),
+    "a container in Promtail": (loki(filename="/var/log/pods/store_web/web/0.log"), "a container logged"),
+    "a container in Splunk": ({"result": {"_raw": TEXTS[0], "source": "/var/log/containers/web.log"}}, "a container logged"),
+    "a container in HEC": ({"event": EVENTS[0], "time": 1, "source": "/var/lib/docker/containers/a/a.log"}, "a container logged"),
+    "syslog with quotes": (f'<134>1 {AT} host app 1 ID [a@1 b="c"] {TEXTS[0]}\n', "bring the JSON alone"),
+    "Fluentd, a file": (f"{AT}\teks.audit\t{TEXTS[0]}\n", "bring the JSON alone"),
+    "Fluent Bit, stdout": ('[0] eks.audit: [1795451000.0, {"log"=>"{}"}]\n', "format json_lines"),
+    "Logstash, rubydebug": ('{\n    "message" => "{}",\n}\n', "json_lines"),
+    "Elastic's audit fields": ([{"@timestamp": AT, "kubernetes": {"audit": {"verb": "get"}}}], "took apart into fields"),
+    "OpenTelemetry": ({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": TEXTS[0]}}]}]}]}, "jq -c"),
     "brackets without end": ("[" * 1_100_000, "it begins like JSON, and nothing in its beginning"),
     "a text in an unknown envelope": ({"outer": {"raw-event": TEXTS[0]}}, """jq -c '.outer.["raw-event"]|fromjson' FILE"""),
 }  # fmt: skip

@@ -23,7 +23,7 @@ from kit.errors import EvidenceError
 from kit.evidence.formats.json_document import peek, records
 from kit.evidence.formats.json_text import repaired
 from kit.evidence.formats.log_store import LISTS as STORE_LISTS
-from kit.evidence.formats.log_store import of_log_store
+from kit.evidence.formats.log_store import of_log_store, of_sequence
 from kit.evidence.record import NO_LOG, Content, Log, Record, Reject, storable
 
 DEEPEST_ENVELOPE = 8  # envelopes in each other
@@ -147,7 +147,7 @@ def contents(value: Any, log: Log = NO_LOG, logged: bool = False) -> list[Conten
     Raises EvidenceError for data that cannot be unpacked.
     """
     if isinstance(value, list):
-        return None if logged else _query_row(value, log)
+        return None if logged else _query_row(value, log) or of_sequence(value, log)
     if not isinstance(value, dict) or value.keys() >= {"apiVersion", "kind"}:
         return None
     if logged:

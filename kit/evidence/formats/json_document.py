@@ -27,6 +27,8 @@ _LEFT_OVER = re.compile(r"[ \t\r\n,\]}]*")  # what stands between elements once 
 _NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that is not UTF-8
 _LONGEST_RAW = 200
+_SEQUENCE = re.compile(r'\[\s*(?:"[\w./*@:-]*"|\d[\d.]*)\s*,\s*(?:"\{|["\d][^{\[]{0,99}[{\[]|[{\[])')
+"""A list as Fluentd and Loki write one: a tag or time first, then what it is of."""
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
 
@@ -88,10 +90,16 @@ class _Walk:
         self._begin()
         if self.keys and self._here == "{":
             yield from self._object()
-        elif self.keys and self._here == "[":
+        elif self.keys and self._here == "[" and not self._is_sequence():
             yield from self._list("", {})
         else:
             yield self._record(self._value())
+
+    def _is_sequence(self) -> bool:
+        """Whether a list's first element is a name or a number: its places have a meaning, so it is one record."""
+        while len(self.text) - self.at < _LONGEST_RAW and self._fill():
+            pass
+        return _SEQUENCE.match(self.text, self.at) is not None
 
     def reject(self, reason: str, end: int | None = None, *, is_broken: bool = False) -> Reject:
         self.item += 1

@@ -1,10 +1,11 @@
 """What log stores, shippers and monitoring services keep an event in: Splunk, OpenSearch and Elastic, Wazuh, Fluent Bit, Filebeat, Loki
-and Grafana, Datadog, Graylog, Kafka.
+and Grafana, Datadog, Graylog, Kafka, Fluentd, Vector, Cribl.
 
 Each gives the event as it was sent, where it is whole there; what a store took apart into fields of its own is no event any more. A line
 of a container is refused by what the store says beside it: whoever ran in that container wrote it. Sources: Splunk, Search API and HTTP
 Event Collector; OpenSearch, Search API; Elastic Common Schema (event.original); Wazuh, alerts and archives of the AWS module; Fluent Bit,
-tail; Loki, HTTP API (query_range) and logcli; Grafana, Explore; Datadog, Logs API v2 and archives; Graylog, GELF; kcat; Kafka Connect.
+tail; Loki, HTTP API (query_range) and logcli; Grafana, Explore; Datadog, Logs API v2 and archives; Graylog, GELF; kcat; Kafka Connect; Fluentd,
+forward protocol; Vector, log event; Elasticsearch, Bulk API.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kit.errors import EvidenceError
 from kit.evidence.record import Content, Log
 from kit.lenient import dict_of, dicts_of, found_at, list_of, text_of, texts_of
 
-LISTS = ("data", "messages")
+LISTS = ("data", "messages", "streams")
 """Members under which these stores keep their records."""
 
 _CONTAINERS = frozenset(
@@ -41,13 +42,15 @@ def of_log_store(value: dict[str, Any], log: Log) -> list[Content] | None:
 
 
 def _splunk(value: dict[str, Any], log: Log) -> list[Content] | None:
-    if isinstance(value.get("_raw"), str):  # its rows, and Sumo Logic's
+    if isinstance(value.get("_raw"), str | dict):  # its rows, Sumo Logic's and Cribl's, which may hold what was parsed
+        _refuse_containers(value)
         return [Content(value["_raw"], log, logged=True)]
     if isinstance(value.get("result"), dict) and "_raw" in value["result"]:  # its export as JSON
         return [Content(value["result"], log)]
     if (
         "event" in value and value.keys() & _COLLECTED and value.keys() <= _COLLECTED | {"event"}
     ):  # HTTP Event Collector
+        _refuse_containers(value)
         return [Content(value["event"], log, logged=True)]
     return None
 
@@ -62,6 +65,8 @@ def _search(value: dict[str, Any], log: Log) -> list[Content] | None:
         return [Content(value["event.original"], log, logged=True)]
     if isinstance(hits := found_at(value, "hits", "hits"), list):
         return [Content(each, log) for each in hits]
+    if len(value) == 1 and value.keys() <= {"index", "create"} and "_index" in dict_of(next(iter(value.values()))):
+        return []  # the line before a document in a bulk request
     if not value.keys() & {"_index", "_id"}:
         return None
     if isinstance(value.get("_source"), dict):
@@ -147,18 +152,39 @@ def _shipped(value: dict[str, Any], log: Log) -> list[Content] | None:
         if _is_json(value.get(name)):
             _refuse_containers(value)
             return [Content(value[name], log, logged=True)]
+    if value.keys() == {"tag", "time", "record"} and isinstance(value["record"], dict):
+        _refuse_containers(value)
+        return [Content(value["record"], log)]
     for name in ("log", "message"):
         held = value.get(name)
         beside = _SHIPPED if name == "log" or _is_json(held) else {"@timestamp"}
         if isinstance(held, str) and (beside & {column(each) for each in value if each != name} or len(value) == 1):
             _refuse_containers(value)
             return [Content(held, log, logged=True)] if _is_json(held) else None
-        if (
-            name == "log" and isinstance(held, dict) and beside & value.keys() - {name} and "verb" in held
-        ):  # parsed on its way
+        about = {"log": _SHIPPED, "message": {"@timestamp", "source_type"}}[name]
+        if isinstance(held, dict) and about & value.keys() - {name} and "verb" in held:  # parsed on its way
             _refuse_containers(value)
             return [Content(held, log, logged=True)]
     return None
+
+
+_NANOSECONDS = re.compile(r"1\d{18}")  # of this century, as Loki writes times
+
+
+def of_sequence(value: list[Any], log: Log) -> list[Content] | None:
+    """What a list holds whose places have a meaning: an event of Fluentd, a batch of them, a line of Loki's without its stream; None for
+    any other."""
+    match value:
+        case [str(tag), int() | float() | str(), {} as event] if not _is_json(tag):
+            events = [event]
+        case [str(tag), [[int() | float(), {}], *_] as pairs, *_] if not _is_json(tag):
+            events = [pair[1] for pair in pairs if isinstance(pair, list) and len(pair) > 1]
+        case [str(at), str(line), *_] if _NANOSECONDS.fullmatch(at) and _is_json(line):
+            return [Content(line, replace(log, at=at), logged=True)]
+        case _:
+            return None
+    _refuse_containers({"tag": tag})
+    return [Content(event, log) for event in events]
 
 
 def column(name: str) -> str:
@@ -185,13 +211,19 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 OF_CONTAINER = "is a line that a container logged: whoever ran in it could write any event there"
+_FROM = ("tag", "fluentd_tag", "file", "filename", "path", "source")
+"""Where shippers say which file a line is from."""
+_FILE_OF_CONTAINER = re.compile(r"(?:^|[/.])var[/.](?:log[/.](?:containers|pods)|lib[/.]docker[/.]containers)[/.]")
 _TAGS = tuple(f"{name}:" for name in ("container_name", "container_id", "pod_name", "kube_container_name", "pod_id"))
 
 
 def _refuse_containers(value: dict[str, Any]) -> None:
-    """Raise EvidenceError for a line that a container logged, by the names and tags that a shipper puts beside it."""
+    """Raise EvidenceError for a line that a container logged, by the names, tags and paths that a shipper puts beside it."""
     tags = [tag.lower() for tag in texts_of(value.get("tags"))]
     if value.keys() & _CONTAINERS or any(name.lower().startswith(_OF_CONTAINERS) for name in value):
         raise EvidenceError(OF_CONTAINER)
     if any(tag.startswith(_TAGS) for tag in tags):
+        raise EvidenceError(OF_CONTAINER)
+    places = [value.get(name) for name in _FROM] + [found_at(value, "log", "file", "path")]
+    if any(isinstance(place, str) and _FILE_OF_CONTAINER.search(place) for place in places):
         raise EvidenceError(OF_CONTAINER)

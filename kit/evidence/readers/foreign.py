@@ -22,7 +22,9 @@ _CLI_TEXT = re.compile(rb"[A-Z][A-Z_]{3,}\t")
 _PYTHON = re.compile(rb"[\[{\s]*'[\w.-]+'\s*:")  # an object as Python prints it
 _LOGCLI = re.compile(rb"\S+ \{(?:\w+=\"|\} )")  # a time and the labels of a stream
 _OF_CONTAINER = re.compile(rb"\S+ (?:stdout|stderr) [FP] ")  # how a container runtime keeps a line
-_JSON_BEHIND = re.compile(rb"(?m)^[^{\n\"]{1,300}(\{\"[^\n]*\})\s*$")
+_JSON_BEHIND = re.compile(rb"(?m)^(?:[^{\n\"]{1,300}|[^{\n]{1,300}[\s:])(\{\"[^\n]*\})\s*$")
+_FLUENT_BIT = re.compile(rb"\[\d+\] \S+: \[")  # an event as its output stdout prints it
+_LOGSTASH = re.compile(rb"\{\s*\"[^\"\n]+\" => ")  # an event as its codec rubydebug prints it
 _JSON_CELL = re.compile(rb"[,;\t]\"\{\"\"|\n\"\{\"\"")  # JSON as a cell of a table: its quotes stand twice
 # How files begin that a program made smaller in a way that is not read here.
 _SMALLER = {
@@ -75,6 +77,7 @@ KNOWN: tuple[tuple[Test, str], ...] = (
                 for name in value
             )
             or (isinstance(value.get("aws"), dict) and bool(value["aws"].keys() & {"cloudtrail", "guardduty"}))
+            or (isinstance(value.get("kubernetes"), dict) and "audit" in value["kubernetes"])
         ),
         "an event that a log store took apart into fields: export the event as it was sent (`event.original`, `_raw`, `message`), or bring it from where the store got it",
     ),
@@ -173,6 +176,8 @@ def why(head: bytes, form: str, seen: Sequence[Record], inside: Inside | None = 
         return "what the AWS CLI prints as text: run the command again with `--output json`"
     if _PYTHON.match(head):
         return "an object as Python prints it: write it with `json.dumps`"
+    if _FLUENT_BIT.match(head) or _LOGSTASH.match(head):
+        return "events as a shipper prints them for people: let it write lines of JSON (Fluent Bit: `format json_lines`, Logstash: `codec => json_lines`)"
     if _LOGCLI.match(head):
         return "lines of logcli with the labels of their streams: run it again with `--output=jsonl`"
     if _OF_CONTAINER.match(head):
