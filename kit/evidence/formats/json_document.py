@@ -27,7 +27,10 @@ _LEFT_OVER = re.compile(r"[ \t\r\n,\]}]*")  # what stands between elements once 
 _NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that is not UTF-8
 _LONGEST_RAW = 200
-_SEQUENCE = re.compile(r'\[\s*(?:"[\w./*@:-]*"|\d[\d.]*)\s*,\s*(?:"\{|["\d][^{\[]{0,99}[{\[]|[{\[])')
+_LONGEST_TAG = 300
+_SEQUENCE = re.compile(
+    r'\[\s*"(?:[\w./*@:-]{1,200}"\s*,\s*(?:"\d{4}-[^"]{1,40}"|\d{9,}[\d.]*)\s*,\s*\{|[\w./*@:-]{1,200}"\s*,\s*\[\s*\[\s*\d{9,}|1\d{18}"\s*,\s*"\{)'
+)
 """A list as Fluentd and Loki write one: a tag or time first, then what it is of."""
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
@@ -96,8 +99,8 @@ class _Walk:
             yield self._record(self._value())
 
     def _is_sequence(self) -> bool:
-        """Whether a list's first element is a name or a number: its places have a meaning, so it is one record."""
-        while len(self.text) - self.at < _LONGEST_RAW and self._fill():
+        """Whether a list begins with a tag or a time and what it is of: its places have a meaning, so it is one record."""
+        while len(self.text) - self.at < _LONGEST_TAG and self._fill():
             pass
         return _SEQUENCE.match(self.text, self.at) is not None
 
