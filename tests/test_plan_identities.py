@@ -258,3 +258,34 @@ def test_the_steps_of_a_service_account_keep_an_association_whose_sessions_name_
     (says,) = steps
     assert says.startswith("Deny the sessions of") is is_tagged
     assert says.startswith("Delete the Pod Identity association") is not is_tagged
+
+
+@pytest.mark.parametrize("shown_by", ["the finding's caller", "a node group"])
+def test_all_sessions_of_a_role_of_nodes_are_never_denied_whatever_shows_that_it_is_one(
+    shown_by: str, tmp_path: Path
+) -> None:
+    """Without the log no kubelet's sign-in is seen; denying the role would stop the network of new pods and image pulls on every node."""
+
+    def called_by_another(findings: list[Event]) -> list[Event]:
+        text = json.dumps(findings).replace("system:node:ip-10-0-0-44.eu-west-1.compute.internal", "somebody")
+        return list(json.loads(text))
+
+    alone = ("audit.jsonl.gz", "cluster", "aws", "cloudtrail.json.gz")
+    change = None if shown_by == "the finding's caller" else called_by_another
+    evidence = varied(EVERY["node_credential"], tmp_path, without=alone, findings=change)
+    role = "arn:aws:iam::444455556666:role/prod-blue-node-HE1ZVQ"
+    group = {
+        "clusterName": "prod-blue",
+        "nodegroupName": "workers",
+        "nodeRole": role,
+        "nodegroupArn": "arn:aws:eks:eu-west-1:444455556666:nodegroup/prod-blue/workers/1",
+    }
+    if change:
+        (evidence / "eks-describe-nodegroup.json").write_text(json.dumps({"nodegroup": group}))
+    kit_json("new", tmp_path / "case", evidence)
+    plan = kit_json("plan", tmp_path / "case")
+    assert role not in {one["target"].partition(":")[2] for one in plan["actions"]}
+    (left,) = [one["says"] for one in plan["not_possible"] if one["action"] == "revoke_role_sessions"]
+    assert left.startswith("it is a role of nodes (") and "decide" in left
+    radius = [says for one in plan["actions"] if one["action"] == "terminate_node" for says in one["blast_radius"]]
+    assert "which pods stand on it cannot be told: no dump of pods is in the evidence" in radius or change

@@ -90,6 +90,10 @@ class Held(Protocol):
         """Roles of which the attacker used a session."""
 
     @property
+    def roles_of_nodes(self) -> dict[str, str]:
+        """Roles that nodes sign in with, as kit.model.arn.compared has them → what shows it."""
+
+    @property
     def hostile_accounts(self) -> set[str]:
         """Service accounts (namespace/name) with hostile calls."""
 

@@ -13,7 +13,7 @@ from kit.actions.effect import Effect
 from kit.actions.iam import DENY_ALL, MOMENT, older_than, policy_word
 from kit.actions.target import PrincipalParameters, RoleSessions, SignedInPrincipal, Target, TrustedRole
 from kit.identities.revocation import not_from_here
-from kit.model.arn import account_of, iam_arn, is_role, is_root, name_in, partition_of
+from kit.model.arn import account_of, compared, iam_arn, is_role, is_root, name_in, partition_of
 from kit.model.command_line import Command, Printed, aws
 from kit.words import Names, counted
 
@@ -141,10 +141,12 @@ def _too_wide(target: Target, held: Held) -> str:
         return ""
     accounts = [account for account, roles in held.inventory.service_account_roles.items() if target.key in roles]
     nodes = [node for node, (role, _) in held.inventory.node_roles.items() if role == target.key]
+    of_nodes = held.roles_of_nodes.get(compared(target.key), "")
     if (accounts or nodes) and not _is_used(held, target.key, accounts):
         return _WITHIN_REACH
-    if nodes:
-        return f"{counted(len(nodes), 'node')} sign in with it, and no evidence tells from which instance alone the attacker's sessions came: denying all its sessions stops image pulls and the network of new pods on every one of them; decide"
+    if nodes or of_nodes:
+        who = f"{counted(len(nodes), 'node')} sign in with it" if nodes else f"it is a role of nodes ({of_nodes})"
+        return f"{who}, and no evidence tells from which instance alone the attacker's sessions came: denying all its sessions stops image pulls and the network of new pods on every one of them; decide"
     return ""
 
 

@@ -180,7 +180,7 @@ class Chooser:
                 continue
             keeps = [id_ for id_ in one.after if id_ in self._of_id and self._of_id[id_].stage in _KEEPS]
             what = f"memory and files of {one.target.partition(':')[0]} {one.name}"
-            says = f"{what[0].upper()}{what[1:]} are lost with {one.id}; {counted(len(keeps), 'action')} of the plan keep what can be kept."
+            says = f"{what[0].upper()}{what[1:]} are lost with {one.id}; {counted(len(keeps), 'action')} of the plan {'keeps' if len(keeps) == 1 else 'keep'} what can be kept."
             found.append({"what": what, "lost_at": None, "keeps_it": keeps, "says": says})
         return found
 

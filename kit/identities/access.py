@@ -19,7 +19,7 @@ from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
 from kit.lenient import dict_of, dicts_of, found_at, json_of, texts_of
 from kit.model.arn import account_of, compared, is_arn
-from kit.model.identity import Identity
+from kit.model.identity import NODE, Identity
 from kit.model.refs import Ref
 from kit.model.why import Why
 from kit.store.store import Store
@@ -71,6 +71,20 @@ class Access:
             for way in aws_auth.mappings(self.store)
         )
         return [*entries, *mappings]
+
+    @cached_property
+    def roles_of_nodes(self) -> dict[str, str]:
+        """Roles that nodes sign in with, as kit.model.arn.compared has them → what shows it. EKS gives the access entries of nodes their user names."""
+        found = {
+            compared(role): f"node {node} signs in with it" for node, (role, _) in self.inventory.node_roles.items()
+        }
+        for way in self.ways:
+            if way.user_name.startswith(NODE):
+                found.setdefault(compared(way.name), f"{way.why.says} lets nodes in")
+        for group, uid in self._described("Nodegroup"):
+            if role := group.get("nodeRole"):
+                found.setdefault(compared(str(role)), f"node group {group.get('nodegroupName') or uid} has it")
+        return found
 
     def _entries(self) -> Iterator[Way]:
         policies = dict[str, list[str]]()

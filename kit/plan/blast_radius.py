@@ -93,7 +93,12 @@ class BlastRadius:
         yield from self._of_denied(target)
         pods = [pod for pod in self._standing if pod.node == target.key]
         spaces = sorted({str(pod.namespace) for pod in pods})
-        yield f"{counted(len(pods), 'pod')} known to stand on it, in {few(spaces, _MOST) or 'no namespace'}"
+        if pods:
+            yield f"{counted(len(pods), 'pod')} known to stand on it, in {few(spaces, _MOST)}"
+        elif self.inventory.is_dumped("pods", None) or any(self.inventory.pods):
+            yield "no pod is known to stand on it"
+        else:
+            yield "which pods stand on it cannot be told: no dump of pods is in the evidence"
         role = self.inventory.node_roles.get(target.key)
         if role:
             sharing = sorted(

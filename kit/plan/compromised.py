@@ -23,8 +23,9 @@ from kit.model.pod_spec import Grade, HostAccess, power_over_node
 from kit.model.refs import Ref
 from kit.model.why import Rule, Why
 from kit.playbooks.playbook import playbook_of
+from kit.scope.caller import arn_of_caller
 from kit.scope.index import Index
-from kit.scope.profile import Profile
+from kit.scope.profile import Profile, principal_behind
 from kit.scope.ring import Rings, runs_in
 from kit.scope.scope import Scope
 from kit.scope.subject import FindingScope
@@ -365,6 +366,15 @@ class Compromised:
         return False
 
     @cached_property
+    def roles_of_nodes(self) -> dict[str, str]:
+        """Roles that nodes sign in with, as kit.model.arn.compared has them → what shows it."""
+        named = dict[str, str]()
+        for user, finding in ((str(one.finding.user.get("Username")), one.finding) for one in self.scopes):
+            if user.startswith(NODE) and (found := arn_of_caller(finding, self.scope.attacker)):
+                named[compared(found[0])] = f"{user} calls with it"
+        return named | Access(self.store, self.inventory).roles_of_nodes
+
+    @cached_property
     def access_mode(self) -> str | None:
         """The cluster's authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API; None where no evidence tells."""
         return Access(self.store, self.inventory).mode
@@ -375,16 +385,6 @@ class Compromised:
         namespace, _, name = rest.rpartition("/")
         named = [one for one in self.inventory.named(resource, namespace or None, name) if one.standing is not False]
         return named[-1] if named else None
-
-
-def principal_behind(profile: Profile) -> str | None:
-    """The ARN of an IAM caller: of the sign-in, else of the one way in that gives out such a user name. None where several do, or none."""
-    named = {
-        compared(way.name): way.name
-        for way in profile.ways
-        if way.kind in ("access_entry", "aws_auth") and not way.maps_nobody and not way.name.endswith(":*")
-    }
-    return profile.identity.role or (next(iter(named.values())) if len(named) == 1 else None)
 
 
 def _not_held(reaching: list[HostAccess]) -> str:

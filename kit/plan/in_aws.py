@@ -16,7 +16,8 @@ from kit.lenient import dict_of, json_of
 from kit.model.arn import Arn, compared, iam_arn, is_root, partition_of, role_of
 from kit.model.refs import Ref
 from kit.model.why import Why
-from kit.plan.compromised import Compromised, principal_behind
+from kit.plan.compromised import Compromised
+from kit.scope.profile import principal_behind
 from kit.words import utc
 
 

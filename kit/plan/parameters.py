@@ -46,10 +46,11 @@ from kit.model.identity import NOT_SIGNED_IN
 from kit.model.kinds import SubjectName
 from kit.model.kubernetes import ACCOUNT_GROUP, BOUND, ROLE_ANNOTATION
 from kit.model.why import Why
-from kit.plan.compromised import Compromised, principal_behind
+from kit.plan.compromised import Compromised
 from kit.plan.put_back import put_back
 from kit.plan.secret_uses import SecretUsers
 from kit.plan.whole_object import WholeObject, whole_before
+from kit.scope.profile import principal_behind
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"

@@ -23,7 +23,7 @@ from kit.identities.way import Way
 from kit.inventory.inventory import Inventory
 from kit.inventory.node_kind import FARGATE
 from kit.lenient import texts_of
-from kit.model.arn import in_words
+from kit.model.arn import compared, in_words
 from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, Identity, identity_of
 from kit.model.refs import Ref
@@ -365,3 +365,13 @@ def _session_steps(chain: list[Session]) -> Iterable[Step]:
         )
     elif last.kind == "unknown":
         yield Step(f"Find who assumed {last.role}: CloudTrail of the time before is missing", why=last.why)
+
+
+def principal_behind(profile: Profile) -> str | None:
+    """The ARN of an IAM caller: of the sign-in, else of the one way in that gives out such a user name. None where several do, or none."""
+    named = {
+        compared(way.name): way.name
+        for way in profile.ways
+        if way.kind in ("access_entry", "aws_auth") and not way.maps_nobody and not way.name.endswith(":*")
+    }
+    return profile.identity.role or (next(iter(named.values())) if len(named) == 1 else None)
