@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -71,7 +71,7 @@ class Parts:
 
     def reject(self, one: Reject) -> None:
         """Take a reject."""
-        self._part("rejects").add({"file": self.entry.path} | asdict(one))
+        self._part("rejects").add({"file": self.entry.path} | vars(one))
 
     def row(self, table: str, record: Record, values: dict[str, Any]) -> None:
         """Take a row of a record."""

@@ -178,12 +178,18 @@ WHOLE = (
 )  # fmt: skip
 
 
+# One of them stands in whatever a call prints; most records of a log have none, and each is asked for.
+_MARKS = frozenset(
+    {"identityProviderConfig", *_BY_KEY, *(call.name for call in CALLS), *(min(members) for _, members, *_ in WHOLE)}
+)
+
+
 def takes(record: Record) -> bool:
     """Whether a record is what one of the calls prints. Members that other services use as well are looked into."""
     value = record.value
     if record.of in LISTS:
         return record.of == "identityProviderConfigs" or _is_element(_BY_KEY[record.of], value)
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value.keys() & _MARKS:
         return False
     described = [call for key, call in _BY_KEY.items() if isinstance(value.get(key), dict)]
     return (
