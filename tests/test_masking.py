@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,10 @@ def _lines(before: str) -> Callable[[list[dict[str, Any]]], str]:
     return lambda events: "".join(f"{before}{json.dumps(one)}\n" for one in events)
 
 
+def _rows(values: Iterable[Any]) -> str:
+    return "".join(json.dumps(one) + "\n" for one in values)
+
+
 FORMS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "lines": _lines(""),
     "export to S3": _lines("2026-11-23T16:20:30.000Z "),
@@ -157,6 +161,27 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "filter-log-events": _answer,
     "Logs Insights": lambda events: json.dumps(
         {"results": [[{"field": "@message", "value": json.dumps(one)}] for one in events], "status": "Complete"}
+    ),
+    "Splunk, exported": lambda events: _rows({"result": {"_raw": json.dumps(one), "host": "h"}} for one in events),
+    "OpenSearch": lambda events: json.dumps(
+        {"hits": {"hits": [{"_index": "i", "_id": "1", "_source": one} for one in events]}}
+    ),
+    "OpenSearch, messages": lambda events: json.dumps(
+        {
+            "hits": {
+                "hits": [
+                    {"_index": "i", "_id": "1", "_source": {"@timestamp": 1, "message": json.dumps(one)}}
+                    for one in events
+                ]
+            }
+        }
+    ),
+    "Fluentd": lambda events: _rows(["eks.audit", 1795451000, one] for one in events),
+    "lines and rows of Splunk": lambda events: _rows(
+        {"result": {"_raw": json.dumps(one)}} if place % 2 else one for place, one in enumerate(events)
+    ),
+    "rows of Splunk and lines": lambda events: _rows(
+        one if place % 2 or not place else {"result": {"_raw": json.dumps(one)}} for place, one in enumerate(events)
     ),
 }
 

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from kit.errors import CaseError
 from kit.evidence.formats.archive import members
+from kit.evidence.formats.envelope import opened, read_text
 from kit.evidence.formats.form import LINES, message, records_of
 from kit.evidence.formats.stream import Reading, lines
 from kit.evidence.readers import audit
-from kit.evidence.record import Record
+from kit.evidence.record import NO_LOG, Record
 from kit.evidence.sniff import ALL_LISTS, file_kind
 from kit.store.ledger import is_below
 
@@ -79,7 +80,14 @@ class Raw:
 
 
 def _of_line(line: bytes) -> str:
-    return message(line)[0].decode("utf-8", "replace")
+    """The event in a line; the line where several are in its envelope, which have one place."""
+    plain, log, _ = message(line)
+    text = plain.decode("utf-8", "replace")
+    record = read_text(text, Record(1, 1, None, log=log))
+    if audit.takes(record) or not isinstance(record.value, dict):
+        return text
+    inside = [one for one in opened(record, ALL_LISTS, logged=log != NO_LOG) if isinstance(one, Record)]
+    return _text(inside[0]) if len(inside) == 1 else text
 
 
 def _text(record: Record) -> str:
