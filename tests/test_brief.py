@@ -40,7 +40,7 @@ def test_the_screen_is_one_page() -> None:
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert len(lines) <= 25 + 8
-    assert "As of 2026-11-23 16:51:15 UTC, when the log ends, 3 h 8 min ago." in lines[0]
+    assert "As of 2026-11-23 16:51:15 UTC, when the audit log ends, 3 h 8 min ago" in lines[0]
     assert len(kit("brief", shared(SAMPLE), "--all").stdout.splitlines()) > len(lines)
 
 

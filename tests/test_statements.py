@@ -243,3 +243,17 @@ def test_one_is_told_as_one() -> None:
     assert "1 more findings" not in said
     lost = [one["says"] for one in plan_of(RECORDINGS / "exec_kube_system")["vanishing"]]
     assert any("1 affected pod went with the pod, " in one for one in lost)
+
+
+def test_what_is_collected_next_begins_where_the_audit_log_ends_not_where_cloudtrail_does() -> None:
+    """CloudTrail ends seconds or hours later: from there on the time between would be in no log."""
+    case = shared(RECORDINGS / "anonymous_access")
+    brief = printed("brief", of=case)
+    ends = {name: datetime.fromisoformat(brief["evidence_ends"][name]) for name in ("audit", "cloudtrail")}
+    assert ends["audit"] < ends["cloudtrail"]
+    (incident,) = brief["incidents"]
+    (since,) = (one["collect"] for one in incident["cannot_tell"] if "active" in one["about"])
+    assert f"--start-time {int(ends['audit'].timestamp() * 1000)}" in since
+    first = kit("brief", case).stdout.splitlines()[0]
+    assert f"As of {ends['audit']:%Y-%m-%d %H:%M:%S} UTC, when the audit log ends" in first
+    assert first.endswith(f"; CloudTrail ends {ends['cloudtrail']:%Y-%m-%d %H:%M:%S} UTC.")

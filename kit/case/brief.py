@@ -165,7 +165,6 @@ class Brief:
                 Limit(("aws_calls",), "What the attacker did in AWS cannot be told: there is no CloudTrail", CLOUDTRAIL)
             ] = None
         if active == "cannot tell":
-            end = max(self._ends.values(), default=None)
             last = (
                 "the last call that may be the attacker's"
                 if maybe and times and maybe[-1] > times[-1]
@@ -173,7 +172,7 @@ class Brief:
             )
             says = f"Whether the attacker is still at it cannot be told: the evidence ends too soon after {last}"
             says = says if times else "Whether the attacker is still at it cannot be told: no call is attributed"
-            limits = {Limit(("active",), says, self._since(end)): None, **limits}
+            limits = {Limit(("active",), says, self._since(self._ends.get("audit"))): None, **limits}
         asked = (self.scope.collecting.of(one, incident.gravest.id) for one in limits)
         return [
             {"about": list(one.about), "says": one.says, "collect": one.collect, "otherwise": one.otherwise or None}
@@ -181,7 +180,7 @@ class Brief:
         ]
 
     def _since(self, at: datetime | None) -> str:
-        """The audit log since the evidence ends, by whoever may read the log group."""
+        """The audit log since it ends, which CloudTrail may do later, by whoever may read the log group; all of it where there is none."""
         group = f"/aws/eks/{self.case['cluster'] or 'CLUSTER'}/cluster"
         start = int(at.timestamp() * 1000) if at else None
         streams = {"log_group_name": group, "log_stream_name_prefix": "kube-apiserver-audit", "start_time": start}

@@ -100,15 +100,18 @@ def brief_lines(said: dict[str, Any], now: datetime, whole: bool) -> list[str]:
 
 
 def _as_of(ends: dict[str, Any], now: datetime) -> str:
-    known = [datetime.fromisoformat(value) for value in (ends["audit"], ends["cloudtrail"]) if value]
+    known = {name: f"{ends[name][:19].replace('T', ' ')} UTC" for name in ("audit", "cloudtrail") if ends[name]}
     if not known:
         return "No log is in this case: when the evidence ends cannot be told."
-    end = max(known)
+    first = next(iter(known))  # one log ends before the other: what came between is in none of it
+    end = datetime.fromisoformat(ends[first])
     minutes = int((now - end).total_seconds() // 60)
     age = (
         f"{minutes // 1440} d {minutes % 1440 // 60} h" if minutes >= 1440 else f"{minutes // 60} h {minutes % 60} min"
     )
-    return f"As of {end:%Y-%m-%d %H:%M:%S} UTC, when the log ends{f', {age} ago' if minutes > 0 else ''}."
+    also = f"; CloudTrail ends {known['cloudtrail']}" if len(set(known.values())) > 1 else ""
+    log = "the audit log" if first == "audit" else "CloudTrail"
+    return f"As of {known[first]}, when {log} ends{f', {age} ago' if minutes > 0 else ''}{also}."
 
 
 def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:

@@ -64,7 +64,7 @@ def vanishing(incident: Incident, scope: Scope) -> list[Vanishing]:
 def _of_events(scope: Scope, first: datetime, last: datetime) -> Iterator[Vanishing]:
     (row,) = scope.store.rows("SELECT count(*) AS n FROM objects WHERE resource = 'events'")
     kept = f"the case has {row['n']:,}" if row["n"] else "the case has none"
-    says = f"Kubernetes Events are gone an hour after they were made: those of the attack {f'from {utc(first + EVENT_TTL)} to {utc(last + EVENT_TTL)}' if last > first else f'at {utc(last + EVENT_TTL)}'}; {kept}."
+    says = f"Kubernetes Events are gone an hour after they were made: those of the attack {f'from {utc(first + EVENT_TTL)} to {utc(last + EVENT_TTL)}' if utc(last) != utc(first) else f'at {utc(last + EVENT_TTL)}'}; {kept}."
     yield Vanishing("Kubernetes Events", first + EVENT_TTL, says)
 
 
