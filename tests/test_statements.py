@@ -224,6 +224,36 @@ def test_the_end_of_a_node_is_never_left_unsaid() -> None:
     assert "with power over each node it is on (runs privileged, mounts /)" in made["says"]
 
 
+def test_of_a_finding_without_a_call_it_is_asked_first_and_no_node_is_ended(tmp_path: Path) -> None:
+    """Without a log nothing is attributed: no owner is named twice, nobody owns anonymous callers, and that none called is not said."""
+    given = shutil.copytree(RECORDINGS / "anonymous_access", tmp_path / "given")
+    for name in ("audit.jsonl.gz", "cloudtrail.json.gz", "ground_truth.json"):
+        (given / name).unlink()
+    kit("new", tmp_path / "case", given)
+    for incident in kit_json("brief", tmp_path / "case")["incidents"]:
+        (step,) = incident["next"]
+        assert step["effect"] == "asks" and "system:anonymous" not in step["says"]
+        owners = re.findall(r"[\w:-]+(?=, | what happened)", step["says"])
+        assert len(owners) == len(set(owners)), step["says"]
+    answers = kit_json("answers", tmp_path / "case")["answers"]
+    said = [one["says"] for one in answers if one["question"] == "anonymous_access" and one["verdict"] == "observed"]
+    assert said and all("whether they called is in no log" in one for one in said)
+
+
+@BESIDE
+def test_a_finding_without_a_call_ends_no_node(tmp_path: Path) -> None:
+    """The log begins after the workload was made: its runtime findings are incidents without a call, and its node is not theirs to end."""
+    given = shutil.copytree(MINER, tmp_path / "given", ignore=shutil.ignore_patterns("ground_truth.json"))
+    with gzip.open(MINER / "audit.jsonl.gz", "rt") as log:
+        late = [line for line in log if json.loads(line)["stageTimestamp"] > "2026-11-23T16:24:13.5"]
+    (given / "audit.jsonl.gz").write_bytes(gzip.compress("".join(late).encode()))
+    kit("new", tmp_path / "case", given)
+    attack, *others = kit_json("brief", tmp_path / "case")["incidents"]
+    assert others and attack["counts"]["calls"]
+    for one in others:
+        assert [step["effect"] for step in one["next"]] == ["asks"], one["next"]
+
+
 def test_pods_of_one_workload_are_told_by_each_reason() -> None:
     """Of 35 pods of a workload 15 ran on the node: no reason of some is said of all."""
     lines = kit("scope", shared(SAMPLE)).stdout.splitlines()

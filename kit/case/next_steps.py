@@ -7,6 +7,7 @@ from typing import Any
 from kit.case.plan_json import JoinedPlan, OpenIncident
 from kit.model.arn import is_arn, name_in
 from kit.model.command_line import Command, aws, in_a_minute, json_with, kubectl
+from kit.model.identity import ANONYMOUS
 from kit.model.pod_spec import power_over_node
 from kit.plan.ending import SIGN_IN_KINDS
 from kit.plan.plan import BY_HAND, PlannedAction
@@ -108,6 +109,8 @@ class Chooser:
 
     def _nodes_ended(self, one: OpenIncident, said: set[str]) -> list[PlannedAction]:
         """The nodes that the plan ends for a pod with power over them, and by which no open entry is reached: their end is never left unsaid."""
+        if not (one.incident.calls or one.incident.trail):
+            return []  # whether it is one at all is asked first
         pods = (subject.thing for subject in one.incident.index.affected("pod"))
         of_incident = {f"node:{pod.node}" for pod in pods if pod and power_over_node(pod.spec, True)}
         return [
@@ -282,9 +285,10 @@ def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
 
 
 def _asks(incident: Incident, leans: bool) -> dict[str, Any]:
-    users = sorted({str(event["user_name"]) for event in incident.calls}) or [
+    named = {str(event["user_name"]) for event in incident.calls} or {
         str(one.finding.user["Username"]) for one in incident.scopes if one.finding.user.get("Username")
-    ]
+    }
+    users = sorted(named - {ANONYMOUS})  # nobody owns that one
     whom = f"whoever owns {few(users, 3)}" if users else "whoever owns the workload"
     says = f"Ask {whom} whether the calls are theirs. If they are, mark the finding as expected."
     if not leans and incident.scopes:

@@ -95,7 +95,11 @@ def tokens_minted(asked: Asked) -> Found:
     said += [f"{counted(others, 'token or certificate was', 'tokens or certificates were')} taken another way"] * bool(
         others
     )
-    return Found(rows, f"{'; '.join(said)}.", "The attacker minted no token, and none was taken another way.")
+    return Found(
+        rows,
+        f"{'; '.join(said)}.",
+        "The log has no token that the attacker minted, or took another way: what is read inside of a pod or on a node is in no audit log.",
+    )
 
 
 @question("In which pods or nodes were commands run?", LOG, about=("exec",))

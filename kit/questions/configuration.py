@@ -156,7 +156,10 @@ def anonymous_access(asked: Asked) -> Found:
                         Who="system:anonymous", Where=one["namespace"] or "cluster", Since=one["first_at"], Stands=Standing.UNTOLD))  # fmt: skip
     bindings = [one for one in rows if one["Stands"] is not Standing.UNTOLD]
     stand, kinds = sum(map(_stands, bindings)), len(rows) - len(bindings)
-    says = f"{counted(stand, 'binding gives', 'bindings give')} rights to anonymous callers; {counted(kinds, 'kind')} of their calls let through."
+    called = (
+        f"{counted(kinds, 'kind')} of their calls let through" if asked.window else "whether they called is in no log"
+    )
+    says = f"{counted(stand, 'binding gives', 'bindings give')} rights to anonymous callers; {called}."
     return Found(
         rows,
         says,
