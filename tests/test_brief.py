@@ -20,6 +20,7 @@ from kit.model.window import checked_window
 from kit.scope.collecting import COLLECTED_AS
 from kit.show import steps
 from kit.words import before_or_after, iso, lasting
+from tests import cases
 from tests.cases import copied, shared
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json
 from tests.statements import judged
@@ -33,6 +34,19 @@ def test_what_the_brief_of_a_recording_says_is_true(recording: Path) -> None:
     made = judged(recording)
     assert not made.wrong
     assert sum(made.right.values()) > 30
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda path: path.name)
+def test_a_step_has_all_commands_of_its_actions_or_says_how_to_get_them(recording: Path) -> None:
+    planned = {one["id"]: one for one in cases.planned(recording)["actions"]}
+    for incident in kit_json("brief", shared(recording))["incidents"]:
+        for step in (one for one in incident["next"] if set(one["actions"]) <= planned.keys()):
+            whole = {line for id_ in step["actions"] for line in planned[id_]["command"]}
+            names = {planned[id_]["action"] for id_ in step["actions"]}
+            if step["actions"] and whole and step["command"].startswith("kit plan CASE"):
+                assert set(shlex.split(step["command"])[3:]) - {"--only"} == names
+            elif step["actions"]:
+                assert whole == set(filter(None, (step["command"] or "").split("\n"))), step["says"]
 
 
 def test_the_screen_is_one_page() -> None:

@@ -26,6 +26,7 @@ _OLDER = {"DateLessThan": {"aws:TokenIssueTime": "MOMENT"}}
 _STATEMENT = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": _OLDER}
 _DENY = json_with({"Version": "2012-10-17", "Statement": [_STATEMENT]}, "MOMENT", in_a_minute())
 _NAMED = 3  # objects that a step names
+_MOST_LINES = 5  # commands that a step has
 _INTERACTIVE = ("kubectl edit", "aws ssm start-session")  # what opens an editor or a shell is no step to copy
 _SHORT = {
     "keep_objects": "Save the YAML of the affected objects, and of pods the logs",
@@ -232,7 +233,6 @@ def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -
     hand = all(one.by == "person" for one in actions)
     names = list(dict.fromkeys(_short_name(one.name) for one in actions))
     does = list(dict.fromkeys(_SHORT.get(one.action, one.does) for one in actions))
-    commands = [line for one in actions for line in one.command if not line.startswith(_INTERACTIVE)]
     stops = list(dict.fromkeys(line for one in actions for line in one.blast_radius))
     objects = [{"kind": one.kind, "key": one.key} for one in entries] or [
         {"kind": kind, "key": key} for kind, _, key in (one.target.partition(":") for one in actions)
@@ -242,7 +242,7 @@ def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -
         "effect": effect,
         "actions": [one.id for one in actions],
         "objects": unique,
-        "command": commands[0] if commands else None,
+        "command": _whole_command(actions),
         "by": "person" if hand else "kit",
         "minutes": sum(one.minutes for one in actions),
         "stops": few(stops, 3) or None,
@@ -250,6 +250,16 @@ def _item(effect: str, actions: list[PlannedAction], entries: list[OpenEntry]) -
         "undo": next((one.undo for one in actions if one.undo), None),
         "says": f"{'; '.join([*does[:2], *([counted(len(does) - 2, 'more action')] if len(does) > 2 else [])])}: {few(names, _NAMED)}.",
     }
+
+
+def _whole_command(actions: list[PlannedAction]) -> str | None:
+    """All commands of the actions, one a line; where they are many, or some open an editor or a shell, the call of the kit that shows them."""
+    lines = list(dict.fromkeys(line for one in actions for line in one.command))
+    if len(lines) <= _MOST_LINES and not any(line.startswith(_INTERACTIVE) for line in lines):
+        return "\n".join(lines) or None
+    # A part that looks whole would be pasted as if it were: a label alone evicts nothing.
+    names = dict.fromkeys(one.action for one in actions)
+    return f"kit plan CASE {' '.join(f'--only {name}' for name in names)}"
 
 
 def _short_name(name: str) -> str:
