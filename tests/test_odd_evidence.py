@@ -134,7 +134,7 @@ def test_names_of_another_form_are_kept_and_said_and_stand_in_no_command(tmp_pat
         ("EC2 instances", "ec2-describe-instances.json"),
         ("Auto Scaling groups", "ec2-describe-instances.json"),
     ):
-        (said,) = [one for one in odd if f"names of {called} are" in one]
+        (said,) = [one for one in odd if f" of {called} is of" in one or f" of {called} are of" in one]
         assert where in said and "touch INJECTED" in said
     store = Store(tmp_path / "case")
     assert store.rows("SELECT count(*) AS n FROM audit WHERE resource = $name", name=RUNS) == [{"n": 1}]

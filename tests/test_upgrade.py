@@ -75,13 +75,28 @@ def upgraded(upgraded_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(upgraded_once, tmp_path / "case"))
 
 
+def _made(case: Path, *more: Path) -> Path:
+    """A new case of the old one's evidence, as this module's kit makes it."""
+    names = ("findings.json", "audit.jsonl.gz", "dumps.tar.gz", "cloudtrail.json.gz", "findings-runtime.json")
+    kit_json("new", case, *(OLD / "evidence" / name for name in names), *more)
+    shutil.copy(OLD / "marks.jsonl", case)
+    return case
+
+
+@pytest.fixture(scope="module")
+def same(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new case of the same evidence."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "FORMAT", "3")
+        yield _made(tmp_path_factory.mktemp("same") / "case")
+
+
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A new case of the same evidence, and of a later dump, of when the cluster enforces network policies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "FORMAT", "3")
         case = tmp_path_factory.mktemp("new") / "case"
-        names = ("findings.json", "audit.jsonl.gz", "dumps.tar.gz", "cloudtrail.json.gz", "findings-runtime.json")
         later = case.parent / "daemonsets.json"
         with tarfile.open(OLD / "evidence" / "dumps.tar.gz") as dumps:
             (member,) = (one for one in dumps.getmembers() if one.name.endswith(later.name))
@@ -91,9 +106,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for one in listed["items"]:
             one["metadata"]["resourceVersion"] = "99999999"
         later.write_text(json.dumps(listed))
-        kit_json("new", case, *(OLD / "evidence" / name for name in names), later)
-        shutil.copy(OLD / "marks.jsonl", case)
-        yield case
+        yield _made(case, later)
 
 
 def content(case: Path) -> dict[str, str]:
@@ -173,12 +186,12 @@ def test_what_the_kit_of_that_commit_made_is_read_while_its_format_is_todays(
         assert {command: kit_json(command, old) for command in asked} == asked
 
 
-def test_an_upgraded_case_is_as_a_new_one_of_its_evidence(upgraded: Path, new: Path) -> None:
+def test_an_upgraded_case_is_as_a_new_one_of_its_evidence(upgraded: Path, same: Path) -> None:
     for command in ("findings", "scope", "answers", "plan"):
-        assert kit_json(command, upgraded) == kit_json(command, new), command
+        assert kit_json(command, upgraded) == kit_json(command, same), command
     ledger = {one["path"]: one for one in _ledger(upgraded)}
     assert ledger.pop("notes.txt")["note"].startswith("not taken")
-    assert ledger == {one["path"]: one for one in _ledger(new)}
+    assert ledger == {one["path"]: one for one in _ledger(same)}
 
 
 def _ledger(case: Path) -> list[dict[str, Any]]:
