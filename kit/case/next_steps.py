@@ -280,9 +280,9 @@ def _rotating(standing: list[OpenEntry]) -> list[dict[str, Any]]:
         return []
     of_cluster = [one.key.partition("/") for one in secrets if one.kind == "secret"]
     says = f"Rotate {counted(len(secrets), 'secret')} that the attacker read, once access has ended: {few([one.key for one in secrets], _NAMED)}."
-    commands = [
-        kubectl("patch", "secrets", name, space, "--patch-file", "new-values.yaml") for space, _, name in of_cluster[:1]
-    ]
+    # Of several each has values of its own: one line would be taken for all of them.
+    alone = of_cluster if len(secrets) == 1 else []
+    commands = [kubectl("patch", "secrets", name, space, "--patch-file", "new-values.yaml") for space, _, name in alone]
     made = _person("limits damage", says, next((str(one) for one in commands if not one.odd), None), [])
     return [
         made

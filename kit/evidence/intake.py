@@ -294,9 +294,10 @@ class Addition:
         ]
 
     def _nothing(self, reasons: list[str]) -> EvidenceError:
-        """The error for evidence without a single record; nothing of the case is left behind."""
+        """The error for evidence without a single record; nothing of a new case is left behind."""
         self.database.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.stands:
+            shutil.rmtree(self.folder, ignore_errors=True)
         more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
         what = f"no record in the evidence could be taken: {'; '.join(reasons[:5])}{more}"
         return EvidenceError(what, next="nothing was made; docs/sources.md lists what is read")

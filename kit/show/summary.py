@@ -362,13 +362,13 @@ def _tile(case: Case, kind: SubjectName) -> Markup:
 
 
 def _next_steps(one: dict[str, Any]) -> Markup:
-    """What to do next about an incident, each step with its command."""
+    """What to do next about an incident, each step with its commands."""
     rows = list[Markup]()
     for step in one["next"]:
         by = "a person" if step["by"] == "person" else "kit apply"
         command = step["command"] or ""
-        typed = Markup("<code>{}</code>").format(safe(command))
-        shown = typed if len(command) <= _SHORT_COMMAND else fold("its first command", typed)
+        typed = Markup("<br>").join(Markup("<code>{}</code>").format(safe(line)) for line in command.split("\n"))
+        shown = typed if len(command) <= _SHORT_COMMAND else fold("its commands", typed)
         rows.append(
             Markup("<li><b>{}</b> ({}, {} min): {} {}</li>").format(
                 step["effect"].capitalize(), by, step["minutes"], in_short(step["says"], 190), shown if command else ""
