@@ -227,7 +227,8 @@ class Collection:
         takes = client.meta.service_model.operation_model(request.operation).input_shape  # None where it takes nothing
         given = {parameter: token for parameter in _TOKENS.values() if token and takes and parameter in takes.members}
         call = getattr(client, xform_name(request.operation))
-        client.meta.events.register(_PAGES_OF_LOGS, _keep_as_it_came, unique_id=_PAGES_OF_LOGS)
+        if request.operation == "FilterLogEvents":
+            client.meta.events.register(_PAGES_OF_LOGS, _keep_as_it_came, unique_id=_PAGES_OF_LOGS)
         if request.operation == "GetObject":
             body: bytes = aws_answer(lambda: call(**sent.parameters)["Body"].read(), request.service, request.operation)
             return {"Body": len(body)}, body, ""
