@@ -197,10 +197,6 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
 """Area → module → the tests that ought to notice a wrong module, the most specific first: they stop at the first that fails."""
 
 
-class BaselineError(Exception):
-    """A test fails without any change, so it can judge none."""
-
-
 @dataclass(frozen=True)
 class Mutation:
     """One change: the bytes from start to end of a module become `new`. before and after: its source in one line each."""
@@ -408,11 +404,13 @@ class Trial:
     """Tests are begun for one mutant until it took so many CPU seconds."""
     cache: str = ""
     """A folder of cases that the unchanged package made, which mutants share."""
+    unsound: set[str] = field(default_factory=set)
+    """Tests that fail without any change: they judge no mutant."""
     _sound: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def judge(self, mutation: Mutation) -> Result:
-        """Whether the tests notice the change. Raises BaselineError when the one that does fails without it too."""
+        """Whether the tests notice the change; one that fails without it too is set aside, and the others are asked."""
         package = Path(mutation.path).parts[0]
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
             shutil.copytree(self.root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -422,20 +420,28 @@ class Trial:
             tests = list(dict.fromkeys(self.tests[mutation.path]))
             if self.reach:
                 tests = self.reach.of(mutation.path, mutation.line, source, self.tests[mutation.path]) or tests
-            done = self._run(tests, folder, ".".join(Path(mutation.path).with_suffix("").parts))
-        if done.failed:
-            self._check(done.failed)
-        return Result(mutation, done.state, done.failed, done.tests)
+            while asked := self._without_unsound(tests):
+                done = self._run(asked, folder, ".".join(Path(mutation.path).with_suffix("").parts))
+                if not done.failed or self._is_sound(done.failed):
+                    return Result(mutation, done.state, done.failed, done.tests)
+        return Result(mutation, SURVIVED)
 
-    def _check(self, test: str) -> None:
-        """Raises BaselineError unless the test passes on the unchanged package; each is asked once."""
+    def _without_unsound(self, tests: Sequence[str]) -> list[str]:
+        """What pytest is told: those of the tests that judge, and what else of their files is left out; empty without any."""
         with self._lock:
-            if test in self._sound:
-                return
-        if self._run([test], str(self.root), "").state != SURVIVED:
-            raise BaselineError(f"{test} fails without any change, so it can judge none: make the tests pass first")
+            unsound = sorted(self.unsound)
+        asked = [test for test in tests if test not in unsound and test.partition("::")[0] not in unsound]
+        return [*asked, *(word for test in unsound for word in ("--deselect", test))] if asked else []
+
+    def _is_sound(self, test: str) -> bool:
+        """Whether the test passes on the unchanged package; each is asked once."""
         with self._lock:
-            self._sound.add(test)
+            if test in self._sound or test in self.unsound:
+                return test in self._sound
+        sound = self._run([test], str(self.root), "").state == SURVIVED
+        with self._lock:
+            (self._sound if sound else self.unsound).add(test)
+        return sound
 
     def _run(self, tests: Sequence[str], package: str, module: str) -> _Told:
         """The tests in a process of their own, with the package from that folder."""
@@ -611,18 +617,18 @@ def main() -> int:
                 where = f"{result.mutation.path}:{result.mutation.line}"
                 by = f" by {result.by}" if result.by else f" {result.tests} tests"
                 print(f"{len(results)}/{len(chosen)} {where} {result.state}{by}", file=sys.stderr, flush=True)
-        except BaselineError as error:
-            return _stop(str(error))
         finally:
             pool.shutdown(cancel_futures=True)
     reached = score(results)
     print(report(results))
     print(f"\nseed {seed}: {reached:.0%} killed, the floor is {FLOOR:.0%}")
+    for test in sorted(trial.unsound):
+        print(f"{test} fails without any change, so it judged none: make the tests pass first")
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         rows = [asdict(one.mutation) | {"state": one.state, "by": one.by, "tests": one.tests} for one in results]
         given.json.write_text(json.dumps({"seed": seed, "score": reached, "mutants": rows}, indent=1) + "\n")
-    return 0 if reached >= FLOOR else 1
+    return 2 if trial.unsound else 0 if reached >= FLOOR else 1
 
 
 def _cache_with_cases(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import mutate
-from tests.mutate import AREAS, BROKEN, KILLED, ROOT, SURVIVED, BaselineError, Mutation, Trial, changed, mutations
+from tests.mutate import AREAS, BROKEN, KILLED, ROOT, SURVIVED, Mutation, Trial, changed, mutations
 
 SOURCE = '''"""Which calls count: `get` and not `list`."""
 
@@ -151,8 +151,16 @@ def test_a_mutant_is_killed_survives_or_does_not_import(tmp_path: Path) -> None:
 
 
 def test_a_test_that_fails_without_a_change_judges_none(tmp_path: Path) -> None:
-    with pytest.raises(BaselineError, match=r"^test_double.py::test_it fails without any change"):
-        _trial(tmp_path, wanted=5).judge(_change("return n * 2", "return n * 3"))
+    trial = _trial(tmp_path, wanted=5)
+    (trial.root / "test_other.py").write_text(
+        "from tiny.double import double\n\n\ndef test_all():\n    assert double(2) == 4\n"
+    )
+    trial.tests["tiny/double.py"] = ("test_double.py", "test_other.py")
+    result = trial.judge(_change("return n * 2", "return n * 3"))
+    assert (result.state, result.by) == (KILLED, "test_other.py::test_all")
+    assert trial.unsound == {"test_double.py::test_it"}
+    trial.tests["tiny/double.py"] = ("test_double.py::test_it",)
+    assert trial.judge(_change("return n * 2", "return n * 3")).state == SURVIVED
 
 
 @pytest.mark.parametrize(("state", "code"), [(KILLED, 0), (SURVIVED, 1)])
@@ -168,13 +176,14 @@ def test_the_score_decides_the_exit_code(
 
 def test_what_cannot_be_told_ends_with_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
 
-    def fails(_: Trial, mutation: Mutation) -> mutate.Result:
-        raise BaselineError("tests/test_plan.py::test_it fails without any change")
+    def fails(trial: Trial, mutation: Mutation) -> mutate.Result:
+        trial.unsound.add("tests/test_plan.py::test_it")
+        return mutate.Result(mutation, KILLED)
 
     monkeypatch.setattr(Trial, "judge", fails)
     monkeypatch.setattr(sys, "argv", ["mutate", "--seed", "5", "--number", "2"])
     assert mutate.main() == 2
-    assert "test_it fails without any change" in capsys.readouterr().err
+    assert "test_it fails without any change" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["mutate", "--seed", "5", "--only", "kit/nothing.py"])
     assert mutate.main() == 2
     assert "nothing to change in kit/nothing.py: give an area" in capsys.readouterr().err
