@@ -15,6 +15,7 @@ from kit.evidence.formats.form import JSON
 from kit.evidence.readers import findings, security_hub
 from kit.evidence.record import Reject
 from kit.evidence.sniff import FileKind
+from kit.model.finding import ODD_MEMBERS
 from kit.store import tables
 from tests.sources.reading import Row, read, taken_by
 
@@ -22,6 +23,7 @@ RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "stolen_sa_token
 WHOLE = (RECORDING / "findings.json").read_bytes()
 LISTED: list[dict[str, Any]] = json.loads(WHOLE)["Findings"]
 FINDINGS = FileKind(JSON, findings)
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
 
 def small(value: Any) -> Any:
@@ -188,3 +190,42 @@ def test_what_no_parser_holds_hides_no_finding(odd: str, form: str) -> None:
 )
 def test_a_type_of_security_hub_with_or_without_its_purpose(types: list[str]) -> None:
     assert security_hub._type(types) == "Execution:Kubernetes/ExecInKubeSystemPod"
+
+
+ODD: tuple[Any, ...] = ("", " ", "high", {}, [], True, float("nan"), -1, 10**400)
+
+
+@pytest.mark.parametrize(
+    ("sample", "path"),
+    [
+        ("06-ocsf-1.1.json", ("unmapped", "Severity.Product")),
+        ("07-ocsf-1.6.json", ("severity_id",)),
+        ("05-security-hub-asff.json", ("Severity",)),
+        ("05-security-hub-asff.json", ("Severity", "Product")),
+        ("05-security-hub-asff.json", ("Severity", "Normalized")),
+    ],
+)
+def test_a_severity_that_is_no_number_costs_itself(sample: str, path: tuple[str, ...]) -> None:
+    value = json.loads((SAMPLES / sample).read_text())
+    whole = value.get("Findings", [value])[0]
+    rows = read(json.dumps([whole, *(_with(whole, path, odd) for odd in ODD)]).encode())
+    assert {row.values["type"] for row in rows if isinstance(row, Row)} == {rows[0].values["type"]}  # type: ignore[union-attr]
+    assert len(rows) == len(ODD) + 1
+    for row, odd in zip(rows[1:], ODD, strict=True):
+        told = json.loads(row.values["finding"]).get(ODD_MEMBERS, {})  # type: ignore[union-attr]
+        assert ("Severity.Product" in told) == ("Product" in path[-1] and odd != "")
+
+
+def _with(value: dict[str, Any], path: tuple[str, ...], other: Any) -> dict[str, Any]:
+    """An object with another value at a path of names."""
+    name, *inner = path
+    return value | {name: _with(value[name], tuple(inner), other) if inner else other}
+
+
+def test_types_that_are_no_list_cost_no_finding_whose_analytic_tells_it() -> None:
+    value = json.loads((SAMPLES / "06-ocsf-1.1.json").read_text())
+    told = {"analytic": {"name": "Execution:Runtime/NewBinaryExecuted"}}
+    types: tuple[Any, ...] = (5, True, {}, None, "TTPs/Execution/Execution:Runtime-NewBinaryExecuted")
+    listed = [value | {"finding_info": value["finding_info"] | told | {"types": odd}} for odd in types]
+    rows = read(json.dumps([*listed, value | {"finding_info": value["finding_info"] | {"types": types[-1]}}]).encode())
+    assert [row.values["type"] for row in rows if isinstance(row, Row)] == [told["analytic"]["name"]] * 6

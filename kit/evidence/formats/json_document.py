@@ -28,10 +28,12 @@ _NEXT_DOCUMENT = re.compile(r"(?<=\n)\{")
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")  # how the decoder keeps a byte that is not UTF-8
 _LONGEST_RAW = 200
 _LONGEST_TAG = 300
+_TIME = r'(?:"\d{4}-[^"]{1,40}"|\d{9,}[\d.]*)'
 _SEQUENCE = re.compile(
-    r'\[\s*"(?:[\w./*@:-]{1,200}"\s*,\s*(?:"\d{4}-[^"]{1,40}"|\d{9,}[\d.]*)\s*,\s*\{|[\w./*@:-]{1,200}"\s*,\s*\[\s*\[\s*\d{9,}|1\d{18}"\s*,\s*"\{)'
+    rf'\[\s*(?:"[\w./*@:-]{{1,200}}"\s*,\s*(?:{_TIME}\s*,\s*\{{|\[\s*\[\s*(?:\[\s*)?\d{{9,}})|"1\d{{18}}"\s*,\s*"\{{'
+    rf"|{_TIME}\s*,\s*\{{|\[\s*{_TIME}\s*,\s*\{{[^{{}}]{{0,200}}\}}\s*\]\s*,\s*\{{)"
 )
-"""A list as Fluentd and Loki write one: a tag or time first, then what it is of."""
+"""A list as Fluentd, Fluent Bit and Loki write one: a tag or time first, then what it is of."""
 _PEEK_DEPTH = 8
 _LONGEST_ESCAPE = 16  # letters that belong together: a pair of surrogate escapes, Infinity
 

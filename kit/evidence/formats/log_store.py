@@ -5,7 +5,8 @@ Each gives the event as it was sent, where it is whole there; what a store took 
 of a container is refused by what the store says beside it: whoever ran in that container wrote it. Sources: Splunk, Search API and HTTP
 Event Collector; OpenSearch, Search API; Elastic Common Schema (event.original); Wazuh, alerts and archives of the AWS module; Fluent Bit,
 tail; Loki, HTTP API (query_range) and logcli; Grafana, Explore; Datadog, Logs API v2 and archives; Graylog, GELF; kcat; Kafka Connect; Fluentd,
-forward protocol; Vector, log event; Elasticsearch, Bulk API.
+forward protocol; Vector, log event; Elasticsearch, Bulk, SQL and ES|QL APIs; OpenSearch, SQL plugin; Azure Monitor, response format; Fluent Bit,
+Msgpack format.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from kit.errors import EvidenceError
 from kit.evidence.record import Content, Log
-from kit.lenient import dict_of, dicts_of, found_at, list_of, text_of, texts_of
+from kit.lenient import dict_of, dicts_of, found_at, list_of, text_of, texts_of, utc_time
 
 LISTS = ("data", "messages", "streams")
 """Members under which these stores keep their records."""
@@ -37,7 +38,7 @@ _OF_KAFKA = frozenset({"topic", "partition", "offset"})
 
 def of_log_store(value: dict[str, Any], log: Log) -> list[Content] | None:
     """What a store's record holds; None for what is none. Raises EvidenceError for a line that a container logged."""
-    readings = (of(value, log) for of in (_splunk, _search, _wazuh, _datadog, _loki, _kafka, _shipped))
+    readings = (of(value, log) for of in (_splunk, _search, _wazuh, _datadog, _loki, _kafka, _tabled, _shipped))
     return next((held for held in readings if held is not None), None)
 
 
@@ -157,9 +158,10 @@ def _shipped(value: dict[str, Any], log: Log) -> list[Content] | None:
         return [Content(value["record"], log)]
     for name in ("log", "message"):
         held = value.get(name)
+        if _is_json(held):
+            _refuse_containers(value)
         beside = _SHIPPED if name == "log" or _is_json(held) else {"@timestamp"}
         if isinstance(held, str) and (beside & {column(each) for each in value if each != name} or len(value) == 1):
-            _refuse_containers(value)
             return [Content(held, log, logged=True)] if _is_json(held) else None
         about = {"log": _SHIPPED, "message": {"@timestamp", "source_type"}}[name]
         if isinstance(held, dict) and about & value.keys() - {name} and "verb" in held:  # parsed on its way
@@ -172,19 +174,58 @@ _NANOSECONDS = re.compile(r"1\d{18}")  # of this century, as Loki writes times
 
 
 def of_sequence(value: list[Any], log: Log) -> list[Content] | None:
-    """What a list holds whose places have a meaning: an event of Fluentd, a batch of them, a line of Loki's without its stream; None for
-    any other."""
+    """What a list holds whose places have a meaning: an event of Fluentd or Fluent Bit, a batch of them, a line of Loki's without its stream;
+    None for any other."""
     match value:
         case [str(tag), int() | float() | str(), {} as event] if not _is_json(tag):
             events = [event]
-        case [str(tag), [[int() | float(), {}], *_] as pairs, *_] if not _is_json(tag):
-            events = [pair[1] for pair in pairs if isinstance(pair, list) and len(pair) > 1]
+        case [str(tag), [first, *_] as pairs, *_] if not _is_json(tag) and _of_pair(first) is not None:
+            events = [pair if (held := _of_pair(pair)) is None else held for pair in pairs]
         case [str(at), str(line), *_] if _NANOSECONDS.fullmatch(at) and _is_json(line):
             return [Content(line, replace(log, at=at), logged=True)]
         case _:
-            return None
+            held = _of_pair(value)
+            return None if held is None else [Content(held, log)]
     _refuse_containers({"tag": tag})
     return [Content(event, log) for event in events]
+
+
+def _of_pair(value: Any) -> dict[str, Any] | None:
+    """The event of a time and an event, as Fluentd forwards them, or of [time, metadata] and an event, as Fluent Bit does since 2.1; None for
+    anything else."""
+    match value:
+        case [[at, {}] | at, dict(event)] if not isinstance(at, list | dict) and utc_time(at):
+            return event
+    return None
+
+
+def _tabled(value: dict[str, Any], log: Log) -> list[Content] | None:
+    """Rows beside the names of their columns: Elasticsearch SQL and ES|QL, OpenSearch SQL, the API of Azure Monitor, which keeps Sentinel's."""
+    tables = value.get("tables")
+    if isinstance(tables, list) and len(value) <= 3:
+        return [Content(each, log) for each in tables] if dicts_of(tables) == tables else None
+    for about, held in (("columns", "rows"), ("columns", "values"), ("schema", "datarows")):
+        names, rows = [each.get("name") for each in dicts_of(value.get(about))], value.get(held)
+        if not names or not isinstance(rows, list) or not all(isinstance(name, str) for name in names):
+            continue
+        if len({*names}) < len(names):
+            raise EvidenceError("is a table in which two columns have one name")
+        if held == "values" and _is_columnar(value, names, rows):
+            rows = [list(row) for row in zip(*rows, strict=True)]
+        fits = [isinstance(row, list) and len(row) == len(names) for row in rows]
+        return [
+            Content(dict(zip(names, row, strict=True)) if fit else row, log)
+            for row, fit in zip(rows, fits, strict=True)
+        ]
+    return None
+
+
+def _is_columnar(value: dict[str, Any], names: list[Any], rows: list[Any]) -> bool:
+    """Whether a list is a column: ES|QL, which says how long it took, gives columns only where asked, and SQL gives nothing else under this name."""
+    lengths = {len(row) if isinstance(row, list) else -1 for row in rows}
+    if len(rows) != len(names) or len(lengths) != 1 or -1 in lengths:
+        return False
+    return "took" not in value or lengths != {len(names)}
 
 
 def column(name: str) -> str:

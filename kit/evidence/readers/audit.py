@@ -40,7 +40,7 @@ TAKES = (
     "`kind: EventList` (webhook batches), single events, pretty-printed or in a row",
     "CloudWatch Logs: get-log-events, filter-log-events, `aws logs tail`, Logs Insights (GetQueryResults, console CSV and JSON)",
     "the CloudWatch console's download (CSV: timestamp, message), messages as JSON strings, and answers that were cut by hand (each whole row)",
-    "what log stores hand out: Splunk (`_raw`), OpenSearch and Elastic (`hits`, `_source`, `fields`), Filebeat, Fluent Bit (`log`), Loki (query, logcli, Grafana), Datadog, Graylog, Kafka; but no container's",
+    "what log stores hand out: Splunk (`_raw`), OpenSearch and Elastic (`hits`, `_source`, `fields`, rows of SQL), Filebeat, Fluent Bit (`log`), Loki (query, logcli, Grafana), Datadog, Graylog, Kafka; but no container's",
     "CloudWatch Logs exported to S3 (a time before each line; the folder's name is the log stream)",
     "Security Lake: OCSF API Activity of EKS, 1.1.0 and 1.5.0, JSON and Parquet (without bodies, times to the millisecond)",
     "CloudWatch Logs subscriptions: Lambda, Kinesis and Firehose payloads (base64 of gzip, also as bare text), and what Firehose wrote to S3",

@@ -105,8 +105,7 @@ KNOWN: tuple[tuple[Test, str], ...] = (
         lambda value: (
             (str(value.get("category", "")).startswith("kube-") and "properties" in value)
             or any(str(value.get(name, "")).lower().startswith("/subscriptions/") for name in _OF_AZURE)
-            or value.keys() >= {"columns", "rows"}
-            or (isinstance(value.get("tables"), list) and len(value) <= 3)
+            or "log_s" in value
         ),
         "a log of Azure (AKS): this kit reads those of EKS",
     ),

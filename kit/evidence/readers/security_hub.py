@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from kit.errors import EvidenceError
@@ -17,6 +18,7 @@ from kit.evidence.readers.ocsf import GUARDDUTY, ocsf_class, version_of
 from kit.evidence.record import OTHER_CLASS, OTHER_FINDING
 from kit.lenient import dict_of, dicts_of, found_at, list_of
 from kit.model.arn import Arn, name_in
+from kit.model.finding import ODD_MEMBERS
 
 SCHEMA_VERSION = "2018-10-08"  # the only one that the AWS Security Finding Format has had
 DETECTION_FINDING = 2004
@@ -52,8 +54,6 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
     if arn is None or arn.service != "guardduty":
         raise EvidenceError(f"{OTHER_FINDING}{value.get('ProductName') or value['ProductArn']}, not of GuardDuty")
     severity = dict_of(value.get("Severity"))
-    number = severity.get("Product")
-    number = severity.get("Normalized", 0) / 10 if number is None else number
     fields = dict_of(value.get("ProductFields"))
     service = nested({name: each for name, each in fields.items() if name.startswith(_OWN_FIELDS)}, _OWN_FIELDS)
     service.setdefault("eventFirstSeen", value.get("FirstObservedAt"))
@@ -65,7 +65,7 @@ def _of_asff(value: dict[str, Any]) -> dict[str, Any]:
         "id": arn.name,
         "arn": str(arn),
         "type": _type(value.get("Types")),
-        "severity": number,
+        **_severity(severity.get("Product"), severity.get("Normalized"), severity.get("Label", value.get("Severity"))),
         "title": value.get("Title"),
         "description": value.get("Description"),
         "accountId": value.get("AwsAccountId"),
@@ -86,7 +86,7 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
     if ocsf_class(value) not in (DETECTION_FINDING, SECURITY_FINDING):
         raise EvidenceError(f"{OTHER_CLASS}{value.get('class_uid')}, not a Detection Finding ({DETECTION_FINDING})")
     info, cloud, rest = dict_of(about), dict_of(value.get("cloud")), dict_of(value.get("unmapped"))
-    arn, number = str(info.get("uid")), rest.get("Severity.Product")
+    arn = str(info.get("uid"))
     of_guardduty = _IN_OCSF + _OWN_FIELDS
     service = nested({name: each for name, each in rest.items() if name.startswith(of_guardduty)}, of_guardduty)
     service.setdefault("eventFirstSeen", _at(info, "first_seen_time"))
@@ -98,12 +98,13 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         runtime = dict_of(service.get("runtimeDetails"))
         service["runtimeDetails"] = {**runtime, "process": {**dict_of(runtime.get("process")), **process}}
     resources = [(each.get("type"), each.get("uid"), each.get("data")) for each in dicts_of(value.get("resources"))]
-    kinds = [dict_of(info.get("analytic")).get("name"), *(info.get("types") or [])]
+    kinds = [dict_of(info.get("analytic")).get("name"), *_listed(info.get("types"))]
+    lowest = _LOWEST.get(str(value.get("severity_id")), value.get("severity"))
     return {
         "id": name_in(arn),
         "arn": arn,
         "type": _type(kinds),
-        "severity": _LOWEST.get(str(value.get("severity_id")), 0.0) if number is None else float(number),
+        **_severity(rest.get("Severity.Product"), rest.get("Severity.Normalized"), lowest),
         "title": info.get("title"),
         "description": info.get("desc"),
         "accountId": found_at(cloud, "account", "uid") or cloud.get("account_uid"),
@@ -113,6 +114,21 @@ def _of_ocsf(value: dict[str, Any]) -> dict[str, Any]:
         "resource": _resource(resources),
         "service": service,
     }
+
+
+def _severity(own: Any, tenfold: Any, label: Any) -> dict[str, Any]:
+    """The severity of a finding: GuardDuty's number, else a tenth of Security Hub's, else that of the label; an own one that is no number is kept as odd."""
+    numbers = [each for each in (_within(own, 10), _within(tenfold, 100)) if each is not None]
+    odd = {} if own in (None, "") or _within(own, 10) is not None else {ODD_MEMBERS: {"Severity.Product": own}}
+    return odd | {"severity": numbers[0] if numbers else label}
+
+
+def _within(value: Any, most: int) -> float | None:
+    """A number of 0 to `most`, of ten; None for anything else."""
+    with suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool) and 0 <= float(value) <= most:
+            return float(value) * 10 / most
+    return None
 
 
 def _process(evidence: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +163,7 @@ def _at(info: dict[str, Any], name: str) -> Any:
 
 def _type(listed: Any) -> str:
     """GuardDuty's own type among those listed: as it is, or as `TTPs/Execution/Execution:Runtime-NewBinaryExecuted`, or without the purpose."""
-    for text in list_of(listed):
+    for text in _listed(listed):
         if isinstance(text, str) and _PLAIN_TYPE.fullmatch(text):
             return text
         dashed = _DASHED_TYPE.fullmatch(str(text).rsplit("/", 1)[-1])
@@ -157,6 +173,11 @@ def _type(listed: Any) -> str:
         if without:
             return f"{without[1].replace(' ', '')}:{without[2]}/{without[3]}"
     raise EvidenceError("names no finding type of GuardDuty", where="types")
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, also of one that stands alone, as queries take it out."""
+    return [value] if isinstance(value, str) else list_of(value)
 
 
 def _resource(resources: list[tuple[Any, Any, Any]]) -> dict[str, Any]:
