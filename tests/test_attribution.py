@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.command import RECORDINGS
+from tests.command import RECORDINGS, SHARED
 from tests.variation import said, scope_of, varied
 
 NAT = json.loads((RECORDINGS / "shared_nat" / "ground_truth.json").read_text())
+
+NODE_CREDENTIAL = SHARED / "data" / "recordings" / "node_credential"
+BESIDE = pytest.mark.skipif(not NODE_CREDENTIAL.exists(), reason="the recordings beside the project are not here")
 
 
 def _calls(scope: dict[str, Any], kind: str = "calls") -> set[str]:
@@ -293,3 +296,14 @@ def test_a_call_with_two_stages_is_counted_once_among_the_possible_ones(tmp_path
             if limit["says"].startswith("Whether ") and " calls are " in limit["says"]
         ]
         assert told.startswith(f"Whether {len(finding['possible_calls'])} calls")
+
+
+@BESIDE
+def test_the_own_token_of_a_pod_for_which_the_attacker_minted_another_is_not_the_attackers(tmp_path: Path) -> None:
+    """Its address is in no evidence, so it looks like a new place."""
+
+    def without_pods(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [event for event in log if (event.get("objectRef") or {}).get("resource") != "pods"]
+
+    scope = scope_of(varied(NODE_CREDENTIAL, tmp_path, without=("cluster",), events=without_pods))
+    assert not _calls(scope, "possible_calls")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from kit.case.case import Case
 from tests import cases
 from tests.attackers import certificate_of
 from tests.cases import printed
-from tests.command import RECORDINGS, SAMPLE
+from tests.command import RECORDINGS, SAMPLE, SHARED, kit_json
 from tests.variation import Event, scope_of, varied
 
 CREDENTIAL = "credential"
+NODE_CREDENTIAL = SHARED / "data" / "recordings" / "node_credential"
+BESIDE = pytest.mark.skipif(not NODE_CREDENTIAL.exists(), reason="the recordings beside the project are not here")
 
 
 def _case(recording: str | Path) -> Case:
@@ -176,3 +181,32 @@ def test_a_certificate_that_the_attacker_only_approved_is_possible(tmp_path: Pat
     scope = _scope_with(tmp_path, "platform-bob", made=False)
     assert all(NEW.format(4) in finding["possible_calls"] for finding in scope.values())
     assert _credentials(scope)[REQUEST]["certainty"] == "possible"
+
+
+@BESIDE
+@pytest.mark.parametrize("minutes", [0, 2])
+def test_what_still_called_when_the_log_ends_is_usable_without_a_dump(minutes: int, tmp_path: Path) -> None:
+    """minutes: how much later somebody else calls last, so that the log ends later."""
+
+    def longer(log: list[Event]) -> list[Event]:
+        last = max(log, key=lambda event: str(event["stageTimestamp"]))
+        at = (datetime.fromisoformat(last["stageTimestamp"]) + timedelta(minutes=minutes)).isoformat()
+        healthy = {"username": "platform-dave", "groups": ["system:authenticated"]}
+        more = {
+            "user": healthy,
+            "verb": "get",
+            "auditID": "00000000-0000-4000-8000-000000000001",
+            "requestURI": "/version",
+        }
+        kept = {name: value for name, value in last.items() if name not in ("objectRef", "annotations")}
+        return [*log, kept | more | {"requestReceivedTimestamp": at, "stageTimestamp": at}]
+
+    kit_json("new", tmp_path / "case", varied(NODE_CREDENTIAL, tmp_path, without=("cluster",), events=longer))
+    entries = kit_json("brief", tmp_path / "case")["incidents"][0]["open"]
+    known = {(one["kind"], one["key"]): (one["state"], one["says"].partition(": ")[2]) for one in entries}
+    token, node = known["token", "checkout/api"], known["node", "ip-10-0-0-44.eu-west-1.compute.internal"]
+    if minutes:
+        assert token[0] == node[0] == "cannot tell"
+    else:
+        assert token == ("usable", "bound to pod checkout/api-55b7dc6c98-wflwk, whose token still worked at 16:22:43.")
+        assert node == ("usable", "its kubelet still renewed its lease at 16:22:40.")

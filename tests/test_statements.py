@@ -6,12 +6,14 @@ import gzip
 import json
 import re
 import shutil
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kit.statements.moments import Actor, Moment
+from kit.statements.story import _in_two, _row
 from tests.attackers import ELSEWHERE, FOES, Told
 from tests.cases import printed, shared
 from tests.command import RECORDINGS, SAMPLE, SHARED, kit, kit_json
@@ -287,3 +289,82 @@ def test_what_is_collected_next_begins_where_the_audit_log_ends_not_where_cloudt
     first = kit("brief", case).stdout.splitlines()[0]
     assert f"As of {ends['audit']:%Y-%m-%d %H:%M:%S} UTC, when the audit log ends" in first
     assert first.endswith(f"; CloudTrail ends {ends['cloudtrail']:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _rows(recording: str) -> dict[str, str]:
+    brief = printed("brief", of=shared(RECORDINGS / recording))
+    return {row["says"]: row["at"][11:19] for one in brief["incidents"] for row in one["story"]}
+
+
+def test_what_a_binding_let_through_is_told_after_it() -> None:
+    rows = list(_rows("anonymous_access"))
+    refused, opened, read = rows[:3]
+    assert "was refused: list secrets of shop" in refused and "read secrets" not in refused
+    assert "rolebindings/shop/debug-586f (gives ClusterRole edit in shop to User system:anonymous)" in opened
+    assert "listed the secrets of shop; read secrets" in read
+
+
+def test_what_came_minutes_after_a_look_has_a_row_with_its_own_time() -> None:
+    for recording, deed, at in (
+        ("default_sa_admin", "created rolebindings/checkout/tmp-admin", "16:25:15"),
+        ("vanished_deployment", "created deployments/market/web-cache", "16:21:24"),
+        ("access_entry_secrets", "listed the secrets of build", "16:27:02"),
+    ):
+        assert [told for says, told in _rows(recording).items() if deed in says] == [at]
+
+
+def test_a_row_that_has_to_tell_of_hours_says_until_when() -> None:
+    actor = Actor("eve@example.com", None, "203.0.113.9")
+    start = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    moments = [
+        Moment(
+            start + timedelta(hours=number),
+            f"audit:{number}",
+            actor,
+            "impact",
+            "deleted",
+            "deleted",
+            f"pods/shop/{number}",
+        )
+        for number in range(30)
+    ]
+    rows = [_row(run) for run in _in_two(moments, 3, None)]
+    assert len(rows) == 3
+    assert all(row.says.startswith("until ") for row in rows if row.until != row.at)
+    assert any("until 2026-11-24 " in row.says for row in rows)
+
+
+def test_a_workload_that_was_scaled_is_told_with_how_many_it_was_left() -> None:
+    (says,) = [says for says in _rows("oidc_user_impact") if "scaled" in says]
+    assert "scaled deployments/store/web to 0 replicas;" in says
+
+
+def test_the_way_in_says_what_is_known_of_how_the_credential_was_taken() -> None:
+    for recording, known in (
+        (
+            "stolen_sa_token",
+            "but GuardDuty reported Execution:Runtime/ReverseShell, Discovery:Runtime/SuspiciousCommand in that pod before.",
+        ),
+        (
+            "default_sa_admin",
+            "It was issued to that address, at 2026-11-23 16:23:50 UTC: whoever is there could sign in to AWS.",
+        ),
+    ):
+        brief = printed("brief", of=shared(RECORDINGS / recording))
+        assert known in brief["incidents"][0]["way_in"]["says"]
+
+
+def test_pods_that_were_gone_before_the_attack_lost_no_logs_of_it() -> None:
+    for recording, number, at in (
+        ("anonymous_access", "1 affected pod", "16:19:35"),
+        ("default_sa_admin", "8 affected pods", "16:25:15"),
+    ):
+        lost = [one["says"] for one in plan_of(RECORDINGS / recording)["vanishing"]]
+        (says,) = [one for one in lost if "went with" in one]
+        assert f"Container logs of {number} went" in says and at in says
+
+
+def test_no_list_of_others_is_told_where_there_are_none() -> None:
+    brief = printed("brief", of=shared(RECORDINGS / "default_sa_admin"))
+    assert not [one["says"] for one in brief["incidents"][0]["cannot_tell"] if "not attributed: ." in one["says"]]
+    assert not [one["says"] for one in brief["incidents"][0]["cannot_tell"] if "Others use" in one["says"]]

@@ -28,6 +28,7 @@ from kit.attribution.calls import (
 )
 from kit.attribution.credential import Credential, CredentialKind, CredentialState, latest_end
 from kit.attribution.deeds import Deed, Deeds, command_of
+from kit.attribution.last_seen import LastSeen
 from kit.identities.sessions import Session
 from kit.inventory.inventory import Inventory
 from kit.inventory.thing import Thing
@@ -48,6 +49,7 @@ class Credentials:
 
     def __init__(self, store: Store, inventory: Inventory, attacker: Attacker, deeds: Deeds) -> None:
         self.store, self.inventory, self.attacker, self.deeds = store, inventory, attacker, deeds
+        self._last_seen = LastSeen(store)
         self._bodies = dict[Place, tuple[dict[str, Any], dict[str, Any]]]()
 
     def of(self, calls: Iterable[Event], trail: Iterable[AwsEvent]) -> list[Credential]:
@@ -155,6 +157,9 @@ class Credentials:
         name_of = f"{pods[0].namespace}/{pods[0].name}"
         if not gone and all(pod.standing for pod in pods):
             return "usable", expires, f"bound to pod {name_of}, which stands"
+        seen = [] if gone else [at for pod in pods if (at := self._last_seen.pod(pod.uid))]
+        if len(seen) == len(pods):
+            return "usable", expires, f"bound to pod {name_of}, whose token still worked at {min(seen):%H:%M:%S}"
         return "cannot tell", expires, f"whether its pod {name_of} still stands is in no evidence"
 
     def _of_pods(self, events: list[Event], used: list[Event]) -> Iterator[Credential]:
@@ -341,11 +346,11 @@ class Credentials:
         for event in _first_of(events, lambda event: str(event["user_name"]).startswith(NODE)):
             node = str(event["user_name"]).removeprefix(NODE)
             stands = any(one.standing for one in self.inventory.named("nodes", None, node))
-            because = (
-                "the node stands, and its credential is renewed on it"
-                if stands
-                else "its credential lives until it expires, also after the instance is gone"
-            )
+            because = "its credential lives until it expires, also after the instance is gone"
+            if stands:
+                because = "the node stands, and its credential is renewed on it"
+            elif seen := self._last_seen.node(node):
+                stands, because = True, f"its kubelet still renewed its lease at {seen:%H:%M:%S}"
             says = f"the attacker used it from {event['source_address']}"
             yield Credential(
                 "node", node, str(event["user_name"]), self._why(event, says), event["received_at"],

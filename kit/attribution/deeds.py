@@ -194,6 +194,11 @@ class Deeds:
             self.read_bodies([event])
         return self._known_bodies[place]
 
+    def replicas_asked(self, event: Event) -> int | None:
+        """How many replicas an event asked for; None where its body does not tell."""
+        count = dict_of(self._bodies(event)[0].get("spec")).get("replicas")
+        return count if isinstance(count, int) else None
+
     # ── secrets and config maps ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _objects_read(self, event: Event) -> Iterator[Deed | Limit]:
@@ -301,7 +306,8 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
         return {name: body[name] for name in ("roleRef", "subjects") if name in body}
     named, spec = images(pod_spec(body.get("spec"))), dict_of(body.get("spec"))
     template = bool(spec.get("template") or spec.get("jobTemplate"))
-    return {"spec": {"containers": [{"image": image} for image in named]}, "template": template} if body else {}
+    count = {"replicas": spec["replicas"]} if isinstance(spec.get("replicas"), int) else {}
+    return {"spec": {"containers": [{"image": image} for image in named]} | count, "template": template} if body else {}
 
 
 def command_of(event: Event) -> str:

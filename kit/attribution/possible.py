@@ -144,11 +144,14 @@ def _from_elsewhere(own_calls: OwnCalls, calls: dict[Place, Call]) -> Iterator[_
     """Calls with a credential that the attacker used outside, or by the same anonymous caller, from where that identity had not been
     before: the attacker has another address now, somebody got the credential from the attacker, or its owner has another address."""
     first, used = dict[str, Event](), defaultdict[str, set[str]](set)
+    minted = not_none(call.event["issued_credential_id"] for call in calls.values())
     for call in calls.values():
         user, address = call.event["user_name"], call.event["source_address"]
         if user and address and address not in own_calls.cluster_addresses.own:
             first.setdefault(user, call.event)
-            used[user] |= credentials_of(call.event)
+            # A token that the attacker minted for a pod is not the pod's own, which its kubelet asked for.
+            is_minted = call.event["credential_id"] in minted
+            used[user] |= {str(call.event["credential_id"])} if is_minted else credentials_of(call.event)
     for user, event in first.items():
         anonymous = user == ANONYMOUS
         if not used[user] and not anonymous:

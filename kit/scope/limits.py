@@ -389,7 +389,8 @@ class Limits:
         """Whose calls from the attacker's addresses are not attributed, because others use these addresses too."""
         events = [call.event for call in self.attacker.calls.values() if call.event["audit_id"] in calls]
         for address in sorted(not_none(event["source_address"] for event in events) - self.attacker.addresses):
-            others = self.attacker.others_at(address)
+            if not (others := self.attacker.others_at(address)):
+                continue  # one of the cluster's own, from which every call is attributed
             listed = few([f"{user} ({number} calls)" for user, number in others], 4)
             says = f"Others use {address} too, so calls from there are told apart by identity, credential and user agent alone; not attributed: {listed}"
             yield Limit(

@@ -18,7 +18,7 @@ from kit.model.pod_spec import pod_spec, power_over_node
 from kit.model.refs import Ref
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
-from kit.words import few
+from kit.words import counted, few
 
 _LASTING = {*BOUND, *ROLES, "serviceaccounts", "secrets", "cronjobs", "certificatesigningrequests"}
 """Resources whose writing gives access that lasts."""
@@ -258,7 +258,8 @@ class Moments:
             said = self._mapped(event)
             return "changed", f"{path}{': ' if said else ''}{'; '.join(said)}"
         if event["subresource"] == "scale":
-            return "scaled", path
+            count = self.scope.deeds.replicas_asked(event)
+            return "scaled", path if count is None else f"{path} to {counted(count, 'replica')}"
         # Whether it had the same before is told by no body of one call: said is how it stands since.
         deeds = [one for one in self.scope.deeds.of(event) if isinstance(one, Deed)]
         images = [one.key for one in deeds if one.kind == "introduced"]

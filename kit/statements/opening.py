@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kit.attribution.calls import Event, caller_of, credentials_of, let_through, resource_of
 from kit.attribution.own_call import AROUND
 from kit.model.claim import Claim
+from kit.model.finding import Finding
 from kit.model.identity import ANONYMOUS, NODE, SERVICE_ACCOUNT
 from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Moments, spoken
-from kit.words import before_or_after
+from kit.words import before_or_after, few, utc
 
 _BASELINE = timedelta(hours=1)  # a shorter time before shows nothing of what is usual
+_ISSUED_THERE = " It was issued to that address, at {issued}: whoever is there could sign in to AWS. How that sign-in was taken: cannot tell."
 _HABIT = 3  # earlier calls of the same kind, from which on they speak for a habit
 
 
@@ -35,11 +37,11 @@ def opened_by(incident: Incident, scope: Scope, moments: Moments) -> Claim:
         pod = scope.inventory.things.get(first["claimed_pod_uid"] or "")
         if pod:
             said["pod"] = f"{pod.namespace}/{pod.name}"
-            return Claim(
-                "The token of pod {pod} ({who}) was used from {address}, first at {at} UTC. How it was taken: cannot tell.",
-                said,
-                (ref,),
-            )
+            seen = _reported_in(pod.uid, incident, first["received_at"])
+            said["types"] = few(list(dict.fromkeys(one.type for one in seen)), 3)
+            template = "The token of pod {pod} ({who}) was used from {address}, first at {at} UTC. How it was taken: cannot tell"
+            template += ", but GuardDuty reported {types} in that pod before." if seen else "."
+            return Claim(template, said, (ref, *(str(one.ref("type")) for one in seen)))
         return Claim(
             "A token of {who} was used from {address}, first at {at} UTC. How it was taken: cannot tell.", said, (ref,)
         )
@@ -52,16 +54,29 @@ def opened_by(incident: Incident, scope: Scope, moments: Moments) -> Claim:
         chain = scope.sessions.of_keys([key]).get(key)
         said |= {"key": key, "kind": "long-term access key" if key.startswith("AKIA") else "session"}
         refs = (ref, *((str(chain.why.ref),) if chain and chain.why else ()))
-        return Claim(
-            "The {kind} {key} signed in as {who} from {address}, first at {at} UTC. How it was taken: cannot tell.",
-            said,
-            refs,
-        )
+        template = "The {kind} {key} signed in as {who} from {address}, first at {at} UTC."
+        if chain and chain.issued_at and chain.from_address:
+            said |= {"place": chain.from_address, "issued": utc(chain.issued_at)}
+            if chain.from_address == address:
+                return Claim(template + _ISSUED_THERE, said, refs)
+            template += " It was issued to {place}, at {issued}."
+        return Claim(template + " How it was taken: cannot tell.", said, refs)
     return Claim(
         "{who} called from {address}, first at {at} UTC. How its credential was taken: cannot tell.",
         _capital(said),
         (ref,),
     )
+
+
+def _reported_in(pod_uid: str, incident: Incident, until: datetime) -> list[Finding]:
+    """What GuardDuty saw of the programs in a pod up to a moment, oldest first."""
+    found = [
+        one.finding
+        for one in incident.scopes
+        if one.finding.workload.get("Uid") == pod_uid and not one.finding.api_call
+    ]
+    times = [(one.first_seen_at, one.id, one) for one in found if one.first_seen_at and one.first_seen_at <= until]
+    return [one for *_, one in sorted(times, key=lambda each: each[:2])]
 
 
 def _capital(said: dict[str, str | None]) -> dict[str, str | None]:

@@ -16,11 +16,11 @@ from kit.scope.incident import Incident
 from kit.scope.scope import Scope
 from kit.statements.moments import Actor, Moment, Moments, all_done, spoken
 from kit.statements.undecided import Undecided
-from kit.words import counted, few, lasting
+from kit.words import counted, few, lasting, utc
 
 STORY_ROWS = 9
 _MANY = 60  # runs that are compared with each other; more are joined by actor first
-_SOON = timedelta(minutes=2)  # a look around and what comes of it are told together
+_SOON = timedelta(minutes=1)  # a row has the time of its first call: what comes later has its own while there is room
 # The gravest first; what a call did that is not among them is told as a look.
 _GRAVITY = (
     "let_in",
@@ -84,16 +84,15 @@ class _Run:
 def story(incident: Incident, scope: Scope, moments: Moments, undecided: list[Undecided]) -> list[StoryRow]:
     """The rows of an incident, oldest first. undecided: its calls that may be the attacker's, which no row tells."""
     every_moment = moments.of(incident)
-    before = _before(incident, scope)
+    before = _before(incident, scope, moments)
     after = _after(every_moment, scope, undecided) if every_moment else _reported(incident)
     asides = [row for row in (before, after) if row]
     if len(asides) == 2:
-        most = STORY_ROWS - 2
-        rows = [_row(run) for run in _folded(every_moment, most)]
+        rows = [_row(run) for run in _in_two(every_moment, STORY_ROWS - 2, before)]
         if len(rows) < 2:
             asides = [row for row in asides if row is before]
     else:
-        rows = [_row(run) for run in _folded(every_moment, STORY_ROWS - len(asides))]
+        rows = [_row(run) for run in _in_two(every_moment, STORY_ROWS - len(asides), before)]
     every = [*rows, *asides]
     every.sort(key=lambda row: (row.at is None, row.at or _NEVER, row.did != "came_before", row.did == "followed"))
     said = set[str]()
@@ -107,12 +106,23 @@ def story(incident: Incident, scope: Scope, moments: Moments, undecided: list[Un
 # ── folding ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _in_two(moments: list[Moment], most: int, before: StoryRow | None) -> list[_Run]:
+    """Folded apart before and after what opened the way: what it let through did not come before it."""
+    early = [one for one in moments if before and before.at and one.at < before.at]
+    late = moments[len(early) :]
+    if not early or not late:
+        return _folded(moments, most)
+    first = _folded(early, max(most // 3, 1))
+    return [*first, *_folded(late, most - len(first))]
+
+
 def _folded(moments: list[Moment], most: int) -> list[_Run]:
     """Runs of one actor and one aim; where these are more than can be told, the nearest are joined, of one actor first."""
     by_actor = dict[Actor, list[_Run]]()
     for moment in moments:
         runs = by_actor.setdefault(moment.actor, [])
-        if runs and runs[-1].moments[-1].tactic == moment.tactic:
+        last = runs[-1].moments[-1] if runs else None
+        if last and last.tactic == moment.tactic and moment.at - last.at <= _SOON:
             runs[-1].moments.append(moment)
         else:
             runs.append(_Run([moment]))
@@ -170,12 +180,15 @@ def _row(run: _Run) -> StoryRow:
     gravest = min(moments, key=lambda one: _GRAVITY.index(one.kind))
     said = [f"{actor.says}: {all_done([one for one in moments if one.actor == actor])}" for actor in run.actors]
     lead = gravest.actor
+    until = ""
+    if run.end - run.start > _SOON:
+        until = f"until {run.end:%H:%M:%S}: " if run.end.date() == run.start.date() else f"until {utc(run.end)}: "
     return StoryRow(
         run.start,
         run.end,
         gravest.tactic,
         gravest.kind,
-        f"{'; '.join(said)}.",
+        f"{until}{'; '.join(said)}.",
         ", ".join(dict.fromkeys(actor.name for actor in run.actors)),
         next((actor.acting_as for actor in run.actors if actor.acting_as), None),
         lead.address,
@@ -187,7 +200,7 @@ def _row(run: _Run) -> StoryRow:
 # ── before and after ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _before(incident: Incident, scope: Scope) -> StoryRow | None:
+def _before(incident: Incident, scope: Scope, moments: Moments) -> StoryRow | None:
     """What opened the way: the calls of findings that are not the attacker's and wrote an object."""
     calls = dict[str, Event]()
     for one in incident.scopes:
@@ -200,7 +213,8 @@ def _before(incident: Incident, scope: Scope) -> StoryRow | None:
     who = list(dict.fromkeys(str(event["user_name"]) for event in events))
     paths = [path for path in dict.fromkeys(map(path_of, events)) if path]
     address = events[0]["source_address"]
-    says = f"{few([spoken(one) for one in who], 3)} created {few(paths, 4)}; no finding shows that this caller is the attacker."
+    made = list(dict.fromkeys(moments.of_call(event).thing for event in events))
+    says = f"{few([spoken(one) for one in who], 3)} created {few(made, 4)}; no finding shows that this caller is the attacker."
     return StoryRow(
         events[0]["received_at"], events[-1]["received_at"], "initial access", "came_before", says,
         ", ".join(who), None, address, [("created", path) for path in paths], list(calls),

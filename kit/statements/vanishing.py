@@ -25,6 +25,7 @@ HISTORY = timedelta(days=90)
 SPOT = ("eks.amazonaws.com/capacityType", "karpenter.sh/capacity-type")
 """Labels of a node that say how its instance was bought."""
 _NAMED = 3
+_SECOND = timedelta(seconds=1)  # times of findings have no smaller parts
 _OF_ECR = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/([^:@]+)(?::([^@]+))?(?:@(.+))?")
 _DURATION = re.compile(r"(\d+)(h|m|s)")
 _UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
@@ -48,10 +49,19 @@ def vanishing(incident: Incident, scope: Scope) -> list[Vanishing]:
     names = {one.key for each in incident.scopes for one in each.affected("node")}
     names |= {str(pod.node) for pod in pods.values() if pod.node}
     nodes = [one for one in scope.inventory.of("nodes") if one.name in names]
-    found = [*_of_pods(pods), *_of_nodes(scope, nodes), *_of_images(incident, scope)]
+    inside = [
+        event["received_at"] for event in incident.calls
+    ] or times  # a call of AWS touches no pod, and makes no Event
+    seen = [at + _SECOND for one in incident.scopes if (at := one.finding.first_seen_at)]
+    begun = min([*inside, *seen], default=None)
+    found = [
+        *_of_pods({key: pod for key, pod in pods.items() if pod.existed(begun, None)}),
+        *_of_nodes(scope, nodes),
+        *_of_images(incident, scope),
+    ]
     if times:
         found += [
-            *_of_events(scope, min(times), max(times)),
+            *_of_events(scope, min(inside), max(inside)),
             *_of_log_group(scope, min(times)),
             _of_history(min(times)),
         ]
