@@ -25,7 +25,7 @@ from kit.training.variation import enforcing as as_enforced
 from tests import cases
 from tests.command import RECORDINGS, SAMPLE, kit, kit_json, program
 from tests.test_scope import STOLEN
-from tests.variation import Event, enforcing, entered, varied
+from tests.variation import Event, enforcing, entered, from_own_registry, varied
 
 Planned = dict[str, Any]
 ISOLATED = ("--without", "restart_workload")
@@ -390,19 +390,7 @@ def test_an_image_is_kept_scanned_and_removed_by_the_digest_that_ran(tmp_path: P
     own = "777788889999.dkr.ecr.us-east-1.amazonaws.com/tools:1"
     digest = "sha256:" + "b" * 64
 
-    def renamed(things: list[Event]) -> list[Event]:
-        return [json.loads(json.dumps(one).replace("docker.io/library/ubuntu:22.04", own)) for one in things]
-
-    def with_a_pod(resource: str, items: list[Event]) -> list[Event]:
-        if resource != "pods":
-            return renamed(items)
-        pod = json.loads(json.dumps(items[0]))
-        pod["metadata"] |= {"name": "again", "uid": "0d4ad2a6-0000-4000-8000-00000000000b", "creationTimestamp": "2026-11-23T16:21:40Z"}  # fmt: skip
-        pod["spec"]["containers"] = [{"name": "a", "image": own}]
-        pod["status"]["containerStatuses"] = [{"name": "a", "image": own, "imageID": f"{own.partition(':')[0]}@{digest}"}]  # fmt: skip
-        return [*renamed(items), pod]
-
-    kit_json("new", tmp_path / "case", varied("vanished_deployment", tmp_path, events=renamed, dump=with_a_pod))
+    kit_json("new", tmp_path / "case", from_own_registry(tmp_path, own, digest))
     actions = {one["action"]: one for one in kit_json("plan", tmp_path / "case")["actions"] if one["name"] == own}
     assert actions.keys() == {"keep_image", "scan_image", "block_image", "remove_image"}
     assert all(digest in one["parameters"]["digests"] for one in actions.values())

@@ -102,3 +102,24 @@ def keys(finding: dict[str, Any], kind: str, certainty: str = "affected") -> set
 def said(finding: dict[str, Any]) -> str:
     """All that a finding's limits say."""
     return "\n".join(limit["says"] for limit in finding["limits"])
+
+
+def from_own_registry(folder: Path, image: str, digest: str) -> Path:
+    """Evidence in which the attacker's image came from a registry of the account's own, and a pod runs it by this digest."""
+
+    told = b"sha256:12fac12bf3f369441a389d8947acc9c7a81bfd018e24aa8fedc0407845f59b87"
+
+    def renamed(things: list[Event]) -> list[Event]:
+        texts = [orjson.dumps(one).replace(b"docker.io/library/ubuntu:22.04", image.encode()) for one in things]
+        return [orjson.loads(text.replace(told, digest.encode())) for text in texts]
+
+    def with_a_pod(resource: str, items: list[Event]) -> list[Event]:
+        if resource != "pods":
+            return renamed(items)
+        pod = orjson.loads(orjson.dumps(items[0]))
+        pod["metadata"] |= {"name": "again", "uid": "0d4ad2a6-0000-4000-8000-00000000000b", "creationTimestamp": "2026-11-23T16:21:40Z"}  # fmt: skip
+        pod["spec"]["containers"] = [{"name": "a", "image": image}]
+        pod["status"]["containerStatuses"] = [{"name": "a", "image": image, "imageID": f"{image.partition(':')[0]}@{digest}"}]  # fmt: skip
+        return [*renamed(items), pod]
+
+    return varied("vanished_deployment", folder, events=renamed, dump=with_a_pod)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -16,6 +17,9 @@ import pytest
 from kubernetes.config import kube_config
 from moto.iam.models import iam_backends
 
+from kit.actions.effect import Effect
+from kit.actions.registry import ACTIONS
+from kit.model.arn import name_in
 from kit.training.emulators.aws_emulator import AwsEmulator
 from kit.training.emulators.kubernetes_emulator import KubernetesEmulator
 from kit.training.emulators.standing import standing_in
@@ -114,3 +118,23 @@ def add_access_key(aws: AwsEmulator, user: str, access_key_id: str) -> None:
     iam.create_access_key(UserName=user)
     backend = iam_backends[aws.number]["aws"]
     backend.users[user].access_keys[-1].access_key_id = access_key_id
+
+
+def add_principals(scene: Scene, plan: dict[str, Any]) -> None:
+    """What a plan names and no dump has stands in the account too: keys that are deactivated, roles that the logs alone name."""
+    for one in plan["actions"]:
+        for key in one["parameters"].get("access_key_ids") or ():
+            if Effect.STOPS_KEY in ACTIONS[one["action"]].effects:
+                add_access_key(scene.aws, name_in(one["parameters"]["arn"]), key)
+    roles = [str(one["parameters"].get("role") or "") for one in plan["actions"]]
+    iam, known = scene.aws.client("iam"), {*scene.aws.state()["roles"]}
+    for name in sorted({name_in(one) for one in roles if one.split(":")[4:5] == [scene.aws.number]} - known):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
+
+
+def add_new_node(scene: Scene) -> None:
+    """The node that a person adds before the old ones end."""
+    node = copy.deepcopy(next(one for key, one in scene.kubernetes.objects().items() if key.startswith("nodes/")))
+    node["metadata"] |= {"name": "new-node", "uid": "new-node"}
+    node["spec"] = {"providerID": "aws:///zone/i-00000000000000000"}
+    scene.kubernetes.add(node)

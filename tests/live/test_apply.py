@@ -27,7 +27,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
-def on_new_runtime(tmp_path: Path) -> Path:
+def on_new_runtime(tmp_path: Path, recording: str = STOLEN) -> Path:
     """A case whose nodes may make checkpoints: those of the recordings run containerd 1.7, which makes none."""
 
     def newer(resource: str, items: list[Any]) -> list[Any]:
@@ -35,7 +35,7 @@ def on_new_runtime(tmp_path: Path) -> Path:
             item["status"]["nodeInfo"]["containerRuntimeVersion"] = "containerd://2.1.5"
         return enforcing(resource, items)
 
-    assert kit("new", tmp_path / "newer", varied(STOLEN, tmp_path / "varied", dump=newer)).returncode == 0
+    assert kit("new", tmp_path / "newer", varied(recording, tmp_path / "varied", dump=newer)).returncode == 0
     return tmp_path / "newer"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from kit.model.arn import compared, name_in
 from kit.plan.played import ClusterState, Played
 from kit.training.emulators.controllers import takes_load_balancers_down
 from tests.command import RECORDINGS, SAMPLE
-from tests.live.scene import Scene, add_access_key, standing
+from tests.live.scene import Scene, add_new_node, add_principals, standing
 
 Object = dict[str, Any]
 LEFT_OUT = (
@@ -242,31 +241,13 @@ def test_each_effect_is_looked_for_or_is_shown_nowhere() -> None:
     assert SHOWS.keys() | SHOWN_NOWHERE == set(Effect) and not SHOWS.keys() & SHOWN_NOWHERE
 
 
-def _add_roles(scene: Scene, roles: list[str]) -> None:
-    """Roles that the logs alone name stand in the account too."""
-    iam, known = scene.aws.client("iam"), {*scene.aws.state()["roles"]}
-    for name in sorted({name_in(one) for one in roles if one.split(":")[4:5] == [scene.aws.number]} - known):
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
-
-
 @contextmanager
 def prepared(recording: str, folder: Path) -> Iterator[tuple[Scene, dict[str, Any]]]:
     """A recording's account and cluster with all that its plan names: keys, roles, the new node that is there when it is asked for; and the plan."""
     with standing(recording, folder) as scene:
         plan = scene.plan(*KEPT)
-        for one in plan["actions"]:
-            for key in one["parameters"].get("access_key_ids") or ():
-                if Effect.STOPS_KEY in ACTIONS[one["action"]].effects:
-                    add_access_key(scene.aws, name_in(one["parameters"]["arn"]), key)
-        _add_roles(scene, [str(one["parameters"].get("role") or "") for one in plan["actions"]])
+        add_principals(scene, plan)
         yield scene, plan
-
-
-def _add_new_node(scene: Scene, before: dict[str, Object]) -> None:
-    node = copy.deepcopy(next(one for key, one in before.items() if key.startswith("nodes/")))
-    node["metadata"] |= {"name": "new-node", "uid": "new-node"}
-    node["spec"] = {"providerID": "aws:///zone/i-00000000000000000"}
-    scene.kubernetes.add(node)
 
 
 def by_stage(scene: Scene, plan: dict[str, Any]) -> Iterator[After]:
@@ -275,7 +256,7 @@ def by_stage(scene: Scene, plan: dict[str, Any]) -> Iterator[After]:
     scene.kubernetes.recreate = True
     scene.kubernetes.faults.append(takes_load_balancers_down(scene.kubernetes))
     if any(Effect.ADDS_NODES in ACTIONS[one["action"]].effects for one in plan["actions"]):
-        _add_new_node(scene, before)
+        add_new_node(scene)
     stages, chosen, said = [one["stage"] for one in plan["simulated"]], list[str](), dict[str, str]()
     for stage in stages:
         chosen += ["--only", stage]
