@@ -463,7 +463,9 @@ def test_of_several_containers_only_the_one_of_the_attack_is_blocked(told: bool,
     kit_json("new", tmp_path / "case", evidence)
     plan = kit_json("plan", tmp_path / "case")
     blocked = {one["name"] for one in plan["actions"] if one["action"] in ("deny_image", "block_image")}
-    assert set(images) <= {one["name"] for one in plan["actions"] if one["action"] == "keep_image"}
+    kept = {one["name"]: one for one in plan["actions"] if one["action"] == "keep_image"}
+    assert set(images) <= kept.keys()
+    assert not any(kept[one]["command"] or "the commands" in kept[one]["by_person"] for one in images)
     assert (images[1] in blocked) is told and images[0] not in blocked
 
 

@@ -136,6 +136,8 @@ def _is_yours(target: Target, held: Held) -> str:
 def _person(target: Target) -> str:
     if target.known(ImageParameters).repository:
         return ""
+    if not any("@" in name for name in _by_digest(target)):
+        return "it is in no ECR registry, and no evidence has the digest that ran: save it from a node that has it, as by its tag another image may come"
     return "it is in no ECR registry: pull it by the digest that ran and save it, as the commands do"
 
 

@@ -94,7 +94,7 @@ def comparable(state: dict[str, Any]) -> Any:
 
 @contextmanager
 def standing(
-    recording: str, folder: Path, *, enforced: bool = True, checkpoints: bool = True, case: Path | None = None
+    recording: str | Path, folder: Path, *, enforced: bool = True, checkpoints: bool = True, case: Path | None = None
 ) -> Iterator[Scene]:
     """The scene of a recording. enforced: whether the VPC CNI enforces network policies. checkpoints: whether kubelets have the API.
 
@@ -102,7 +102,7 @@ def standing(
     """
     source = RECORDINGS / recording
     texts = {str(path.relative_to(source)): path.read_text() for path in source.rglob("*.json")}
-    with standing_in(texts, recording, enforced=enforced, checkpoints=checkpoints) as stood:
+    with standing_in(texts, str(recording), enforced=enforced, checkpoints=checkpoints) as stood:
         shutil.copytree(case or cases.shared(source, enforced=enforced), folder / "case")
         kubeconfig = stood.kubernetes.kubeconfig(folder / "kubeconfig", stood.arn)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
