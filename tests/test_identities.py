@@ -496,6 +496,8 @@ def test_who_may_change_workloads_or_get_into_pods_has_their_secrets_in_reach(
 def test_rights_that_let_take_on_others_are_a_limit(tmp_path: Path, resource: str, verb: str) -> None:
     finding = _reach_of_user(tmp_path, {"apiGroups": ["*"], "resources": [resource], "verbs": [verb]})
     assert "let take on other rights: rolebindings/store" in said(finding)
+    (limit,) = [one for one in finding["limits"] if "let take on other rights" in one["says"]]
+    assert "in no evidence" not in limit["says"] and "kubectl get" not in limit["collect"], "the roles are in the dump"
 
 
 def test_an_access_policy_reaches_the_namespaces_that_its_wildcard_means(tmp_path: Path) -> None:

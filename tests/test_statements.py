@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kit.cli.brief import brief_lines
 from kit.statements.moments import Actor, Moment
 from kit.statements.story import _in_two, _row
 from tests.attackers import ELSEWHERE, FOES, Told
@@ -368,3 +369,14 @@ def test_no_list_of_others_is_told_where_there_are_none() -> None:
     brief = printed("brief", of=shared(RECORDINGS / "default_sa_admin"))
     assert not [one["says"] for one in brief["incidents"][0]["cannot_tell"] if "not attributed: ." in one["says"]]
     assert not [one["says"] for one in brief["incidents"][0]["cannot_tell"] if "Others use" in one["says"]]
+
+
+def test_rows_of_several_days_are_told_with_their_days() -> None:
+    brief = printed("brief", of=shared(RECORDINGS / "anonymous_access"))
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    assert any(line.startswith("  16:19:27   anonymous") for line in brief_lines(brief, now, True))
+    story = brief["incidents"][0]["story"]
+    later = [*story[:-1], story[-1] | {"at": "2026-11-24T08:00:00.000000Z"}]
+    lines = brief_lines(brief | {"incidents": [brief["incidents"][0] | {"story": later}]}, now, True)
+    assert any(line.startswith("  2026-11-23 16:19:27   anonymous") for line in lines)
+    assert any(line.startswith("  2026-11-24 08:00:00   No call") for line in lines)

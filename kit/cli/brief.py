@@ -114,6 +114,13 @@ def _as_of(ends: dict[str, Any], now: datetime) -> str:
     return f"As of {known[first]}, when {log} ends{f', {age} ago' if minutes > 0 else ''}{also}."
 
 
+def _times(rows: list[dict[str, Any]]) -> list[str]:
+    """When each row of a story began, with the day where they are of several."""
+    times = [(row["at"] or "")[:19].replace("T", " ") for row in rows]
+    first = 0 if len({at[:10] for at in times if at}) > 1 else 11
+    return [at[first:].ljust(19 - first) for at in times]
+
+
 def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
     active = {"yes": "active", "no": "quiet when the logs end", "cannot tell": "whether it goes on: cannot tell"}[
         one["active"]
@@ -133,7 +140,7 @@ def _incident_lines(one: dict[str, Any], whole: bool) -> list[str]:
     ]
     lines += [f"  EXPECTED?  {doubt['says']} Ask: {doubt['ask']}" for doubt in one["expected_if"][:1]]
     lines.append(f"  WAY IN     {one['way_in']['says']}")
-    lines += [f"  {(row['at'] or '')[11:19] or '        '}   {row['says']}" for row in one["story"]]
+    lines += [f"  {at}   {row['says']}" for at, row in zip(_times(one["story"]), one["story"], strict=True)]
     perhaps = one["undecided"] if whole else one["undecided"][:_PERHAPS]
     lines += [f"  PERHAPS    {calls['says']} Ask: {calls['ask']}" for calls in perhaps]
     if len(one["undecided"]) > len(perhaps):

@@ -97,10 +97,10 @@ class Rights:
         ways: Collection[Way],
         secrets: Names,
         during: Window,
-    ) -> tuple[dict[str, Why], list[Thing]]:
-        """Of secrets (namespace/name) those that an identity could have read in a window, each with the way; and the bindings whose
-        roles no evidence shows. ways: its ways in, whose access policies count."""
-        found, unknown = dict[str, Why](), list[Thing]()
+    ) -> tuple[dict[str, Why], list[Thing], list[Thing]]:
+        """Of secrets (namespace/name) those that an identity could have read in a window, each with the way; the bindings whose
+        roles no evidence shows; and those whose roles let take on other rights. ways: its ways in, whose access policies count."""
+        found, unknown, taking = dict[str, Why](), list[Thing](), list[Thing]()
         for grant in self.grants(identity, groups, during):
             if grant.role is None or "rules" not in grant.role.body:
                 unknown.append(grant.binding)
@@ -108,7 +108,7 @@ class Rights:
             for rule in dicts_of(grant.role.body.get("rules")):
                 self._add(found, rule, grant, secrets, during)
                 if _takes_on_more(rule):
-                    unknown.append(grant.binding)
+                    taking.append(grant.binding)
         for way in ways:
             for policy in way.policies:
                 arn, _, where = policy.partition(" in ")
@@ -125,7 +125,7 @@ class Rights:
                     )
                     for name in mounted_secrets(pod):
                         found.setdefault(f"{pod.namespace}/{name}", Why(pod.why[0].ref, says))
-        return found, unknown
+        return found, unknown, taking
 
     def _add(self, found: dict[str, Why], rule: dict[str, Any], grant: Grant, secrets: Names, during: Window) -> None:
         """What one rule of a role puts in reach: by reading secrets, by making pods that mount them, by commands in pods that do."""

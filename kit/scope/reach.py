@@ -53,18 +53,24 @@ def add_possible(scope: FindingScope, inventory: Inventory) -> None:
 def add_reach(scope: FindingScope, inventory: Inventory, rights: Rights, deeds: Deeds, during: Window) -> None:
     """The secrets that the attacker's identities could have read in the time of the attack; those that were read are subjects already."""
     secrets = deeds.names("secrets", during.start, during.end)
-    unknown = dict[str, None]()
+    unknown, taking = dict[str, None](), dict[str, None]()
     for profile in scope.identities:
         ways = [way for way in profile.ways if way.kind == "access_entry"]
-        found, bindings = rights.secrets_in_reach(profile.identity, profile.groups, ways, secrets, during)
-        unknown |= {f"{binding.path}": None for binding in bindings}
+        found, bindings, more = rights.secrets_in_reach(profile.identity, profile.groups, ways, secrets, during)
+        unknown |= {binding.path: None for binding in bindings}
+        taking |= {binding.path: None for binding in more}
         for key, why in found.items():
             if ("secret", key, None) not in scope.subjects:
                 says = f"{profile.identity.user_name}: {why.says}"
                 scope.add("reachable", key, Why(why.ref, says), certainty="possible")
     if unknown:
-        says = f"What some role bindings ({len(unknown)}) allow cannot be told in full: their roles are in no evidence, or let take on other rights: {few(list(unknown), 3)}"
+        says = f"What some role bindings ({len(unknown)}) allow cannot be told in full: their roles are in no evidence: {few(list(unknown), 3)}"
         scope.limit(("reachable",), says, ROLE_OBJECTS)
+    if taking:
+        says = f"What some role bindings ({len(taking)}) allow cannot be told in full: their roles let take on other rights: {few(list(taking), 3)}"
+        scope.limit(
+            ("reachable",), says, "what the users, groups, service accounts and roles may do that can be taken on so"
+        )
     if not inventory.is_dumped("clusterrolebindings", None):
         says = "Which secrets were in reach cannot be told in full: no cluster dump has the role bindings"
         scope.limit(("reachable",), says, BINDING_OBJECTS)
